@@ -1,0 +1,189 @@
+"""Checkpoints: official `.pth` files and safetensors in, safetensors with provenance out."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Size, Tensor
+
+from hcflow_ref.config import HCFlowConfig
+from hcflow_ref.errors import CheckpointError
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.inference import infer_config
+from hcflow_ref.irn import IRN, infer_irn_config, is_irn
+from hcflow_ref.names import haar_filters, load_official, official_shapes, to_official
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        network: HCFlow or IRN, in float32, in eval mode, on the CPU.
+        provenance: the file's own metadata; empty for a `.pth`.
+        sha256: digest of the file, 64 hex digits.
+    """
+
+    network: HCFlow | IRN
+    provenance: Mapping[str, str]
+    sha256: str
+
+    @property
+    def model(self) -> HCFlow:
+        """The network, for what works on HCFlow alone.
+
+        Raises:
+            CheckpointError: the file holds an IRN.
+        """
+        if isinstance(self.network, IRN):
+            raise CheckpointError("the checkpoint holds an IRN; an HCFlow network is needed here")
+        return self.network
+
+    @property
+    def config(self) -> HCFlowConfig:
+        """The HCFlow configuration inferred from the file; raises as `model` does."""
+        return self.model.config
+
+    @property
+    def default_tau(self) -> float:
+        """The temperature the weights were made for: `default_tau` of the metadata, or official."""
+        stated = self.provenance.get("default_tau")
+        if stated is None:
+            return self.network.config.default_tau
+        try:
+            tau = float(stated)
+        except ValueError:
+            tau = -1.0
+        if not 0 <= tau < 10:
+            raise CheckpointError(f"metadata 'default_tau' is '{stated}', expected a number ≥ 0")
+        return tau
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Load an HCFlow network or an IRN from a `.pth` or `.safetensors` file, nothing else needed.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, asks a pickle for more than tensors, or is
+            not exactly one of these networks; the message names the key and what was expected.
+    """
+    path = Path(path)
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        weights, provenance = _read(path)
+        network = _build(weights)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(network, provenance, digest)
+
+
+def official_weights(network: HCFlow | IRN) -> dict[str, Tensor]:
+    """The weights under official names, on the CPU."""
+    weights = to_official(network) if isinstance(network, HCFlow) else network.state_dict()
+    return {key: w.detach().cpu().contiguous() for key, w in weights.items()}
+
+
+def save(network: HCFlow | IRN, path: str | Path, provenance: Mapping[str, str]) -> None:
+    """Save as safetensors under official names, with provenance in the metadata."""
+    save_file(official_weights(network), path, metadata=dict(provenance))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_pickle(path), {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = file.keys()
+            return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(f"not a whole safetensors file ({error})") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way there is
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise CheckpointError(
+                "the pickle asks for more than tensors, which could run code; refused. "
+                "Save the plain state_dict, or convert it to safetensors where you trust it"
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"not a whole PyTorch checkpoint ({reason})") from error
+    for wrapper in ("state_dict", "params", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not loaded:
+        raise CheckpointError(f"holds a {type(loaded).__name__}, expected a state_dict")
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"key '{key}' is a {type(value).__name__}, expected a state_dict of tensors"
+            )
+    return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
+    """The network of these weights, after every key, shape and value has been checked."""
+    weights = {key.removeprefix("module."): w for key, w in weights.items()}
+    shapes = {key: w.shape for key, w in weights.items()}
+    return _build_irn(weights, shapes) if is_irn(shapes) else _build_hcflow(weights, shapes)
+
+
+def _build_hcflow(weights: dict[str, Tensor], shapes: dict[str, Size]) -> HCFlow:
+    config = infer_config(shapes)
+    expected = official_shapes(config)
+    _check(weights, expected, haar_filters(config), "HCFlow network")
+    for key in (key for key in expected if key.endswith("permute.weight")):
+        if not torch.linalg.cond(weights[key].double()) < 1e12:  # NaN counts as singular
+            raise CheckpointError(f"key '{key}' is a singular matrix and cannot be inverted")
+    with torch.device("meta"):
+        model = HCFlow(config)
+    model.to_empty(device="cpu")
+    load_official(model, weights)
+    return model.float().eval().requires_grad_(False)
+
+
+def _build_irn(weights: dict[str, Tensor], shapes: dict[str, Size]) -> IRN:
+    model = IRN(infer_irn_config(shapes))
+    state = model.state_dict()
+    filters = {key: w for key, w in state.items() if key.endswith("haar_weights")}
+    _check(weights, {key: w.shape for key, w in state.items()}, filters, "IRN")
+    model.load_state_dict(weights)
+    return model.float().eval().requires_grad_(False)
+
+
+def _check(
+    weights: dict[str, Tensor], expected: dict[str, Size], haar: dict[str, Tensor], kind: str
+) -> None:
+    """Every key there and no other, every shape as expected, every value finite."""
+    for key, shape in expected.items():
+        if key not in weights:
+            raise CheckpointError(f"key '{key}' is missing, expected shape {list(shape)}")
+        if weights[key].shape != shape:
+            raise CheckpointError(
+                f"key '{key}' has shape {list(weights[key].shape)}, expected {list(shape)}"
+            )
+        if not weights[key].is_floating_point() or not torch.isfinite(weights[key]).all():
+            raise CheckpointError(f"key '{key}' holds NaN, infinity or no floats at all")
+    if unexpected := sorted(weights.keys() - expected.keys()):
+        raise CheckpointError(
+            f"key '{unexpected[0]}' ({len(unexpected)} such) is no part of this {kind}"
+        )
+    for key, filters in haar.items():
+        if not torch.equal(weights[key].float(), filters):
+            raise CheckpointError(f"key '{key}' does not hold the ±1 Haar filters")

@@ -1,0 +1,168 @@
+"""A checkpoint loads from its file alone, and a wrong one says what is wrong with it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hcflow_ref.checkpoint import load, save
+from hcflow_ref.config import OFFICIAL
+from hcflow_ref.errors import CheckpointError
+from hcflow_ref.inference import infer_config
+from hcflow_ref.names import official_shapes
+from tests.golden_files import NETWORKS, arrays, latents, weights
+
+Weights = dict[str, Tensor]
+
+
+def official(network: str = "rescale_x4") -> Weights:
+    return load_file(weights(network))
+
+
+@pytest.mark.parametrize("network", OFFICIAL)
+def test_the_official_configurations_are_inferred_from_their_shapes(network: str) -> None:
+    config = OFFICIAL[network]
+    assert infer_config(official_shapes(config)) == config
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_pth_files_load_with_and_without_the_module_prefix(
+    network: str, prefix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "official.pth"
+    torch.save({prefix + key: w for key, w in official(network).items()}, path)
+    io = arrays(network)
+    expected = load(weights(network)).model.inverse(io["lr"], latents(io))
+    assert torch.equal(load(path).model.inverse(io["lr"], latents(io)), expected)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_saving_keeps_every_weight_and_the_provenance(network: str, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.safetensors"
+    save(load(weights(network)).model, saved, {"data": "photographs", "default_tau": "0.5"})
+    before, after = official(network), load_file(saved)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    checkpoint = load(saved)
+    assert checkpoint.provenance["data"] == "photographs"
+    assert checkpoint.default_tau == 0.5
+
+
+def test_the_default_tau_follows_from_the_kind_of_network() -> None:
+    taus = {network: load(weights(network)).default_tau for network in NETWORKS}
+    assert taus == {"sr_x4": 0.9, "sr_x8": 0.8, "rescale_x4": 1.0}
+
+
+def without(key: str) -> Callable[[Weights], object]:
+    return lambda w: w.pop(key)
+
+
+def reshaped(key: str) -> Callable[[Weights], object]:
+    return lambda w: w.update({key: w[key][:-1].clone()})
+
+
+def filled(key: str, value: float) -> Callable[[Weights], object]:
+    return lambda w: w.update({key: torch.full_like(w[key], value)})
+
+
+@pytest.mark.parametrize(
+    ("network", "damage", "message"),
+    [
+        ("rescale_x4", without("flow.layers.2.actnorm.logs"), "'flow.layers.2.actnorm.logs'"),
+        ("rescale_x4", without("flow.layers.1.affine.f.conv1.weight"), "layers.1.affine.f.conv1"),
+        ("rescale_x4", without("flow.layers.0.haar_weights"), "'flow.layers.0.haar_weights'"),
+        ("sr_x4", without("flow.level0_condFlow.conv_first.weight"), "conv_first.weight"),
+        ("sr_x4", without("flow.layers.2.permute.weight"), "'flow.layers.2.permute.weight'"),
+        ("sr_x4", reshaped("flow.layers.2.permute.weight"), "expected [12, 12]"),
+        ("sr_x4", filled("flow.layers.2.permute.weight", 0.0), "singular"),
+        ("sr_x4", filled("flow.layers.2.actnorm.bias", float("nan")), "NaN"),
+        ("rescale_x4", filled("flow.layers.0.haar_weights", 1.0), "Haar"),
+        ("sr_x8", lambda w: w.update(extra=torch.zeros(1)), "'extra'"),
+        ("sr_x4", lambda w: [w.pop(k) for k in list(w) if ".layers.2." in k], "flow.layers.2"),
+        ("sr_x4", lambda w: [w.pop(k) for k in list(w) if "level1" in k], "some keys are missing"),
+        ("sr_x4", lambda w: [w.pop(k) for k in list(w) if "steps.0." in k], "steps.0"),
+    ],
+)
+def test_a_damaged_checkpoint_names_the_key_and_what_was_expected(
+    network: str, damage: Callable[[Weights], object], message: str, tmp_path: Path
+) -> None:
+    damaged = official(network)
+    damage(damaged)
+    path = tmp_path / "damaged.safetensors"
+    save_file(damaged, path)
+    with pytest.raises(CheckpointError) as error:
+        load(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key_count", [1, 3, 20, 100])
+def test_losing_any_keys_ends_in_one_clear_error(key_count: int, tmp_path: Path) -> None:
+    for seed in range(8):
+        order = torch.randperm(338, generator=torch.Generator().manual_seed(seed))[:key_count]
+        damaged = official("sr_x4")
+        for key in [list(damaged)[i] for i in order]:
+            del damaged[key]
+        path = tmp_path / "damaged.safetensors"
+        save_file(damaged, path)
+        with pytest.raises(CheckpointError):
+            load(path)
+
+
+class Attack:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Attack(), "refused"),
+        ([1, 2], "expected a state_dict"),
+        ({}, "expected a state_dict"),
+        ({"epoch": 3}, "'epoch'"),
+        ({"encoder.weight": torch.zeros(3)}, "not an HCFlow network"),
+    ],
+)
+def test_a_pickle_of_anything_else_is_refused(
+    content: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken", bytes(4000), b"\x80\x02"])
+def test_a_file_that_is_no_checkpoint_ends_in_one_line(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_a_truncated_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name.endswith("pth"):
+        torch.save(official(), path)
+    else:
+        save_file(official(), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="not a whole"):
+        load(path)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file"):
+        load(tmp_path / "nowhere.pth")
