@@ -1,0 +1,122 @@
+"""A bundle on disk: the manifest, and the bytes of its files once their digest has been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import BundleError
+from runtime.manifest import CONTRACT, FILE_NAME, PRECISIONS, Direction, Graph, Manifest, Precision
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest. Files are read and checked when used."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open the bundle in a folder; the path of its manifest.json does as well.
+
+        Raises:
+            BundleError: nothing there, not a bundle, or a manifest that cannot be used.
+        """
+        folder = Path(path)
+        if folder.is_file() and folder.name == FILE_NAME:
+            folder = folder.parent
+        if not folder.exists():
+            raise BundleError(f"no bundle at '{folder}': the folder does not exist")
+        if not folder.is_dir():
+            raise BundleError(f"'{folder}' is a file: give the bundle's folder")
+        source = folder / FILE_NAME
+        try:
+            text = source.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BundleError(f"'{folder}' is not a bundle: it has no {FILE_NAME}") from None
+        except UnicodeDecodeError as error:
+            raise BundleError(f"'{source}' is not a manifest: {error}") from None
+        except OSError as error:
+            raise BundleError(f"cannot read '{source}': {error.strerror}") from error
+        return cls(folder, Manifest.from_json(text, f"'{source}'"))
+
+    def graph(self, direction: Direction, precision: Precision, latents: bool | None) -> Graph:
+        """The graph with these properties; `latents` None takes either, with latents first.
+
+        Raises:
+            BundleError: the bundle has none, or it needs a newer runtime.
+        """
+        if precision not in PRECISIONS:
+            raise BundleError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
+        found = [g for g in self.manifest.graphs if g.direction == direction]
+        if not found:
+            raise BundleError(
+                f"bundle '{self.manifest.name}' has no {direction} graph: "
+                f"build it with --direction {direction} or --direction both"
+            )
+        fitting = [g for g in found if g.precision == precision]
+        if not fitting:
+            there = ", ".join(sorted({g.precision for g in found}))
+            raise BundleError(
+                f"bundle '{self.manifest.name}' has its {direction} graph in {there}, "
+                f"not in {precision}"
+            )
+        if latents is not None:
+            fitting = [g for g in fitting if g.latents == latents] or fitting
+        graph = max(fitting, key=lambda g: g.latents)
+        if graph.contract != CONTRACT or graph.io != "float32":
+            raise BundleError(
+                f"'{graph.file}' follows graph contract {graph.contract} with {graph.io} inputs; "
+                f"this runtime speaks contract {CONTRACT} with float32: upgrade hcflow-deploy"
+            )
+        return graph
+
+    def read(self, file: str, sha256: str, size: int | None = None) -> bytes:
+        """The bytes of one file of the bundle, equal to the size and digest the manifest gives.
+
+        Raises:
+            BundleError: missing, outside the bundle, of another size or digest.
+        """
+        path = self.folder / file
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise BundleError(f"'{path}' is a link that leaves the bundle: refused")
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise BundleError(f"'{path}' is missing: fetch or build the bundle again") from None
+        except OSError as error:
+            raise BundleError(f"cannot read '{path}': {error.strerror}") from error
+        if size is not None and len(data) != size:
+            raise BundleError(
+                f"'{path}' has {len(data)} bytes, the manifest says {size}: "
+                "incomplete; fetch or build the bundle again"
+            )
+        # What is hashed is what is used: the file is never opened a second time.
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise BundleError(
+                f"'{path}' does not have the SHA-256 in the manifest: "
+                "damaged or altered; fetch or build the bundle again"
+            )
+        return data
+
+    def read_graph(self, graph: Graph) -> bytes:
+        """The checked bytes of a graph's ONNX file."""
+        return self.read(graph.file, graph.sha256, graph.bytes)
+
+    def read_vectors(self) -> dict[str, NDArray[np.generic]]:
+        """The checked test vectors by key (`runtime.vectors` gives them structure)."""
+        vectors = self.manifest.vectors
+        data = self.read(vectors.file, vectors.sha256)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"'{vectors.file}' holds no test vectors: {error}") from error

@@ -1,0 +1,84 @@
+"""A checked reader of decoded JSON: every value knows its path, so errors can name it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Field:
+    """One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
+
+    Every reading method raises `BundleError` when the value is not what is asked for.
+    """
+
+    value: Any
+    where: str
+    path: str = "$"
+
+    def __getitem__(self, key: str) -> Field:
+        """The value of a key that must be there."""
+        members = self._of(dict, "an object")
+        if key not in members:
+            raise BundleError(f"{self.where}: {self.path}.{key} is missing")
+        return Field(members[key], self.where, f"{self.path}.{key}")
+
+    def items(self) -> list[Field]:
+        """The elements of an array."""
+        elements = self._of(list, "an array")
+        return [Field(v, self.where, f"{self.path}[{i}]") for i, v in enumerate(elements)]
+
+    def members(self) -> dict[str, Field]:
+        """The members of an object."""
+        members = self._of(dict, "an object")
+        return {k: Field(v, self.where, f"{self.path}.{k}") for k, v in members.items()}
+
+    def text(self, pattern: str = r".*", what: str = "a string") -> str:
+        """A string that matches the whole pattern; `what` describes the pattern."""
+        value: str = self._of(str, what)
+        if re.fullmatch(pattern, value, re.DOTALL) is None:
+            raise self._wrong(what)
+        return value
+
+    def choice(self, options: Sequence[str]) -> str:
+        """One of the strings given."""
+        return self.text("|".join(map(re.escape, options)), "one of " + ", ".join(options))
+
+    def integer(self, minimum: int) -> int:
+        """An integer ≥ minimum."""
+        if type(self.value) is not int or self.value < minimum:
+            raise self._wrong(f"an integer, {minimum} or more")
+        return self.value
+
+    def number(self, minimum: float = -math.inf) -> float:
+        """A number ≥ minimum."""
+        if type(self.value) not in (int, float) or self.value < minimum:
+            raise self._wrong(
+                "a number" + (f", {minimum:g} or more" if minimum > -math.inf else "")
+            )
+        return float(self.value)
+
+    def flag(self) -> bool:
+        """A boolean."""
+        value: bool = self._of(bool, "true or false")
+        return value
+
+    def is_null(self) -> bool:
+        """Whether the value is null."""
+        return self.value is None
+
+    def _of(self, kind: type, what: str) -> Any:
+        if not isinstance(self.value, kind):
+            raise self._wrong(what)
+        return self.value
+
+    def _wrong(self, what: str) -> BundleError:
+        shown = repr(self.value)
+        shown = shown if len(shown) <= 60 else shown[:57] + "…"
+        return BundleError(f"{self.where}: {self.path} is {shown}; it must be {what}")

@@ -1,0 +1,209 @@
+"""Latents by place: counter-based normals that are identical to the bit in every language.
+
+A value depends on (seed, sample, level, channel, y, x) and nothing else, so tiles, batches, threads
+and machines cannot change it. Philox4x32-10 gives the bits; Box–Muller turns them into normals with
+IEEE-exact float32 operations only (+ − × ÷ √, conversions, bit operations; never a libm call, never
+a fused multiply–add). The scheme in full, with test vectors: docs/latents.md.
+
+Source of the generator: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ParameterError
+
+SCHEME = "philox4x32-10/box-muller-f32/1"
+"""The id of this scheme in a manifest; another one means other values."""
+
+_ROUNDS = 10
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+_LOW_WORD = np.uint64(0xFFFFFFFF)
+_WORD_BITS = np.uint64(32)
+
+_SQRT_HALF_BITS = np.uint32(0x3F3504F3)  # float32(√½), the lower end of the mantissa's range
+_MANTISSA_BITS = np.uint32(0x007FFFFF)
+_TWO_LN2 = np.float32(1.3862944)
+
+# 2·ln(m) = s·T(s²) with s = (m − 1)/(m + 1), √½ ≤ m ≤ √2; relative minimax error 6.9e-10.
+_LOG = tuple(np.float32(c) for c in (4.0, 1.3333364, 0.7994958, 0.5985158))
+# sin(πt/2) = t·S(t²), 0 ≤ t ≤ 1; relative minimax error 5.3e-9.
+_SINE = tuple(
+    np.float32(c) for c in (1.5707964, -0.6459637, 0.07968968, -0.0046737664, 0.00015148513)
+)
+
+_CHUNK_BLOCKS = 1 << 15  # four values each; large enough to hide NumPy's cost per call
+
+_Words = NDArray[np.uint64]
+
+
+def draw(
+    seed: int,
+    sample: int,
+    level: int,
+    channels: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    tau: float = 1.0,
+) -> NDArray[np.float32]:
+    """Normals N(0, τ²) of the region `top … top+height`, `left … left+width` of one latent.
+
+    Args:
+        seed: unsigned 64 bits.
+        sample: unsigned 32 bits; one independent field each.
+        level: 1 is the finest; below 2¹⁶.
+        channels: the field's channels, 0 … channels − 1; at most 2¹⁶.
+        top: absolute row of the region in the whole latent, ≥ 0.
+        left: absolute column, ≥ 0.
+        height: rows; `top + height` at most 2³².
+        width: columns; `left + width` at most 2³².
+        tau: temperature, ≥ 0; 0 gives +0 everywhere.
+
+    Returns:
+        float32 [channels, height, width], equal to the crop of any larger region.
+
+    Raises:
+        ParameterError: a value out of its range.
+    """
+    _check("seed", seed, 1 << 64)
+    _check("sample", sample, 1 << 32)
+    _check("level", level, 1 << 16)
+    _check("channels", channels, (1 << 16) + 1)
+    for name, start, size in (("top", top, height), ("left", left, width)):
+        _check(name, start, 1 << 32)
+        _check("height" if name == "top" else "width", size, (1 << 32) - start + 1)
+    check_tau(tau)
+    values = np.zeros((channels, height, width), np.float32)
+    if tau == 0 or values.size == 0:
+        return values
+
+    rows = values.reshape(channels * height, width)
+    first_block = left >> 2
+    x = np.arange(first_block, (left + width + 3) >> 2, dtype=np.uint64)
+    skip = left - 4 * first_block
+    band = max(1, _CHUNK_BLOCKS // len(x))
+    for start in range(0, len(rows), band):
+        stop = min(start + band, len(rows))
+        channel, y = np.divmod(np.arange(start, stop, dtype=np.uint64)[:, None], np.uint64(height))
+        place = x[None], y + np.uint64(top), np.uint64(level << 16) | channel, np.uint64(sample)
+        block = _normals(philox4x32(place, seed)).reshape(stop - start, -1)
+        rows[start:stop] = block[:, skip : skip + width]
+    if tau != 1:
+        values *= np.float32(tau)
+    return values
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, below 2⁵³ so that JSON carries it exactly."""
+    return secrets.randbits(53)
+
+
+def check_tau(tau: float) -> None:
+    """Raise `ParameterError` unless τ is a finite number ≥ 0."""
+    if not (math.isfinite(tau) and tau >= 0):
+        raise ParameterError(f"τ is {tau}: it must be a finite number, 0 or more")
+
+
+def philox4x32(
+    counter: tuple[Any, Any, Any, Any], key: int
+) -> tuple[_Words, _Words, _Words, _Words]:
+    """Philox4x32-10 on broadcastable uint64 counters below 2³² and a 64-bit key (low word first).
+
+    Returns four uint64 arrays of words below 2³².
+    """
+    c0, c1, c2, c3 = (np.asarray(c, np.uint64) for c in counter)
+    k0, k1 = key & 0xFFFFFFFF, key >> 32
+    # The first rounds stay as small as their inputs: x and y meet only in the second.
+    for _ in range(_ROUNDS):
+        p0 = c0 * _MULTIPLIERS[0]
+        p1 = c2 * _MULTIPLIERS[1]
+        c0 = (p1 >> _WORD_BITS) ^ c1 ^ np.uint64(k0)
+        c2 = (p0 >> _WORD_BITS) ^ c3 ^ np.uint64(k1)
+        c1 = p1 & _LOW_WORD
+        c3 = p0 & _LOW_WORD
+        k0 = (k0 + _KEY_STEPS[0]) & 0xFFFFFFFF
+        k1 = (k1 + _KEY_STEPS[1]) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def _normals(words: tuple[_Words, _Words, _Words, _Words]) -> NDArray[np.float32]:
+    """Four words [...] → four standard normals, float32 [..., 4], by Box–Muller on two pairs."""
+    w0, w1, w2, w3 = words
+    shape = (2, *np.broadcast_shapes(*(w.shape for w in words)))
+    radius_words, angle_words = np.empty(shape, np.uint32), np.empty(shape, np.uint32)
+    radius_words[0], radius_words[1] = w0, w2
+    angle_words[0], angle_words[1] = w1, w3
+
+    radius = _radius(radius_words)
+    cosine, sine = _cosine_sine(angle_words)
+    normals = np.empty((*shape[1:], 2, 2), np.float32)
+    np.multiply(radius, cosine, out=np.moveaxis(normals[..., 0], -1, 0))
+    np.multiply(radius, sine, out=np.moveaxis(normals[..., 1], -1, 0))
+    return normals.reshape(*shape[1:], 4)
+
+
+def _radius(word: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """√(−2·ln u) of u = (word + ½)/2³²: at most 6.77, so the tails end beyond ±6.7σ."""
+    u = word.astype(np.float32)
+    u += np.float32(0.5)
+    # u·2³² = 2^e·m with √½ ≤ m < √2, split in the bits; then −2·ln u = (32 − e)·2·ln 2 − 2·ln m.
+    bits = u.view(np.uint32)
+    bits -= _SQRT_HALF_BITS
+    exponent = (bits.view(np.int32) >> np.int32(23)).astype(np.float32)
+    bits &= _MANTISSA_BITS
+    bits += _SQRT_HALF_BITS
+    m = bits.view(np.float32)
+    s = m - np.float32(1)
+    m += np.float32(1)
+    s /= m
+    log = _horner(_LOG, np.multiply(s, s, out=m))
+    log *= s
+    square = np.subtract(np.float32(32), exponent, out=exponent)
+    square *= _TWO_LN2
+    square -= log
+    return np.sqrt(square, out=square)
+
+
+def _cosine_sine(word: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosine and sine of a uniform angle: 30 bits within a quadrant, the low two bits the signs."""
+    quadrant = word >> np.uint32(2)
+    sine = _quarter_sine(quadrant)
+    # The complementary angle is exact in integers, so the cosine is as precise as the sine.
+    cosine = _quarter_sine(quadrant ^ np.uint32(0x3FFFFFFF))
+    cosine.view(np.uint32)[...] |= word << np.uint32(31)
+    sine.view(np.uint32)[...] |= (word << np.uint32(30)) & np.uint32(0x80000000)
+    return cosine, sine
+
+
+def _quarter_sine(n: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """sin(π/2·(n + ½)/2³⁰) of n < 2³⁰."""
+    t = n.view(np.int32).astype(np.float32)
+    t += np.float32(0.5)
+    t *= np.float32(2.0**-30)
+    value = _horner(_SINE, t * t)
+    value *= t
+    return value
+
+
+def _horner(coefficients: tuple[np.float32, ...], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Σ cᵢ·xⁱ by Horner, each product and sum rounded by itself."""
+    value = x * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        value += c
+        value *= x
+    value += coefficients[0]
+    return value
+
+
+def _check(name: str, value: int, limit: int) -> None:
+    if not 0 <= value < limit:
+        raise ParameterError(f"{name} is {value}: it must be from 0 to {limit - 1}")

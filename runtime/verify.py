@@ -1,0 +1,108 @@
+"""Does a bundle give the reference's numbers on this machine? Run the test vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import backends, vectors
+from runtime.bundle import Bundle
+from runtime.errors import BackendError, BundleError
+from runtime.manifest import Graph, Precision
+from runtime.network import Network
+from runtime.parity import Comparison, compare
+from runtime.vectors import Case
+
+
+@dataclass(frozen=True)
+class Check:
+    """One output of one graph on one backend, against the reference."""
+
+    backend: str
+    graph: Graph
+    case: str
+    tau: float
+    output: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """PSNR in dB, peak 1, of hr → forward → 8-bit image → inverse at τ = 0 → clipped hr."""
+
+    backend: str
+    precision: Precision
+    case: str
+    psnr_db: float
+
+
+def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[Check]:
+    """Run every graph of a bundle on every case that fits, one at a time.
+
+    Raises:
+        BundleError: damaged, or without a case for one of its graphs.
+        BackendError: the backend is not there, or fails.
+    """
+    cases = vectors.read(bundle)
+    for graph in bundle.manifest.graphs:
+        fitting = [case for case in cases if case.fits(graph)]
+        if not fitting:
+            raise BundleError(
+                f"bundle '{bundle.manifest.name}' has no test vector for {graph.file}"
+            )
+        session = backends.open_session(
+            backend, bundle.read_graph(graph), graph.numerics, threads or 0
+        )
+        for case in fitting:
+            outputs = session.run(_feeds(bundle, graph, case))
+            for name, want in case.outputs.items():
+                if name not in outputs:
+                    if graph.latents:
+                        raise BackendError(f"{graph.file} gives no output '{name}'")
+                    continue
+                comparison = compare(name, outputs[name], want, graph.precision)
+                yield Check(backend, graph, case.name, case.tau, name, comparison)
+
+
+def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[RoundTrip]:
+    """Take the vectors' HR images down, through 8 bits, and up again, at each full precision pair.
+
+    A bundle of one direction gives none.
+    """
+    cases = [case for case in vectors.read(bundle) if case.direction == "forward"]
+    for precision in _in_both_directions(bundle.manifest.graphs):
+        network = Network(bundle, backend, precision, threads)
+        for case in cases:
+            hr = case.inputs["hr"]
+            lr = network.encode(hr, latents=False)["lr"]
+            lr = np.rint(np.clip(lr, 0, 1) * np.float32(255)) / np.float32(255)
+            again = np.clip(network.decode(lr.astype(np.float32)), 0, 1)
+            yield RoundTrip(backend, precision, case.name, _psnr(again, hr))
+
+
+def _in_both_directions(graphs: Sequence[Graph]) -> list[Precision]:
+    inverse = [g.precision for g in graphs if g.direction == "inverse"]
+    forward = {g.precision for g in graphs if g.direction == "forward"}
+    return [p for p in dict.fromkeys(inverse) if p in forward]
+
+
+def _feeds(bundle: Bundle, graph: Graph, case: Case) -> dict[str, NDArray[np.float32]]:
+    """The case's inputs that the graph has; latents a τ = 0 case left out are zeros."""
+    if graph.direction == "forward":
+        return {"hr": case.inputs["hr"]}
+    lr = case.inputs["lr"]
+    feeds = {"lr": lr}
+    if graph.latents:
+        n, _, height, width = lr.shape
+        for i, level in enumerate(bundle.manifest.latents.levels, start=1):
+            shape = (n, level.channels, height * level.factor, width * level.factor)
+            feeds[f"z{i}"] = case.inputs.get(f"z{i}", np.zeros(shape, np.float32))
+    return feeds
+
+
+def _psnr(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
+    mse = float(np.mean(np.square(got.astype(np.float64) - want)))
+    return -10 * float(np.log10(mse)) if mse > 0 else float("inf")

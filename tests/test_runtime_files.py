@@ -1,0 +1,232 @@
+"""Image files: every odd one ends in a right picture or one clear line; none is half-written."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from runtime import ImageError, atomic, files
+from runtime.files import Photo
+
+
+def _bytes(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def _ramp(mode: str = "RGB", size: tuple[int, int] = (6, 4)) -> Image.Image:
+    values = np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(size[1], size[0], 3)
+    return Image.fromarray(values).convert(mode)
+
+
+def _png(width: int, height: int, depth: int, colour: int, data: bytes = b"") -> bytes:
+    """A PNG by hand, for headers that Pillow would not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "x is empty"),
+        (b"Dear reader, this is a letter.", "x is not an image this program reads"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x is not an image"),
+        (_bytes(_ramp(size=(64, 64)))[:-40], "x is damaged: "),
+        (_bytes(_ramp(size=(64, 64)), "JPEG")[:-200], "x is damaged: "),
+        (_bytes(_ramp(size=(64, 64)))[:30], "x is "),
+        (_png(0, 0, 8, 2), "x is "),
+        (b"P6 0 0 255\n", "x is "),
+        (_png(2, 1, 16, 2, bytes(13)), "x has 16 bits a channel in colour"),
+        (_png(2, 1, 16, 6, bytes(17)), "x has 16 bits a channel in colour"),
+        (_png(2, 1, 16, 4, bytes(9)), "x has 16 bits a channel in colour"),
+        (b"P6 2 1 65535\n" + bytes(12), "x has 16 bits a channel in colour"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=re.escape(message)) as caught:
+        files.decode(data, "x")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_a_png_cut_or_spoilt_anywhere_raises_nothing_else(cut: int) -> None:
+    data = _bytes(_ramp(size=(32, 32)))
+    spoilt = data[:cut] + bytes([data[cut % len(data)] ^ 0x55]) + data[cut + 1 :]
+    for broken in (data[:cut], spoilt):
+        try:
+            files.decode(broken, "x")
+        except ImageError as error:
+            assert str(error).startswith("x ")  # noqa: PT017 - some damage leaves a right picture
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = _png(20_000, 15_000, 8, 2)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485)  # Pillow's own
+    with pytest.raises(ImageError, match=r"x: Image size .* exceeds limit"):
+        files.decode(bomb, "x")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ImageError, match="x has 20000×15000 pixels, the limit is 178956970"):
+        files.decode(bomb, "x")
+
+
+@pytest.mark.filterwarnings("error")
+def test_ninety_megapixels_are_read_without_a_warning_in_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as hcflow.commands.endpoints does
+    data = _bytes(Image.new("1", (10_000, 9_000)))
+    assert files.decode(data, "x").image.size == (10_000, 9_000)
+    with pytest.raises(ImageError, match="the limit is 1000000: raise --max-pixels"):
+        files.decode(data, "x", max_pixels=1_000_000)
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="there is no such file"):
+        files.read(tmp_path / "nowhere.png")
+    with pytest.raises(ImageError, match="Is a directory"):
+        files.read(tmp_path)
+
+
+def test_a_rotated_jpeg_comes_upright_and_loses_the_tag() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by a quarter
+    exif[0x010F] = "Camera"
+    photo = files.decode(_bytes(_ramp(size=(6, 4)), "JPEG", exif=exif), "x")
+    assert photo.image.size == (4, 6)
+    again = files.decode(files.encode(photo, "JPEG"), "x")
+    assert again.image.size == (4, 6)
+    tags = again.image.getexif()
+    assert 0x0112 not in tags
+    assert tags[0x010F] == "Camera"
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_the_colour_profile_is_kept(format_name: str) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = files.decode(_bytes(_ramp(), icc_profile=icc), "x")
+    assert files.decode(files.encode(photo, format_name), "x").icc == icc
+
+
+def test_cmyk_becomes_rgb() -> None:
+    photo = files.decode(_bytes(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), "x")
+    assert photo.image.mode == "RGB"
+    np.testing.assert_allclose(np.asarray(photo.image)[4, 4], [255, 0, 0], atol=3)
+
+
+def test_a_broken_profile_of_cmyk_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    data = _bytes(Image.new("CMYK", (8, 8)), "JPEG", icc_profile=b"nonsense")
+    assert files.decode(data, "x").image.mode == "RGB"
+    assert "its colour profile is not used" in caplog.text
+
+
+def test_of_an_animation_the_first_frame_is_used_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    data = _bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with caplog.at_level(logging.WARNING):
+        image = files.decode(data, "x").image.convert("RGB")
+    assert image.getpixel((0, 0)) == (255, 0, 0)
+    assert "x has 2 frames: the first is used" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
+def test_png_gives_every_mode_back(mode: str) -> None:
+    image = (
+        Image.fromarray(np.arange(24, dtype=np.uint16).reshape(4, 6) * 2000)
+        if mode == "I;16"
+        else _ramp(mode)
+    )
+    photo = files.decode(_bytes(image), "x")
+    assert photo.image.mode == mode
+    np.testing.assert_array_equal(np.asarray(photo.image), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("mode", "format_name", "held"),
+    [
+        ("L", "WEBP", "RGB"),
+        ("LA", "WEBP", "RGBA"),
+        ("I", "PNG", "I;16"),
+        ("F", "TIFF", "F"),
+        ("RGBA", "JPEG", None),
+        ("LA", "JPEG", None),
+        ("I;16", "JPEG", None),
+        ("I;16", "WEBP", None),
+        ("F", "PNG", None),
+    ],
+)
+def test_a_format_never_drops_alpha_or_bits(mode: str, format_name: str, held: str | None) -> None:
+    if held is not None:
+        assert files.check_mode(mode, format_name) == held
+        return
+    with pytest.raises(ImageError, match=f"{format_name} cannot hold .*: write (PNG|TIFF)"):
+        files.check_mode(mode, format_name)
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "WEBP", "BMP", "PPM"])
+def test_lossless_formats_are_written_lossless(format_name: str) -> None:
+    written = files.decode(files.encode(Photo(_ramp()), format_name), "x").image
+    np.testing.assert_array_equal(np.asarray(written), np.asarray(_ramp()))
+
+
+def test_a_format_follows_from_the_suffix() -> None:
+    assert files.format_of("a/b.JPG") == "JPEG"
+    for name in ("picture.gif", "picture.pdf", "picture", "picture.txt"):
+        with pytest.raises(ImageError, match="unknown image suffix"):
+            files.format_of(name)
+
+
+def test_a_file_is_written_with_the_umask_and_nothing_beside_it(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        files.write(Photo(_ramp()), tmp_path / "out.png")
+    finally:
+        os.umask(old)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+    assert (tmp_path / "out.png").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_full_disk_or_ctrl_c_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    target = tmp_path / "out.png"
+    target.write_bytes(b"old")
+
+    def fail(descriptor: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(type(error)):
+        atomic.write(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_links_are_followed_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.png", tmp_path / "link.png"
+    link.symlink_to(target)
+    atomic.write(link, b"data")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"data"
+    atomic.write("/dev/null", b"data")
+    assert not Path("/dev/null").is_file()

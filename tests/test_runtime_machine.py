@@ -1,0 +1,51 @@
+"""What the machine allows: the strictest of the system's and the container's limits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime import machine
+
+
+@pytest.fixture
+def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up /proc and /sys/fs/cgroup: 8 GB free, a group `app` inside `box`."""
+    proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n")
+    (proc / "self" / "cgroup").write_text("0::/box/app\n")
+    (cgroup / "box" / "app").mkdir(parents=True)
+    monkeypatch.setattr(machine, "_PROC", proc)
+    monkeypatch.setattr(machine, "_CGROUP", cgroup)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    return cgroup
+
+
+def test_without_a_container_the_system_says(linux: Path) -> None:
+    assert machine.available_memory() == 8_000_000 * 1024
+    assert machine.usable_cpus() == 8
+
+
+def test_the_limit_of_an_outer_group_counts(linux: Path) -> None:
+    (linux / "box" / "memory.max").write_text("2000000000\n")
+    (linux / "box" / "memory.current").write_text("1500000000\n")
+    (linux / "box" / "memory.stat").write_text("anon 1\ninactive_file 300000000\n")
+    (linux / "box" / "app" / "memory.max").write_text("max\n")
+    (linux / "box" / "app" / "memory.current").write_text("1\n")
+    assert machine.available_memory() == 800_000_000
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [("200000 100000", 2), ("50000 100000", 1), ("max", 8)])
+def test_a_cpu_quota_counts(linux: Path, quota: str, cpus: int) -> None:
+    (linux / "box" / "cpu.max").write_text(quota)
+    assert machine.usable_cpus() == cpus
+
+
+def test_where_nothing_tells_memory_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_PROC", tmp_path)
+    assert machine.available_memory() is None
