@@ -1,0 +1,151 @@
+"""Artifacts → bundle: a folder whose manifest, written last, is the commit point (DESIGN 4)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.artifact import Artifact
+from export.cases import Case
+from export.errors import ExportError
+from hcflow_ref.checkpoint import Checkpoint
+from runtime import atomic
+from runtime.bundle import Bundle
+from runtime.latents import SCHEME
+from runtime.manifest import FILE_NAME, SCHEMA, Graph, Latents, Level, Manifest, Vectors
+from runtime.manifest import Checkpoint as CheckpointEntry
+
+TOOLS = ("hcflow-deploy", "torch", "onnx", "onnx-ir", "onnxruntime", "numpy")
+"""Distributions whose versions a manifest records."""
+
+
+def write(
+    folder: Path,
+    name: str,
+    checkpoint: Checkpoint,
+    default_tau: float,
+    artifacts: Sequence[Artifact],
+    cases: Sequence[Case],
+) -> Manifest:
+    """Write a bundle, or add graphs to one of the same checkpoint.
+
+    Whatever dies before the manifest is replaced leaves the old bundle intact, and no new one.
+
+    Args:
+        folder: the bundle; made where it is missing.
+        name: the model's name.
+        checkpoint: what the graphs were made from.
+        default_tau: temperature that the runtime uses when none is asked for.
+        artifacts: graphs to write; each replaces one of the same direction, precision and latents.
+        cases: test vectors of this bundle.
+
+    Raises:
+        ExportError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    old = existing(folder, checkpoint)
+    built = [artifact.entry for artifact in artifacts]
+    replaced = {_slot(graph) for graph in built}
+    kept = [graph for graph in old.graphs if _slot(graph) not in replaced] if old else []
+    vectors = _vectors(cases, folder, old)
+    digest = hashlib.sha256(vectors).hexdigest()
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=name,
+        task=checkpoint.config.task,
+        scale=checkpoint.config.scale,
+        default_tau=default_tau,
+        latents=Latents(
+            SCHEME, tuple(Level(c, f) for c, f, _ in checkpoint.config.latent_shapes(1, 1))
+        ),
+        checkpoint=CheckpointEntry(checkpoint.sha256, dict(checkpoint.provenance)),
+        tools=_tool_versions(),
+        graphs=(*kept, *built),
+        vectors=Vectors(f"vectors.{digest[:12]}.npz", digest),
+    )
+    files = {a.entry.file: a.data for a in artifacts} | {manifest.vectors.file: vectors}
+    with _made(folder):
+        for file, data in files.items():
+            atomic.write(folder / file, data)
+        atomic.write(folder / FILE_NAME, manifest.to_json().encode())
+    if old:
+        for file in _files(old) - _files(manifest):
+            (folder / file).unlink(missing_ok=True)
+    return manifest
+
+
+def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
+    """The manifest of a bundle of the same checkpoint; `None` for an empty or missing folder.
+
+    Raises:
+        ExportError: the folder holds anything else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if not (folder / FILE_NAME).is_file():
+        raise ExportError(
+            f"'{folder}' holds something that is no bundle; give another --output or empty it"
+        )
+    manifest = Bundle.open(folder).manifest
+    if manifest.checkpoint.sha256 != checkpoint.sha256:
+        raise ExportError(
+            f"'{folder}' is a bundle of another checkpoint ('{manifest.name}', "
+            f"{manifest.checkpoint.sha256[:12]}…); give another --output or delete it"
+        )
+    return manifest
+
+
+def _slot(graph: Graph) -> tuple[str, str, bool]:
+    """What a bundle holds one graph of."""
+    return graph.direction, graph.precision, graph.latents
+
+
+def _files(manifest: Manifest) -> set[str]:
+    return {manifest.vectors.file, *(graph.file for graph in manifest.graphs)}
+
+
+def _vectors(cases: Sequence[Case], folder: Path, old: Manifest | None) -> bytes:
+    """The cases as .npz; directions that they do not cover keep the old bundle's vectors."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    if old:
+        built = {case.direction for case in cases}
+        stored = Bundle(folder, old).read_vectors()
+        arrays |= {key: x for key, x in stored.items() if key.split("/")[0] not in built}
+    for case in cases:
+        prefix = f"{case.direction}/{case.name}, tau {case.tau:g}"
+        arrays[f"{prefix}/tau"] = np.array(case.tau)
+        arrays |= {f"{prefix}/in/{name}": x for name, x in case.inputs.items()}
+        arrays |= {f"{prefix}/out/{name}": x for name, x in case.outputs.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {}
+    for tool in TOOLS:
+        with contextlib.suppress(PackageNotFoundError):  # a checkout that is not installed
+            versions[tool] = version(tool)
+    return versions
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing and then removed again if the work in it fails."""
+    if folder.exists():
+        yield
+        return
+    folder.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

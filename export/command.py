@@ -1,0 +1,97 @@
+"""What `hcflow build` does with its options: resolve, build with progress, print the table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from export.errors import ExportError
+from export.flow import Direction
+from export.pipeline import Request, build
+from hcflow_ref.checkpoint import load
+from hcflow_ref.errors import CheckpointError
+from hcflow_ref.models import DEFAULT, weights
+from runtime.manifest import Manifest, Precision
+
+
+def run(
+    *,
+    directions: Sequence[Direction],
+    checkpoint: Path | None,
+    model: str | None,
+    output: Path | None,
+    precisions: Sequence[Precision],
+    int8: bool,
+    engine: str,
+    tau: float | None,
+    with_latents: bool,
+    accept_over_budget: bool,
+    as_json: bool,
+) -> None:
+    """Build a bundle and print its parity table.
+
+    Raises:
+        ExportError: the options, the checkpoint or the result will not do.
+    """
+    if int8:
+        raise ExportError("--int8 is not available in this version; fp32 and --fp16 are")
+    if engine != "none":
+        raise ExportError(
+            f"--engine {engine} is not available in this version: it builds ONNX graphs, which "
+            "trtexec and polygraphy compile"
+        )
+    if checkpoint is not None and model is not None:
+        raise ExportError("give --checkpoint or --model, not both")
+    console = Console(stderr=True)
+    with console.status("loading PyTorch and the checkpoint") as status:
+        try:
+            loaded = load(checkpoint if checkpoint is not None else weights(model or DEFAULT))
+        except CheckpointError as error:
+            raise ExportError(str(error)) from error
+        name = checkpoint.stem if checkpoint is not None else model or DEFAULT
+        folder = output if output is not None else Path("bundles") / name
+        manifest = build(
+            loaded,
+            folder,
+            Request(name, directions, precisions, tau, with_latents, accept_over_budget),
+            status.update if console.is_terminal else console.print,
+        )
+    if as_json:
+        sys.stdout.write(manifest.to_json())
+        return
+    stdout = Console()
+    stdout.print(parity_table(manifest, directions, precisions))
+    stdout.print(f"bundle: {folder}")
+    if not all(graph.within_budget for graph in manifest.graphs):
+        stdout.print("[yellow]kept although it is over budget; the manifest says so[/]")
+
+
+def parity_table(
+    manifest: Manifest, directions: Sequence[Direction], precisions: Sequence[Precision]
+) -> Table:
+    """Every graph against the float64 reference."""
+    table = Table("graph", "case", "τ", "output", "PSNR dB", "max error", "relative", "")
+    for graph in manifest.graphs:
+        if graph.direction not in directions or graph.precision not in precisions:
+            continue
+        for row in graph.parity:
+            table.add_row(
+                f"{graph.direction} {graph.precision}",
+                row.case,
+                f"{row.tau:g}",
+                row.output,
+                "exact" if row.psnr_db is None and row.ok else _figure(row.psnr_db, ".1f"),
+                _figure(row.max_abs, ".1e"),
+                _figure(row.max_rel, ".1e"),
+                "[green]ok[/]" if row.ok else "[red]over budget[/]",
+            )
+        table.add_section()
+    return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

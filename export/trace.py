@@ -1,0 +1,60 @@
+"""Deploy module → torch.fx trace, with the dtype and shape of every value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node, Tracer
+from torch.fx._symbolic_trace import PH
+from torch.fx.graph import CodeGen
+from torch.fx.passes.shape_prop import ShapeProp
+
+from export.deploy import DeployFlow, InverseFlow
+
+
+class _Tracer(Tracer):
+    """Convolutions are leaves; everything else is taken apart."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d)
+
+
+def example_inputs(module: DeployFlow, side: int) -> list[torch.Tensor]:
+    """Zero inputs in the graph contract's order, for an LR of `side` × `side`."""
+    config = module.config
+    if not isinstance(module, InverseFlow):
+        return [torch.zeros(1, 3, side * config.scale, side * config.scale)]
+    latents = config.latent_shapes(side, side) if module.with_latents else ()
+    return [torch.zeros(1, *shape) for shape in ((3, side, side), *latents)]
+
+
+def trace(module: DeployFlow, side: int = 8) -> GraphModule:
+    """Trace a deploy module; `meta["tensor_meta"]` holds shapes for an LR of `side` × `side`."""
+    inputs = example_inputs(module, side)
+    concrete: dict[str, Any] | None = None
+    if isinstance(module, InverseFlow):
+        concrete = {"latents": tuple(PH for _ in inputs[1:])}
+    traced = GraphModule(module, _Tracer().trace(module, concrete))
+    traced.graph.set_codegen(CodeGen())  # flat arguments, as the graph has them
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thousands of tiny operations: handing them round costs more
+    try:
+        with torch.no_grad():
+            ShapeProp(traced).propagate(*inputs)
+    finally:
+        torch.set_num_threads(threads)
+    return traced
+
+
+def dtype(node: Node) -> torch.dtype:
+    """Dtype of a traced value."""
+    found: torch.dtype = node.meta["tensor_meta"].dtype
+    return found
+
+
+def scope(node: Node) -> str:
+    """Path of the innermost module that a traced operation came from, `level0/steps/3`."""
+    stack = node.meta.get("nn_module_stack") or {"": None}
+    return str(next(reversed(stack))).replace(".", "/")
