@@ -1,0 +1,5 @@
+"""`python -m hcflow` is the command `hcflow`."""
+
+from hcflow.cli import main
+
+main()

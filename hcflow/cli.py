@@ -1,0 +1,151 @@
+"""The command line `hcflow`: the commands, and what every one of them does with an error."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from export.build import build
+from hcflow.commands.demo import demo
+from hcflow.commands.downscale import downscale
+from hcflow.commands.info import info
+from hcflow.commands.upscale import upscale
+from hcflow.commands.verify import verify
+from runtime.errors import HcflowError
+
+FAILED = 1
+INTERRUPTED = 130
+TERMINATED = 143
+
+_DEBUG = "HCFLOW_DEBUG"
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that temporary files are removed."""
+
+
+def main() -> None:
+    """Run `hcflow`; the entry point of the installed command."""
+    _start(application())
+
+
+def application() -> typer.Typer:
+    """The command line with all its commands."""
+    app = typer.Typer(
+        help="Invertible image rescaling and super-resolution with HCFlow.",
+        invoke_without_command=True,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        callback=_global_options,
+    )
+    for command in (upscale, downscale, build, verify, info, demo):
+        app.command()(guarded(command))
+    return app
+
+
+def run_command(command: Callable[..., None]) -> None:
+    """Run one function as a whole program, with the errors and exit codes of `hcflow`."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(guarded(command))
+    _start(app)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors end in one line on stderr and an exit code, never a traceback.
+
+    1: the work failed. 130: Ctrl-C. 143: SIGTERM. `--debug` or HCFLOW_DEBUG=1 shows tracebacks.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except BrokenPipeError:
+            _drop_stdout()
+            raise typer.Exit(FAILED) from None
+        except (HcflowError, OSError, MemoryError) as error:
+            if os.environ.get(_DEBUG):
+                raise
+            _say(f"error: {_describe(error)}")
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            _leave(INTERRUPTED, "interrupted; nothing was written")
+        except _Terminated:
+            _leave(TERMINATED, "terminated; nothing was written")
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if os.environ.get(_DEBUG):
+                raise
+            _say(
+                f"error: {type(error).__name__}: {_describe(error)}: this is a fault of the "
+                "program; please report it with what HCFLOW_DEBUG=1 shows"
+            )
+            raise typer.Exit(FAILED) from None
+
+    return run
+
+
+def _global_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if show_version:
+        print(f"hcflow-deploy {_version()}")
+        raise typer.Exit
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+def _version() -> str:
+    try:
+        return version("hcflow-deploy")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "(not installed)"
+
+
+def _start(app: typer.Typer) -> None:
+    logging.basicConfig(format="hcflow: %(levelname)s: %(message)s", level=logging.WARNING)
+    logging.addLevelName(logging.WARNING, "warning")
+    signal.signal(signal.SIGTERM, _terminate)
+    app()
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": '{error.filename}'" if error.filename else "")
+    if isinstance(error, MemoryError):
+        return "out of memory: give a smaller image or crop it"
+    return " ".join(str(error).split())
+
+
+def _say(message: str) -> None:
+    # A closed stderr leaves nobody to tell; the exit code still does.
+    with contextlib.suppress(OSError):
+        print(f"hcflow: {message}", file=sys.stderr, flush=True)
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    """End at once: a worker thread may be deep in a backend, which no exit handler can wait for."""
+    _say(message)
+    os._exit(code)
+
+
+def _drop_stdout() -> None:
+    """Point stdout at nothing, so that its flush at exit does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,83 @@
+"""Where images come from and go to: files, standard input and output, named samples."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from PIL import Image
+
+from runtime import files
+from runtime.errors import ImageError
+from runtime.files import Photo
+
+STANDARD = "-"
+"""As an input it is standard input, as an output standard output."""
+
+
+def read(source: str, max_pixels: int) -> Photo:
+    """The image in a file or on standard input."""
+    Image.MAX_IMAGE_PIXELS = None  # `files` holds its own limit, which --max-pixels moves
+    if source == STANDARD:
+        return files.decode(sys.stdin.buffer.read(), "standard input", max_pixels)
+    return files.read(source, max_pixels)
+
+
+def outputs(
+    source: str,
+    output: str,
+    *,
+    samples: int = 1,
+    format_name: str | None = None,
+    force: bool = False,
+    as_json: bool = False,
+) -> tuple[list[str], str]:
+    """The names to write to, and the format: everything that can be wrong before any work is done.
+
+    Several samples go to NAME-1.png, NAME-2.png, …
+
+    Raises:
+        typer.BadParameter: the output is the input, or standard output cannot take it.
+        ImageError: unknown suffix or format, or no such folder.
+    """
+    if format_name is not None and format_name.upper() not in files.FORMATS:
+        raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")
+    if output == STANDARD:
+        if samples > 1 or as_json:
+            raise typer.BadParameter("standard output takes one image and nothing else")
+        if sys.stdout.isatty():
+            raise typer.BadParameter(
+                "an image is not written to a terminal: redirect it, or use -o"
+            )
+        return [output], (format_name or "PNG").upper()
+    path = Path(output)
+    if path.is_dir():
+        raise typer.BadParameter(f"'{output}' is a folder: name a file")
+    format_name = format_name.upper() if format_name else files.format_of(path)
+    if not path.parent.is_dir():
+        raise ImageError(f"cannot write '{output}': the folder '{path.parent}' does not exist")
+    names = [output]
+    if samples > 1:
+        names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
+    for name in names:
+        if source != STANDARD and _same_file(source, name) and not force:
+            raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
+    return names, format_name
+
+
+def write(image: Any, like: Photo, output: str, format_name: str) -> None:
+    """Write an image with the profile and EXIF of another, to a file or standard output."""
+    photo = replace(like, image=image)
+    if output == STANDARD:
+        sys.stdout.buffer.write(files.encode(photo, format_name))
+        sys.stdout.buffer.flush()
+    else:
+        files.write(photo, output, format_name)
+
+
+def _same_file(first: str, second: str) -> bool:
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

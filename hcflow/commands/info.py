@@ -1,0 +1,62 @@
+"""`hcflow info`: what a bundle is and holds."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+import runtime
+from hcflow.commands import options
+from hcflow.models import resolve
+from runtime.manifest import Graph, Manifest
+
+
+def info(
+    *,
+    bundle: options.Bundle = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show what a bundle is and holds, by its manifest."""
+    opened = runtime.Bundle.open(resolve(bundle))
+    if as_json:
+        print(opened.manifest.to_json(), end="")
+        return
+    out = Console()
+    out.print(_summary(opened.manifest))
+    out.print(_graphs(opened.manifest.graphs))
+
+
+def _summary(manifest: Manifest) -> Table:
+    levels = ", ".join(
+        f"z{i}: {level.channels} channels at {level.factor}×"
+        for i, level in enumerate(manifest.latents.levels, start=1)
+    )
+    table = Table(title=manifest.name, show_header=False)
+    rows = {
+        "task": f"{manifest.task} ×{manifest.scale}",
+        "default τ": f"{manifest.default_tau:g}",
+        "latents": f"{levels} of the LR size ({manifest.latents.scheme})",
+        "checkpoint": manifest.checkpoint.sha256,
+        **manifest.checkpoint.provenance,
+        "built with": ", ".join(f"{tool} {v}" for tool, v in manifest.tools.items()),
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def _graphs(graphs: tuple[Graph, ...]) -> Table:
+    table = Table(title="graphs")
+    for column in ("graph", "MB", "nodes", "MB per LR megapixel", "worst PSNR dB", "budget"):
+        table.add_column(column, justify="left" if column in ("graph", "budget") else "right")
+    for graph in graphs:
+        finite = [p.psnr_db for p in graph.parity if p.psnr_db is not None]
+        table.add_row(
+            f"{graph.direction} {graph.precision}" + ("" if graph.latents else " τ = 0"),
+            f"{graph.bytes / 1e6:.1f}",
+            str(graph.nodes),
+            str(graph.bytes_per_lr_pixel),
+            f"{min(finite):.1f}" if finite else "",
+            "ok" if graph.within_budget else "[bold red]missed",
+        )
+    return table

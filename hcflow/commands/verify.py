@@ -1,0 +1,131 @@
+"""`hcflow verify`: whether this machine gives the numbers of the reference."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import runtime
+from hcflow import console
+from hcflow.commands import options
+from hcflow.models import resolve
+from runtime import backends
+from runtime.verify import Check, RoundTrip, check_graphs, round_trips
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What one backend gave; `skipped` says why it gave nothing."""
+
+    backend: str
+    checks: tuple[Check, ...] = ()
+    trips: tuple[RoundTrip, ...] = ()
+    skipped: str | None = None
+
+
+def verify(
+    *,
+    bundle: options.Bundle = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Check this backend only.", show_default="every one that works here"),
+    ] = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run a bundle's test vectors on this machine and hold them against the reference.
+
+    Exit code 1 when a graph is out of its budget.
+    """
+    opened = runtime.Bundle.open(resolve(bundle))
+    names = [backend] if backend else backends.available() or ["onnxruntime"]
+    reports = []
+    for name in names:
+        try:
+            report = console.run(
+                f"verifying '{opened.manifest.name}' on {name}",
+                lambda name=name: _Report(  # type: ignore[misc]
+                    name,
+                    tuple(check_graphs(opened, name, threads)),
+                    tuple(round_trips(opened, name, threads)),
+                ),
+            )
+        except runtime.BackendError as error:
+            if name == names[0]:
+                raise
+            report = _Report(name, skipped=str(error))
+        reports.append(report)
+    ok = all(check.comparison.ok for report in reports for check in report.checks)
+    if as_json:
+        print(json.dumps({"bundle": str(opened.folder), "ok": ok, "backends": _plain(reports)}))
+    else:
+        _show(reports)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _show(reports: list[_Report]) -> None:
+    out = Console()
+    for report in reports:
+        if report.skipped:
+            out.print(f"{report.backend}: skipped: {report.skipped}", markup=False)
+            continue
+        table = Table(title=report.backend)
+        for column in ("graph", "case", "output"):
+            table.add_column(column)
+        for column in ("PSNR dB", "max abs", "max rel", "budget"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for check in report.checks:
+            c = check.comparison
+            graph = f"{check.graph.direction} {check.graph.precision}"
+            table.add_row(
+                graph if check.graph.latents else f"{graph} τ = 0",
+                check.case,
+                check.output,
+                "identical" if c.psnr_db is None else f"{c.psnr_db:.1f}",
+                f"{c.max_abs:.1e}",
+                "" if c.max_rel is None else f"{c.max_rel:.1e}",
+                "ok" if c.ok else "[bold red]missed",
+            )
+        out.print(table)
+        for trip in report.trips:
+            out.print(
+                f"round trip {trip.precision}, {trip.case}: hr → lr of 8 bits → hr: "
+                f"{trip.psnr_db:.2f} dB"
+            )
+
+
+def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
+    """The reports as JSON: figures that JSON cannot hold become null."""
+    return [
+        {
+            "backend": report.backend,
+            "skipped": report.skipped,
+            "checks": [
+                {
+                    "graph": check.graph.file,
+                    "direction": check.graph.direction,
+                    "precision": check.graph.precision,
+                    "case": check.case,
+                    "tau": check.tau,
+                    "output": check.output,
+                    **{k: _finite(v) for k, v in asdict(check.comparison).items()},
+                }
+                for check in report.checks
+            ],
+            "round_trips": [
+                {"precision": t.precision, "case": t.case, "psnr_db": _finite(t.psnr_db)}
+                for t in report.trips
+            ],
+        }
+        for report in reports
+    ]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

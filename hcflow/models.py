@@ -1,0 +1,92 @@
+"""Which bundle is meant: a folder, or a shipped model, built once into the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from runtime.errors import BundleError
+from runtime.manifest import FILE_NAME
+
+_logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "HCFLOW_CACHE"
+"""Environment variable that moves the cache; else XDG_CACHE_HOME/hcflow or ~/.cache/hcflow."""
+
+
+def resolve(name_or_path: str | None = None) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        name_or_path: a bundle's folder or its manifest; a shipped model's name; `None` for the
+            default model. A shipped model is exported on first use, which needs the extra
+            `export`, and is found in the cache from then on.
+
+    Raises:
+        BundleError: no such bundle or model, or it would have to be built and cannot be.
+    """
+    if name_or_path is not None and Path(name_or_path).exists():
+        return Path(name_or_path)
+    weights = _shipped(name_or_path)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    folder = cache() / "bundles" / f"{weights.stem}-{digest[:12]}-{_version()}"
+    if not (folder / FILE_NAME).is_file():
+        _build(weights, folder)
+    return folder
+
+
+def cache() -> Path:
+    """The folder of what this program can make again."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hcflow"
+
+
+def _shipped(name: str | None) -> Path:
+    from hcflow_ref.models import DEFAULT, FOLDER, names  # noqa: PLC0415
+
+    if name is None:
+        name = DEFAULT
+    if name not in names():
+        raise BundleError(
+            f"'{name}' is neither a bundle's folder nor a shipped model "
+            f"({', '.join(names())}); `hcflow build` makes a bundle of a checkpoint"
+        )
+    return FOLDER / f"{name}.safetensors"
+
+
+def _build(weights: Path, folder: Path) -> None:
+    """Export a shipped model into the cache; of two builders at once the first to finish stays."""
+    try:
+        from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
+        from hcflow_ref.checkpoint import load  # noqa: PLC0415
+    except ImportError as error:
+        raise BundleError(
+            f"model '{weights.stem}' is not built on this machine yet, and building it needs "
+            f"'{error.name}': pip install 'hcflow-deploy[cpu,export]', or give the folder of a "
+            "bundle built elsewhere"
+        ) from error
+    _logger.warning("building model '%s' once, into %s", weights.stem, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as workspace:
+        built = Path(workspace) / "bundle"
+        build(load(weights), built, Request(weights.stem))
+        try:
+            built.rename(folder)
+        except OSError:
+            if not (folder / FILE_NAME).is_file():  # not another builder's, so the error is real
+                raise
+            shutil.rmtree(built)
+
+
+def _version() -> str:
+    try:
+        return version("hcflow-deploy")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "checkout"

@@ -1,0 +1,30 @@
+"""The trained weights that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hcflow_ref.errors import CheckpointError
+
+FOLDER = Path(__file__).parent / "weights"
+DEFAULT = "rescale_x4"
+"""The model used when none is named."""
+
+
+def names() -> list[str]:
+    """Names of the shipped models."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def weights(name: str) -> Path:
+    """The safetensors file of a shipped model.
+
+    Raises:
+        CheckpointError: no such model; the message lists those there are.
+    """
+    if name not in names():
+        raise CheckpointError(
+            f"no shipped model is called '{name}'; there are {', '.join(names())}. "
+            "A file of your own goes to --checkpoint"
+        )
+    return FOLDER / f"{name}.safetensors"
