@@ -76,7 +76,7 @@ def build(
     entry = Graph(
         direction=direction,
         precision=precision,
-        latents=with_latents,
+        latents=with_latents or direction == "forward",
         io="float32",
         contract=contract.CONTRACT,
         opset=graph.OPSET,

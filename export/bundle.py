@@ -19,6 +19,7 @@ from export.errors import ExportError
 from hcflow_ref.checkpoint import Checkpoint
 from runtime import atomic
 from runtime.bundle import Bundle
+from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.manifest import FILE_NAME, SCHEMA, Graph, Latents, Level, Manifest, Vectors
 from runtime.manifest import Checkpoint as CheckpointEntry
@@ -71,11 +72,13 @@ def write(
         graphs=(*kept, *built),
         vectors=Vectors(f"vectors.{digest[:12]}.npz", digest),
     )
+    text = manifest.to_json()
+    Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
     files = {a.entry.file: a.data for a in artifacts} | {manifest.vectors.file: vectors}
     with _made(folder):
         for file, data in files.items():
             atomic.write(folder / file, data)
-        atomic.write(folder / FILE_NAME, manifest.to_json().encode())
+        atomic.write(folder / FILE_NAME, text.encode())
     if old:
         for file in _files(old) - _files(manifest):
             (folder / file).unlink(missing_ok=True)
@@ -94,13 +97,20 @@ def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
         raise ExportError(
             f"'{folder}' holds something that is no bundle; give another --output or empty it"
         )
-    manifest = Bundle.open(folder).manifest
+    try:
+        manifest = Bundle.open(folder).manifest
+    except BundleError as error:
+        raise ExportError(_damaged(folder, error)) from error
     if manifest.checkpoint.sha256 != checkpoint.sha256:
         raise ExportError(
             f"'{folder}' is a bundle of another checkpoint ('{manifest.name}', "
             f"{manifest.checkpoint.sha256[:12]}…); give another --output or delete it"
         )
     return manifest
+
+
+def _damaged(folder: Path, error: BundleError) -> str:
+    return f"'{folder}' holds a damaged bundle ({error}); delete it or give another --output"
 
 
 def _slot(graph: Graph) -> tuple[str, str, bool]:
@@ -115,9 +125,12 @@ def _files(manifest: Manifest) -> set[str]:
 def _vectors(cases: Sequence[Case], folder: Path, old: Manifest | None) -> bytes:
     """The cases as .npz; directions that they do not cover keep the old bundle's vectors."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    if old:
-        built = {case.direction for case in cases}
-        stored = Bundle(folder, old).read_vectors()
+    built = {case.direction for case in cases}
+    if old and any(graph.direction not in built for graph in old.graphs):
+        try:
+            stored = Bundle(folder, old).read_vectors()
+        except BundleError as error:
+            raise ExportError(_damaged(folder, error)) from error
         arrays |= {key: x for key, x in stored.items() if key.split("/")[0] not in built}
     for case in cases:
         prefix = f"{case.direction}/{case.name}, tau {case.tau:g}"
@@ -125,7 +138,7 @@ def _vectors(cases: Sequence[Case], folder: Path, old: Manifest | None) -> bytes
         arrays |= {f"{prefix}/in/{name}": x for name, x in case.inputs.items()}
         arrays |= {f"{prefix}/out/{name}": x for name, x in case.outputs.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ from export.pipeline import Request, build
 from hcflow_ref.checkpoint import load
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.models import DEFAULT, weights
-from runtime.manifest import Manifest, Precision
+from runtime.manifest import Graph, Precision
 
 
 def run(
@@ -64,32 +64,31 @@ def run(
         sys.stdout.write(manifest.to_json())
         return
     stdout = Console()
-    stdout.print(parity_table(manifest, directions, precisions))
-    stdout.print(f"bundle: {folder}")
+    for graph in manifest.graphs:
+        if graph.direction in directions and graph.precision in precisions:
+            stdout.print(parity_table(graph))
+    stdout.print(f"bundle: {folder}", markup=False)
     if not all(graph.within_budget for graph in manifest.graphs):
         stdout.print("[yellow]kept although it is over budget; the manifest says so[/]")
 
 
-def parity_table(
-    manifest: Manifest, directions: Sequence[Direction], precisions: Sequence[Precision]
-) -> Table:
-    """Every graph against the float64 reference."""
-    table = Table("graph", "case", "τ", "output", "PSNR dB", "max error", "relative", "")
-    for graph in manifest.graphs:
-        if graph.direction not in directions or graph.precision not in precisions:
-            continue
-        for row in graph.parity:
-            table.add_row(
-                f"{graph.direction} {graph.precision}",
-                row.case,
-                f"{row.tau:g}",
-                row.output,
-                "exact" if row.psnr_db is None and row.ok else _figure(row.psnr_db, ".1f"),
-                _figure(row.max_abs, ".1e"),
-                _figure(row.max_rel, ".1e"),
-                "[green]ok[/]" if row.ok else "[red]over budget[/]",
-            )
-        table.add_section()
+def parity_table(graph: Graph) -> Table:
+    """A graph against the float64 reference, one row an output."""
+    table = Table(title=f"{graph.direction} {graph.precision}, {graph.nodes} nodes")
+    for heading in ("case", "τ", "output"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("PSNR dB", "max error", "relative", "budget"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in graph.parity:
+        table.add_row(
+            row.case,
+            f"{row.tau:g}",
+            row.output,
+            "exact" if row.psnr_db is None and row.ok else _figure(row.psnr_db, ".1f"),
+            _figure(row.max_abs, ".1e"),
+            _figure(row.max_rel, ".1e"),
+            "[green]ok[/]" if row.ok else "[bold red]missed[/]",
+        )
     return table
 
 

@@ -2,8 +2,8 @@
 
 The deploy module is static and made of a dozen operations, so its trace *is* the graph: no shape
 arithmetic appears, sizes stay dynamic, and nodes and initialisers keep their path in the reference
-(`level0/cond/trunk0/3/rdb2/conv4`). `torch.onnx` splits through sequences, numbers its nodes, and
-takes longer on the full network than a whole build may (docs/folding.md).
+(`level0/cond/trunk0/3/rdb2/conv4`). `torch.onnx` ends at the same operators, but numbers its nodes
+and takes longer on the full network than a whole build may (docs/folding.md).
 """
 
 from __future__ import annotations

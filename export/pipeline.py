@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from export.flow import Direction
 from hcflow_ref.checkpoint import Checkpoint
 from hcflow_ref.hcflow import HCFlow
 from runtime.latents import check_tau
-from runtime.manifest import Graph, Manifest, Precision
+from runtime.manifest import Graph, Manifest, Parity, Precision
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,15 @@ def over_budget(graph: Graph) -> list[str]:
     """One line for each figure of a graph that misses its budget."""
     return [
         f"{graph.direction} {graph.precision}, {row.case}, τ {row.tau:g}, {row.output}: "
-        + ("not finite" if row.max_abs is None else f"max error {row.max_abs:.2g}")
-        + ("" if row.psnr_db is None else f", {row.psnr_db:.1f} dB")
+        + _figures(row)
         for row in graph.parity
         if not row.ok
     ]
+
+
+def _figures(row: Parity) -> str:
+    if row.max_abs is None or not math.isfinite(row.max_abs):
+        return "NaN or infinity"
+    psnr = "" if row.psnr_db is None else f", {row.psnr_db:.1f} dB"
+    relative = "" if row.max_rel is None else f", relative {row.max_rel:.2g}"
+    return f"max error {row.max_abs:.2g}{relative}{psnr}"

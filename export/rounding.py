@@ -15,18 +15,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
-
-from export import trace
+from torch.fx.passes.shape_prop import TensorMetadata
 
 
 class RoundingInterpreter(Interpreter):
     """Runs a trace on float32 tensors that hold float16 values; beyond 65504 they are infinite."""
 
+    half = False
+    """Whether the node at hand is float16."""
+
     def run_node(self, n: Node) -> Any:
         """The node's value, rounded where the trace says float16."""
+        meta = n.meta.get("tensor_meta")
+        self.half = isinstance(meta, TensorMetadata) and meta.dtype == torch.float16
         value = super().run_node(n)
-        half = isinstance(value, Tensor) and trace.dtype(n) == torch.float16
-        return value.half().float() if half else value
+        return value.half().float() if self.half else value
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A function whose scalar operands are float16, as the graph stores them."""
+        scalars = tuple(float(np.float16(x)) if isinstance(x, float) else x for x in args)
+        return super().call_function(target, scalars if self.half else args, kwargs)
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         """A convolution with its float16 weights."""

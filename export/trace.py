@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.fx import GraphModule, Node, Tracer
 from torch.fx._symbolic_trace import PH
@@ -21,13 +22,29 @@ class _Tracer(Tracer):
         return isinstance(m, nn.Conv2d)
 
 
+class _MetaShapes(ShapeProp):
+    """Notes shapes and dtypes without computing a value."""
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A convolution of shapes alone."""
+        conv = self.fetch_attr(str(target))
+        assert isinstance(conv, nn.Conv2d)
+        weight, bias = conv.weight.to("meta"), conv.bias
+        assert bias is not None
+        return F.conv2d(args[0], weight, bias.to("meta"), conv.stride, conv.padding)
+
+
 def example_inputs(module: DeployFlow, side: int) -> list[torch.Tensor]:
-    """Zero inputs in the graph contract's order, for an LR of `side` × `side`."""
+    """Inputs without values in the graph contract's order, for an LR of `side` × `side`."""
     config = module.config
+
+    def empty(*shape: int) -> torch.Tensor:
+        return torch.empty(1, *shape, device="meta")
+
     if not isinstance(module, InverseFlow):
-        return [torch.zeros(1, 3, side * config.scale, side * config.scale)]
+        return [empty(3, side * config.scale, side * config.scale)]
     latents = config.latent_shapes(side, side) if module.with_latents else ()
-    return [torch.zeros(1, *shape) for shape in ((3, side, side), *latents)]
+    return [empty(*shape) for shape in ((3, side, side), *latents)]
 
 
 def trace(module: DeployFlow, side: int = 8) -> GraphModule:
@@ -38,13 +55,8 @@ def trace(module: DeployFlow, side: int = 8) -> GraphModule:
         concrete = {"latents": tuple(PH for _ in inputs[1:])}
     traced = GraphModule(module, _Tracer().trace(module, concrete))
     traced.graph.set_codegen(CodeGen())  # flat arguments, as the graph has them
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # thousands of tiny operations: handing them round costs more
-    try:
-        with torch.no_grad():
-            ShapeProp(traced).propagate(*inputs)
-    finally:
-        torch.set_num_threads(threads)
+    with torch.no_grad():
+        _MetaShapes(traced).propagate(*inputs)
     return traced
 
 

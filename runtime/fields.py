@@ -58,7 +58,7 @@ class Field:
 
     def number(self, minimum: float = -math.inf) -> float:
         """A number ≥ minimum."""
-        if type(self.value) not in (int, float) or self.value < minimum:
+        if type(self.value) not in (int, float) or not minimum <= self.value < math.inf:
             raise self._wrong(
                 "a number" + (f", {minimum:g} or more" if minimum > -math.inf else "")
             )

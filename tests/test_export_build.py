@@ -158,6 +158,31 @@ def test_a_build_that_dies_leaves_the_old_bundle_or_none(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_forward_graph_gives_latents_also_beside_an_inverse_without(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    manifest = small(checkpoint, tmp_path / "b", with_latents=False)
+    assert {g.direction: g.latents for g in manifest.graphs} == {"inverse": False, "forward": True}
+
+
+def test_a_damaged_bundle_is_named_and_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    small(checkpoint, tmp_path / "b", directions=["inverse"])
+    (tmp_path / "b" / "manifest.json").write_text("{")
+    with pytest.raises(ExportError, match="damaged bundle"):
+        small(checkpoint, tmp_path / "b", directions=["inverse"])
+
+
+def test_building_every_graph_again_mends_damaged_vectors(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    vectors = small(checkpoint, tmp_path / "b", directions=["inverse"]).vectors.file
+    (tmp_path / "b" / vectors).write_bytes(b"damaged")
+    with pytest.raises(ExportError, match="damaged bundle"):
+        small(checkpoint, tmp_path / "b", directions=["forward"])
+    small(checkpoint, tmp_path / "b", directions=["inverse"])
+    assert Bundle.open(tmp_path / "b").read_vectors()
+
+
 def test_a_folder_of_something_else_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ExportError, match="no bundle"):
