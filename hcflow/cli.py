@@ -20,6 +20,8 @@ from hcflow.commands.downscale import downscale
 from hcflow.commands.info import info
 from hcflow.commands.upscale import upscale
 from hcflow.commands.verify import verify
+from hcflow_ref.evaluation_command import evaluate
+from hcflow_ref.training.command import train
 from runtime.errors import HcflowError
 
 FAILED = 1
@@ -47,7 +49,7 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
         callback=_global_options,
     )
-    for command in (upscale, downscale, build, verify, info, demo):
+    for command in (upscale, downscale, build, verify, info, demo, train, evaluate):
         app.command()(guarded(command))
     return app
 

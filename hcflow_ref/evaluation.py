@@ -1,0 +1,228 @@
+"""The evaluation protocol (HCFLOW.md section 5) on a network and a set of images.
+
+Rescaling goes through its own 8-bit LR; super-resolution starts from the 8-bit bicubic LR. Both are
+compared with bicubic upscaling of the bicubic LR. Every figure states τ and seed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+from torch import Tensor
+
+from hcflow_ref.errors import CheckpointError
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
+from hcflow_ref.likelihood import nll
+from hcflow_ref.metrics import (
+    Fidelity,
+    Image,
+    bicubic_downscale,
+    bicubic_upscale,
+    consistency,
+    diversity,
+    fidelity,
+    psnr,
+)
+from hcflow_ref.photographs import crop_to_multiple, photographs, to_image, to_tensor
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample.
+
+    Attributes:
+        tau: temperature of the samples; the first image is always at τ = 0.
+        seed: of the latents.
+        samples: how many to draw for diversity; none at τ = 0.
+    """
+
+    tau: float
+    seed: int = 0
+    samples: int = 2
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one image gave, for looking at.
+
+    Attributes:
+        truth, bicubic, restored: HR; the last at τ = 0.
+        sample: HR at τ, the first one; None at τ = 0.
+        lr: what the network started from or made, 8 bits.
+    """
+
+    truth: Image
+    bicubic: Image
+    restored: Image
+    sample: Image | None
+    lr: Image
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one image; PSNR in dB, border of the scale cropped.
+
+    Attributes:
+        bicubic: of bicubic down and up.
+        restored: of the network at τ = 0.
+        sampled: mean over the samples at τ, or None.
+        lr_psnr: 8-bit LR against the bicubic LR, whole image; infinite for super-resolution.
+        consistency: of the output at τ = 0, downscaled, with the LR it was made from.
+        sampled_consistency: of the first sample, or None.
+        diversity: mean per-pixel standard deviation of the samples, 8-bit steps, or None.
+        bits_per_pixel: negative log-likelihood; super-resolution only.
+        haarpsi: perceptual similarity of the output at τ = 0 (piq), where piq can be loaded.
+    """
+
+    name: str
+    bicubic: Fidelity
+    restored: Fidelity
+    sampled: Fidelity | None
+    lr_psnr: float
+    consistency: Fidelity
+    sampled_consistency: Fidelity | None
+    diversity: float | None
+    bits_per_pixel: float | None
+    haarpsi: float | None
+
+
+def read_folder(folder: Path | None, scale: int) -> dict[str, Image]:
+    """The folder's images by name, sides cropped to multiples of the scale; None: the four.
+
+    Raises:
+        CheckpointError: no image there, or one that cannot be read; names the file.
+    """
+    if folder is None:
+        return photographs(scale)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; --data takes a folder of images")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise CheckpointError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    images = {}
+    for path in paths:
+        try:
+            with PillowImage.open(path) as file:
+                image = np.asarray(file.convert("RGB"))
+        except (OSError, UnidentifiedImageError) as error:
+            raise CheckpointError(f"{path}: not a whole image ({error})") from error
+        images[path.name] = crop_to_multiple(image, scale)
+        if min(images[path.name].shape[:2]) < 11 + 2 * scale:
+            raise CheckpointError(f"{path}: too small to measure at scale {scale}")
+    return images
+
+
+@torch.inference_mode()
+def evaluate_image(
+    model: HCFlow | IRN, name: str, truth: Image, settings: Settings
+) -> tuple[Row, Outputs]:
+    """The figures and outputs of one image whose sides are multiples of the scale."""
+    scale = model.config.scale
+    bicubic_lr = bicubic_downscale(truth, scale)
+    rescaling = model.config.task == "rescaling"
+    lr = to_image(model(to_tensor(truth)).lr) if rescaling else bicubic_lr
+    start = to_tensor(lr)
+    restored = to_image(model.inverse(start, model.zero_latents(start)))
+    generator = torch.Generator().manual_seed(settings.seed)
+    count = settings.samples if settings.tau > 0 else 0
+    drawn = [
+        to_image(model.inverse(start, _draw(model, start, settings, generator)))
+        for _ in range(count)
+    ]
+    upscaled = bicubic_upscale(bicubic_lr, scale)
+    row = Row(
+        name,
+        bicubic=fidelity(upscaled, truth, scale),
+        restored=fidelity(restored, truth, scale),
+        sampled=_mean([fidelity(image, truth, scale) for image in drawn]),
+        lr_psnr=psnr(lr, bicubic_lr),
+        consistency=consistency(restored, lr, scale),
+        sampled_consistency=consistency(drawn[0], lr, scale) if drawn else None,
+        diversity=diversity(drawn) if drawn else None,
+        bits_per_pixel=_bits(model, truth, start, settings.seed),
+        haarpsi=haarpsi(restored, truth),
+    )
+    return row, Outputs(truth, upscaled, restored, drawn[0] if drawn else None, lr)
+
+
+def _draw(
+    model: HCFlow | IRN, lr: Tensor, settings: Settings, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    shapes = model.config.latent_shapes(lr.shape[2], lr.shape[3])
+    return tuple(settings.tau * torch.randn((1, *s), generator=generator) for s in shapes)
+
+
+def _mean(values: Sequence[Fidelity]) -> Fidelity | None:
+    if not values:
+        return None
+    columns = zip(*((v.psnr, v.ssim, v.psnr_y, v.ssim_y) for v in values), strict=True)
+    return Fidelity(*(float(np.mean(column)) for column in columns))
+
+
+def _bits(model: HCFlow | IRN, truth: Image, lr: Tensor, seed: int) -> float | None:
+    if isinstance(model, IRN) or model.config.task != "sr":
+        return None
+    hr = to_tensor(truth)
+    noise = torch.rand(hr.shape, generator=torch.Generator().manual_seed(seed))
+    return nll(model, hr, lr, noise).item()
+
+
+def haarpsi(image: Image, truth: Image) -> float | None:
+    """Haar wavelet perceptual similarity, 1 for equal images; None where piq cannot be loaded."""
+    try:
+        piq: Any = importlib.import_module("piq")
+    except ImportError:
+        return None
+    return float(piq.haarpsi(to_tensor(image), to_tensor(truth), data_range=1.0))
+
+
+def average(rows: Sequence[Row]) -> Row:
+    """The mean of every figure over the images; None where an image has none."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        present = [v for v in values if v is not None]
+        return float(np.mean(present)) if len(present) == len(values) else None
+
+    def fidelities(values: Sequence[Fidelity | None]) -> Fidelity | None:
+        present = [v for v in values if v is not None]
+        return _mean(present) if len(present) == len(values) else None
+
+    restored, bicubic = (
+        fidelities([r.restored for r in rows]),
+        fidelities([r.bicubic for r in rows]),
+    )
+    agreement = fidelities([r.consistency for r in rows])
+    assert restored is not None
+    assert bicubic is not None
+    assert agreement is not None
+    return Row(
+        "average",
+        bicubic,
+        restored,
+        fidelities([r.sampled for r in rows]),
+        float(np.mean([r.lr_psnr for r in rows])),
+        agreement,
+        fidelities([r.sampled_consistency for r in rows]),
+        mean([r.diversity for r in rows]),
+        mean([r.bits_per_pixel for r in rows]),
+        mean([r.haarpsi for r in rows]),
+    )
+
+
+def evaluate(
+    model: HCFlow | IRN, images: Mapping[str, Image], settings: Settings
+) -> tuple[list[Row], list[Outputs]]:
+    """Rows and outputs of all images, in order."""
+    pairs = [evaluate_image(model, name, image, settings) for name, image in images.items()]
+    return [row for row, _ in pairs], [outputs for _, outputs in pairs]

@@ -1,0 +1,36 @@
+"""`hcflow train`: the command, importing PyTorch only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML configuration; see configs/.")],
+    data: Annotated[Path, typer.Option(help="Folder of images, of any size and format.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; resumed where it holds one.")],
+) -> None:
+    """Train a network; the same command goes on where an earlier one stopped."""
+    from hcflow_ref.training.config import read_config  # noqa: PLC0415  (PyTorch only when used)
+    from hcflow_ref.training.errors import TrainingError  # noqa: PLC0415
+    from hcflow_ref.training.trainer import train as run  # noqa: PLC0415
+
+    try:
+        settings = read_config(config)
+        state = run(settings, data, out, lambda line: print(line, flush=True))
+    except (TrainingError, OSError) as error:
+        print(f"hcflow train: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if state.step < settings.schedule.steps:
+        raise typer.Exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    typer.run(train)

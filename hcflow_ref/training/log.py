@@ -1,0 +1,52 @@
+"""What a run tells: a line on the terminal, a line of JSON, and TensorBoard where installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+LOG_FILE = "log.jsonl"
+
+
+def duration(seconds: float) -> str:
+    """`h:mm:ss`."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def progress_line(step: int, steps: int, values: Mapping[str, float], seconds_left: float) -> str:
+    """`step 120/1000  nll 3.21  12.3 images/s  0:12:33 left`."""
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return f"step {step}/{steps}  {shown}  {duration(seconds_left)} left"
+
+
+class RunLog:
+    """Writes `log.jsonl` and TensorBoard events into a run's folder.
+
+    TensorBoard's `SummaryWriter` is optional; `report` is told once where it is missing.
+    """
+
+    def __init__(self, out: Path, report: Callable[[str], None]) -> None:
+        self._path = out / LOG_FILE
+        self._writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (optional)
+
+            self._writer = SummaryWriter(str(out / "tensorboard"))
+        except ImportError:
+            report("tensorboard is not installed: losses go to log.jsonl alone")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One entry of values by name."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush what TensorBoard has not written."""
+        if self._writer is not None:
+            self._writer.close()

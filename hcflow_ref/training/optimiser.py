@@ -1,0 +1,40 @@
+"""Adam, the learning-rate schedule and gradient clipping (HCFLOW.md section 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from hcflow_ref.training.config import ScheduleSettings
+
+BETAS = (0.9, 0.99)
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Adam with the paper's betas."""
+    return torch.optim.Adam(parameters, lr=lr, betas=BETAS)
+
+
+def factor(schedule: ScheduleSettings, step: int) -> float:
+    """What the learning rate is multiplied by at `step`, counted from 0."""
+    progress = step / schedule.steps
+    warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
+    if schedule.cosine:
+        return float(warm * 0.5 * (1 + math.cos(math.pi * progress)))
+    return float(warm * 0.5 ** sum(progress >= at for at in schedule.halve_at))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """The same rate for every parameter."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+def clip(model: nn.Module, schedule: ScheduleSettings) -> Tensor:
+    """Clip gradients by value, then by norm; the norm before the second, NaN where one is NaN."""
+    parameters = list(model.parameters())
+    torch.nn.utils.clip_grad_value_(parameters, schedule.clip_value)
+    return torch.nn.utils.clip_grad_norm_(parameters, schedule.clip_norm)

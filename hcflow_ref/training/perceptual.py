@@ -1,0 +1,99 @@
+"""VGG19 features before the ReLU of conv5_4, from weights that the user names."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hcflow_ref.training.errors import TrainingError
+
+VGG19_TO_CONV5_4 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0) + (
+    512,
+) * 4
+"""Output channels of VGG19's 3×3 convolutions (Simonyan and Zisserman, 2015), 0 a max-pooling."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class VGGFeatures(nn.Module):
+    """RGB N×3×H×W in [0, 1] → the last convolution's output, before its ReLU.
+
+    Parameter names are torchvision's (`features.{i}.weight`), so that its files load as they are.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: Sequence[int] = VGG19_TO_CONV5_4) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for outputs in channels:
+            if outputs == 0:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+            inputs = outputs
+        self.features = nn.Sequential(*layers[:-1])
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The features of the image."""
+        features: Tensor = self.features((image - self.mean) / self.std)
+        return features
+
+
+def load_features(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGFeatures:
+    """The feature network with the user's weights, frozen.
+
+    Raises:
+        TrainingError: no file is named and torchvision has none on this machine, or the file does
+            not hold VGG19.
+    """
+    weights = _read(path) if path else _torchvision_weights()
+    network = VGGFeatures(channels)
+    wanted = network.state_dict()
+    for key, value in wanted.items():
+        if key not in weights or weights[key].shape != value.shape:
+            found = list(weights[key].shape) if key in weights else "nothing"
+            raise TrainingError(
+                f"{path}: key '{key}' is {found}, expected {list(value.shape)} of VGG19; name a "
+                "state_dict with torchvision's names in loss.features"
+            )
+    network.load_state_dict({key: weights[key] for key in wanted})
+    return network.eval().requires_grad_(False)
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path}: no VGG19 weights can be read from it ({reason})") from error
+    return loaded
+
+
+def _torchvision_weights() -> dict[str, Tensor]:
+    try:
+        models = importlib.import_module("torchvision.models")
+
+        weights: dict[str, Tensor] = models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(
+            progress=False
+        )
+    except (ImportError, OSError) as error:
+        raise TrainingError(
+            f"VGG19 weights are not on this machine ({error}); name a file with a state_dict of "
+            "torchvision's vgg19 in loss.features"
+        ) from error
+    return weights

@@ -1,0 +1,156 @@
+"""A run's state on disk: written whole or not at all, and resumed to the bit.
+
+`state.pt` holds the model, its average, the optimisers, the step and the configuration. Data order
+and every draw follow from the seed and the step, so they need no state of their own; PyTorch's
+generator is kept all the same. `model.safetensors` holds the averaged weights under official names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from hcflow_ref.checkpoint import save
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
+from hcflow_ref.training.config import TrainConfig
+from hcflow_ref.training.errors import TrainingError
+
+STATE_FILE, MODEL_FILE = "state.pt", "model.safetensors"
+FORMAT = 1
+FREE_TO_CHANGE = frozenset({"save_every", "validate_every", "log_every", "threads"})
+"""Settings of [run] that a resumed run may change."""
+
+
+@dataclass
+class State:
+    """What changes in a run.
+
+    Attributes:
+        step: steps taken.
+        model: the network in training.
+        average: its moving average.
+        optimisers: by name: `flow`, and `discriminator` in HCFlow++.
+        discriminator: None without GAN.
+        seconds: spent so far.
+    """
+
+    step: int
+    model: HCFlow | IRN
+    average: HCFlow | IRN
+    optimisers: Mapping[str, torch.optim.Optimizer]
+    discriminator: nn.Module | None = None
+    seconds: float = 0.0
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write through a temporary file that replaces `path` only once it is on disk.
+
+    Raises:
+        TrainingError: the disk is full or not writable; `path` is as it was.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"{path}: cannot be written ({reason}); the previous checkpoint is untouched. "
+            "Free some space and start again with the same --out"
+        ) from error
+
+
+def save_state(state: State, config: TrainConfig, out: Path) -> None:
+    """Write `state.pt` and `model.safetensors`.
+
+    Raises:
+        TrainingError: a weight is not finite, or the disk is full; the files before are kept.
+    """
+    for name, weight in state.model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise TrainingError(
+                f"step {state.step}: weight '{name}' is not finite; the last checkpoint is kept"
+            )
+    discriminator = state.discriminator
+    content = {
+        "format": FORMAT,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "step": state.step,
+        "seconds": state.seconds,
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimisers": {name: o.state_dict() for name, o in state.optimisers.items()},
+        "discriminator": None if discriminator is None else discriminator.state_dict(),
+        "generator": torch.get_rng_state(),
+    }
+    write_whole(out / STATE_FILE, lambda path: torch.save(content, path))
+    provenance = {
+        "default_tau": str(deploy_tau(config)),
+        "objective": config.loss.objective,
+        "steps": str(state.step),
+        "trained_with": "hcflow train",
+    }
+    write_whole(out / MODEL_FILE, lambda path: save(state.average, path, provenance))
+
+
+def deploy_tau(config: TrainConfig) -> float:
+    """The temperature that weights of this run are made for."""
+    if config.loss.objective in ("rescaling", "gan"):
+        return config.loss.tau
+    return 0.0
+
+
+def resume(state: State, config: TrainConfig, out: Path) -> bool:
+    """Load `state.pt` of `out` into `state`; False where there is none.
+
+    Raises:
+        TrainingError: it is damaged, or of another configuration; names the first difference.
+    """
+    path = out / STATE_FILE
+    if not path.exists():
+        return False
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _same_configuration(json.loads(content["config"]), config, out)
+        state.model.load_state_dict(content["model"])
+        state.average.load_state_dict(content["average"])
+        for name, optimiser in state.optimisers.items():
+            optimiser.load_state_dict(content["optimisers"][name])
+        if state.discriminator is not None:
+            state.discriminator.load_state_dict(content["discriminator"])
+        torch.set_rng_state(content["generator"])
+        state.step, state.seconds = content["step"], content["seconds"]
+    except TrainingError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(f"{path}: not a whole checkpoint of a run ({reason})") from error
+    return True
+
+
+def _same_configuration(saved: dict[str, Any], config: TrainConfig, out: Path) -> None:
+    given = json.loads(json.dumps(dataclasses.asdict(config)))
+    for section, values in given.items():
+        for key, value in values.items():
+            if section == "run" and key in FREE_TO_CHANGE:
+                continue
+            was = saved.get(section, {}).get(key)
+            if was != value:
+                raise TrainingError(
+                    f"{out} holds a run with {section}.{key} = {was!r}, the config says {value!r}; "
+                    "take the config it was started with, or another --out"
+                )

@@ -1,0 +1,135 @@
+"""One step of training: every phase of the objective, each with its own optimiser step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hcflow_ref import bicubic
+from hcflow_ref.likelihood import quantise
+from hcflow_ref.training import ema
+from hcflow_ref.training.actnorm import initialising
+from hcflow_ref.training.config import TrainConfig
+from hcflow_ref.training.distributed import Place, anywhere, from_first
+from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.health import first_bad_gradient, first_bad_layer, unhealthy
+from hcflow_ref.training.objectives import PHASES, samples
+from hcflow_ref.training.optimiser import clip, factor, set_learning_rate
+from hcflow_ref.training.setup import Losses
+from hcflow_ref.training.state import State
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step about to be taken: the state before it, the losses, and its batch."""
+
+    state: State
+    losses: Losses
+    config: TrainConfig
+    place: Place
+    hr: Tensor
+    lr: Tensor
+
+    def draws(self, phase: int) -> torch.Generator:
+        """The generator of a phase's draws: a function of seed, step, process and phase."""
+        seeds = np.random.SeedSequence(
+            [self.config.run.seed, self.state.step, self.place.rank, phase]
+        )
+        return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+
+
+def take_step(
+    state: State, losses: Losses, hr: Tensor, config: TrainConfig, place: Place
+) -> dict[str, float]:
+    """Advance `state` by a step on the batch `hr`; the weighted losses by name.
+
+    Raises:
+        TrainingError: a loss, gradient or weight is not finite, or the inverse has exploded; names
+            the step and the layer. The state is then not worth saving.
+    """
+    hr = hr.to(place.device)
+    lr = quantise(bicubic.downscale(hr, state.model.config.scale))
+    step = Step(state, losses, config, place, hr, lr)
+    values: dict[str, float] = {}
+    if state.step < config.schedule.actnorm_steps:
+        _initialise_actnorms(step)
+    if losses.discriminator is not None:
+        values |= _discriminator_step(step)
+    if losses.discriminator is None or state.step >= config.loss.discriminator_first:
+        for phase in PHASES[config.loss.objective]:
+            values |= _flow_step(step, phase)
+        ema.update(state.average, state.model, config.schedule.ema, state.step)
+    state.step += 1
+    return values
+
+
+def _initialise_actnorms(step: Step) -> None:
+    state = step.state
+    with torch.no_grad(), initialising(state.model):
+        state.model(step.hr)
+    from_first(state.model, step.place)
+    if state.step == 0:
+        state.average.load_state_dict(state.model.state_dict())
+
+
+def _flow_step(step: Step, phase: str) -> dict[str, float]:
+    state, schedule = step.state, step.config.schedule
+    number = 1 + PHASES[step.config.loss.objective].index(phase)
+
+    def run() -> dict[str, Tensor]:
+        result: dict[str, Tensor] = step.losses.objective(
+            phase, step.hr, step.lr, step.draws(number)
+        )
+        return result
+
+    optimiser = state.optimisers["flow"]
+    set_learning_rate(optimiser, factor(schedule, state.step) * schedule.lr)
+    optimiser.zero_grad(set_to_none=True)
+    terms = run()
+    wrong = unhealthy(terms)
+    if anywhere(wrong is not None, step.place):
+        layer = first_bad_layer(state.model, run)
+        raise _stop(state.step, phase, wrong or "a loss of another process", layer)
+    total(terms).backward()  # type: ignore[no-untyped-call]
+    norm = clip(state.model, schedule).item()
+    if anywhere(not math.isfinite(norm), step.place):
+        layer = first_bad_gradient(state.model)
+        raise _stop(state.step, phase, f"the gradient's norm is {norm}", layer)
+    optimiser.step()
+    return {name: term.item() for name, term in terms.items()} | {f"gradient_{phase}": norm}
+
+
+def _discriminator_step(step: Step) -> dict[str, float]:
+    state, losses, loss = step.state, step.losses, step.config.loss
+    assert losses.discriminator is not None
+    assert state.discriminator is not None
+    optimiser = state.optimisers["discriminator"]
+    rate = factor(step.config.schedule, state.step) * loss.discriminator_lr
+    set_learning_rate(optimiser, rate)
+    optimiser.zero_grad(set_to_none=True)
+    made = samples(state.model, step.lr, loss.tau, step.draws(0))
+    terms: dict[str, Tensor] = losses.discriminator(step.hr, made)
+    wrong = unhealthy(terms)
+    if anywhere(wrong is not None, step.place):
+        layer = first_bad_layer(state.model, lambda: state.model(step.hr))
+        raise _stop(state.step, "discriminator", wrong or "a loss of another process", layer)
+    total(terms).backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return {name: term.item() for name, term in terms.items()}
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """The sum of weighted losses."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def _stop(step: int, phase: str, wrong: str, layer: str | None) -> TrainingError:
+    where = f"first seen in layer '{layer}'" if layer else "no single layer shows it"
+    return TrainingError(
+        f"step {step}, {phase}: {wrong}; {where}. The last good checkpoint is kept; resume with a "
+        "lower schedule.lr in another --out, from its model.safetensors as network.init"
+    )

@@ -1,0 +1,63 @@
+"""Validation PSNR on images held out of the training folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
+from hcflow_ref.likelihood import quantise
+from hcflow_ref.metrics import Image, bicubic_downscale, crop_border, psnr
+from hcflow_ref.photographs import crop_to_multiple, to_image, to_tensor
+from hcflow_ref.training.dataset import UNREADABLE, read_image
+from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.objectives import encode_lr
+
+CROP = 256
+"""Validation looks at the central crop of this side."""
+
+
+def validation_images(paths: list[Path], scale: int, short_side: int) -> list[Image]:
+    """The central crops, sides multiples of the scale.
+
+    Raises:
+        TrainingError: a held-out file is not a whole image.
+    """
+    images = []
+    for path in paths:
+        try:
+            images.append(_centre(read_image(path, short_side), scale))
+        except UNREADABLE as error:
+            raise TrainingError(f"{path}: not a whole image ({error}); take it away") from error
+    return images
+
+
+def _centre(image: Image, scale: int) -> Image:
+    height, width = image.shape[:2]
+    y, x = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
+    return np.ascontiguousarray(crop_to_multiple(image[y : y + CROP, x : x + CROP], scale))
+
+
+@torch.no_grad()
+def validation_psnr(model: HCFlow | IRN, images: list[Image]) -> float:
+    """Mean PSNR in dB on RGB at τ = 0, border of the scale cropped; NaN where an output is.
+
+    Rescaling goes through its own 8-bit LR, super-resolution starts from the bicubic one.
+    """
+    scale = model.config.scale
+    device = next(model.parameters()).device
+    values = []
+    for image in images:
+        if model.config.task == "rescaling":
+            lr = quantise(encode_lr(model, to_tensor(image).to(device)))
+        else:
+            lr = to_tensor(bicubic_downscale(image, scale)).to(device)
+        made = model.inverse(lr, model.zero_latents(lr))
+        if not torch.isfinite(made).all():
+            return float("nan")
+        border = scale if min(image.shape[:2]) > 2 * scale else 0
+        values.append(psnr(crop_border(to_image(made), border), crop_border(image, border)))
+    return float(np.mean(values)) if values else float("nan")

@@ -1,0 +1,85 @@
+"""A configuration is read whole, or refused in one line that names the key."""
+
+from pathlib import Path
+
+import pytest
+
+from hcflow_ref.config import OFFICIAL
+from hcflow_ref.irn import IRN_X4
+from hcflow_ref.training.config import read_config
+from hcflow_ref.training.errors import TrainingError
+
+MINIMAL = """
+[network]
+architecture = "sr"
+[loss]
+objective = "nll"
+[schedule]
+steps = 10
+"""
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_minimal_config_is_the_official_general_network_at_official_settings(tmp_path):
+    config = read_config(written(tmp_path, MINIMAL))
+    assert config.network.build() == OFFICIAL["sr_x4"]
+    assert (config.data.patch, config.data.batch) == (160, 16)
+    assert config.schedule.halve_at == (0.5, 0.75, 0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("steps = 10", "stps = 10"), "unknown key 'schedule.stps'"),
+        (("steps = 10", ""), "'schedule.steps' is missing"),
+        (("steps = 10", "steps = 0"), "'schedule.steps' is 0"),
+        (("steps = 10", 'steps = "ten"'), "'schedule.steps' is 'ten', expected int"),
+        (('"nll"', '"mse"'), "'loss.objective' is 'mse', expected one of nll, nll\\+l1"),
+        (('"nll"', '"rescaling"'), "does not train architecture 'sr'"),
+        (("steps = 10", "steps = 10\nema = 1.0"), "'schedule.ema' is 1.0"),
+        (("[loss]", "scale = 3\n[loss]"), "network.scale is 3"),
+        (("[loss]", "hidden = [64, 64, 64]\n[loss]"), "network.hidden is \\[64, 64, 64\\]"),
+        (("[loss]", "[data]\npatch = 30\n[loss]"), "'data.patch' is 30"),
+        (('"nll"', '"gan"\n[data]\npatch = 40'), "'data.patch' is 40, expected a multiple of 32"),
+        (("[schedule]", "[schedule"), "not a TOML file"),
+        (("[network]", "network = 1\n[x]"), "unknown key 'x'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(tmp_path, change, complaint):
+    path = written(tmp_path, MINIMAL.replace(*change))
+    with pytest.raises(TrainingError, match=complaint) as raised:
+        read_config(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(TrainingError, match=r"none\.toml: cannot be read"):
+        read_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("hcflow_x4", OFFICIAL["sr_x4"]),
+        ("hcflow_plus_x4", OFFICIAL["sr_x4"]),
+        ("hcflow_plus_plus_x4", OFFICIAL["sr_x4"]),
+        ("hcflow_face_x8", OFFICIAL["sr_x8"]),
+        ("hcflow_rescaling_x4", OFFICIAL["rescale_x4"]),
+        ("irn_x4", IRN_X4),
+    ],
+)
+def test_the_official_configs_are_the_official_networks(name, architecture):
+    assert read_config(CONFIGS / f"{name}.toml").network.build() == architecture
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_config_that_ships_is_valid(path):
+    read_config(path)

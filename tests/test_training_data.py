@@ -1,0 +1,94 @@
+"""A folder of images is the dataset; what cannot be used is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcflow_ref.training.config import DataSettings
+from hcflow_ref.training.dataset import Patches, detail, hold_out, list_images
+from hcflow_ref.training.errors import TrainingError
+from tests.training_runs import write_images
+
+SETTINGS = DataSettings(patch=32, batch=3)
+
+
+def test_images_of_any_format_are_found_in_subfolders(tmp_path):
+    write_images(tmp_path / "a" / "b", 4)
+    Image.new("L", (50, 40), 7).save(tmp_path / "grey.tif")
+    Image.new("P", (50, 40)).save(tmp_path / "palette.gif")
+    (tmp_path / "readme.txt").write_text("not an image")
+    lines = []
+    assert len(list_images(tmp_path, 32, lines.append)) == 6
+    assert lines == []
+
+
+def test_corrupt_and_small_files_are_named_and_left_out(tmp_path):
+    write_images(tmp_path, 2)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
+    Image.new("RGB", (31, 500)).save(tmp_path / "narrow.png")
+    lines = []
+    assert len(list_images(tmp_path, 32, lines.append)) == 2
+    assert any("broken.png: not a whole image" in line for line in lines)
+    assert any("narrow.png: 31×500 is smaller than the patch of 32" in line for line in lines)
+
+
+def test_a_file_cut_off_in_the_middle_is_named_when_it_is_read_and_replaced(tmp_path):
+    paths = list_images(write_images(tmp_path, 4), 32, print)
+    paths[1].write_bytes(paths[1].read_bytes()[:-1000])
+    lines = []
+    batches = [Patches(paths, SETTINGS, 0, lines.append).batch(step) for step in range(5)]
+    assert all(batch.shape == (3, 3, 32, 32) for batch in batches)
+    assert [str(paths[1]) in line for line in lines] == [True]
+
+
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()])
+def test_no_folder_and_an_empty_one_are_one_clear_line(tmp_path, make):
+    folder = tmp_path / "photos"
+    make(folder)
+    with pytest.raises(TrainingError, match=r"photos: no (such folder|usable image)"):
+        list_images(folder, 32, print)
+
+
+def test_patches_follow_from_seed_step_and_index_alone(tmp_path):
+    paths = list_images(write_images(tmp_path), 32, print)
+    one, two = Patches(paths, SETTINGS, 5), Patches(paths, SETTINGS, 5)
+    one.batch(0)
+    assert (one.batch(7) == two.batch(7)).all()
+    assert not (one.batch(7) == one.batch(8)).all()
+    assert not (one.batch(7) == Patches(paths, SETTINGS, 6).batch(7)).all()
+
+
+def test_processes_share_a_batch_without_overlap(tmp_path):
+    patches = Patches(list_images(write_images(tmp_path), 32, print), SETTINGS, 0)
+    whole = patches.batch(3)
+    shares = [patches.batch(3, rank, 2) for rank in range(2)]
+    assert [len(share) for share in shares] == [2, 1]
+    assert (shares[0] == whole[0::2]).all()
+    assert (shares[1] == whole[1::2]).all()
+
+
+def test_batches_read_ahead_are_the_batches_of_their_steps(tmp_path):
+    patches = Patches(list_images(write_images(tmp_path), 32, print), SETTINGS, 0)
+    stream = patches.batches(4)
+    assert (next(stream) == patches.batch(4)).all()
+    assert (next(stream) == patches.batch(5)).all()
+    stream.close()
+
+
+def test_short_sides_add_downscaled_versions_and_candidates_prefer_detail(tmp_path):
+    paths = list_images(write_images(tmp_path, 4, 128), 32, print)
+    settings = DataSettings(patch=32, batch=8, short_sides=(64, 40), candidates=4)
+    patches = Patches(paths, settings, 0)
+    assert len(patches.sources) == 8
+    plain = Patches(paths, DataSettings(patch=32, batch=8, short_sides=(64, 40)), 0)
+    detailed = np.mean([detail(patches.patch(0, i)) for i in range(30)])
+    assert detailed > np.mean([detail(plain.patch(0, i)) for i in range(30)])
+
+
+def test_held_out_images_are_never_trained_on(tmp_path):
+    paths = list_images(write_images(tmp_path, 8), 32, print)
+    training, validation = hold_out(paths, 3)
+    assert sorted(training + validation) == paths
+    assert len(validation) == 3
+    with pytest.raises(TrainingError, match="holds out 8 of 8"):
+        hold_out(paths, 8)

@@ -1,0 +1,214 @@
+"""Each objective is the paper's: its value on known inputs, its gradient, its falling loss."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hcflow_ref import bicubic
+from hcflow_ref.checkpoint import load
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.layers import ActNorm
+from hcflow_ref.likelihood import nll, quantise
+from hcflow_ref.training.actnorm import initialising
+from hcflow_ref.training.config import ScheduleSettings
+from hcflow_ref.training.dataset import Patches, list_images
+from hcflow_ref.training.discriminator import Discriminator, discriminator_loss, generator_loss
+from hcflow_ref.training.distributed import Place
+from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.objectives import Objective, encode_lr
+from hcflow_ref.training.optimiser import factor
+from hcflow_ref.training.perceptual import VGG19_TO_CONV5_4, VGGFeatures, load_features
+from hcflow_ref.training.precision import networks_in_bf16
+from hcflow_ref.training.setup import build
+from hcflow_ref.training.step import take_step
+from tests.training_runs import small_run, write_images
+
+CPU = Place(torch.device("cpu"))
+SMALL_VGG = (4, 0, 8)
+
+
+def small_features():
+    torch.manual_seed(0)
+    return VGGFeatures(SMALL_VGG).eval().requires_grad_(False)
+
+
+def batch(scale=4):
+    hr = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return hr, quantise(bicubic.downscale(hr, scale))
+
+
+@pytest.mark.parametrize(
+    ("objective", "architecture", "bf16"),
+    [
+        ("nll", "sr", False),
+        ("nll", "sr", True),
+        ("nll+l1", "sr", False),
+        ("gan", "sr", False),
+        ("rescaling", "rescaling", False),
+        ("rescaling", "irn", False),
+    ],
+)
+def test_every_objective_trains_and_its_loss_falls(tmp_path, objective, architecture, bf16):
+    steps = 8 if bf16 else 24  # CPUs without bfloat16 emulate it slowly
+    config = small_run(objective, steps=steps, architecture=architecture, run={"bf16": bf16})
+    paths = list_images(write_images(tmp_path, 2, 32), 32, print)
+    patches = Patches(paths, config.data, 0)
+    state, losses = build(config, CPU, small_features())
+    history = [take_step(state, losses, patches.batch(0), config, CPU) for _ in range(steps)]
+    flow = [sum(v for k, v in values.items() if "gradient" not in k) for values in history[1:]]
+    assert all(math.isfinite(value) for value in flow)
+    assert min(flow[-3:]) < flow[0]
+
+
+def test_the_nll_objective_is_the_likelihood_in_bits_per_pixel():
+    config = small_run("nll")
+    hr, lr = batch()
+    state, losses = build(config, CPU)
+    noise = torch.rand(hr.shape, generator=torch.Generator().manual_seed(3))
+    loss = losses.objective("nll", hr, lr, torch.Generator().manual_seed(3))["nll"]
+    assert loss.item() == pytest.approx(nll(state.model, hr, lr, noise).mean().item(), rel=1e-6)
+
+
+def test_the_rescaling_objective_is_the_sum_the_paper_names():
+    model = load("tests/golden/rescale_x4_small.safetensors").model
+    settings = small_run(loss={"lr_weight": 0.05, "latent_weight": 1e-5}).loss
+    hr, lr = batch()
+    terms = Objective(model, settings)("rescaling", hr, lr, torch.Generator().manual_seed(1))
+    made_lr, latents, _ = model(hr)
+    generator = torch.Generator().manual_seed(1)
+    drawn = [0.9 * torch.randn(z.shape, generator=generator) for z in latents]
+    rounded = (made_lr.clamp(0, 1) * 255).round() / 255
+    expected = {
+        "hr": (model.inverse(rounded, drawn) - hr).abs().mean(),
+        "lr": 0.05 * ((made_lr - lr) ** 2).mean(),
+        "z": 1e-5 * torch.cat([z.flatten() for z in latents]).square().mean(),
+    }
+    assert {k: v.item() for k, v in terms.items()} == pytest.approx(
+        {k: v.item() for k, v in expected.items()}, rel=1e-5
+    )
+
+
+def test_rounding_to_8_bits_lets_the_gradient_through_to_the_forward_flow():
+    state, losses = build(small_run(loss={"lr_weight": 0.0, "latent_weight": 0.0}), CPU)
+    hr, lr = batch()
+    for p in state.model.parameters():
+        torch.nn.init.normal_(p, std=0.05)
+    bias = state.model.levels[0].steps[0].actnorm.bias
+    losses.objective("rescaling", hr, lr, torch.Generator())["hr"].backward()
+    assert bias.grad.abs().max() > 0
+
+
+def test_the_lr_image_alone_is_the_lr_image_of_the_whole_forward_flow():
+    hr, _ = batch()
+    for name in ("rescale_x4_small", "irn_x4_small", "sr_x4_small"):
+        model = load(f"tests/golden/{name}.safetensors").network
+        assert torch.equal(encode_lr(model, hr), model(hr).lr)
+
+
+def test_actnorms_start_with_outputs_of_mean_0_and_variance_1():
+    torch.manual_seed(0)
+    model = HCFlow(small_run("nll").network.build())
+    seen = {}
+    with torch.no_grad(), initialising(model):
+        model(3 + 2 * batch()[0])
+    for name, layer in model.named_modules():
+        if isinstance(layer, ActNorm):
+            layer.register_forward_hook(lambda m, i, out, name=name: seen.update({name: out}))
+    with torch.no_grad():
+        model(3 + 2 * batch()[0])
+    assert len(seen) == sum(isinstance(m, ActNorm) for m in model.modules())
+    for out in seen.values():
+        torch.testing.assert_close(
+            out.mean((0, 2, 3)), torch.zeros(out.shape[1]), atol=1e-4, rtol=0
+        )
+        variance = out.var((0, 2, 3), unbiased=False)
+        assert ((variance - 1).abs() < 1e-3).logical_or(variance < 1e-3).all()
+
+
+def test_an_actnorm_that_has_learnt_is_left_alone():
+    layer = ActNorm(3)
+    torch.nn.init.constant_(layer.bias, 0.5)
+    with initialising(layer):
+        layer(torch.rand(1, 3, 4, 4))
+    assert (layer.bias == 0.5).all()
+    assert (layer.logs == 0).all()
+
+
+def test_the_learning_rate_halves_where_the_schedule_says_or_follows_a_cosine():
+    steps = ScheduleSettings(steps=100)
+    assert [factor(steps, s) for s in (0, 49, 50, 75, 90, 95)] == [
+        1,
+        1,
+        1 / 2,
+        1 / 4,
+        1 / 8,
+        1 / 16,
+    ]
+    cosine = ScheduleSettings(steps=100, cosine=True, warmup=10)
+    assert factor(cosine, 0) == pytest.approx(0.1)
+    assert factor(cosine, 50) == pytest.approx(0.5)
+    assert factor(cosine, 100) == pytest.approx(0)
+
+
+def test_bf16_networks_leave_the_flow_state_exact_and_the_round_trip_close():
+    model = load("tests/golden/rescale_x4_small.safetensors").model
+    hr, _ = batch()
+    exact = model(hr).lr
+    networks_in_bf16(model, "cpu")
+    encoding = model(hr)
+    assert encoding.lr.dtype == torch.float32
+    assert 0 < (encoding.lr - exact).abs().max() < 0.05
+    assert (model.inverse(encoding.lr, encoding.latents) - hr).abs().max() < 0.05
+
+
+def test_the_discriminator_learns_to_tell_two_kinds_apart():
+    torch.manual_seed(0)
+    judge = Discriminator(32, 4)
+    optimiser = torch.optim.Adam(judge.parameters(), 1e-3)
+    real, fake = torch.rand(4, 3, 32, 32), torch.full((4, 3, 32, 32), 0.5)
+    first = discriminator_loss(judge(real), judge(fake)).item()
+    for _ in range(10):
+        optimiser.zero_grad()
+        discriminator_loss(judge(real), judge(fake)).backward()
+        optimiser.step()
+    assert discriminator_loss(judge(real), judge(fake)).item() < first
+    assert generator_loss(judge(fake)).item() > generator_loss(judge(real)).item()
+
+
+def test_the_generators_phase_leaves_no_gradient_in_the_discriminator():
+    state, losses = build(small_run("gan"), CPU, small_features())
+    hr, lr = batch()
+    terms = losses.objective("gan", hr, lr, torch.Generator())
+    sum(terms.values()).backward()
+    assert all(p.grad is None for p in state.discriminator.parameters())
+    assert all(p.requires_grad for p in state.discriminator.parameters())
+
+
+def test_vgg_features_end_before_the_relu_of_conv5_4_under_torchvisions_names():
+    with torch.device("meta"):
+        network = VGGFeatures(VGG19_TO_CONV5_4)
+    names = [name for name in network.state_dict() if name.endswith("weight")]
+    assert names[0] == "features.0.weight"
+    assert names[-1] == "features.34.weight"
+    assert len(names) == 16
+
+
+def test_feature_weights_are_the_users_and_others_are_refused(tmp_path):
+    given = small_features()
+    save_file(given.state_dict(), tmp_path / "vgg.safetensors")
+    loaded = load_features(str(tmp_path / "vgg.safetensors"), SMALL_VGG)
+    hr, _ = batch()
+    assert torch.equal(loaded(hr), given(hr))
+    with pytest.raises(TrainingError, match=r"features\.0\.weight"):
+        load_features(str(tmp_path / "vgg.safetensors"))
+    with pytest.raises(TrainingError, match="no VGG19 weights"):
+        load_features(str(tmp_path / "missing.pth"))
+
+
+def test_without_feature_weights_the_message_says_what_to_name():
+    if pytest.importorskip("importlib.util").find_spec("torchvision"):
+        pytest.skip("torchvision may have the weights")
+    with pytest.raises(TrainingError, match=r"loss\.features"):
+        load_features("")

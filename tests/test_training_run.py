@@ -1,0 +1,257 @@
+"""A run resumes to the bit, survives its end, and stops with one clear line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hcflow_ref.checkpoint import load
+from hcflow_ref.training import state as state_module
+from hcflow_ref.training import trainer
+from hcflow_ref.training.config import read_config
+from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.perceptual import VGGFeatures
+from hcflow_ref.training.trainer import train
+from tests.training_runs import small_run, write_images
+
+
+def small_features():
+    torch.manual_seed(0)
+    return VGGFeatures((4, 0, 8)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+def run(config, data, out, features=None):
+    lines = []
+    state = train(config, data, out, lines.append, features)
+    return state, lines
+
+
+def stop_after(monkeypatch, step):
+    """Interrupt the run as Ctrl-C does, once `step` is reached."""
+    real = trainer.take_step
+
+    def stopping(state, *rest):
+        values = real(state, *rest)
+        if state.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return values
+
+    monkeypatch.setattr(trainer, "take_step", stopping)
+
+
+def saved(out):
+    return torch.load(out / "state.pt", weights_only=True)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+@pytest.mark.parametrize("objective", ["rescaling", "gan"])
+def test_a_run_interrupted_and_resumed_ends_in_the_same_bits(
+    tmp_path, data, monkeypatch, objective
+):
+    config = small_run(objective)
+    run(config, data, tmp_path / "whole", small_features())
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        _, lines = run(config, data, tmp_path / "parts", small_features())
+        assert "interrupted at step 3" in lines[-1]
+    _, lines = run(config, data, tmp_path / "parts", small_features())
+    assert "going on from step 3" in "\n".join(lines)
+    whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
+    for part in ("step", "model", "average", "optimisers", "discriminator", "config"):
+        assert same(whole[part], parts[part]), part
+
+
+def test_the_average_is_shipped_under_official_names_with_its_temperature(tmp_path, data):
+    state, _ = run(small_run(loss={"latent_weight": 0.0}), data, tmp_path)
+    shipped = load(tmp_path / "model.safetensors")
+    assert same(shipped.model.state_dict(), state.average.state_dict())
+    assert shipped.default_tau == 0.9
+    assert not same(shipped.model.state_dict(), state.model.state_dict())
+
+
+def test_progress_tells_losses_speed_and_time_left_and_the_log_keeps_them(tmp_path, data):
+    config = small_run(run={"validate_every": 2})
+    _, lines = run(config, data, tmp_path)
+    assert any(
+        all(word in line for word in ("step 2/4", "hr ", "lr ", "images/s", "left"))
+        for line in lines
+    )
+    assert any("validation PSNR" in line for line in lines)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in entries if "hr" in e] == [1, 2, 3, 4]
+    assert [e["step"] for e in entries if "validation_psnr" in e] == [2, 4]
+
+
+def test_kill_9_loses_at_most_the_interval(tmp_path, data):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[network]\narchitecture = "rescaling"\nsteps = 2\nhidden = 8\ncond_steps = 2\n'
+        "cond_hidden = 8\nfeatures = 8\ngrowth = 4\nblocks = [1, 1]\n"
+        '[loss]\nobjective = "rescaling"\n[schedule]\nsteps = 100000\n'
+        "[data]\npatch = 32\nbatch = 2\nvalidation = 1\n[run]\nsave_every = 1\nthreads = 1\n"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "hcflow_ref.training.command", str(config)]
+    process = subprocess.Popen([*command, "--data", str(data), "--out", str(out)])
+    try:
+        until = time.monotonic() + 120
+        while not (out / "state.pt").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.3)
+    finally:
+        process.kill()
+        process.wait()
+    reached = saved(out)["step"]
+    assert reached >= 1
+    shorter = replace(read_config(config).schedule, steps=reached + 1)
+    with pytest.raises(TrainingError, match=r"schedule\.steps = 100000"):
+        run(replace(read_config(config), schedule=shorter), data, out)
+
+
+def test_a_resume_from_another_config_names_the_difference_and_changes_nothing(tmp_path, data):
+    run(small_run(), data, tmp_path)
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(TrainingError, match=r"schedule\.lr = 0\.001, the config says 0\.002"):
+        run(small_run(schedule={"lr": 2e-3}), data, tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_how_often_to_save_may_change_on_resume(tmp_path, data):
+    run(small_run(), data, tmp_path)
+    _, lines = run(small_run(run={"save_every": 3}), data, tmp_path)
+    assert "going on from step 4" in "\n".join(lines)
+
+
+def test_a_damaged_state_is_named(tmp_path, data):
+    run(small_run(), data, tmp_path)
+    whole = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"state\.pt: not a whole checkpoint"):
+        run(small_run(), data, tmp_path)
+
+
+def test_a_full_disk_during_a_checkpoint_keeps_the_one_before(tmp_path, data, monkeypatch):
+    run(small_run(), data, tmp_path)
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(content, path):
+        path.write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    state = run(small_run(), data, tmp_path)[0]
+    monkeypatch.setattr(state_module.torch, "save", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        state_module.save_state(state, small_run(), tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_nan_stops_the_run_with_step_and_layer_and_keeps_the_last_checkpoint(
+    tmp_path, data, monkeypatch
+):
+    real = trainer.take_step
+
+    def poisoned(state, *rest):
+        if state.step == 3:
+            with torch.no_grad():
+                state.model.levels[1].cond.steps[0].net.conv2.weight[0] = torch.nan
+        return real(state, *rest)
+
+    monkeypatch.setattr(trainer, "take_step", poisoned)
+    named = (
+        r"step 3, rescaling: loss .* is nan; first seen in layer 'levels\.1\.cond\.steps\.0\.net"
+    )
+    with pytest.raises(TrainingError, match=named):
+        run(small_run(), data, tmp_path)
+    kept = saved(tmp_path)
+    assert kept["step"] == 2
+    assert all(torch.isfinite(w).all() for w in kept["model"].values())
+
+
+def test_an_exploding_inverse_stops_the_run(tmp_path, data, monkeypatch):
+    real = trainer.take_step
+
+    def exploding(state, *rest):
+        if state.step == 1:
+            with torch.no_grad():
+                state.model.levels[0].steps[0].actnorm.logs.fill_(-12)
+        return real(state, *rest)
+
+    monkeypatch.setattr(trainer, "take_step", exploding)
+    with pytest.raises(TrainingError, match=r"step 1, rescaling: .*exploded"):
+        run(small_run(loss={"latent_weight": 0.0, "lr_weight": 0.0}), data, tmp_path)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, data):
+    state, _ = run(small_run(), data, tmp_path)
+    before = (tmp_path / "state.pt").read_bytes()
+    with torch.no_grad():
+        state.model.levels[0].steps[1].actnorm.logs[:] = torch.inf
+    with pytest.raises(TrainingError, match=r"weight 'levels\.0\.steps\.1\.actnorm\.logs'"):
+        state_module.save_state(state, small_run(), tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_a_held_out_image_that_is_cut_off_is_named(tmp_path):
+    folder = write_images(tmp_path / "images")
+    chosen = folder / "image2.bmp"
+    chosen.write_bytes(chosen.read_bytes()[:-2000])
+    with pytest.raises(TrainingError, match=r"image2\.bmp: not a whole image"):
+        run(small_run(), folder, tmp_path / "out")
+
+
+def test_starting_weights_of_another_architecture_are_refused(tmp_path, data):
+    config = small_run(network={"init": "tests/golden/rescale_x4_small.safetensors"})
+    with pytest.raises(TrainingError, match=r"network\.init.*the config asks for"):
+        run(config, data, tmp_path)
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "hcflow_ref.training.command", str(tmp_path / "none.toml")]
+    done = subprocess.run(
+        [*command, "--data", str(tmp_path), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "none.toml: cannot be read" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_two_processes_train_as_one_with_the_same_batch(tmp_path, data):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[network]\narchitecture = "rescaling"\nsteps = 2\nhidden = 8\ncond_steps = 2\n'
+        "cond_hidden = 8\nfeatures = 8\ngrowth = 4\nblocks = [1, 1]\n"
+        '[loss]\nobjective = "rescaling"\ntau = 0.0\n'
+        "[schedule]\nsteps = 2\nactnorm_steps = 0\n"
+        "[data]\npatch = 32\nbatch = 2\nvalidation = 1\n[run]\nthreads = 1\n"
+    )
+    module = ["-m", "hcflow_ref.training.command", str(config), "--data", str(data), "--out"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    alone, together = str(tmp_path / "alone"), str(tmp_path / "together")
+    subprocess.run([sys.executable, *module, alone], check=True)
+    subprocess.run([sys.executable, *launcher, *module, together], check=True)
+    one, two = saved(tmp_path / "alone")["model"], saved(tmp_path / "together")["model"]
+    assert all(torch.allclose(one[k], two[k], atol=2e-6) for k in one)
