@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
 
 from hcflow_ref import bicubic, metrics
 from hcflow_ref.photographs import PHOTOGRAPHS, photograph, photographs, to_image, to_tensor
@@ -41,22 +41,12 @@ def noisy(image, seed=0):
     return np.clip(image + noise, 0, 255).round().astype(np.uint8)
 
 
-def test_psnr_and_ssim_are_scikit_images():
+def test_psnr_is_scikit_images_inside_the_border():
     truth = photograph("chelsea")[:64, :80]
     image = noisy(truth)
     got = metrics.fidelity(image, truth, 4)
     a, b = image[4:-4, 4:-4], truth[4:-4, 4:-4]
-    ssim = structural_similarity(
-        a,
-        b,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        data_range=255,
-        channel_axis=2,
-    )
     assert got.psnr == pytest.approx(peak_signal_noise_ratio(b, a), abs=1e-10)
-    assert got.ssim == pytest.approx(ssim, abs=1e-10)
     assert got.psnr_y > got.psnr
 
 

@@ -100,12 +100,12 @@ def _show(rows: list[dict[str, Any]], network: hcflow.Model, output: Path) -> No
 def side_by_side(
     truth: Array, small: Array, plain: Array, restored: Array, row: dict[str, Any]
 ) -> Image.Image:
-    """Original, LR, bicubic and HCFlow of one detail, with captions."""
+    """Original, LR, bicubic and HCFlow of one detail; the captions' font knows ASCII only."""
     scale = truth.shape[0] // small.shape[0]
     panels = [
-        (f"original {truth.shape[1]}×{truth.shape[0]}", truth[DETAIL]),
+        (f"original {truth.shape[1]}x{truth.shape[0]}", truth[DETAIL]),
         (
-            f"downscaled to {small.shape[1]}×{small.shape[0]}",
+            f"downscaled to {small.shape[1]}x{small.shape[0]}",
             small.repeat(scale, 0).repeat(scale, 1)[DETAIL],
         ),
         (f"bicubic, {row['bicubic']['psnr']:.2f} dB", plain[DETAIL]),
