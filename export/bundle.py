@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -74,14 +73,12 @@ def write(
     )
     text = manifest.to_json()
     Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
-    files = {a.entry.file: a.data for a in artifacts} | {manifest.vectors.file: vectors}
-    with _made(folder):
-        for file, data in files.items():
-            atomic.write(folder / file, data)
-        atomic.write(folder / FILE_NAME, text.encode())
-    if old:
-        for file in _files(old) - _files(manifest):
-            (folder / file).unlink(missing_ok=True)
+    files = {a.entry.file: a.data for a in artifacts}
+    files |= {manifest.vectors.file: vectors, FILE_NAME: text.encode()}
+    before = _files(old) if old else set()
+    _commit(folder, files, before)
+    for file in before - _files(manifest):
+        (folder / file).unlink(missing_ok=True)
     return manifest
 
 
@@ -150,15 +147,25 @@ def _tool_versions() -> dict[str, str]:
     return versions
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing and then removed again if the work in it fails."""
-    if folder.exists():
-        yield
-        return
-    folder.mkdir(parents=True)
+def _commit(folder: Path, files: Mapping[str, bytes], kept: set[str]) -> None:
+    """Write files in order, the manifest last; before it is there, a failure leaves none of them.
+
+    Args:
+        folder: made where it is missing.
+        files: content by name.
+        kept: names that an older manifest refers to, and that stay whatever happens.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield
+        for file, data in files.items():
+            atomic.write(folder / file, data)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        manifest = folder / FILE_NAME
+        with contextlib.suppress(OSError):  # what went wrong first is what matters
+            if not (manifest.is_file() and manifest.read_bytes() == files[FILE_NAME]):
+                for file in files.keys() - kept - {FILE_NAME}:
+                    (folder / file).unlink(missing_ok=True)
+                if made:
+                    folder.rmdir()
         raise

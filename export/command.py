@@ -46,20 +46,22 @@ def run(
         )
     if checkpoint is not None and model is not None:
         raise ExportError("give --checkpoint or --model, not both")
+    if tau and not with_latents:
+        raise ExportError(f"--no-latents builds for τ = 0 only: leave --tau {tau:g} out")
     console = Console(stderr=True)
     with console.status("loading PyTorch and the checkpoint") as status:
         try:
-            loaded = load(checkpoint if checkpoint is not None else weights(model or DEFAULT))
+            path = weights(model or DEFAULT) if checkpoint is None else checkpoint
+            name = path.stem
+            folder = output if output is not None else Path("bundles") / name
+            manifest = build(
+                load(path),
+                folder,
+                Request(name, directions, precisions, tau, with_latents, accept_over_budget),
+                status.update if console.is_terminal else console.print,
+            )
         except CheckpointError as error:
             raise ExportError(str(error)) from error
-        name = checkpoint.stem if checkpoint is not None else model or DEFAULT
-        folder = output if output is not None else Path("bundles") / name
-        manifest = build(
-            loaded,
-            folder,
-            Request(name, directions, precisions, tau, with_latents, accept_over_budget),
-            status.update if console.is_terminal else console.print,
-        )
     if as_json:
         sys.stdout.write(manifest.to_json())
         return

@@ -61,7 +61,9 @@ def check(model: ir.Model) -> None:
                 "graph contract forbids"
             )
     names = Counter(node.name for node in model.graph)
-    if repeated := [name for name, count in names.items() if count > 1 or not name]:
+    if "" in names:
+        raise ExportError("a node has no name")
+    if repeated := [name for name, count in names.items() if count > 1]:
         raise ExportError(f"node name '{repeated[0]}' stands more than once")
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype != ir.DataType.FLOAT:

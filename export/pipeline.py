@@ -74,7 +74,7 @@ def build(
         progress(f"{direction}: reference in float64")
         answers = list(cases(exact, direction, _taus(model, tau)))
         vectors += answers
-        for precision in request.precisions:
+        for precision in dict.fromkeys(("fp32", *request.precisions)):
             progress(f"{direction} {precision}: fold, export and compare")
             artifacts.append(
                 artifact.build(

@@ -74,15 +74,20 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             _drop_stdout()
             raise typer.Exit(FAILED) from None
+        except ModuleNotFoundError as error:
+            if os.environ.get(_DEBUG):
+                raise
+            _say(f"error: this needs '{error.name}': pip install 'hcflow-deploy[cpu,export]'")
+            raise typer.Exit(FAILED) from None
         except (HcflowError, OSError, MemoryError) as error:
             if os.environ.get(_DEBUG):
                 raise
             _say(f"error: {_describe(error)}")
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
-            _leave(INTERRUPTED, "interrupted; nothing was written")
+            _leave(INTERRUPTED, "interrupted; no file is half-written")
         except _Terminated:
-            _leave(TERMINATED, "terminated; nothing was written")
+            _leave(TERMINATED, "terminated; no file is half-written")
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:

@@ -66,6 +66,7 @@ def _build(weights: Path, folder: Path) -> None:
     try:
         from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
         from hcflow_ref.checkpoint import load  # noqa: PLC0415
+        from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(
             f"model '{weights.stem}' is not built on this machine yet, and building it needs "
@@ -76,7 +77,10 @@ def _build(weights: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as workspace:
         built = Path(workspace) / "bundle"
-        build(load(weights), built, Request(weights.stem))
+        try:
+            build(load(weights), built, Request(weights.stem))
+        except CheckpointError as error:
+            raise BundleError(str(error)) from error
         try:
             built.rename(folder)
         except OSError:

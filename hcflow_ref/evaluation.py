@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from hcflow_ref.errors import CheckpointError
@@ -23,6 +21,7 @@ from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
 from hcflow_ref.likelihood import nll
 from hcflow_ref.metrics import (
+    SSIM_WINDOW,
     Fidelity,
     Image,
     bicubic_downscale,
@@ -33,6 +32,7 @@ from hcflow_ref.metrics import (
     psnr,
 )
 from hcflow_ref.photographs import crop_to_multiple, photographs, to_image, to_tensor
+from hcflow_ref.training.dataset import UNREADABLE, open_image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -113,12 +113,12 @@ def read_folder(folder: Path | None, scale: int) -> dict[str, Image]:
     images = {}
     for path in paths:
         try:
-            with PillowImage.open(path) as file:
+            with open_image(path) as file:
                 image = np.asarray(file.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
+        except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a whole image ({error})") from error
         images[path.name] = crop_to_multiple(image, scale)
-        if min(images[path.name].shape[:2]) < 11 + 2 * scale:
+        if min(images[path.name].shape[:2]) < SSIM_WINDOW * scale:
             raise CheckpointError(f"{path}: too small to measure at scale {scale}")
     return images
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
+from rich.markup import escape
 from rich.table import Table
 
 from hcflow_ref.evaluation import Outputs, Row, Settings, average
@@ -31,7 +32,7 @@ def table(rows: Sequence[Row], settings: Settings) -> Table:
     columns += ["bits/pixel"] * bits + ["HaarPSI"] * perceptual
     result = Table(*columns, caption=f"PSNR / SSIM on RGB, border cropped; seed {settings.seed}")
     for row in [*rows, average(rows)]:
-        cells = [row.name, _pair(row.bicubic), _pair(row.restored)]
+        cells = [escape(row.name), _pair(row.bicubic), _pair(row.restored)]
         cells.append(f"{row.restored.psnr_y:.2f} / {row.restored.ssim_y:.4f}")
         if sampled:
             cells += [_pair(row.sampled), _number(row.diversity), _psnr(row.sampled_consistency)]

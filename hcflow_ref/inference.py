@@ -19,7 +19,7 @@ def _indices(shapes: Shapes, pattern: str) -> list[int]:
 
 def _dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
     if key not in shapes:
-        raise CheckpointError(f"key '{key}' is missing")
+        raise CheckpointError(f"key '{key}' is missing, expected {rank} dimensions")
     shape = shapes[key]
     if len(shape) != rank:
         raise CheckpointError(f"key '{key}' has shape {list(shape)}, expected {rank} dimensions")
@@ -28,9 +28,9 @@ def _dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
 
 def _contiguous(indices: Sequence[int], prefix: str) -> int:
     """How many indices there are, when they run from 0 without a gap."""
-    missing = sorted(set(range(max(indices, default=0) + 1)) - set(indices))
-    if missing:
-        raise CheckpointError(f"keys '{prefix}{missing[0]}.…' are missing")
+    gap = next((i for i, index in enumerate(indices) if i != index), None)
+    if gap is not None or not indices:
+        raise CheckpointError(f"keys '{prefix}{gap or 0}.…' are missing")
     return len(indices)
 
 
@@ -71,7 +71,8 @@ def infer_config(shapes: Shapes) -> HCFlowConfig:
     depth = _contiguous(_indices(shapes, r"flow\.level(\d+)_condFlow\."), "flow.level")
     runs = _step_runs(_indices(shapes, r"flow\.layers\.(\d+)\.(?!haar)"), depth)
     haar = any(key.endswith(".haar_weights") for key in shapes)
-    task: Task = "rescaling" if haar or "flow.layers.1.permute.weight" not in shapes else "sr"
+    permuted = any(re.match(r"flow\.layers\.\d+\.permute\.", key) for key in shapes)
+    task: Task = "rescaling" if haar or not permuted else "sr"
     return HCFlowConfig(task, tuple(_level(shapes, j, run) for j, run in enumerate(runs)))
 
 

@@ -77,7 +77,7 @@ def ssim(a: Image | Array, b: Image | Array) -> float:
     if min(a.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"image of {a.shape[0]}×{a.shape[1]} is below the 11×11 window of SSIM")
     return float(
-        structural_similarity(
+        structural_similarity(  # type: ignore[no-untyped-call]
             a.astype(np.float64),
             b.astype(np.float64),
             data_range=255,

@@ -78,6 +78,12 @@ def filled(key: str, value: float) -> Callable[[Weights], object]:
         ("rescale_x4", without("flow.layers.0.haar_weights"), "'flow.layers.0.haar_weights'"),
         ("sr_x4", without("flow.level0_condFlow.conv_first.weight"), "conv_first.weight"),
         ("sr_x4", without("flow.layers.2.permute.weight"), "'flow.layers.2.permute.weight'"),
+        ("sr_x4", without("flow.layers.1.permute.weight"), "'flow.layers.1.permute.weight'"),
+        (
+            "sr_x4",
+            lambda w: w.update({"flow.level9999999999_condFlow.x": torch.zeros(1)}),
+            "level2",
+        ),
         ("sr_x4", reshaped("flow.layers.2.permute.weight"), "expected [12, 12]"),
         ("sr_x4", filled("flow.layers.2.permute.weight", 0.0), "singular"),
         ("sr_x4", filled("flow.layers.2.actnorm.bias", float("nan")), "NaN"),

@@ -287,8 +287,8 @@ def _default_interrupt() -> None:
 @pytest.mark.parametrize(
     ("number", "code", "message"),
     [
-        (signal.SIGINT, 130, b"hcflow: interrupted; nothing was written\n"),
-        (signal.SIGTERM, 143, b"hcflow: terminated; nothing was written\n"),
+        (signal.SIGINT, 130, b"hcflow: interrupted; no file is half-written\n"),
+        (signal.SIGTERM, 143, b"hcflow: terminated; no file is half-written\n"),
     ],
 )
 def test_signals_end_the_work_at_once_and_leave_nothing(

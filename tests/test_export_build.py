@@ -153,9 +153,13 @@ def test_a_build_that_dies_leaves_the_old_bundle_or_none(
     after = files(folder)
     assert {name: after[name] for name in before} == before
     assert Bundle.open(folder).manifest.graphs[0].direction == "inverse"
-    with pytest.raises(OSError, match="No space left"):
-        small(checkpoint, tmp_path / "new")
+    assert files(folder).keys() == before.keys()
+    (tmp_path / "empty").mkdir()
+    for fresh in ("new", "empty"):
+        with pytest.raises(OSError, match="No space left"):
+            small(checkpoint, tmp_path / fresh)
     assert not (tmp_path / "new").exists()
+    assert not any((tmp_path / "empty").iterdir())
 
 
 def test_a_forward_graph_gives_latents_also_beside_an_inverse_without(

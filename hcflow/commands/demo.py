@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import hcflow
@@ -76,7 +77,7 @@ def _figures(fidelity: Any) -> dict[str, float]:
 
 def _show(rows: list[dict[str, Any]], network: hcflow.Model, output: Path) -> None:
     table = Table(
-        title=f"down and up by {network.scale}, model '{network.manifest.name}', "
+        title=f"down and up by {network.scale}, model '{escape(network.manifest.name)}', "
         f"τ = {network.default_tau:g}, seed 0"
     )
     table.add_column("photograph")

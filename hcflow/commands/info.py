@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import runtime
@@ -31,7 +32,7 @@ def _summary(manifest: Manifest) -> Table:
         f"z{i}: {level.channels} channels at {level.factor}×"
         for i, level in enumerate(manifest.latents.levels, start=1)
     )
-    table = Table(title=manifest.name, show_header=False)
+    table = Table(title=escape(manifest.name), show_header=False)
     rows = {
         "task": f"{manifest.task} ×{manifest.scale}",
         "default τ": f"{manifest.default_tau:g}",
@@ -41,7 +42,7 @@ def _summary(manifest: Manifest) -> Table:
         "built with": ", ".join(f"{tool} {v}" for tool, v in manifest.tools.items()),
     }
     for key, value in rows.items():
-        table.add_row(key, value)
+        table.add_row(escape(key), escape(value))
     return table
 
 

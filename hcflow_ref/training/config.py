@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 from dataclasses import dataclass, field
@@ -223,6 +224,8 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         raise TrainingError(f"'{key}' is {value!r}, expected a list of numbers")
     if hint is float and type(value) is int:
         return float(value)
+    if hint is float and type(value) is float and not math.isfinite(value):
+        raise TrainingError(f"'{key}' is {value}, expected a finite number")
     if type(value) is not hint:
         raise TrainingError(f"'{key}' is {value!r}, expected {hint.__name__}")
     return value
@@ -248,6 +251,21 @@ def check(config: TrainConfig) -> None:
     for key, value in positive.items():
         if value <= 0:
             raise TrainingError(f"'{key}' is {value}, expected more than 0")
+    not_negative = {
+        "run.seed": config.run.seed,
+        "run.threads": config.run.threads,
+        "loss.tau": loss.tau,
+        "data.validation": data.validation,
+        "network.blocks": min(network.blocks),
+    }
+    for key, value in not_negative.items():
+        if value < 0:
+            raise TrainingError(f"'{key}' is {value}, expected 0 or more")
+    if any(side < data.patch for side in data.short_sides):
+        raise TrainingError(
+            f"'data.short_sides' is {list(data.short_sides)}, expected at least 'data.patch', "
+            f"{data.patch}"
+        )
     if data.patch < network.scale or data.patch % network.scale:
         raise TrainingError(
             f"'data.patch' is {data.patch}, expected a multiple of the scale {network.scale}"

@@ -35,9 +35,19 @@ UNREADABLE = (
 """What Pillow raises for files that are no whole images."""
 
 
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "GIF", "TGA")
+"""Only formats that are decoded in process: EPS, for one, would start another program."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image file of one of `FORMATS`; raises one of `UNREADABLE` for anything else."""
+    Image.init()
+    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
 def read_image(path: Path, short_side: int = 0) -> Pixels:
     """The image as H×W×3 uint8 RGB, downscaled to `short_side` where that is smaller."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         if short_side:
             image.draft("RGB", (2 * short_side, 2 * short_side))
         rgb = image.convert("RGB")
@@ -56,14 +66,14 @@ def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list
     """
     if not folder.is_dir():
         raise TrainingError(f"{folder}: no such folder; --data takes a folder of images")
-    known = Image.registered_extensions()
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
     usable = []
     for path in found:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as image:
+                with open_image(path) as image:
                     size = image.size
                     image.verify()
         except UNREADABLE as error:

@@ -89,7 +89,7 @@ def _torchvision_weights() -> dict[str, Tensor]:
         models = importlib.import_module("torchvision.models")
 
         weights: dict[str, Tensor] = models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(
-            progress=False
+            progress=False, check_hash=True, weights_only=True
         )
     except (ImportError, OSError) as error:
         raise TrainingError(

@@ -67,11 +67,14 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
             f"{path}: cannot be written ({reason}); the previous checkpoint is untouched. "
             "Free some space and start again with the same --out"
         ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def save_state(state: State, config: TrainConfig, out: Path) -> None:
@@ -97,7 +100,6 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
         "discriminator": None if discriminator is None else discriminator.state_dict(),
         "generator": torch.get_rng_state(),
     }
-    write_whole(out / STATE_FILE, lambda path: torch.save(content, path))
     provenance = {
         "default_tau": str(deploy_tau(config)),
         "objective": config.loss.objective,
@@ -105,6 +107,8 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
         "trained_with": "hcflow train",
     }
     write_whole(out / MODEL_FILE, lambda path: save(state.average, path, provenance))
+    # Last, as the commit point: a run goes on from here, and would not write the model again.
+    write_whole(out / STATE_FILE, lambda path: torch.save(content, path))
 
 
 def deploy_tau(config: TrainConfig) -> float:

@@ -19,9 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from hcflow_ref.training.dataset import UNREADABLE
+from hcflow_ref.training.dataset import UNREADABLE, open_image
 from hcflow_ref.training.errors import TrainingError
 
 PACKAGES = (
@@ -55,7 +53,7 @@ class Entry:
 def measure(path: Path) -> tuple[int, int] | None:
     """Width and height of a usable image, else None."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             size = image.size
             image.verify()
     except UNREADABLE:
