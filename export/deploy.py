@@ -100,8 +100,7 @@ class DeployFlow(nn.Module):
     def __init__(self, model: HCFlow, direction: Direction, with_latents: bool = True) -> None:
         super().__init__()
         self.config = model.config
-        for j, level in enumerate(model.levels):
-            assert isinstance(level, Level)
+        for j, level in enumerate(_levels(model)):
             self.add_module(f"level{j}", DeployLevel(level, direction, 3 * 2**j, with_latents))
 
     def lower(self, dtype: torch.dtype) -> Self:

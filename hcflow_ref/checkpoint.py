@@ -134,7 +134,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"key '{key}' is a {type(value).__name__}, expected a state_dict of tensors"
             )
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
+    return loaded
 
 
 def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
