@@ -29,6 +29,11 @@ class Field:
             raise BundleError(f"{self.where}: {self.path}.{key} is missing")
         return Field(members[key], self.where, f"{self.path}.{key}")
 
+    def get(self, key: str) -> Field | None:
+        """The value of a key that may be absent or null."""
+        value = self._of(dict, "an object").get(key)
+        return None if value is None else Field(value, self.where, f"{self.path}.{key}")
+
     def items(self) -> list[Field]:
         """The elements of an array."""
         elements = self._of(list, "an array")

@@ -83,11 +83,39 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """Worst absolute difference of tiled and whole on one picture, at the graph's tile and overlap.
+
+    Of the image output after clipping to [0, 1]; the budget is 1/255 (DESIGN, section 6).
+    """
+
+    case: str
+    tau: float
+    max_abs: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a precision below fp32 costs on one photograph.
+
+    `psnr_fp32_db` is the output against the fp32 graph's (None: identical); `loss_db` is the fall
+    of PSNR against the ground truth, in dB, negative for a gain.
+    """
+
+    case: str
+    tau: float
+    psnr_fp32_db: float | None
+    loss_db: float
+
+
+@dataclass(frozen=True)
 class Graph:
     """One ONNX file of a bundle.
 
     `bytes_per_lr_pixel` is the peak of live activations by liveness analysis; `latents` says
-    whether the graph takes (inverse) or gives (forward) z1 … zL.
+    whether the graph takes (inverse) or gives (forward) z1 … zL. `tile` and `overlap` are LR pixels
+    (`runtime.tiles`); None means that the graph runs images whole. `report` names the file of
+    the bundle that tells how the precision was chosen.
     """
 
     direction: Direction
@@ -106,6 +134,10 @@ class Graph:
     parity: tuple[Parity, ...]
     tile: int | None = None
     overlap: int | None = None
+    deviations: tuple[Deviation, ...] = ()
+    casts: int = 0
+    losses: tuple[Loss, ...] = ()
+    report: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +241,29 @@ def _graph(field: Field) -> Graph:
         parity=tuple(_parity(p) for p in field["parity"].items()),
         tile=_optional_integer(field["tile"]),
         overlap=_optional_integer(field["overlap"]),
+        deviations=tuple(_deviation(d) for d in _optional_items(field, "deviations")),
+        casts=casts.integer(0) if (casts := field.get("casts")) else 0,
+        losses=tuple(_loss(row) for row in _optional_items(field, "losses")),
+        report=report.text(*_PLAIN_NAME) if (report := field.get("report")) else None,
     )
+
+
+def _deviation(field: Field) -> Deviation:
+    return Deviation(field["case"].text(), field["tau"].number(0), field["max_abs"].number(0))
+
+
+def _loss(field: Field) -> Loss:
+    return Loss(
+        case=field["case"].text(),
+        tau=field["tau"].number(0),
+        psnr_fp32_db=_optional_number(field["psnr_fp32_db"]),
+        loss_db=field["loss_db"].number(),
+    )
+
+
+def _optional_items(field: Field, key: str) -> list[Field]:
+    found = field.get(key)
+    return found.items() if found else []
 
 
 def _parity(field: Field) -> Parity:
