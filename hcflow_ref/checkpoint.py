@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 from torch import Size, Tensor
 
@@ -17,8 +20,11 @@ from hcflow_ref.config import HCFlowConfig
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.inference import infer_config
-from hcflow_ref.irn import IRN, infer_irn_config, is_irn
+from hcflow_ref.irn import IRN, IRNConfig, infer_irn_config, is_irn
 from hcflow_ref.names import haar_filters, load_official, official_shapes, to_official
+
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+"""Number formats a checkpoint may hold; float32 is computed with."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,9 @@ class Checkpoint:
         return self.network
 
     @property
-    def config(self) -> HCFlowConfig:
-        """The HCFlow configuration inferred from the file; raises as `model` does."""
-        return self.model.config
+    def config(self) -> HCFlowConfig | IRNConfig:
+        """The configuration inferred from the file."""
+        return self.network.config
 
     @property
     def default_tau(self) -> float:
@@ -62,7 +68,9 @@ class Checkpoint:
         except ValueError:
             tau = -1.0
         if not 0 <= tau < 10:
-            raise CheckpointError(f"metadata 'default_tau' is '{stated}', expected a number ≥ 0")
+            raise CheckpointError(
+                f"metadata 'default_tau' is {stated!r}, expected a number from 0 to below 10"
+            )
         return tau
 
 
@@ -75,14 +83,14 @@ def load(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        weights, provenance = _read(path)
+        data = path.read_bytes()
+        weights, provenance = _read(path, data)
         network = _build(weights)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(network, provenance, digest)
+    return Checkpoint(network, provenance, hashlib.sha256(data).hexdigest())
 
 
 def official_weights(network: HCFlow | IRN) -> dict[str, Tensor]:
@@ -96,26 +104,24 @@ def save(network: HCFlow | IRN, path: str | Path, provenance: Mapping[str, str])
     save_file(official_weights(network), path, metadata=dict(provenance))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return _read_pickle(path), {}
+        return _read_safetensors(data)
+    return _read_pickle(data), {}
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            keys = file.keys()
-            return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-    except SafetensorError as error:
+        weights = load_safetensors(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: a number format PyTorch has not
         raise CheckpointError(f"not a whole safetensors file ({error})") from error
+    length = int.from_bytes(data[:8], "little")  # the format's header, which loading has checked
+    return weights, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _read_pickle(data: bytes) -> dict[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way there is
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise CheckpointError(
@@ -132,25 +138,36 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"key '{key}' is a {type(value).__name__}, expected a state_dict of tensors"
+                f"key {key!r} is a {type(value).__name__}, expected a state_dict of tensors"
             )
     return loaded
 
 
 def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
     """The network of these weights, after every key, shape and value has been checked."""
-    weights = {key.removeprefix("module."): w for key, w in weights.items()}
+    weights = {key.removeprefix("module."): _float32(key, w) for key, w in weights.items()}
     shapes = {key: w.shape for key, w in weights.items()}
     return _build_irn(weights, shapes) if is_irn(shapes) else _build_hcflow(weights, shapes)
+
+
+def _float32(key: str, weight: Tensor) -> Tensor:
+    """The values as a dense float32 tensor, all finite."""
+    if weight.dtype not in FLOATS or weight.layout != torch.strided or weight.device.type != "cpu":
+        kind = f"{weight.dtype}, {weight.layout}, {weight.device}".replace("torch.", "")
+        raise CheckpointError(f"key {key!r} is {kind}; expected dense floats of 16, 32 or 64 bits")
+    weight = weight.detach().float()
+    if not torch.isfinite(weight).all():
+        raise CheckpointError(f"key {key!r} holds NaN, infinity or what is too large for float32")
+    return weight
 
 
 def _build_hcflow(weights: dict[str, Tensor], shapes: dict[str, Size]) -> HCFlow:
     config = infer_config(shapes)
     expected = official_shapes(config)
-    _check(weights, expected, haar_filters(config), "HCFlow network")
+    _check(weights, expected, lambda: haar_filters(config), "HCFlow network")
     for key in (key for key in expected if key.endswith("permute.weight")):
         if not torch.linalg.cond(weights[key].double()) < 1e12:  # NaN counts as singular
-            raise CheckpointError(f"key '{key}' is a singular matrix and cannot be inverted")
+            raise CheckpointError(f"key {key!r} is a singular matrix and cannot be inverted")
     with torch.device("meta"):
         model = HCFlow(config)
     model.to_empty(device="cpu")
@@ -159,31 +176,34 @@ def _build_hcflow(weights: dict[str, Tensor], shapes: dict[str, Size]) -> HCFlow
 
 
 def _build_irn(weights: dict[str, Tensor], shapes: dict[str, Size]) -> IRN:
-    model = IRN(infer_irn_config(shapes))
-    state = model.state_dict()
+    config = infer_irn_config(shapes)
+    with torch.device("meta"):
+        state = IRN(config).state_dict()
     filters = {key: w for key, w in state.items() if key.endswith("haar_weights")}
-    _check(weights, {key: w.shape for key, w in state.items()}, filters, "IRN")
+    _check(weights, {key: w.shape for key, w in state.items()}, lambda: filters, "IRN")
+    model = IRN(config)
     model.load_state_dict(weights)
     return model.float().eval().requires_grad_(False)
 
 
 def _check(
-    weights: dict[str, Tensor], expected: dict[str, Size], haar: dict[str, Tensor], kind: str
+    weights: dict[str, Tensor],
+    expected: dict[str, Size],
+    haar: Callable[[], dict[str, Tensor]],
+    kind: str,
 ) -> None:
-    """Every key there and no other, every shape as expected, every value finite."""
+    """Every key there and no other, every shape as expected, the Haar filters in their places."""
     for key, shape in expected.items():
         if key not in weights:
-            raise CheckpointError(f"key '{key}' is missing, expected shape {list(shape)}")
+            raise CheckpointError(f"key {key!r} is missing, expected shape {list(shape)}")
         if weights[key].shape != shape:
             raise CheckpointError(
-                f"key '{key}' has shape {list(weights[key].shape)}, expected {list(shape)}"
+                f"key {key!r} has shape {list(weights[key].shape)}, expected {list(shape)}"
             )
-        if not weights[key].is_floating_point() or not torch.isfinite(weights[key]).all():
-            raise CheckpointError(f"key '{key}' holds NaN, infinity or no floats at all")
     if unexpected := sorted(weights.keys() - expected.keys()):
         raise CheckpointError(
-            f"key '{unexpected[0]}' ({len(unexpected)} such) is no part of this {kind}"
+            f"key {unexpected[0]!r} ({len(unexpected)} such) is no part of this {kind}"
         )
-    for key, filters in haar.items():
-        if not torch.equal(weights[key].float(), filters):
-            raise CheckpointError(f"key '{key}' does not hold the ±1 Haar filters")
+    for key, filters in haar().items():
+        if not torch.equal(weights[key], filters):
+            raise CheckpointError(f"key {key!r} does not hold the ±1 Haar filters")

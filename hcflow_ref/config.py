@@ -84,7 +84,12 @@ class HCFlowConfig:
     @property
     def quantisation(self) -> int:
         """`q` of the dequantisation noise `U(0, 1) / q` (HCFLOW.md section 5)."""
-        return 256 if self.scale == 8 else 64
+        return quantisation(self.scale)
+
+
+def quantisation(scale: int) -> int:
+    """`q` of a super-resolution network of this scale."""
+    return 256 if scale == 8 else 64
 
 
 def _official(task: Task, depth: int, level: LevelConfig) -> HCFlowConfig:

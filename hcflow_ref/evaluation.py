@@ -1,4 +1,4 @@
-"""The evaluation protocol (HCFLOW.md section 5) on a network and a set of images.
+"""The evaluation protocol (HCFLOW.md, end of section 6) on whatever enlarges a set of images.
 
 Rescaling goes through its own 8-bit LR; super-resolution starts from the 8-bit bicubic LR. Both are
 compared with bicubic upscaling of the bicubic LR. Every figure states τ and seed.
@@ -6,20 +6,15 @@ compared with bicubic upscaling of the bicubic LR. Every figure states τ and se
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from hcflow_ref.config import Task
 from hcflow_ref.errors import CheckpointError
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.irn import IRN
-from hcflow_ref.likelihood import nll
 from hcflow_ref.metrics import (
     SSIM_WINDOW,
     Fidelity,
@@ -31,10 +26,35 @@ from hcflow_ref.metrics import (
     fidelity,
     psnr,
 )
-from hcflow_ref.photographs import crop_to_multiple, photographs, to_image, to_tensor
+from hcflow_ref.perception import Perception
+from hcflow_ref.photographs import crop_to_multiple, photographs
 from hcflow_ref.training.dataset import UNREADABLE, open_image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+class Subject(Protocol):
+    """What is evaluated: a reference network, or a bundle on some backend.
+
+    Images are H×W×3 uint8, HR sides multiples of the scale.
+    """
+
+    @property
+    def scale(self) -> int:
+        """HR size / LR size."""
+
+    @property
+    def task(self) -> Task:
+        """Rescaling makes its own LR image; super-resolution is given the bicubic one."""
+
+    def reduce(self, hr: Image) -> Image:
+        """The 8-bit LR image that the network itself makes."""
+
+    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+        """Samples at τ with latents by place."""
+
+    def bits_per_pixel(self, hr: Image, lr: Image, seed: int) -> float | None:
+        """Negative log-likelihood of `hr` given `lr`; None where there is none to be had."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,8 @@ class Row:
         sampled_consistency: of the first sample, or None.
         diversity: mean per-pixel standard deviation of the samples, 8-bit steps, or None.
         bits_per_pixel: negative log-likelihood; super-resolution only.
-        haarpsi: perceptual similarity of the output at τ = 0 (piq), where piq can be loaded.
+        vif: visual information fidelity of the output at τ = 0, 1 for equal images, or None.
+        lpips: its learned perceptual distance, 0 for equal images, or None.
     """
 
     name: str
@@ -94,7 +115,8 @@ class Row:
     sampled_consistency: Fidelity | None
     diversity: float | None
     bits_per_pixel: float | None
-    haarpsi: float | None
+    vif: float | None
+    lpips: float | None
 
 
 def read_folder(folder: Path | None, scale: int) -> dict[str, Image]:
@@ -123,23 +145,17 @@ def read_folder(folder: Path | None, scale: int) -> dict[str, Image]:
     return images
 
 
-@torch.inference_mode()
 def evaluate_image(
-    model: HCFlow | IRN, name: str, truth: Image, settings: Settings
+    subject: Subject, name: str, truth: Image, settings: Settings, perception: Perception
 ) -> tuple[Row, Outputs]:
     """The figures and outputs of one image whose sides are multiples of the scale."""
-    scale = model.config.scale
+    scale = subject.scale
     bicubic_lr = bicubic_downscale(truth, scale)
-    rescaling = model.config.task == "rescaling"
-    lr = to_image(model(to_tensor(truth)).lr) if rescaling else bicubic_lr
-    start = to_tensor(lr)
-    restored = to_image(model.inverse(start, model.zero_latents(start)))
-    generator = torch.Generator().manual_seed(settings.seed)
-    count = settings.samples if settings.tau > 0 else 0
-    drawn = [
-        to_image(model.inverse(start, _draw(model, start, settings, generator)))
-        for _ in range(count)
-    ]
+    lr = subject.reduce(truth) if subject.task == "rescaling" else bicubic_lr
+    (restored,) = subject.enlarge(lr, 0.0, settings.seed, 1)
+    drawn: list[Image] = []
+    if settings.tau > 0:
+        drawn = subject.enlarge(lr, settings.tau, settings.seed, settings.samples)
     upscaled = bicubic_upscale(bicubic_lr, scale)
     row = Row(
         name,
@@ -150,17 +166,11 @@ def evaluate_image(
         consistency=consistency(restored, lr, scale),
         sampled_consistency=consistency(drawn[0], lr, scale) if drawn else None,
         diversity=diversity(drawn) if drawn else None,
-        bits_per_pixel=_bits(model, truth, start, settings.seed),
-        haarpsi=haarpsi(restored, truth),
+        bits_per_pixel=subject.bits_per_pixel(truth, lr, settings.seed),
+        vif=perception.vif(restored, truth),
+        lpips=perception.lpips(restored, truth),
     )
     return row, Outputs(truth, upscaled, restored, drawn[0] if drawn else None, lr)
-
-
-def _draw(
-    model: HCFlow | IRN, lr: Tensor, settings: Settings, generator: torch.Generator
-) -> tuple[Tensor, ...]:
-    shapes = model.config.latent_shapes(lr.shape[2], lr.shape[3])
-    return tuple(settings.tau * torch.randn((1, *s), generator=generator) for s in shapes)
 
 
 def _mean(values: Sequence[Fidelity]) -> Fidelity | None:
@@ -168,23 +178,6 @@ def _mean(values: Sequence[Fidelity]) -> Fidelity | None:
         return None
     columns = zip(*((v.psnr, v.ssim, v.psnr_y, v.ssim_y) for v in values), strict=True)
     return Fidelity(*(float(np.mean(column)) for column in columns))
-
-
-def _bits(model: HCFlow | IRN, truth: Image, lr: Tensor, seed: int) -> float | None:
-    if isinstance(model, IRN) or model.config.task != "sr":
-        return None
-    hr = to_tensor(truth)
-    noise = torch.rand(hr.shape, generator=torch.Generator().manual_seed(seed))
-    return nll(model, hr, lr, noise).item()
-
-
-def haarpsi(image: Image, truth: Image) -> float | None:
-    """Haar wavelet perceptual similarity, 1 for equal images; None where piq cannot be loaded."""
-    try:
-        piq: Any = importlib.import_module("piq")
-    except ImportError:
-        return None
-    return float(piq.haarpsi(to_tensor(image), to_tensor(truth), data_range=1.0))
 
 
 def average(rows: Sequence[Row]) -> Row:
@@ -216,13 +209,16 @@ def average(rows: Sequence[Row]) -> Row:
         fidelities([r.sampled_consistency for r in rows]),
         mean([r.diversity for r in rows]),
         mean([r.bits_per_pixel for r in rows]),
-        mean([r.haarpsi for r in rows]),
+        mean([r.vif for r in rows]),
+        mean([r.lpips for r in rows]),
     )
 
 
 def evaluate(
-    model: HCFlow | IRN, images: Mapping[str, Image], settings: Settings
+    subject: Subject, images: Mapping[str, Image], settings: Settings, perception: Perception
 ) -> tuple[list[Row], list[Outputs]]:
     """Rows and outputs of all images, in order."""
-    pairs = [evaluate_image(model, name, image, settings) for name, image in images.items()]
+    pairs = [
+        evaluate_image(subject, name, image, settings, perception) for name, image in images.items()
+    ]
     return [row for row, _ in pairs], [outputs for _, outputs in pairs]

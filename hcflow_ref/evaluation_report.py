@@ -28,8 +28,9 @@ def table(rows: Sequence[Row], settings: Settings) -> Table:
         columns += [f"τ={settings.tau:g}", "diversity", "consistency"]
     columns += ["LR", "consistency τ=0"]
     bits = any(row.bits_per_pixel is not None for row in rows)
-    perceptual = any(row.haarpsi is not None for row in rows)
-    columns += ["bits/pixel"] * bits + ["HaarPSI"] * perceptual
+    vif = any(row.vif is not None for row in rows)
+    lpips = any(row.lpips is not None for row in rows)
+    columns += ["bits/pixel"] * bits + ["VIF"] * vif + ["LPIPS"] * lpips
     result = Table(*columns, caption=f"PSNR / SSIM on RGB, border cropped; seed {settings.seed}")
     for row in [*rows, average(rows)]:
         cells = [escape(row.name), _pair(row.bicubic), _pair(row.restored)]
@@ -37,7 +38,8 @@ def table(rows: Sequence[Row], settings: Settings) -> Table:
         if sampled:
             cells += [_pair(row.sampled), _number(row.diversity), _psnr(row.sampled_consistency)]
         cells += [_number(row.lr_psnr), _psnr(row.consistency)]
-        cells += [_number(row.bits_per_pixel)] * bits + [_number(row.haarpsi, 4)] * perceptual
+        cells += [_number(row.bits_per_pixel)] * bits
+        cells += [_number(row.vif, 4)] * vif + [_number(row.lpips, 4)] * lpips
         result.add_row(*cells, end_section=row is rows[-1])
     return result
 

@@ -127,6 +127,12 @@ def upsample_nearest(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=float(factor), mode="nearest")
 
 
+def check_latents(latents: Sequence[Tensor], count: int) -> None:
+    """Raise `ValueError` unless there are `count` latents."""
+    if len(latents) != count:
+        raise ValueError(f"{len(latents)} latents given, expected {count}")
+
+
 class HCFlow(nn.Module):
     """HR image ⇄ LR image and latents, both directions exact.
 
@@ -167,7 +173,12 @@ class HCFlow(nn.Module):
         return Encoding(x, tuple(latents), logp)
 
     def inverse(self, lr: Tensor, latents: Sequence[Tensor]) -> Tensor:
-        """Decode `lr`, N×3×H×W, with latents already multiplied by τ: HR N×3×sH×sW, unclipped."""
+        """Decode `lr`, N×3×H×W, with latents already multiplied by τ: HR N×3×sH×sW, unclipped.
+
+        Raises:
+            ValueError: there are more or fewer latents than levels.
+        """
+        check_latents(latents, len(self.levels))
         x = lr
         features: list[Tensor] = []
         for j in reversed(range(len(latents))):

@@ -12,17 +12,32 @@ from hcflow_ref.errors import CheckpointError
 Shapes = Mapping[str, Sequence[int]]
 
 
-def _indices(shapes: Shapes, pattern: str) -> list[int]:
+MOST_LEVELS, MOST_CHANNELS = 4, 1 << 14
+"""Beyond these a file is damaged or hostile: no memory is asked for it."""
+
+
+def check_depth(levels: int) -> None:
+    """Raise `CheckpointError` for more levels than any such network has."""
+    if levels > MOST_LEVELS:
+        raise CheckpointError(f"the keys are of {levels} levels, expected at most {MOST_LEVELS}")
+
+
+def indices(shapes: Shapes, pattern: str) -> list[int]:
     """The sorted distinct integers that the pattern's one group matches at the start of keys."""
-    return sorted({int(m[1]) for key in shapes if (m := re.match(pattern, key))})
+    return sorted({int(m[1][:9]) for key in shapes if (m := re.match(pattern, key))})
 
 
-def _dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
+def dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
+    """One side of a key's shape; raises `CheckpointError` where that cannot be a network's."""
     if key not in shapes:
-        raise CheckpointError(f"key '{key}' is missing, expected {rank} dimensions")
+        raise CheckpointError(f"key {key!r} is missing, expected {rank} dimensions")
     shape = shapes[key]
     if len(shape) != rank:
-        raise CheckpointError(f"key '{key}' has shape {list(shape)}, expected {rank} dimensions")
+        raise CheckpointError(f"key {key!r} has shape {list(shape)}, expected {rank} dimensions")
+    if not 1 <= shape[axis] <= MOST_CHANNELS:
+        raise CheckpointError(
+            f"key {key!r} has shape {list(shape)}, expected 1 to {MOST_CHANNELS} channels"
+        )
     return int(shape[axis])
 
 
@@ -63,13 +78,14 @@ def infer_config(shapes: Shapes) -> HCFlowConfig:
         CheckpointError: the keys are no HCFlow network's; names the key and what was expected.
     """
     if not any(key.startswith("flow.layers.") for key in shapes):
-        found = min(shapes, default="none at all")
+        found = min(shapes, default="nothing")
         raise CheckpointError(
             "this is not an HCFlow network: expected keys like 'flow.layers.1.actnorm.bias', "
-            f"found '{found}'"
+            f"found {found!r}"
         )
-    depth = _contiguous(_indices(shapes, r"flow\.level(\d+)_condFlow\."), "flow.level")
-    runs = _step_runs(_indices(shapes, r"flow\.layers\.(\d+)\.(?!haar)"), depth)
+    depth = _contiguous(indices(shapes, r"flow\.level(\d+)_condFlow\."), "flow.level")
+    check_depth(depth)
+    runs = _step_runs(indices(shapes, r"flow\.layers\.(\d+)\.(?!haar)"), depth)
     haar = any(key.endswith(".haar_weights") for key in shapes)
     permuted = any(re.match(r"flow\.layers\.\d+\.permute\.", key) for key in shapes)
     task: Task = "rescaling" if haar or not permuted else "sr"
@@ -80,20 +96,18 @@ def _level(shapes: Shapes, j: int, run: range) -> LevelConfig:
     cond = f"flow.level{j}_condFlow."
     blocks = [
         _contiguous(
-            _indices(shapes, rf"{re.escape(cond)}RRDB_trunk{t}\.(\d+)\."), f"{cond}RRDB_trunk{t}."
+            indices(shapes, rf"{re.escape(cond)}RRDB_trunk{t}\.(\d+)\."), f"{cond}RRDB_trunk{t}."
         )
         for t in (0, 1)
     ]
-    cond_steps = _indices(shapes, rf"{re.escape(cond)}additional_flow_steps\.(\d+)\.")
+    cond_steps = indices(shapes, rf"{re.escape(cond)}additional_flow_steps\.(\d+)\.")
     first_block = f"{cond}RRDB_trunk{0 if blocks[0] else 1}.0.RDB1.conv1.weight"
     return LevelConfig(
         steps=len(run),
-        hidden=_dimension(shapes, f"flow.layers.{run[0]}.affine.f.conv1.weight", 0, 4),
+        hidden=dimension(shapes, f"flow.layers.{run[0]}.affine.f.conv1.weight", 0, 4),
         cond_steps=_contiguous(cond_steps, f"{cond}additional_flow_steps."),
-        cond_hidden=_dimension(
-            shapes, f"{cond}additional_flow_steps.0.affine.f.conv1.weight", 0, 4
-        ),
-        features=_dimension(shapes, f"{cond}conv_first.weight", 0, 4),
-        growth=_dimension(shapes, first_block, 0, 4),
+        cond_hidden=dimension(shapes, f"{cond}additional_flow_steps.0.affine.f.conv1.weight", 0, 4),
+        features=dimension(shapes, f"{cond}conv_first.weight", 0, 4),
+        growth=dimension(shapes, first_block, 0, 4),
         blocks=(blocks[0], blocks[1]),
     )

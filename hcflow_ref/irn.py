@@ -6,7 +6,6 @@ Xiao et al., "Invertible Image Rescaling", ECCV 2020; HCFLOW.md section 8. Same 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hcflow_ref.errors import CheckpointError
-from hcflow_ref.hcflow import Encoding
-from hcflow_ref.inference import Shapes
+from hcflow_ref.hcflow import Encoding, check_latents
+from hcflow_ref.inference import Shapes, check_depth, dimension, indices
 from hcflow_ref.layers import HAAR, haar, haar_inverse, haar_log_det, sum_per_image
 from hcflow_ref.networks import CouplingDenseBlock
 
@@ -25,10 +24,13 @@ LR_CHANNELS = 3
 
 @dataclass(frozen=True)
 class IRNConfig:
-    """An IRN: blocks of each level, finest first, and the growth of their dense blocks."""
+    """An IRN: blocks of each level, finest first, and the growth of their dense blocks.
+
+    `growth` is given for each level too.
+    """
 
     blocks: tuple[int, ...]
-    growth: int
+    growth: tuple[int, ...]
 
     @property
     def task(self) -> Literal["rescaling"]:
@@ -50,7 +52,7 @@ class IRNConfig:
         return 1.0
 
 
-IRN_X4 = IRNConfig((8, 8), 32)
+IRN_X4 = IRNConfig((8, 8), (32, 32))
 """The published ×4 network, 4 355 376 parameters."""
 
 
@@ -113,10 +115,10 @@ class IRN(nn.Module):
         self.config = config
         operations: list[nn.Module] = []
         channels = 3
-        for blocks in config.blocks:
+        for blocks, growth in zip(config.blocks, config.growth, strict=True):
             operations.append(HaarSqueeze(channels))
             channels *= 4
-            operations += [IRNBlock(channels, config.growth) for _ in range(blocks)]
+            operations += [IRNBlock(channels, growth) for _ in range(blocks)]
         self.operations = nn.ModuleList(operations)
 
     def _steps(self) -> Iterator[HaarSqueeze | IRNBlock]:
@@ -133,7 +135,12 @@ class IRN(nn.Module):
         return Encoding(lr, (z,), logp)
 
     def inverse(self, lr: Tensor, latents: Sequence[Tensor]) -> Tensor:
-        """Decode `lr`, N×3×H×W, with the latent already multiplied by τ: HR, unclipped."""
+        """Decode `lr`, N×3×H×W, with the latent already multiplied by τ: HR, unclipped.
+
+        Raises:
+            ValueError: there is not exactly one latent.
+        """
+        check_latents(latents, 1)
         v = torch.cat([lr, latents[0]], 1)
         for step in reversed(list(self._steps())):
             v = step.inverse(v)
@@ -156,7 +163,7 @@ def infer_irn_config(shapes: Shapes) -> IRNConfig:
     Raises:
         CheckpointError: squeezes or blocks are missing; names the key.
     """
-    found = sorted({int(m[1]) for key in shapes if (m := re.match(r"operations\.(\d+)\.", key))})
+    found = indices(shapes, r"operations\.(\d+)\.")
     if found != list(range(len(found))):
         gap = next(i for i in range(len(found) + 1) if i not in found)
         raise CheckpointError(f"keys 'operations.{gap}.…' are missing")
@@ -165,7 +172,13 @@ def infer_irn_config(shapes: Shapes) -> IRNConfig:
         raise CheckpointError("key 'operations.0.haar_weights' is missing")
     ends = [*squeezes[1:], len(found)]
     blocks = tuple(end - start - 1 for start, end in zip(squeezes, ends, strict=True))
-    key = f"operations.{next((i for i in found if i not in squeezes), 1)}.F.conv1.weight"
-    if key not in shapes or len(shapes[key]) != 4:
-        raise CheckpointError(f"key '{key}' is missing, expected 4 dimensions")
-    return IRNConfig(blocks, int(shapes[key][0]))
+    check_depth(len(blocks))
+    if 0 in blocks:
+        raise CheckpointError(
+            f"key 'operations.{squeezes[blocks.index(0)] + 1}.F.conv1.weight' is missing: a level "
+            "has no block"
+        )
+    growth = [
+        dimension(shapes, f"operations.{start + 1}.F.conv1.weight", 0, 4) for start in squeezes
+    ]
+    return IRNConfig(blocks, tuple(growth))

@@ -7,17 +7,27 @@ last convolutions are not zero, ActNorms are off identity, and activations stay 
 from __future__ import annotations
 
 import math
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from hcflow_ref.config import HCFlowConfig
 from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN, IRNConfig
 from hcflow_ref.layers import ActNorm, InvertibleConv1x1
 from hcflow_ref.networks import RRDB, NormedConv, ScaledConv
 
 
-def synthetic(config: HCFlowConfig, seed: int = 0) -> HCFlow:
+@overload
+def synthetic(config: HCFlowConfig, seed: int = 0) -> HCFlow: ...
+
+
+@overload
+def synthetic(config: IRNConfig, seed: int = 0) -> IRN: ...
+
+
+def synthetic(config: HCFlowConfig | IRNConfig, seed: int = 0) -> HCFlow | IRN:
     """A network of this configuration with seeded weights, float32, in eval mode."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -27,9 +37,7 @@ def synthetic(config: HCFlowConfig, seed: int = 0) -> HCFlow:
     def uniform(weight: Tensor, bound: float) -> None:
         weight.copy_(bound * (2 * torch.rand(weight.shape, generator=generator) - 1))
 
-    with torch.device("meta"):
-        model = HCFlow(config)
-    model.to_empty(device="cpu")
+    model = _unset(config)
     residual = {
         conv for block in model.modules() if isinstance(block, RRDB) for conv in block.modules()
     }
@@ -53,3 +61,11 @@ def synthetic(config: HCFlowConfig, seed: int = 0) -> HCFlow:
                 assert module.bias is not None
                 normal(module.bias, 0.02)
     return model.eval().requires_grad_(False)
+
+
+def _unset(config: HCFlowConfig | IRNConfig) -> HCFlow | IRN:
+    if isinstance(config, IRNConfig):
+        return IRN(config)  # not without values: it keeps its Haar filters
+    with torch.device("meta"):
+        model = HCFlow(config)
+    return model.to_empty(device="cpu")

@@ -6,7 +6,7 @@ import pytest
 
 from hcflow_ref.config import OFFICIAL
 from hcflow_ref.irn import IRN_X4
-from hcflow_ref.training.config import read_config
+from hcflow_ref.training.config_file import read_config
 from hcflow_ref.training.errors import TrainingError
 
 MINIMAL = """
@@ -48,6 +48,16 @@ def test_a_minimal_config_is_the_official_general_network_at_official_settings(t
         (("[loss]", "hidden = [64, 64, 64]\n[loss]"), "network.hidden is \\[64, 64, 64\\]"),
         (("[loss]", "[data]\npatch = 30\n[loss]"), "'data.patch' is 30"),
         (('"nll"', '"gan"\n[data]\npatch = 40'), "'data.patch' is 40, expected a multiple of 32"),
+        (("steps = 10", "steps = 10\nclip_norm = 0.0"), "'schedule.clip_norm' is 0.0"),
+        (("steps = 10", "steps = 10\nclip_value = -1"), "'schedule.clip_value' is -1.0"),
+        (("steps = 10", "steps = 10\nwarmup = -1"), "'schedule.warmup' is -1"),
+        (("steps = 10", "steps = 10\nhalve_at = [50]"), "'schedule.halve_at' is \\[50.0\\]"),
+        (('"nll"', '"nll"\ndiscriminator_width = 0'), "'loss.discriminator_width' is 0"),
+        (('"nll"', '"nll"\ndiscriminator_first = -5'), "'loss.discriminator_first' is -5"),
+        (('"nll"', '"nll"\ndefault_tau = 10'), "'loss.default_tau' is 10.0, expected less"),
+        (("[loss]", f"[run]\nseed = {2**63}\n[loss]"), "'run.seed' is 9223372036854775808"),
+        (("[loss]", "scale = 32\n[loss]"), "network.scale is 32, expected 2, 4, 8 or 16"),
+        (('"sr"', '"irn"\nstart = "haar"'), "'network.start' is 'haar'"),
         (("[schedule]", "[schedule"), "not a TOML file"),
         (("[network]", "network = 1\n[x]"), "unknown key 'x'"),
     ],

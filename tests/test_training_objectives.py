@@ -18,10 +18,12 @@ from hcflow_ref.training.discriminator import Discriminator, discriminator_loss,
 from hcflow_ref.training.distributed import Place
 from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.objectives import Objective, encode_lr
-from hcflow_ref.training.optimiser import factor
+from hcflow_ref.training.optimiser import clip, factor
 from hcflow_ref.training.perceptual import VGG19_TO_CONV5_4, VGGFeatures, load_features
 from hcflow_ref.training.precision import networks_in_bf16
-from hcflow_ref.training.setup import build
+from hcflow_ref.training.setup import build, build_network
+from hcflow_ref.training.start import main_actnorms
+from hcflow_ref.training.state import deploy_tau
 from hcflow_ref.training.step import take_step
 from tests.training_runs import small_run, write_images
 
@@ -212,3 +214,68 @@ def test_without_feature_weights_the_message_says_what_to_name():
         pytest.skip("torchvision may have the weights")
     with pytest.raises(TrainingError, match=r"loss\.features"):
         load_features("")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_gradient_that_is_not_finite_is_seen_before_it_is_clipped(value):
+    model = torch.nn.Linear(2, 2)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, value)
+    assert not math.isfinite(clip(model, ScheduleSettings(1)).item())
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 8.0)
+    assert clip(model, ScheduleSettings(1, clip_value=2.0)).item() == pytest.approx(8 * 6**0.5)
+    assert (model.weight.grad == 2).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_from_the_haar_start_y_is_the_box_downscaled_image(steps, scale):
+    config = small_run("nll", network={"start": "haar", "steps": steps, "scale": scale})
+    model = build_network(config)
+    hr, _ = batch()
+    lr, latents, _ = model(hr)
+    torch.testing.assert_close(lr, torch.nn.functional.avg_pool2d(hr, scale))
+    torch.testing.assert_close(model.inverse(lr, latents), hr)
+
+
+def test_from_the_haar_start_actnorms_leave_y_in_an_images_range():
+    config = small_run("nll", network={"start": "haar"}, schedule={"warmup": 1000})
+    state, losses = build(config, CPU)
+    hr, _ = batch()
+    take_step(state, losses, hr, config, CPU)
+    assert (state.model(hr).lr - torch.nn.functional.avg_pool2d(hr, 4)).abs().max() < 0.05
+    kept = main_actnorms(state.model)
+    others = [m for m in state.model.modules() if isinstance(m, ActNorm) and m not in kept]
+    assert all(layer.logs.abs().max() > 1e-3 for layer in others)
+
+
+def test_centred_noise_and_consistency_are_what_their_names_say():
+    config = small_run(
+        "nll+l1", loss={"dequantisation": "centred", "consistency_weight": 0.5, "nll_weight": 1.0}
+    )
+    hr, lr = batch()
+    state, losses = build(config, CPU)
+    noise = torch.rand(hr.shape, generator=torch.Generator().manual_seed(3)) - 0.5
+    got = losses.objective("nll", hr, lr, torch.Generator().manual_seed(3))["nll"]
+    assert got.item() == pytest.approx(nll(state.model, hr, lr, noise).mean().item(), rel=1e-6)
+    terms = losses.objective("l1", hr, lr, torch.Generator())
+    made = state.model.inverse(lr, state.model.zero_latents(lr))
+    expected = 0.5 * (bicubic.downscale(made, 4) - lr).abs().mean()
+    assert terms["consistency"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_weights_are_deployed_at_the_temperature_they_are_made_for():
+    assert deploy_tau(small_run("nll")) == 0.9
+    assert deploy_tau(small_run("nll", network={"scale": 8})) == 0.8
+    assert deploy_tau(small_run("nll+l1", loss={"default_tau": 0.0})) == 0.0
+    assert deploy_tau(small_run("rescaling")) == 0.9  # the run's own tau
+
+
+def test_a_feature_file_whose_error_says_nothing_is_still_named(monkeypatch, tmp_path):
+    def silent(*_, **__):
+        raise EOFError
+
+    monkeypatch.setattr(torch, "load", silent)
+    with pytest.raises(TrainingError, match="EOFError"):
+        load_features(str(tmp_path / "vgg.pth"))

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +13,9 @@ import torch
 from hcflow_ref.checkpoint import load
 from hcflow_ref.training import state as state_module
 from hcflow_ref.training import trainer
-from hcflow_ref.training.config import read_config
+from hcflow_ref.training.config_file import read_config
 from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.log import RunLog
 from hcflow_ref.training.perceptual import VGGFeatures
 from hcflow_ref.training.trainer import train
 from tests.training_runs import small_run, write_images
@@ -102,30 +102,46 @@ def test_progress_tells_losses_speed_and_time_left_and_the_log_keeps_them(tmp_pa
     assert [e["step"] for e in entries if "validation_psnr" in e] == [2, 4]
 
 
-def test_kill_9_loses_at_most_the_interval(tmp_path, data):
+SMALL = (
+    '[network]\narchitecture = "rescaling"\nsteps = 2\nhidden = 8\ncond_steps = 2\n'
+    "cond_hidden = 8\nfeatures = 8\ngrowth = 4\nblocks = [1, 1]\n"
+    '[loss]\nobjective = "rescaling"\ntau = 0.5\n[schedule]\nsteps = {steps}\n'
+    "[data]\npatch = 32\nbatch = 2\nvalidation = 1\n[run]\nsave_every = 1\nthreads = 1\n"
+)
+
+
+def started(tmp_path, data, steps, out):
+    """A training process that has written its first checkpoint."""
     config = tmp_path / "run.toml"
-    config.write_text(
-        '[network]\narchitecture = "rescaling"\nsteps = 2\nhidden = 8\ncond_steps = 2\n'
-        "cond_hidden = 8\nfeatures = 8\ngrowth = 4\nblocks = [1, 1]\n"
-        '[loss]\nobjective = "rescaling"\n[schedule]\nsteps = 100000\n'
-        "[data]\npatch = 32\nbatch = 2\nvalidation = 1\n[run]\nsave_every = 1\nthreads = 1\n"
-    )
-    out = tmp_path / "out"
+    config.write_text(SMALL.format(steps=steps))
     command = [sys.executable, "-m", "hcflow_ref.training.command", str(config)]
     process = subprocess.Popen([*command, "--data", str(data), "--out", str(out)])
-    try:
-        until = time.monotonic() + 120
-        while not (out / "state.pt").exists() and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(0.3)
-    finally:
-        process.kill()
-        process.wait()
-    reached = saved(out)["step"]
-    assert reached >= 1
-    shorter = replace(read_config(config).schedule, steps=reached + 1)
-    with pytest.raises(TrainingError, match=r"schedule\.steps = 100000"):
-        run(replace(read_config(config), schedule=shorter), data, out)
+    until = time.monotonic() + 120
+    while not (out / "state.pt").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return config, process
+
+
+def test_kill_9_loses_at_most_the_interval_and_the_run_ends_in_the_same_bits(tmp_path, data):
+    steps = 16
+    config, process = started(tmp_path, data, steps, tmp_path / "killed")
+    process.kill()
+    process.wait()
+    assert 1 <= saved(tmp_path / "killed")["step"] < steps
+    run(read_config(config), data, tmp_path / "killed")
+    run(read_config(config), data, tmp_path / "whole")
+    killed, whole = saved(tmp_path / "killed"), saved(tmp_path / "whole")
+    for part in ("step", "model", "average", "optimisers"):
+        assert same(whole[part], killed[part]), part
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_what_is_reached_and_is_the_exit_code(tmp_path, data, number, code):
+    out = tmp_path / "out"
+    _, process = started(tmp_path, data, 100000, out)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    assert saved(out)["step"] >= 1
 
 
 def test_a_resume_from_another_config_names_the_difference_and_changes_nothing(tmp_path, data):
@@ -148,6 +164,49 @@ def test_a_damaged_state_is_named(tmp_path, data):
     (tmp_path / "state.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TrainingError, match=r"state\.pt: not a whole checkpoint"):
         run(small_run(), data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"format": 7}, "a run of format 7, this version continues format 1"),
+        ({"model": None}, "not a whole checkpoint"),
+        ({"model": [1, 2]}, "not a whole checkpoint"),
+        ({"optimisers": {"flow": 3}}, "not a whole checkpoint"),
+        ({"config": "[]"}, "not a whole checkpoint"),
+        ({"generator": "none"}, "not a whole checkpoint"),
+    ],
+)
+def test_a_state_of_another_making_is_one_line(tmp_path, data, change, complaint):
+    config = small_run(steps=1)
+    run(config, data, tmp_path)
+    torch.save(saved(tmp_path) | change, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match=complaint) as raised:
+        run(config, data, tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_run_of_a_version_without_a_key_goes_on(tmp_path, data):
+    run(small_run(steps=1), data, tmp_path)
+    content = saved(tmp_path)
+    older = json.loads(content["config"])
+    del older["loss"]["consistency_weight"]
+    torch.save(content | {"config": json.dumps(older)}, tmp_path / "state.pt")
+    _, lines = run(small_run(steps=1), data, tmp_path)
+    assert "going on from step 1" in "\n".join(lines)
+
+
+def test_a_validation_that_is_not_finite_is_null_in_the_log(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(trainer, "validation_psnr", lambda *_: float("nan"))
+    run(small_run(steps=1, run={"validate_every": 1}), data, tmp_path)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [e["validation_psnr"] for e in entries if "validation_psnr" in e] == [None]
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+
+
+def test_only_the_first_process_opens_a_log(tmp_path):
+    RunLog(tmp_path, print, first=False).close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_during_a_checkpoint_keeps_the_one_before(tmp_path, data, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -26,15 +26,16 @@ def _set_from_data(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 @contextmanager
-def initialising(model: nn.Module) -> Iterator[None]:
+def initialising(model: nn.Module, leave: Collection[nn.Module] = ()) -> Iterator[None]:
     """Within, every ActNorm whose bias is all zero is set from the batch that reaches it.
 
-    Those of the flow and those inside FCNs alike, as the official schedule has it.
+    Those of the flow and those inside FCNs alike, as the official schedule has it; but not those
+    in `leave`.
     """
     handles = [
         layer.register_forward_pre_hook(_set_from_data)
         for layer in model.modules()
-        if isinstance(layer, ActNorm)
+        if isinstance(layer, ActNorm) and layer not in leave
     ]
     try:
         yield

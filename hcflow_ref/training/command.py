@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+BY_SIGNAL = 128
+"""Exit code after a signal, less its number, as shells have it: 130 Ctrl-C, 143 SIGTERM."""
 
 
 def train(
@@ -18,7 +18,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; resumed where it holds one.")],
 ) -> None:
     """Train a network; the same command goes on where an earlier one stopped."""
-    from hcflow_ref.training.config import read_config  # noqa: PLC0415  (PyTorch only when used)
+    from hcflow_ref.training.config_file import read_config  # noqa: PLC0415  (PyTorch only when used)
     from hcflow_ref.training.errors import TrainingError  # noqa: PLC0415
     from hcflow_ref.training.trainer import train as run  # noqa: PLC0415
 
@@ -29,7 +29,7 @@ def train(
         print(f"hcflow train: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     if state.step < settings.schedule.steps:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(BY_SIGNAL + state.stopped_by)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
-"""A run's configuration: a TOML file becomes frozen dataclasses; a typo is one clear line."""
+"""A run's configuration as frozen dataclasses; `config_file` reads one from TOML."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import tomllib
-import types
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from hcflow_ref.config import HCFlowConfig, LevelConfig
 from hcflow_ref.irn import IRNConfig
 from hcflow_ref.training.errors import TrainingError
+
+SCALES = (2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -20,11 +17,16 @@ class NetworkSettings:
     """What is trained: an architecture, or the weights of a checkpoint to go on from.
 
     Per-level values are given finest level first, or once for all levels.
+
+    Attributes:
+        start: where a new network starts: random 1×1 convolutions, or `haar`, the box-downscaled
+            image as y (`sr` only).
     """
 
     architecture: Literal["sr", "rescaling", "irn"]
     scale: int = 4
     init: str = ""
+    start: Literal["official", "haar"] = "official"
     steps: int | tuple[int, ...] = 13
     hidden: int | tuple[int, ...] = 64
     cond_steps: int | tuple[int, ...] = 13
@@ -36,7 +38,7 @@ class NetworkSettings:
     def build(self) -> HCFlowConfig | IRNConfig:
         """The architecture's own configuration."""
         depth = self.scale.bit_length() - 1
-        if self.scale != 2**depth or depth < 1:
+        if self.scale not in SCALES:
             raise TrainingError(f"network.scale is {self.scale}, expected 2, 4, 8 or 16")
 
         def each(name: str) -> tuple[int, ...]:
@@ -50,7 +52,7 @@ class NetworkSettings:
             return values
 
         if self.architecture == "irn":
-            return IRNConfig(each("steps"), each("growth")[0])
+            return IRNConfig(each("steps"), each("growth"))
         steps, hidden, growth, features = map(each, ("steps", "hidden", "growth", "features"))
         cond_steps, cond_hidden = each("cond_steps"), each("cond_hidden")
         levels = tuple(
@@ -121,6 +123,11 @@ class LossSettings:
         features: file of VGG19 weights (a state_dict with torchvision's names).
         discriminator_first: steps in which only the discriminator learns.
         discriminator_lr: its learning rate.
+        consistency_weight: of the mean absolute error of the bicubic LR of HCFlow+'s image.
+        dequantisation: noise of the likelihood, U(0, 1)/q as published, or U(−½, ½)/q, which does
+            not brighten what the inverse makes.
+        default_tau: the temperature that the weights are deployed with; unset: `tau` for
+            `rescaling` and `gan`, the network's official one for `nll` and `nll+l1`.
     """
 
     objective: Literal["nll", "nll+l1", "gan", "rescaling"]
@@ -136,6 +143,9 @@ class LossSettings:
     discriminator_first: int = 1500
     discriminator_lr: float = 5e-5
     discriminator_width: int = 64
+    consistency_weight: float = 0.0
+    dequantisation: Literal["official", "centred"] = "official"
+    default_tau: float | None = None
 
 
 @dataclass(frozen=True)
@@ -167,117 +177,3 @@ class TrainConfig:
     schedule: ScheduleSettings
     data: DataSettings = field(default_factory=DataSettings)
     run: RunSettings = field(default_factory=RunSettings)
-
-
-def read_config(path: str | Path) -> TrainConfig:
-    """Read a TOML configuration.
-
-    Raises:
-        TrainingError: the file is missing or no TOML, a key is unknown, missing or of another
-            type, or a value is out of range; names the key.
-    """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        config: TrainConfig = _dataclass(TrainConfig, content, "")
-        check(config)
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path}: not a TOML file ({error})") from error
-    except TrainingError as error:
-        raise TrainingError(f"{path}: {error}") from error
-    return config
-
-
-def _dataclass(kind: Any, content: dict[str, Any], prefix: str) -> Any:
-    hints = get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in content:
-        if key not in fields:
-            close = ", ".join(sorted(fields))
-            raise TrainingError(f"unknown key '{prefix}{key}'; known here: {close}")
-    for name, f in fields.items():
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in content:
-            raise TrainingError(f"key '{prefix}{name}' is missing")
-    return kind(**{k: _value(hints[k], v, f"{prefix}{k}") for k, v in content.items()})
-
-
-def _value(hint: Any, value: Any, key: str) -> Any:
-    """`value` as the type `hint`, or a TrainingError that names the key."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, dict):
-            return _dataclass(hint, value, f"{key}.")
-        raise TrainingError(f"'{key}' is {value!r}, expected a table [{key}]")
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise TrainingError(f"'{key}' is {value!r}, expected one of {', '.join(arguments)}")
-    if origin in (Union, types.UnionType):
-        kinds = [h for h in arguments if (get_origin(h) is tuple) == isinstance(value, list)]
-        return _value(kinds[0], value, key)
-    if origin is tuple:
-        items = list(arguments[:1]) * len(value) if ... in arguments else list(arguments)
-        if isinstance(value, list) and len(value) == len(items):
-            return tuple(_value(h, v, key) for h, v in zip(items, value, strict=True))
-        raise TrainingError(f"'{key}' is {value!r}, expected a list of numbers")
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is float and type(value) is float and not math.isfinite(value):
-        raise TrainingError(f"'{key}' is {value}, expected a finite number")
-    if type(value) is not hint:
-        raise TrainingError(f"'{key}' is {value!r}, expected {hint.__name__}")
-    return value
-
-
-def check(config: TrainConfig) -> None:
-    """Refuse values that cannot train.
-
-    Raises:
-        TrainingError: names the key.
-    """
-    network, loss, data, schedule = config.network, config.loss, config.data, config.schedule
-    network.build()
-    positive = {
-        "data.batch": data.batch,
-        "data.candidates": data.candidates,
-        "schedule.steps": schedule.steps,
-        "schedule.lr": schedule.lr,
-        "run.save_every": config.run.save_every,
-        "run.validate_every": config.run.validate_every,
-        "run.log_every": config.run.log_every,
-    }
-    for key, value in positive.items():
-        if value <= 0:
-            raise TrainingError(f"'{key}' is {value}, expected more than 0")
-    not_negative = {
-        "run.seed": config.run.seed,
-        "run.threads": config.run.threads,
-        "loss.tau": loss.tau,
-        "data.validation": data.validation,
-        "network.blocks": min(network.blocks),
-    }
-    for key, value in not_negative.items():
-        if value < 0:
-            raise TrainingError(f"'{key}' is {value}, expected 0 or more")
-    if any(side < data.patch for side in data.short_sides):
-        raise TrainingError(
-            f"'data.short_sides' is {list(data.short_sides)}, expected at least 'data.patch', "
-            f"{data.patch}"
-        )
-    if data.patch < network.scale or data.patch % network.scale:
-        raise TrainingError(
-            f"'data.patch' is {data.patch}, expected a multiple of the scale {network.scale}"
-        )
-    if loss.objective == "gan" and data.patch % 32:
-        raise TrainingError(
-            f"'data.patch' is {data.patch}, expected a multiple of 32 for the discriminator"
-        )
-    if not 0 <= schedule.ema < 1:
-        raise TrainingError(f"'schedule.ema' is {schedule.ema}, expected 0 ≤ ema < 1")
-    if (loss.objective == "rescaling") == (network.architecture == "sr"):
-        raise TrainingError(
-            f"objective '{loss.objective}' does not train architecture '{network.architecture}': "
-            "sr takes nll, nll+l1 or gan; rescaling and irn take rescaling"
-        )

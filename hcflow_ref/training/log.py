@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ def progress_line(step: int, steps: int, values: Mapping[str, float], seconds_le
 class RunLog:
     """Writes `log.jsonl` and TensorBoard events into a run's folder.
 
-    TensorBoard's `SummaryWriter` is optional; `report` is told once where it is missing.
+    TensorBoard's `SummaryWriter` is optional; `report` is told once where it is missing. Of several
+    processes only the first writes; in the others nothing is opened.
     """
 
-    def __init__(self, out: Path, report: Callable[[str], None]) -> None:
+    def __init__(self, out: Path, report: Callable[[str], None], first: bool = True) -> None:
         self._path = out / LOG_FILE
         self._writer: Any = None
+        if not first:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (optional)
 
@@ -39,9 +43,10 @@ class RunLog:
             report("tensorboard is not installed: losses go to log.jsonl alone")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One entry of values by name."""
+        """One entry of values by name; one that is not finite is null, as JSON knows no other."""
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(json.dumps({"step": step, **finite}) + "\n")
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)

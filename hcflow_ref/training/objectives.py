@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from hcflow_ref import bicubic
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
 from hcflow_ref.likelihood import bits_per_pixel, quantise
@@ -97,13 +98,19 @@ class Objective(nn.Module):
         assert isinstance(self.model, HCFlow)
         q = self.model.config.quantisation
         noise = torch.rand(hr.shape, generator=generator).to(hr)
+        if self.settings.dequantisation == "centred":
+            noise = noise - 0.5
         bits = bits_per_pixel(self.model(hr + noise / q), lr, q).mean()
         alone = self.settings.objective == "nll"
         return {"nll": bits if alone else self.settings.nll_weight * bits}
 
     def _l1(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         made = self.model.inverse(lr, self.model.zero_latents(lr))
-        return {"l1": self.settings.l1_weight * (made - hr).abs().mean()}
+        losses = {"l1": self.settings.l1_weight * (made - hr).abs().mean()}
+        if weight := self.settings.consistency_weight:
+            made_lr = bicubic.downscale(made, self.model.config.scale)
+            losses["consistency"] = weight * (made_lr - lr).abs().mean()
+        return losses
 
     def _gan(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         (features,), (discriminator,) = self._features, self._discriminator

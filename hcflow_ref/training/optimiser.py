@@ -34,7 +34,15 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
 
 
 def clip(model: nn.Module, schedule: ScheduleSettings) -> Tensor:
-    """Clip gradients by value, then by norm; the norm before the second, NaN where one is NaN."""
-    parameters = list(model.parameters())
-    torch.nn.utils.clip_grad_value_(parameters, schedule.clip_value)
-    return torch.nn.utils.clip_grad_norm_(parameters, schedule.clip_norm)
+    """Clip gradients by value, then by norm.
+
+    Returns:
+        Their norm before either, which clipping by value would hide an infinity from: where it is
+        not finite the gradients are left as they are.
+    """
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if torch.isfinite(norm):
+        torch.nn.utils.clip_grad_value_(parameters, schedule.clip_value)
+        torch.nn.utils.clip_grad_norm_(parameters, schedule.clip_norm)
+    return norm

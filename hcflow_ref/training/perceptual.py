@@ -79,7 +79,7 @@ def _read(path: str) -> dict[str, Tensor]:
             return load_file(path)
         loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{path}: no VGG19 weights can be read from it ({reason})") from error
     return loaded
 

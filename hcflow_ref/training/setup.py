@@ -21,6 +21,7 @@ from hcflow_ref.training.objectives import DiscriminatorLoss, Objective
 from hcflow_ref.training.optimiser import adam
 from hcflow_ref.training.perceptual import VGGFeatures, load_features
 from hcflow_ref.training.precision import networks_in_bf16
+from hcflow_ref.training.start import start_from_haar
 from hcflow_ref.training.state import State
 
 
@@ -43,7 +44,10 @@ def build_network(config: TrainConfig) -> HCFlow | IRN:
         torch.manual_seed(config.run.seed)
         if isinstance(architecture, IRNConfig):
             return IRN(architecture)
-        return HCFlow(architecture)
+        new = HCFlow(architecture)
+        if config.network.start == "haar":
+            start_from_haar(new)
+        return new
     try:
         model = load(config.network.init).network
     except CheckpointError as error:

@@ -32,6 +32,19 @@ FREE_TO_CHANGE = frozenset({"save_every", "validate_every", "log_every", "thread
 """Settings of [run] that a resumed run may change."""
 
 
+DAMAGED = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    pickle.UnpicklingError,
+)
+"""What a state file that is not one can raise on its way into a run."""
+
+
 @dataclass
 class State:
     """What changes in a run.
@@ -43,6 +56,7 @@ class State:
         optimisers: by name: `flow`, and `discriminator` in HCFlow++.
         discriminator: None without GAN.
         seconds: spent so far.
+        stopped_by: the signal that ended this process's steps early; 0 for none.
     """
 
     step: int
@@ -51,6 +65,7 @@ class State:
     optimisers: Mapping[str, torch.optim.Optimizer]
     discriminator: nn.Module | None = None
     seconds: float = 0.0
+    stopped_by: int = 0
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -112,10 +127,15 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
 
 
 def deploy_tau(config: TrainConfig) -> float:
-    """The temperature that weights of this run are made for."""
+    """The temperature that weights of this run are made for.
+
+    NLL makes a network for samples; with no other wish that is the official temperature.
+    """
+    if config.loss.default_tau is not None:
+        return config.loss.default_tau
     if config.loss.objective in ("rescaling", "gan"):
         return config.loss.tau
-    return 0.0
+    return config.network.build().default_tau
 
 
 def resume(state: State, config: TrainConfig, out: Path) -> bool:
@@ -129,6 +149,11 @@ def resume(state: State, config: TrainConfig, out: Path) -> bool:
         return False
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FORMAT:
+            raise TrainingError(
+                f"{path}: a run of format {content['format']!r}, this version continues format "
+                f"{FORMAT}; start in another --out, from its model.safetensors as network.init"
+            )
         _same_configuration(json.loads(content["config"]), config, out)
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
@@ -140,19 +165,28 @@ def resume(state: State, config: TrainConfig, out: Path) -> bool:
         state.step, state.seconds = content["step"], content["seconds"]
     except TrainingError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{path}: not a whole checkpoint of a run ({reason})") from error
     return True
 
 
 def _same_configuration(saved: dict[str, Any], config: TrainConfig, out: Path) -> None:
+    """Raise `TrainingError` unless the saved run is of this configuration.
+
+    A key that an older version did not know had the value that is its default now.
+    """
     given = json.loads(json.dumps(dataclasses.asdict(config)))
+    defaults = {
+        (section.name, f.name): f.default
+        for section in dataclasses.fields(config)
+        for f in dataclasses.fields(getattr(config, section.name))
+    }
     for section, values in given.items():
         for key, value in values.items():
             if section == "run" and key in FREE_TO_CHANGE:
                 continue
-            was = saved.get(section, {}).get(key)
+            was = saved.get(section, {}).get(key, defaults[section, key])
             if was != value:
                 raise TrainingError(
                     f"{out} holds a run with {section}.{key} = {was!r}, the config says {value!r}; "

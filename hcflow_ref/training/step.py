@@ -20,6 +20,7 @@ from hcflow_ref.training.health import first_bad_gradient, first_bad_layer, unhe
 from hcflow_ref.training.objectives import PHASES, samples
 from hcflow_ref.training.optimiser import clip, factor, set_learning_rate
 from hcflow_ref.training.setup import Losses
+from hcflow_ref.training.start import main_actnorms
 from hcflow_ref.training.state import State
 
 
@@ -69,7 +70,8 @@ def take_step(
 
 def _initialise_actnorms(step: Step) -> None:
     state = step.state
-    with torch.no_grad(), initialising(state.model):
+    leave = main_actnorms(state.model) if step.config.network.start == "haar" else set()
+    with torch.no_grad(), initialising(state.model, leave):
         state.model(step.hr)
     from_first(state.model, step.place)
     if state.step == 0:

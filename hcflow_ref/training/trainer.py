@@ -84,7 +84,7 @@ def train(
         patches = Patches(training, config.data, config.run.seed, report)
         short_side = min(config.data.short_sides, default=0)
         images = validation_images(held_out, config.network.scale, short_side)
-        with closing(RunLog(out, report)) as log, _interruptible() as interrupted:
+        with closing(RunLog(out, report, place.first)) as log, _interruptible() as interrupted:
             run = Run(config, place, state, losses, out, log, report)
             _until_done(run, patches, images, interrupted)
             return state
@@ -93,7 +93,7 @@ def train(
 
 
 def _until_done(
-    run: Run, patches: Patches, images: list[Image], interrupted: Callable[[], bool]
+    run: Run, patches: Patches, images: list[Image], interrupted: Callable[[], int]
 ) -> None:
     """Take steps until the last one or an interruption; save what is reached."""
     state, config, place = run.state, run.config, run.place
@@ -118,7 +118,8 @@ def _until_done(
             if state.step % config.run.save_every == 0:
                 _save(run)
                 saved = state.step
-            if anywhere(interrupted(), place):
+            if anywhere(bool(interrupted()), place):
+                state.stopped_by = interrupted() or signal.SIGINT
                 run.report(f"interrupted at step {state.step}; the same command goes on from here")
                 break
     if state.step != saved:
@@ -150,8 +151,8 @@ def _make_folder(out: Path) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Within, a first Ctrl-C or SIGTERM is only noted; a second one is as always."""
+def _interruptible() -> Iterator[Callable[[], int]]:
+    """Within, a first Ctrl-C or SIGTERM is only noted, by number; a second one is as always."""
     noted: list[int] = []
     before: dict[int, Any] = {}
 
@@ -165,7 +166,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
     except ValueError:  # not in the main thread: signals are someone else's
         pass
     try:
-        yield lambda: bool(noted)
+        yield lambda: noted[0] if noted else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -20,6 +20,10 @@ CROP = 256
 """Validation looks at the central crop of this side."""
 
 
+BEST = 100.0
+"""dB; the PSNR of equal images is infinite, and so would be their mean."""
+
+
 def validation_images(paths: list[Path], scale: int, short_side: int) -> list[Image]:
     """The central crops, sides multiples of the scale.
 
@@ -45,6 +49,7 @@ def _centre(image: Image, scale: int) -> Image:
 def validation_psnr(model: HCFlow | IRN, images: list[Image]) -> float:
     """Mean PSNR in dB on RGB at τ = 0, border of the scale cropped; NaN where an output is.
 
+    An image that comes back without an error, such as a flat one, counts as `BEST`.
     Rescaling goes through its own 8-bit LR, super-resolution starts from the bicubic one.
     """
     scale = model.config.scale
@@ -59,5 +64,6 @@ def validation_psnr(model: HCFlow | IRN, images: list[Image]) -> float:
         if not torch.isfinite(made).all():
             return float("nan")
         border = scale if min(image.shape[:2]) > 2 * scale else 0
-        values.append(psnr(crop_border(to_image(made), border), crop_border(image, border)))
+        value = psnr(crop_border(to_image(made), border), crop_border(image, border))
+        values.append(min(value, BEST))
     return float(np.mean(values)) if values else float("nan")
