@@ -172,3 +172,56 @@ def test_a_truncated_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
         load(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.tensor([[[[1e300]]]], dtype=torch.float64), "too large for float32"),
+        (torch.zeros(1, 3, 1, 1).to_sparse(), "sparse_coo"),
+        (torch.zeros(1, 3, 1, 1, dtype=torch.float8_e4m3fn), "float8_e4m3fn"),
+        (torch.zeros(1, 3, 1, 1, dtype=torch.int32), "int32"),
+        (torch.zeros(1, 3, 1, 1, dtype=torch.complex64), "complex64"),
+        (torch.zeros(1, 3, 1, 1, device="meta"), "meta"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused_by_key(
+    value: Tensor, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save(official("sr_x4") | {"flow.layers.2.actnorm.bias": value}, path)
+    with pytest.raises(CheckpointError, match=f"'flow.layers.2.actnorm.bias'.*{message}"):
+        load(path)
+
+
+def test_a_key_is_shown_without_its_control_characters(tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_file(official("sr_x4") | {"\x1b[2J\nred": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError) as error:
+        load(path)
+    assert r"'\x1b[2J\nred'" in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_a_temperature_out_of_range_says_what_was_expected(tmp_path: Path) -> None:
+    path = tmp_path / "hot.safetensors"
+    for stated in ("10", "nan", "-1", "warm"):
+        save(load(weights("sr_x4")).network, path, {"default_tau": stated})
+        with pytest.raises(CheckpointError, match=f"'{stated}', expected a number from 0 to below"):
+            _ = load(path).default_tau
+
+
+def test_an_absurd_width_asks_for_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "wide.safetensors"
+    key = "flow.level0_condFlow.conv_first.weight"
+    save_file(official("sr_x4") | {key: torch.zeros(10**9, 0, 3, 3)}, path)
+    with pytest.raises(CheckpointError, match=r"conv_first\.weight.*channels"):
+        load(path)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_another_number_of_latents_is_refused(count: int) -> None:
+    io = arrays("sr_x4")
+    model = load(weights("sr_x4")).model
+    with pytest.raises(ValueError, match=f"{count} latents given, expected 2"):
+        model.inverse(io["lr"], [*latents(io), latents(io)[0]][:count])

@@ -1,7 +1,7 @@
 """The evaluation protocol, as a person and as a program reads it."""
 
+import importlib.util
 import json
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+import runtime
+from export.pipeline import Request, build
+from hcflow.cli import application
+from hcflow.subjects import Deployed, Reference
+from hcflow_ref import perception
 from hcflow_ref.checkpoint import load
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.evaluation import (
@@ -17,15 +23,17 @@ from hcflow_ref.evaluation import (
     average,
     evaluate,
     evaluate_image,
-    haarpsi,
     read_folder,
 )
 from hcflow_ref.evaluation_report import contact_sheet, table, to_json
 from hcflow_ref.likelihood import quantise
 from hcflow_ref.metrics import bicubic_downscale, fidelity
 from hcflow_ref.models import weights
+from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import photograph, to_image, to_tensor
+from runtime import atomic
 
+BLIND = Perception()
 SR = "tests/golden/sr_x4_small.safetensors"
 RESCALING = "tests/golden/rescale_x4_small.safetensors"
 IRN = "tests/golden/irn_x4_small.safetensors"
@@ -38,7 +46,7 @@ def crop():
 @pytest.mark.parametrize("path", [RESCALING, IRN])
 def test_rescaling_is_measured_through_its_own_8_bit_lr(path):
     model = load(path).network
-    row, outputs = evaluate_image(model, "crop", crop(), Settings(tau=0.0))
+    row, outputs = evaluate_image(Reference(model), "crop", crop(), Settings(tau=0.0), BLIND)
     with torch.no_grad():
         lr = quantise(model(to_tensor(crop())).lr)
         expected = to_image(model.inverse(lr, model.zero_latents(lr)))
@@ -49,7 +57,8 @@ def test_rescaling_is_measured_through_its_own_8_bit_lr(path):
 
 
 def test_super_resolution_starts_from_the_bicubic_lr_and_its_samples_differ():
-    row, outputs = evaluate_image(load(SR).network, "crop", crop(), Settings(tau=0.9, samples=3))
+    settings = Settings(tau=0.9, samples=3)
+    row, outputs = evaluate_image(Reference(load(SR).network), "crop", crop(), settings, BLIND)
     assert (outputs.lr == bicubic_downscale(crop(), 4)).all()
     assert row.lr_psnr == float("inf")
     assert row.diversity > 0
@@ -58,8 +67,11 @@ def test_super_resolution_starts_from_the_bicubic_lr_and_its_samples_differ():
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_does_not():
-    model = load(SR).network
-    rows = [evaluate_image(model, "crop", crop(), Settings(0.9, seed, 1))[0] for seed in (0, 0, 1)]
+    subject = Reference(load(SR).network)
+    rows = [
+        evaluate_image(subject, "crop", crop(), Settings(0.9, seed, 1), BLIND)[0]
+        for seed in (0, 0, 1)
+    ]
     assert rows[0] == rows[1]
     assert rows[0].sampled != rows[2].sampled
 
@@ -67,7 +79,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not():
 def test_table_json_and_contact_sheet_hold_every_image(tmp_path):
     images = {"one": crop(), "two": crop()[::-1].copy()}
     settings = Settings(tau=0.9, samples=1)
-    rows, outputs = evaluate(load(RESCALING).network, images, settings)
+    rows, outputs = evaluate(Reference(load(RESCALING).network), images, settings, BLIND)
     assert table(rows, settings).row_count == 3
     content = json.loads(to_json(rows, settings, {"checkpoint": "x"}))
     assert [image["name"] for image in content["images"]] == ["one", "two"]
@@ -90,25 +102,126 @@ def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
         read_folder(tmp_path, 4)
 
 
-def test_the_command_prints_a_table_and_writes_what_it_is_asked(tmp_path):
-    Image.fromarray(crop()).save(tmp_path / "a.png")
-    command = [sys.executable, "-m", "hcflow_ref.evaluation_command", IRN, "--data", str(tmp_path)]
-    files = ["--json", str(tmp_path / "e.json"), "--sheet", str(tmp_path / "sheet.webp")]
-    done = subprocess.run([*command, *files], capture_output=True, text=True, check=True)
+def cli(*arguments):
+    return CliRunner().invoke(application(), ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "images"
+    path.mkdir()
+    Image.fromarray(crop()).save(path / "a.png")
+    return path
+
+
+def test_the_command_prints_a_table_and_writes_what_it_is_asked(tmp_path, folder):
+    files = ["--json", tmp_path / "e.json", "--sheet", tmp_path / "sheet.webp"]
+    done = cli(IRN, "--data", folder, *files)
+    assert done.exit_code == 0, done.output
     assert "a.png" in done.stdout
-    assert json.loads((tmp_path / "e.json").read_text())["settings"]["seed"] == 0
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert content["settings"]["seed"] == 0
+    assert content["about"]["checkpoint"] == "irn_x4_small.safetensors"
     assert Image.open(tmp_path / "sheet.webp").width == 4 * 3 * 96
-    done = subprocess.run([*command[:3], "none.pth"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("hcflow evaluate: none.pth: cannot be read")
 
 
-def test_the_perceptual_metric_is_piqs_where_it_can_be_loaded(monkeypatch):
-    monkeypatch.setitem(sys.modules, "piq", None)
-    assert haarpsi(crop(), crop()) is None
-    stand_in = SimpleNamespace(haarpsi=lambda a, b, data_range: (a - b).abs().max() + data_range)
-    monkeypatch.setitem(sys.modules, "piq", stand_in)
-    assert haarpsi(crop(), crop()) == 1.0
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["none.pth"], "none.pth: cannot be read"),
+        ([IRN, "--sheet", "sheet.doc"], "unknown image suffix"),
+        ([IRN, "--json", "/nowhere/e.json"], "does not exist"),
+        ([IRN, "--backend", "onnxruntime"], "--backend and --precision are of bundles"),
+        ([IRN, "--tau", "nan"], "--tau"),
+        ([IRN, "--seed", str(2**64)], "--seed"),
+        ([IRN, "--seed", "-1"], "--seed"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_a_line(folder, arguments, complaint):
+    done = cli(*arguments, "--data", folder)
+    assert done.exit_code != 0
+    assert complaint in done.output
+    assert "Traceback" not in done.output
+    assert "fault of the program" not in done.output
+
+
+def test_a_full_disk_keeps_the_older_report(tmp_path, folder, monkeypatch):
+    (tmp_path / "e.json").write_text("older")
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "write", full)
+    assert cli(IRN, "--data", folder, "--json", tmp_path / "e.json").exit_code == 1
+    assert (tmp_path / "e.json").read_text() == "older"
+
+
+@pytest.mark.parametrize("path", [SR, RESCALING, IRN])
+def test_a_bundle_has_the_figures_of_its_checkpoint(tmp_path, path):
+    checkpoint = load(path)
+    build(checkpoint, tmp_path / "bundle", Request("small"))
+    settings = Settings(tau=0.7, seed=5, samples=2)
+    rows = [
+        evaluate_image(subject, "crop", crop(), settings, BLIND)[0]
+        for subject in (Reference(checkpoint.network), Deployed(runtime.load(tmp_path / "bundle")))
+    ]
+    for kind in ("bicubic", "restored", "sampled", "consistency", "sampled_consistency"):
+        ours, theirs = (getattr(row, kind) for row in rows)
+        assert theirs.psnr == pytest.approx(ours.psnr, abs=0.01), kind
+        assert theirs.ssim == pytest.approx(ours.ssim, abs=1e-4), kind
+    assert rows[1].diversity == pytest.approx(rows[0].diversity, abs=0.01)
+    assert rows[1].lr_psnr == pytest.approx(rows[0].lr_psnr, abs=0.01)
+    if checkpoint.config.task == "sr":
+        assert rows[1].bits_per_pixel == pytest.approx(rows[0].bits_per_pixel, abs=1e-3)
+    else:
+        assert rows[1].bits_per_pixel is None
+
+
+def test_the_command_measures_a_bundle_on_a_backend(tmp_path, folder):
+    build(load(SR), tmp_path / "bundle", Request("small", directions=("inverse",)))
+    arguments = ["--data", folder, "--json", tmp_path / "e.json", "--backend", "onnxruntime"]
+    done = cli(tmp_path / "bundle", *arguments)
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert content["about"]["backend"] == "onnxruntime"
+    assert content["settings"]["tau"] == 0.9
+    assert content["average"]["bits_per_pixel"] is None
+
+
+def test_perceptual_metrics_that_cannot_be_loaded_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchmetrics.functional.image", None)
+    loaded = perception.load()
+    assert loaded.vif(crop(), crop()) is None
+    assert loaded.lpips(crop(), crop()) is None
+    assert "VIF and LPIPS are left out" in loaded.missing[0]
+
+
+def test_lpips_is_taken_where_its_backbone_loads_and_named_where_not(monkeypatch):
+    image = SimpleNamespace(visual_information_fidelity=lambda made, truth: torch.ones(()))
+    monkeypatch.setitem(sys.modules, "torchmetrics.functional.image", image)
+    network = lambda made, truth: (made - truth).abs().max()  # noqa: E731
+    module = SimpleNamespace(LearnedPerceptualImagePatchSimilarity=lambda **_: network)
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", module)
+    loaded = perception.load()
+    assert (loaded.vif(crop(), crop()), loaded.lpips(crop(), crop())) == (1.0, 0.0)
+    assert loaded.missing == ()
+
+    def offline(**_):
+        raise OSError("no network\nat all")
+
+    module.LearnedPerceptualImagePatchSimilarity = offline
+    loaded = perception.load()
+    assert loaded.lpips(crop(), crop()) is None
+    assert loaded.missing == ("LPIPS is left out: no network at all",)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torchmetrics"), reason="torchmetrics is optional")
+def test_vif_is_1_for_equal_images_and_falls_with_blur():
+    loaded = perception.load()
+    small = Image.fromarray(crop()).resize((40, 32))
+    blurred = np.asarray(small.resize((80, 64)))
+    assert loaded.vif(crop(), crop()) == pytest.approx(1, abs=1e-4)
+    assert loaded.vif(blurred, crop()) < 0.9
 
 
 SHIPPED_ON_CHELSEA = (32.71, 0.8755, 40.4)
@@ -116,8 +229,9 @@ SHIPPED_ON_CHELSEA = (32.71, 0.8755, 40.4)
 
 
 def test_the_shipped_rescaling_weights_give_their_published_figures():
-    model = load(weights("rescale_x4")).network
-    row, _ = evaluate_image(model, "chelsea", photograph("chelsea", 4), Settings(tau=0.0))
+    subject = Reference(load(weights("rescale_x4")).network)
+    photo = photograph("chelsea", 4)
+    row, _ = evaluate_image(subject, "chelsea", photo, Settings(tau=0.0), BLIND)
     psnr, ssim, lr = SHIPPED_ON_CHELSEA
     assert row.restored.psnr == pytest.approx(psnr, abs=0.01)
     assert row.restored.ssim == pytest.approx(ssim, abs=0.0001)

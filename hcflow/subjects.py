@@ -1,0 +1,118 @@
+"""What `hcflow evaluate` measures: a checkpoint's reference network, or a bundle on a backend.
+
+Both draw the same latents by place, so that an exported bundle has its checkpoint's figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hcflow_ref.config import Task, quantisation
+from hcflow_ref.hcflow import Encoding, HCFlow
+from hcflow_ref.irn import IRN
+from hcflow_ref.likelihood import bits_per_pixel, nll
+from hcflow_ref.metrics import Image
+from hcflow_ref.photographs import to_image, to_tensor
+from hcflow_ref.training.objectives import encode_lr
+from runtime.errors import BundleError
+from runtime.latents import draw
+from runtime.model import Model
+
+
+class Reference:
+    """The PyTorch network of a checkpoint."""
+
+    def __init__(self, network: HCFlow | IRN) -> None:
+        self._network = network
+
+    @property
+    def scale(self) -> int:
+        """HR size / LR size."""
+        return self._network.config.scale
+
+    @property
+    def task(self) -> Task:
+        """Rescaling or super-resolution."""
+        return self._network.config.task
+
+    @torch.inference_mode()
+    def reduce(self, hr: Image) -> Image:
+        """The network's own LR image."""
+        return to_image(encode_lr(self._network, to_tensor(hr)))
+
+    @torch.inference_mode()
+    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+        """Samples of the inverse."""
+        x = to_tensor(lr)
+        shapes = self._network.config.latent_shapes(*lr.shape[:2])
+        made = []
+        for sample in range(samples):
+            latents = [
+                torch.from_numpy(draw(seed, sample, level, c, 0, 0, h, w, tau)[None])
+                for level, (c, h, w) in enumerate(shapes, start=1)
+            ]
+            made.append(to_image(self._network.inverse(x, latents)))
+        return made
+
+    @torch.inference_mode()
+    def bits_per_pixel(self, hr: Image, lr: Image, seed: int) -> float | None:
+        """Of super-resolution alone."""
+        if isinstance(self._network, IRN) or self.task != "sr":
+            return None
+        return nll(self._network, to_tensor(hr), to_tensor(lr), _noise(hr, seed)).item()
+
+
+class Deployed:
+    """A bundle, as it is used: 8-bit images in and out, clipped and rounded by the runtime."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def scale(self) -> int:
+        """HR size / LR size."""
+        return self._model.scale
+
+    @property
+    def task(self) -> Task:
+        """Rescaling or super-resolution."""
+        return self._model.task
+
+    def reduce(self, hr: Image) -> Image:
+        """The forward graph's LR image."""
+        lr: Image = self._model.downscale(hr)
+        return lr
+
+    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+        """Samples of the inverse graph."""
+        made = self._model.upscale(lr, tau=tau, seed=seed, samples=samples)
+        images: Sequence[Image] = [made] if samples == 1 else made
+        return list(images)
+
+    def bits_per_pixel(self, hr: Image, lr: Image, seed: int) -> float | None:
+        """By the forward graph; None for rescaling, and for a bundle without that graph."""
+        if self.task != "sr":
+            return None
+        q = quantisation(self.scale)
+        noisy = to_tensor(hr) + _noise(hr, seed) / q
+        try:
+            outputs = self._model.encode(noisy.numpy().astype(np.float32))
+        except BundleError:
+            if any(graph.direction == "forward" for graph in self._model.manifest.graphs):
+                raise
+            return None
+        levels = range(1, len(self._model.manifest.latents.levels) + 1)
+        encoding = Encoding(
+            torch.from_numpy(outputs["lr"]),
+            tuple(torch.from_numpy(outputs[f"z{level}"]) for level in levels),
+            torch.from_numpy(outputs["logp"]),
+        )
+        return bits_per_pixel(encoding, to_tensor(lr), q).item()
+
+
+def _noise(hr: Image, seed: int) -> torch.Tensor:
+    height, width = hr.shape[:2]
+    return torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,73 @@
+"""Perceptual metrics: VIF, which needs no weights, and LPIPS where its backbone can be loaded.
+
+Both are torchmetrics'. LPIPS is of AlexNet, whose weights torchvision fetches once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hcflow_ref.metrics import Image
+from hcflow_ref.photographs import to_tensor
+
+Metric = Callable[[Image, Image], float | None]
+"""H×W×3 uint8 image and truth → figure."""
+
+
+UNLOADABLE = (ImportError, OSError, RuntimeError)
+"""No library, no weights and no network, or a library built for another PyTorch."""
+
+
+def left_out(image: Image, truth: Image) -> None:
+    """The metric that could not be loaded."""
+
+
+@dataclass(frozen=True)
+class Perception:
+    """The metrics that can be computed here.
+
+    Attributes:
+        vif: visual information fidelity in the pixel domain, 1 for equal images.
+        lpips: learned perceptual image patch similarity, 0 for equal images.
+        missing: a line for each that is left out, which says why.
+    """
+
+    vif: Metric = left_out
+    lpips: Metric = left_out
+    missing: tuple[str, ...] = ()
+
+
+def load() -> Perception:
+    """What can be loaded; nothing that cannot is an error."""
+    try:
+        image: Any = importlib.import_module("torchmetrics.functional.image")
+    except UNLOADABLE as error:
+        return Perception(missing=(f"VIF and LPIPS are left out: {_reason(error)}",))
+
+    def vif(made: Image, truth: Image) -> float:
+        return float(image.visual_information_fidelity(to_tensor(made), to_tensor(truth)))
+
+    try:
+        return Perception(vif, _lpips())
+    except UNLOADABLE as error:
+        return Perception(vif, missing=(f"LPIPS is left out: {_reason(error)}",))
+
+
+def _lpips() -> Metric:
+    module: Any = importlib.import_module("torchmetrics.image.lpip")
+    network = module.LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+
+    @torch.no_grad()
+    def lpips(made: Image, truth: Image) -> float:
+        return float(network(to_tensor(made), to_tensor(truth)))
+
+    return lpips
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
