@@ -7,8 +7,9 @@ large = model.upscale(small)
 from __future__ import annotations
 
 import os
+from typing import Literal
 
-from runtime import backends
+from runtime import backends, choice, machine
 from runtime.bundle import Bundle
 from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
 from runtime.manifest import PRECISIONS, Precision
@@ -32,15 +33,17 @@ def load(
     path: str | os.PathLike[str],
     *,
     backend: str = "onnxruntime",
-    precision: Precision | None = None,
+    precision: Precision | Literal["auto"] | None = None,
     threads: int | None = None,
 ) -> Model:
     """Open a bundle as a model; its graphs are loaded when first used.
 
     Args:
         path: the bundle's folder, or its manifest.json.
-        backend: one of `runtime.backends.NAMES`; `auto` takes CUDA where it works.
-        precision: fp32, fp16 or int8; None is fp32, the closest to the reference.
+        backend: one of `runtime.backends.NAMES`; `auto` takes CUDA where it works, then
+            OpenVINO where it is installed.
+        precision: fp32, fp16 or int8; `auto` takes what this processor runs fastest within the
+            bundle's budgets (`runtime.choice`); None is fp32, the closest to the reference.
         threads: of the backend; None is every processor this process may use.
 
     Raises:
@@ -48,8 +51,12 @@ def load(
         ParameterError: an unknown backend or precision, or fewer than one thread.
     """
     backends.check_name(backend)
-    if precision not in (None, *PRECISIONS):
-        raise ParameterError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
+    if precision not in (None, "auto", *PRECISIONS):
+        names = ", ".join((*PRECISIONS, "auto"))
+        raise ParameterError(f"unknown precision '{precision}': one of {names}")
     if threads is not None and threads < 1:
         raise ParameterError(f"threads is {threads}: it must be 1 or more")
-    return Model(Network(Bundle.open(path), backend, precision or "fp32", threads))
+    bundle = Bundle.open(path)
+    if precision == "auto":
+        precision = choice.precision(bundle.manifest, machine.cpu_flags())
+    return Model(Network(bundle, backend, precision or "fp32", threads))

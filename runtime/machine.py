@@ -29,6 +29,14 @@ def usable_cpus() -> int:
     return max(1, cpus)
 
 
+def cpu_flags() -> frozenset[str]:
+    """What the processor can do, by Linux's names (`avx2`, `avx512_vnni`, …); empty if unknown."""
+    for line in (_read(_PROC / "cpuinfo") or "").splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
 def _system_memory() -> int | None:
     for line in (_read(_PROC / "meminfo") or "").splitlines():
         if line.startswith("MemAvailable:"):

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Resampling
+from PIL import Image
 
-from runtime import geometry, pixels
+from runtime import bands, geometry, pixels
+from runtime.bands import Band, Spread
 from runtime.errors import ParameterError
 from runtime.latents import check_tau, fresh_seed
 from runtime.manifest import Manifest, Task
 from runtime.network import Network
-from runtime.pixels import Picture
+from runtime.pixels import Canvas, Picture
+from runtime.regions import TauMap
+from runtime.watch import Report
 
 Tensor = NDArray[np.float32]
 
@@ -25,12 +28,18 @@ _logger = logging.getLogger(__name__)
 class Model:
     """Upscales and downscales images with one bundle; every method may be called from many threads.
 
-    On one backend a result depends on the image, τ and seed alone: images of a batch, and samples,
-    are run one at a time, so neither batch, threads nor order can change a byte.
+    On one backend a result depends on the image, τ, seed and tile grid alone: images of a batch,
+    and samples, are run one at a time, and images beyond a tile on a grid that nothing but the
+    graph decides, so neither batch, threads nor order can change a byte.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
+
+    @property
+    def network(self) -> Network:
+        """The network behind it, for `runtime.bands`."""
+        return self._network
 
     @property
     def manifest(self) -> Manifest:
@@ -61,6 +70,10 @@ class Model:
         samples: int = 1,
         latents: Sequence[Tensor] | None = None,
         size: tuple[int, int] | None = None,
+        tau_map: Image.Image | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+        report: Report | None = None,
     ) -> Any:
         """Upscale an image by `scale`.
 
@@ -74,6 +87,12 @@ class Model:
             latents: z1 … zL to use as they are instead of drawing; float32
                 [N, channels, H·factor, W·factor], as `downscale` returns them.
             size: exact (height, width) of the result, at most scale − 1 below scale × the input.
+            tau_map: gray Pillow image of any size, stretched over the picture: τ where it is white,
+                0 where it is black.
+            tile: side of a tile in LR pixels, in place of the graph's own: the picture may then
+                differ by up to 1/255.
+            overlap: what is computed beyond a tile on each side, in place of the graph's own.
+            report: takes notes of tiles and of what went wrong with them.
 
         Returns:
             An image like the one given (type, dtype, axes; gray and alpha kept; palette and other
@@ -93,9 +112,18 @@ class Model:
         if isinstance(image, list | tuple):
             if latents is not None:
                 raise ParameterError("latents go with one image or one batch, not with a list")
-            options: dict[str, Any] = {"tau": tau, "seed": seed, "samples": samples, "size": size}
+            options: dict[str, Any] = {
+                "tau": tau,
+                "seed": seed,
+                "samples": samples,
+                "size": size,
+                "tau_map": tau_map,
+                "tile": tile,
+                "overlap": overlap,
+                "report": report,
+            }
             return [self.upscale(each, **options) for each in image]
-        if latents is not None and (tau is not None or samples > 1):
+        if latents is not None and (tau is not None or tau_map is not None or samples > 1):
             raise ParameterError("latents take the place of tau and samples: give one or the other")
         tau = self.default_tau if tau is None else tau
         check_tau(tau)
@@ -103,22 +131,103 @@ class Model:
         pictures, layout = pixels.split(image)
         if latents is not None:
             self._check_batch(latents, len(pictures))
-        results = []
-        for sample in range(samples):
-            enlarged = []
-            for i, picture in enumerate(pictures):
-                if latents is not None:
-                    z: Sequence[Tensor] | None = [z[i : i + 1] for z in latents]
-                elif tau > 0:
-                    height, width = picture.colour.shape[1:]
-                    z = self._network.draw_latents(height, width, seed, sample, tau)
-                else:
-                    z = None
-                enlarged.append(self._enlarge(picture, z, size))
-            results.append(pixels.join(enlarged, layout))
+        first = pictures[0]
+        height, width = geometry.target_size(first.height, first.width, self.scale, size)
+        canvases = [Canvas(layout, len(pictures), height, width) for _ in range(samples)]
+        for i, picture in enumerate(pictures):
+            alpha = picture.alpha()
+            for drawn in bands.draws(
+                self._network,
+                picture.colour,
+                picture.height,
+                picture.width,
+                samples=range(samples),
+                tau=0.0 if latents is not None else tau,
+                seed=seed,
+                tau_map=self._tau_map(tau_map, picture),
+                latents=None if latents is None else [z[i : i + 1] for z in latents],
+                tile=tile,
+                overlap=overlap,
+                report=report,
+            ):
+                for canvas, band in zip(canvases, drawn, strict=True):
+                    canvas.paint(i, band.top, band.planes, self._alpha(alpha, band))
+        results = [canvas.image() for canvas in canvases]
         return results[0] if samples == 1 else results
 
-    def downscale(self, image: Any, *, return_latents: bool = False) -> Any:
+    def uncertainty(
+        self,
+        image: Any,
+        *,
+        tau: float | None = None,
+        seed: int = 0,
+        samples: int = 8,
+        size: tuple[int, int] | None = None,
+        tau_map: Image.Image | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+        report: Report | None = None,
+    ) -> tuple[Any, Tensor]:
+        """Draw many images and tell what they agree on.
+
+        Args:
+            image: one image, as for `upscale`.
+            tau: temperature, as for `upscale`.
+            seed: of the latents.
+            samples: how many images to draw, at least 2; memory does not grow with them.
+            size: as for `upscale`.
+            tau_map: as for `upscale`.
+            tile: as for `upscale`.
+            overlap: as for `upscale`.
+            report: as for `upscale`.
+
+        Returns:
+            The mean image, in the form of the one given, and the standard deviation over the draws
+            at each pixel, float32 [H, W] in [0, 1]: the root of the mean variance of its colours.
+
+        Raises:
+            ImageError, ParameterError, BundleError, BackendError: as `upscale`.
+        """
+        if samples < 2:
+            raise ParameterError(f"samples is {samples}: a deviation takes 2 or more")
+        tau = self.default_tau if tau is None else tau
+        check_tau(tau)
+        pictures, layout = pixels.split(image)
+        if len(pictures) > 1:
+            raise ParameterError("uncertainty is of one image: give them one at a time")
+        (picture,) = pictures
+        height, width = geometry.target_size(picture.height, picture.width, self.scale, size)
+        canvas = Canvas(layout, 1, height, width)
+        deviation = np.empty((height, width), np.float32)
+        alpha = picture.alpha()
+        for band in bands.spread(
+            self._network,
+            picture.colour,
+            picture.height,
+            picture.width,
+            samples=range(samples),
+            tau=tau,
+            seed=seed,
+            tau_map=self._tau_map(tau_map, picture),
+            tile=tile,
+            overlap=overlap,
+            report=report,
+        ):
+            canvas.paint(0, band.top, band.planes, self._alpha(alpha, band))
+            rows = deviation[band.top : band.top + band.planes.shape[1]]
+            pixel = np.sqrt(np.square(band.deviation).mean(axis=0))
+            rows[...] = pixel[: rows.shape[0], :width]
+        return canvas.image(), deviation
+
+    def downscale(
+        self,
+        image: Any,
+        *,
+        return_latents: bool = False,
+        tile: int | None = None,
+        overlap: int | None = None,
+        report: Report | None = None,
+    ) -> Any:
         """Downscale an image by `scale`; sides are rounded up.
 
         Sides that are no multiple of the scale are first padded (`geometry.pad`);
@@ -128,24 +237,41 @@ class Model:
             image: as for `upscale`.
             return_latents: return (image, (z1, …, zL)) with float32
                 [N, channels, H·factor, W·factor] for an LR of H×W; of a list, a list of such pairs.
+            tile: as for `upscale`.
+            overlap: as for `upscale`.
+            report: as for `upscale`.
 
         Raises:
             ImageError, ParameterError, BundleError, BackendError: as `upscale`.
         """
         if isinstance(image, list | tuple):
-            return [self.downscale(each, return_latents=return_latents) for each in image]
+            options: dict[str, Any] = {"tile": tile, "overlap": overlap, "report": report}
+            return [self.downscale(x, return_latents=return_latents, **options) for x in image]
         pictures, layout = pixels.split(image)
-        reduced, codes = [], []
-        for picture in pictures:
-            hr = geometry.pad(picture.colour, self.scale)
-            outputs = self._network.encode(hr[None], latents=return_latents)
-            reduced.append(Picture(outputs["lr"][0], self._reduce_alpha(picture)))
-            if return_latents:
-                codes.append(self._latents_of(outputs))
-        result = pixels.join(reduced, layout)
-        if not return_latents:
-            return result
-        return result, tuple(np.concatenate(z) for z in zip(*codes, strict=True))
+        height, width = (-(-side // self.scale) for side in (pictures[0].height, pictures[0].width))
+        canvas = Canvas(layout, len(pictures), height, width)
+        shapes = self._network.latent_shapes(len(pictures), height, width)
+        codes = [np.empty(shape, np.float32) for shape in shapes if return_latents]
+        for i, picture in enumerate(pictures):
+            size = picture.height, picture.width
+            alpha = self._reduced_alpha(picture)
+            for band in bands.reduce(
+                self._network,
+                picture.colour,
+                *size,
+                latents=return_latents,
+                tile=tile,
+                overlap=overlap,
+                report=report,
+            ):
+                rows = slice(band.top, band.top + band.planes.shape[1])
+                canvas.paint(i, band.top, band.planes, None if alpha is None else alpha[rows])
+                levels = self.manifest.latents.levels
+                for code, level, z in zip(codes, levels, band.latents, strict=False):
+                    top = band.top * level.factor
+                    code[i, :, top : top + z.shape[1]] = z
+        result = canvas.image()
+        return (result, tuple(codes)) if return_latents else result
 
     def encode(self, hr: Tensor) -> dict[str, Tensor]:
         """`Network.encode`: the forward graph on float32 [N, 3, s·H, s·W], nothing clipped."""
@@ -155,30 +281,19 @@ class Model:
         """`Network.decode`: the inverse graph on float32 [N, 3, H, W], nothing clipped."""
         return self._network.decode(lr, latents)
 
-    def _enlarge(
-        self, picture: Picture, z: Sequence[Tensor] | None, size: tuple[int, int] | None
-    ) -> Picture:
-        lr_height, lr_width = picture.colour.shape[1:]
-        height, width = geometry.target_size(lr_height, lr_width, self.scale, size)
-        hr = self._network.decode(picture.colour[None], z)[0]
-        alpha = None
-        if picture.alpha is not None:
-            alpha = pixels.resize_alpha(picture.alpha, hr.shape[1], hr.shape[2], Resampling.BICUBIC)
-            alpha = alpha[:height, :width]
-        return Picture(hr[:, :height, :width], alpha)
-
-    def _reduce_alpha(self, picture: Picture) -> Tensor | None:
-        if picture.alpha is None:
+    def _alpha(self, alpha: Tensor | None, band: Band | Spread) -> Tensor | None:
+        if alpha is None:
             return None
-        alpha = geometry.pad(picture.alpha[None], self.scale)[0]
-        height, width = alpha.shape
-        return pixels.resize_alpha(alpha, height // self.scale, width // self.scale, Resampling.BOX)
+        return pixels.enlarge_alpha(alpha, self.scale, band.top, band.planes.shape[1])
 
-    def _latents_of(self, outputs: dict[str, Tensor]) -> list[Tensor]:
-        names = [f"z{level}" for level, _ in enumerate(self.manifest.latents.levels, start=1)]
-        if not outputs.keys() >= set(names):
-            raise ParameterError(f"bundle '{self.manifest.name}' was built without latents")
-        return [outputs[name] for name in names]
+    def _reduced_alpha(self, picture: Picture) -> Tensor | None:
+        alpha = picture.alpha()
+        if alpha is None:
+            return None
+        return pixels.reduce_alpha(geometry.pad(alpha[None], self.scale)[0], self.scale)
+
+    def _tau_map(self, mask: Image.Image | None, picture: Picture) -> TauMap | None:
+        return None if mask is None else TauMap.of(mask, picture.height, picture.width)
 
     def _check_batch(self, latents: Sequence[Tensor], n: int) -> None:
         for level, z in enumerate(latents, start=1):

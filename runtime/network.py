@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from runtime import backends, memory
 from runtime.bundle import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
-from runtime.latents import SCHEME, draw
-from runtime.manifest import Graph, Manifest, Precision
+from runtime.latents import SCHEME
+from runtime.manifest import Direction, Graph, Manifest, Precision
+from runtime.sources import Drawn, check_given
+from runtime.tiles import Grid
 
 Tensor = NDArray[np.float32]
 
@@ -20,7 +22,8 @@ Tensor = NDArray[np.float32]
 class Network:
     """Both directions of one bundle; every method may be called from many threads.
 
-    A graph is read, checked and loaded when first used, and then kept.
+    A graph is read, checked and loaded when first used, and then kept. `encode` and `decode` run
+    whole tensors at once; `runtime.bands` runs images of any size, tile by tile.
     """
 
     def __init__(
@@ -32,11 +35,23 @@ class Network:
         self._threads = threads or 0
         self._sessions: dict[str, backends.Session] = {}
         self._opening = threading.Lock()
+        self._held: dict[str, int] = {}
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend it was opened on."""
+        return self._backend
 
     @property
     def manifest(self) -> Manifest:
         """Everything known of the bundle."""
         return self._bundle.manifest
+
+    def graph(
+        self, direction: Direction, latents: bool | None, precision: Precision | None = None
+    ) -> Graph:
+        """`Bundle.graph` at a precision, or at the one this network was opened with."""
+        return self._bundle.graph(direction, precision or self._precision, latents)
 
     def encode(self, hr: Tensor, *, latents: bool = True) -> dict[str, Tensor]:
         """Run the forward graph.
@@ -54,8 +69,8 @@ class Network:
         """
         scale = self.manifest.scale
         _check_image("hr", hr, scale)
-        graph = self._bundle.graph("forward", self._precision, latents)
-        return self._run(graph, {"hr": hr}, hr.shape[2] // scale, hr.shape[3] // scale)
+        graph = self.graph("forward", latents)
+        return self._run_whole(graph, {"hr": hr}, hr.shape[2] // scale, hr.shape[3] // scale)
 
     def decode(self, lr: Tensor, latents: Sequence[Tensor] | None = None) -> Tensor:
         """Run the inverse graph.
@@ -73,19 +88,36 @@ class Network:
         """
         _check_image("lr", lr, 1)
         n, _, height, width = lr.shape
-        graph = self._bundle.graph("inverse", self._precision, latents is not None)
-        if latents is not None and not graph.latents:
+        graph = self.graph("inverse", latents is not None)
+        if latents is not None:
+            self.check_latents(graph, latents, n, height, width)
+        return self._run_whole(graph, self.feeds(graph, lr, latents), height, width)["hr"]
+
+    def feeds(
+        self, graph: Graph, lr: Tensor, latents: Sequence[Tensor] | None
+    ) -> dict[str, Tensor]:
+        """The inputs of an inverse graph by name; latents left out are zeros."""
+        feeds = {"lr": lr}
+        if graph.latents:
+            if latents is None:
+                shapes = self.latent_shapes(lr.shape[0], *lr.shape[2:])
+                latents = [np.zeros(shape, np.float32) for shape in shapes]
+            feeds |= {f"z{level}": z for level, z in enumerate(latents, start=1)}
+        return feeds
+
+    def check_latents(
+        self, graph: Graph, latents: Sequence[Tensor], n: int, height: int, width: int
+    ) -> None:
+        """Raise `ParameterError` unless a graph takes these latents for n LR images."""
+        self.check_takes_latents(graph)
+        check_given(latents, self.latent_shapes(n, height, width))
+
+    def check_takes_latents(self, graph: Graph) -> None:
+        """Raise `ParameterError` for an inverse graph built for τ = 0."""
+        if not graph.latents:
             raise ParameterError(
                 f"'{graph.file}' was built for τ = 0: it takes neither another τ nor latents"
             )
-        feeds = {"lr": lr}
-        if graph.latents:
-            shapes = self.latent_shapes(n, height, width)
-            if latents is None:
-                latents = [np.zeros(shape, np.float32) for shape in shapes]
-            _check_latents(latents, shapes)
-            feeds |= {f"z{level}": z for level, z in enumerate(latents, start=1)}
-        return self._run(graph, feeds, height, width)["hr"]
 
     def latent_shapes(self, n: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """Shapes [N, channels, H·factor, W·factor] of z1 … zL for n LR images of height × width."""
@@ -103,23 +135,40 @@ class Network:
             BundleError: the scheme is not this runtime's.
             ParameterError: seed, sample or τ out of range.
         """
+        self.check_scheme()
+        tile = next(Grid.whole(height, width).tiles())
+        return Drawn(self.manifest.latents.levels, height, width, seed, tau).window(tile, sample)
+
+    def check_scheme(self) -> None:
+        """Raise `BundleError` unless this runtime draws latents by the manifest's scheme."""
         scheme = self.manifest.latents.scheme
         if scheme != SCHEME:
             raise BundleError(
                 f"bundle '{self.manifest.name}' draws latents by '{scheme}', this runtime by "
                 f"'{SCHEME}': upgrade hcflow-deploy, or give latents"
             )
-        shapes = self.latent_shapes(1, height, width)
-        return [
-            draw(seed, sample, level, shape[1], 0, 0, *shape[2:], tau=tau)[None]
-            for level, shape in enumerate(shapes, start=1)
-        ]
 
-    def _run(
+    def held(self, graph: Graph) -> int:
+        """Bytes that a backend keeps of earlier runs of a graph, and uses again for the next."""
+        return self._held.get(graph.file, 0)
+
+    def hold(self, graph: Graph, size: int) -> None:
+        """Note that windows which need `size` bytes have been run."""
+        self._held[graph.file] = max(size, self.held(graph))
+
+    def run(self, graph: Graph, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs of a graph by name, as they come: neither memory nor numbers are checked.
+
+        Raises:
+            BundleError, BackendError: the file is damaged, or the graph failed.
+        """
+        return self._session(graph).run(feeds)
+
+    def _run_whole(
         self, graph: Graph, feeds: Mapping[str, Tensor], lr_height: int, lr_width: int
     ) -> dict[str, Tensor]:
         memory.check(graph, lr_height, lr_width)
-        outputs = self._session(graph).run(feeds)
+        outputs = self.run(graph, feeds)
         for name, value in outputs.items():
             if not np.isfinite(value).all():
                 raise BackendError(
@@ -128,12 +177,29 @@ class Network:
                 )
         return outputs
 
+    def _window_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
+        """Shapes of a graph's inputs for one window of the manifest's grid."""
+        side = (graph.tile or 0) + 2 * (graph.overlap or 0)
+        if graph.direction == "forward":
+            return {"hr": (1, 3, side * self.manifest.scale, side * self.manifest.scale)}
+        latents = self.latent_shapes(1, side, side) if graph.latents else []
+        shapes: dict[str, tuple[int, ...]] = {"lr": (1, 3, side, side)}
+        return shapes | {f"z{k}": z for k, z in enumerate(latents, start=1)}
+
     def _session(self, graph: Graph) -> backends.Session:
         with self._opening:
             if graph.file not in self._sessions:
-                self._sessions[graph.file] = backends.open_session(
-                    self._backend, self._bundle.read_graph(graph), graph.numerics, self._threads
+                session = backends.open_session(
+                    self._backend,
+                    self._bundle.read_graph(graph),
+                    graph.numerics,
+                    self._threads,
+                    self._bundle.folder,
                 )
+                # By the manifest's grid alone, so that the same image gives the same bytes always.
+                if isinstance(session, backends.Expecting) and graph.tile:
+                    session.expect(self._window_shapes(graph))
+                self._sessions[graph.file] = session
             return self._sessions[graph.file]
 
 
@@ -147,16 +213,3 @@ def _check_image(name: str, image: Tensor, multiple: int) -> None:
             f"{name} is {image.shape[3]}×{image.shape[2]}: both sides must be multiples of "
             f"{multiple}"
         )
-
-
-def _check_latents(given: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> None:
-    if len(given) != len(shapes):
-        raise ParameterError(f"{len(given)} latents given: this model takes z1 to z{len(shapes)}")
-    for level, (z, shape) in enumerate(zip(given, shapes, strict=True), start=1):
-        if z.shape != shape or z.dtype != np.float32:
-            raise ParameterError(
-                f"latent z{level} is {z.dtype} {list(z.shape)}: "
-                f"it must be float32 {list(shape)} for this image"
-            )
-        if not np.isfinite(z).all():
-            raise ParameterError(f"latent z{level} has NaN or infinity in it")

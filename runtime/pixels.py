@@ -1,12 +1,12 @@
 """Images in the user's form ↔ planes in the network's: float32 RGB [3, H, W] in [0, 1].
 
-`split` takes a Pillow image or an array apart into planes and a `Layout`, which says how to put
-planes of any size back together in the same type, bit depth and channels.
+`split` takes a Pillow image or an array apart into pictures, which give planes for any rows, and a
+`Layout`, which says how a `Canvas` puts planes of any size back together in the same type, bit
+depth and channels. Neither ever holds the planes of a whole image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ Planes = NDArray[np.float32]
 
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_PAINTED_ROWS = 32  # painted at a time, so that what is made on the way stays small
 _STRAY = 0.5  # how far beyond [0, 1] a float image may stray before its range is taken as another
 
 # Pillow modes without a direct array form → the mode that holds the same picture.
@@ -38,10 +39,33 @@ _CONVERTED = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as planes: colour [3, H, W] in [0, 1], alpha [H, W] in [0, 1] or None."""
+    """One image as [H, W, C], and planes of any of its rows."""
 
-    colour: Planes
-    alpha: Planes | None = None
+    pixels: NDArray[Any]
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    def colour(self, start: int, stop: int) -> Planes:
+        """Rows [start, stop) as RGB [3, rows, W] in [0, 1]; gray is three equal colours."""
+        colours = self.pixels[start:stop, :, : 1 if self._is_gray else 3]
+        planes = _to_unit(colours.transpose(2, 0, 1))
+        return np.repeat(planes, 3, axis=0) if self._is_gray else planes
+
+    def alpha(self) -> Planes | None:
+        """Opacity [H, W] in [0, 1], or None."""
+        return _to_unit(self.pixels[..., -1]) if self.pixels.shape[2] in (2, 4) else None
+
+    @property
+    def _is_gray(self) -> bool:
+        return int(self.pixels.shape[2]) < 3
 
 
 @dataclass(frozen=True)
@@ -88,24 +112,53 @@ def split(image: Any) -> tuple[list[Picture], Layout]:
     channels = array[..., None] if array.ndim == 2 else array
     batch = channels[None] if channels.ndim == 3 else channels
     layout = Layout(mode, array.dtype, axes, batch.shape[-1])
-    return [_picture(_to_unit(pixels)) for pixels in batch], layout
+    if array.dtype.kind == "f":
+        _check_range(array)
+    return [Picture(pixels) for pixels in batch], layout
 
 
-def join(pictures: Sequence[Picture], layout: Layout) -> Any:
-    """Put pictures back together in a form: colour clipped to [0, 1], integers to the nearest.
+class Canvas:
+    """An image in the user's form that is painted band by band.
 
-    Returns:
-        What `split` was given: a Pillow image, or an array with the layout's dtype and axes.
+    Args:
+        layout: the form.
+        count: pictures of a batch, else 1.
+        height: rows of each.
+        width: columns.
     """
-    arrays = [_from_unit(_channels(picture, layout.channels), layout.dtype) for picture in pictures]
-    if layout.axes == "NHWC":
-        return np.stack(arrays)
-    array = arrays[0][..., 0] if layout.axes == "HW" else arrays[0]
-    if layout.mode is None:
-        return array
-    if layout.mode == "I":
-        return Image.fromarray(array.astype(np.int32))
-    return Image.fromarray(array)
+
+    def __init__(self, layout: Layout, count: int, height: int, width: int) -> None:
+        self._layout = layout
+        self._pixels = np.empty((count, height, width, layout.channels), layout.dtype)
+
+    def paint(self, index: int, top: int, colour: Planes, alpha: Planes | None = None) -> None:
+        """Put rows from `top` on into a picture; what lies beyond the canvas is cut off.
+
+        Args:
+            index: which picture.
+            top: first row.
+            colour: [3, rows, W], clipped to [0, 1] here and, in integers, rounded to the nearest.
+            alpha: [rows, W] where the layout has it.
+        """
+        _, height, width, channels = self._pixels.shape
+        for start in range(0, min(colour.shape[1], height - top), _PAINTED_ROWS):
+            rows = slice(start, min(start + _PAINTED_ROWS, height - top))
+            some = _channels(
+                colour[:, rows, :width], None if alpha is None else alpha[rows, :width], channels
+            )
+            painted = self._pixels[index, top + start : top + start + some.shape[0]]
+            painted[...] = _from_unit(some, self._layout.dtype)
+
+    def image(self) -> Any:
+        """The finished image: a Pillow image, or an array with the layout's dtype and axes."""
+        if self._layout.axes == "NHWC":
+            return self._pixels
+        array = self._pixels[0, ..., 0] if self._layout.axes == "HW" else self._pixels[0]
+        if self._layout.mode is None:
+            return array
+        if self._layout.mode == "I":
+            return Image.fromarray(array.astype(np.int32))
+        return Image.fromarray(array)
 
 
 def result_mode(image: Image.Image) -> str:
@@ -116,10 +169,22 @@ def result_mode(image: Image.Image) -> str:
     return "I;16" if image.mode.startswith("I;16") else _CONVERTED.get(image.mode, image.mode)
 
 
-def resize_alpha(alpha: Planes, height: int, width: int, resample: Image.Resampling) -> Planes:
-    """Resample a plane [h, w] to [height, width] with Pillow in float32."""
-    resized = Image.fromarray(alpha).resize((width, height), resample)
-    return np.asarray(resized, np.float32)
+def enlarge_alpha(alpha: Planes, scale: int, top: int, rows: int) -> Planes:
+    """Rows [top, top + rows) of a plane [h, w] enlarged by `scale`, bicubic as Pillow has it.
+
+    Equal to those rows of the whole plane enlarged at once.
+    """
+    width = alpha.shape[1]
+    box = (0.0, top / scale, float(width), (top + rows) / scale)
+    plane = Image.fromarray(alpha)
+    return np.asarray(plane.resize((width * scale, rows), Image.Resampling.BICUBIC, box))
+
+
+def reduce_alpha(alpha: Planes, scale: int) -> Planes:
+    """A plane [H, W] with the mean of every scale × scale block: [H / scale, W / scale]."""
+    height, width = alpha.shape
+    size = width // scale, height // scale
+    return np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BOX))
 
 
 def _pillow_array(image: Image.Image) -> tuple[str, NDArray[Any]]:
@@ -139,29 +204,27 @@ def _pillow_array(image: Image.Image) -> tuple[str, NDArray[Any]]:
     return mode, np.asarray(image if image.mode == mode else image.convert(mode))
 
 
-def _picture(pixels: Planes) -> Picture:
-    """[H, W, C] in [0, 1] → planes; gray becomes three equal colours."""
-    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    has_alpha = len(planes) in (2, 4)
-    colour = planes[:-1] if has_alpha else planes
-    alpha = planes[-1] if has_alpha else None
-    return Picture(np.repeat(colour, 3, axis=0) if len(colour) == 1 else colour, alpha)
-
-
-def _channels(picture: Picture, channels: int) -> Planes:
+def _channels(colour: Planes, alpha: Planes | None, channels: int) -> Planes:
     """Planes → [H, W, C]; gray is the luma of the colours as they would be shown, so clipped."""
-    colour = np.clip(picture.colour, 0, 1).transpose(1, 2, 0)
+    colour = np.clip(colour, 0, 1).transpose(1, 2, 0)
     if channels < 3:
         colour = (colour * _LUMA).sum(axis=2, keepdims=True, dtype=np.float32)
-    if picture.alpha is None:
+    if alpha is None:
         return colour
-    return np.concatenate([colour, picture.alpha[..., None]], axis=2)
+    return np.concatenate([colour, alpha[..., None]], axis=2)
 
 
 def _to_unit(pixels: NDArray[Any]) -> Planes:
+    """Pixels of any axes in [0, 1]: float32, contiguous, with no second array on the way."""
+    unit = np.empty(pixels.shape, np.float32)
     if pixels.dtype.kind == "u":
-        unit: Planes = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-        return unit
+        np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), out=unit, dtype=np.float32)
+    else:
+        np.clip(pixels, 0, 1, out=unit, casting="same_kind")
+    return unit
+
+
+def _check_range(pixels: NDArray[Any]) -> None:
     lowest, highest = float(pixels.min()), float(pixels.max())
     # Written so that NaN fails too.
     if not (lowest >= -_STRAY and highest <= 1 + _STRAY):
@@ -169,8 +232,6 @@ def _to_unit(pixels: NDArray[Any]) -> Planes:
             f"float pixels from {lowest:g} to {highest:g}: they must be numbers in [0, 1] "
             "(divide 8-bit values by 255)"
         )
-    clipped: Planes = np.clip(pixels, 0, 1).astype(np.float32)
-    return clipped
 
 
 def _from_unit(pixels: Planes, dtype: np.dtype[Any]) -> NDArray[Any]:

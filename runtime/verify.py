@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import backends, vectors
+from runtime import backends, certificate, vectors
 from runtime.bundle import Bundle
 from runtime.errors import BackendError, BundleError
-from runtime.manifest import Graph, Precision
+from runtime.manifest import Deviation, Graph, Precision
 from runtime.network import Network
 from runtime.parity import Comparison, compare
 from runtime.vectors import Case
+from runtime.watch import BUDGET
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,20 @@ class RoundTrip:
     psnr_db: float
 
 
+@dataclass(frozen=True)
+class TileCheck:
+    """The worst difference of tiled and whole on one picture, at the grid a graph states."""
+
+    backend: str
+    graph: Graph
+    deviation: Deviation
+
+    @property
+    def ok(self) -> bool:
+        """Whether it keeps to 1/255."""
+        return self.deviation.max_abs <= BUDGET
+
+
 def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[Check]:
     """Run every graph of a bundle on every case that fits, one at a time.
 
@@ -54,7 +69,7 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
                 f"bundle '{bundle.manifest.name}' has no test vector for {graph.file}"
             )
         session = backends.open_session(
-            backend, bundle.read_graph(graph), graph.numerics, threads or 0
+            backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
         )
         for case in fitting:
             outputs = session.run(_feeds(bundle, graph, case))
@@ -65,6 +80,27 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
                     continue
                 comparison = compare(name, outputs[name], want, graph.precision)
                 yield Check(backend, graph, case.name, case.tau, name, comparison)
+
+
+def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[TileCheck]:
+    """Measure the claim of every graph that states a tile grid, on noise, edges and frequencies.
+
+    Raises:
+        BundleError, BackendError: as `check_graphs`.
+    """
+    manifest = bundle.manifest
+    for graph in manifest.graphs:
+        if graph.tile is None or graph.overlap is None:
+            continue
+        session = backends.open_session(
+            backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
+        )
+        taus = sorted({row.tau for row in graph.deviations} or {0.0})
+        levels = manifest.latents.levels
+        for measured in certificate.deviations(
+            session.run, graph, levels, manifest.scale, graph.overlap, taus
+        ):
+            yield TileCheck(backend, graph, measured)
 
 
 def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[RoundTrip]:

@@ -257,9 +257,15 @@ def test_another_latent_scheme_is_refused_where_latents_are_drawn(tmp_path: Path
 
 
 def test_nan_from_a_graph_is_an_error_and_never_a_black_picture(tmp_path: Path) -> None:
-    model = runtime.load(write_bundle(tmp_path / "broken", gain=1e38 / np.abs(INVERSE).max() * 3))
+    gain = 1e38 / np.abs(INVERSE).max() * 3
+    model = runtime.load(write_bundle(tmp_path / "broken", gain=gain))
+    white = np.full((1, 3, 2, 2), 1.0, np.float32)
+    z = [np.full(shape, 100.0, np.float32) for shape in model.network.latent_shapes(1, 2, 2)]
+    message = "gave NaN or infinity in 'hr' on tile 0,0"
+    with pytest.raises(BackendError, match=message):
+        model.upscale(white[0].transpose(1, 2, 0), latents=z)
     with pytest.raises(BackendError, match="gave NaN or infinity in 'hr'"):
-        model.upscale(np.full((2, 2, 3), 1.0), tau=100.0)
+        model.decode(white, z)
 
 
 def test_too_little_memory_is_said_before_the_run(

@@ -1,0 +1,71 @@
+"""Peak resident memory of a large image: `python -m benchmarks.memory BUNDLE [--output 7680x4320]`.
+
+One process opens the bundle, upscales an image of the size given and prints the peak of its
+resident memory, image included, and what the image alone takes (the small one that goes in and the
+large one that comes out, 8 bits). `--bands N` stops after N bands of tiles, every page of the
+output touched all the same: memory does not grow after the second band, so a few tell the peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+import runtime
+from runtime import bands
+from runtime.pixels import Canvas, split
+
+
+def measure(
+    bundle: Path, width: int, height: int, most_bands: int | None, tau: float
+) -> dict[str, object]:
+    """Upscale noise to width × height and return the figures."""
+    start = time.perf_counter()
+    model = runtime.load(bundle)
+    random = np.random.default_rng(0)
+    size = height // model.scale, width // model.scale
+    (picture,), layout = split(random.integers(0, 256, (*size, 3), np.uint8))
+    canvas = Canvas(layout, 1, height, width)
+    plan = bands.plan(model.network, "inverse", *size, latents=tau > 0)
+    black = np.zeros((3, 64, width), np.float32)
+    for top in range(0, height, 64):  # every page of the output counts
+        canvas.paint(0, top, black)
+    done = 0
+    for band in bands.enlarge(model.network, picture.colour, *size, tau=tau, plan=plan):
+        canvas.paint(0, band.top, band.planes)
+        done += 1
+        if done == most_bands:
+            break
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "bundle": model.manifest.name,
+        "output": [width, height],
+        "tau": tau,
+        "tile": plan.grid.tile,
+        "overlap": plan.grid.overlap,
+        "in_flight": plan.in_flight,
+        "bands": [done, plan.grid.rows],
+        "peak_bytes": peak,
+        "image_bytes": 3 * width * height + 3 * size[0] * size[1],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--output", default="7680x4320")
+    parser.add_argument("--bands", type=int)
+    parser.add_argument("--tau", type=float, default=0.0)
+    arguments = parser.parse_args()
+    width, height = map(int, arguments.output.split("x"))
+    print(json.dumps(measure(arguments.bundle, width, height, arguments.bands, arguments.tau)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The tile grid of a graph, certified: the smallest overlap that keeps to 1/255, and its figures.
+
+The overlap is chosen on noise, step edges, a zone plate and, where the user has some, photographs;
+never on the evaluation photographs, of which one is reported. The tile is as large as a gigabyte of
+memory allows. All precisions of a direction share the grid of its fp32 graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from export.artifact import NUMERICS, Artifact
+from export.errors import ExportError
+from hcflow_ref.bicubic import resize
+from hcflow_ref.likelihood import quantise
+from hcflow_ref.photographs import photograph, to_tensor
+from runtime import certificate, files, memory
+from runtime.backends import open_session
+from runtime.certificate import Scene, worst_by_distance
+from runtime.errors import ImageError
+from runtime.manifest import Deviation, Direction, Graph, Level
+from runtime.watch import BUDGET
+
+LADDER = (4, 8, 12, 16, 24, 32, 48)
+"""Overlaps that are tried, in LR pixels."""
+
+MARGIN = 4
+"""The worst deviation seen must be so many times below the budget: other images are worse."""
+
+WINDOW_BYTES = 1_000_000_000
+"""Memory that one window may take."""
+
+LARGEST_WINDOW = 512
+PHOTOGRAPH = "astronaut"
+MOST_PHOTOGRAPHS = 4
+
+Tensor = NDArray[np.float32]
+_Curve = tuple[str, float, NDArray[np.float64]]
+"""Picture, τ, and the worst deviation by distance."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user decides of the grid.
+
+    Attributes:
+        tile: side of a core in LR pixels; `None` is what memory allows.
+        overlap: `None` is the smallest that keeps to the budget.
+        calibration: a folder of photographs that the choice is made on as well.
+    """
+
+    tile: int | None = None
+    overlap: int | None = None
+    calibration: Path | None = None
+
+
+def certify(
+    artifacts: Sequence[Artifact],
+    levels: Sequence[Level],
+    scale: int,
+    taus: Sequence[float],
+    options: Options,
+    progress: Callable[[str], None],
+) -> list[Artifact]:
+    """Give the graphs of one direction their grid, and measure it on every one of them.
+
+    Args:
+        artifacts: of one direction, fp32 first.
+        levels: of the latents.
+        scale: HR pixels an LR pixel.
+        taus: temperatures that an inverse with latents is measured at.
+        options: the user's.
+        progress: told when no overlap holds.
+
+    Returns:
+        The artifacts with `tile`, `overlap` and `deviations`; all null and empty where no overlap
+        of the ladder keeps to the budget: such graphs run images whole.
+
+    Raises:
+        ExportError: the calibration folder has no photograph that is large enough.
+    """
+    direction = artifacts[0].entry.direction
+    scene = certificate.scene_for(options.overlap or 0)
+    scenery = _pictures(direction, scale, scene, options.calibration)
+    curves = _measure(artifacts[0], levels, scenery, taus, scene)
+    overlap = _smallest(curves, scene) if options.overlap is None else options.overlap
+    if overlap is None:
+        scene = certificate.LARGE
+        scenery = _pictures(direction, scale, scene, options.calibration)
+        curves = _measure(artifacts[0], levels, scenery, taus, scene)
+        overlap = _smallest(curves, scene)
+    if overlap is None:
+        progress(
+            f"{direction}: no overlap up to {LADDER[-1]} keeps tiles to 1/255; "
+            "images will be run whole"
+        )
+        return list(artifacts)
+    tile = options.tile or largest_tile(artifacts[0].entry, overlap)
+    reported = _reported(direction, scale, scene)
+    certified = []
+    for built in artifacts:
+        if built is not artifacts[0]:
+            curves = _measure(built, levels, scenery, taus, scene)
+        rows = curves + _measure(built, levels, reported, taus, scene)
+        deviations = tuple(Deviation(name, tau, float(worst[overlap])) for name, tau, worst in rows)
+        entry = replace(built.entry, tile=tile, overlap=overlap, deviations=deviations)
+        certified.append(replace(built, entry=entry))
+    return certified
+
+
+def over_budget(graph: Graph) -> list[str]:
+    """One line for each figure of a grid that misses its budget."""
+    return [
+        f"{graph.direction} {graph.precision}, tiles of {graph.tile} with overlap {graph.overlap}, "
+        f"{row.case}, τ {row.tau:g}: {row.max_abs * 255:.2f}/255 from the whole image"
+        for row in graph.deviations
+        if not row.max_abs <= BUDGET
+    ]
+
+
+def largest_tile(graph: Graph, overlap: int) -> int:
+    """The largest tile, a multiple of 8, whose window keeps to `WINDOW_BYTES`."""
+    side = int((WINDOW_BYTES / max(memory.needed(graph, 1), 1)) ** 0.5)
+    return max(16, (min(side, LARGEST_WINDOW) - 2 * overlap) // 8 * 8)
+
+
+def _smallest(curves: Sequence[_Curve], scene: Scene) -> int | None:
+    worst = np.max([each for *_, each in curves], axis=0)
+    for overlap in LADDER:
+        if overlap <= scene.reach and worst[overlap] <= BUDGET / MARGIN:
+            return overlap
+    return None
+
+
+def _measure(
+    built: Artifact,
+    levels: Sequence[Level],
+    scenery: Sequence[tuple[str, Tensor]],
+    taus: Sequence[float],
+    scene: Scene,
+) -> list[_Curve]:
+    graph = built.entry
+    session = open_session("onnxruntime", built.data, NUMERICS, 0)
+    if not (graph.direction == "inverse" and graph.latents):
+        taus = (0.0,)
+    return [
+        (name, tau, worst_by_distance(session.run, graph, levels, picture, tau, scene))
+        for name, picture in scenery
+        for tau in taus
+    ]
+
+
+def _pictures(
+    direction: Direction, scale: int, scene: Scene, folder: Path | None
+) -> list[tuple[str, Tensor]]:
+    side = certificate.input_side(direction, scale, scene)
+    found = list(certificate.pictures(side))
+    if folder is not None:
+        found += _photographs(folder, direction, scale, scene)
+    return found
+
+
+def _photographs(
+    folder: Path, direction: Direction, scale: int, scene: Scene
+) -> list[tuple[str, Tensor]]:
+    """Squares from the middle of the first photographs of a folder that are large enough."""
+    side = scene.picture * scale
+    found: list[tuple[str, Tensor]] = []
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        if len(found) == MOST_PHOTOGRAPHS:
+            break
+        try:
+            picture = files.read(path).image
+        except ImageError:  # a folder of photographs may hold other files
+            continue
+        if not isinstance(picture, Image.Image):  # 16 bits a channel
+            continue
+        image = np.asarray(picture.convert("RGB"))
+        if min(image.shape[:2]) >= side:
+            top, left = ((length - side) // 2 for length in image.shape[:2])
+            square = image[top : top + side, left : left + side]
+            found.append((path.name, _input(square, direction, scale)))
+    if not found:
+        raise ExportError(
+            f"'{folder}' has no photograph of at least {side}×{side} pixels to certify tiles on"
+        )
+    return found
+
+
+def _reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, Tensor]]:
+    """The bottom right of an evaluation photograph, where it is large enough."""
+    side = scene.picture * scale
+    image = photograph(PHOTOGRAPH)
+    if min(image.shape[:2]) < side:
+        return []
+    return [(PHOTOGRAPH, _input(image[-side:, -side:], direction, scale))]
+
+
+def _input(image: NDArray[np.uint8], direction: Direction, scale: int) -> Tensor:
+    """A photograph as what goes into a graph: itself, or its 8-bit bicubic reduction."""
+    hr = to_tensor(image)
+    if direction == "forward":
+        return np.asarray(hr[0])
+    lr = quantise(resize(hr.double(), *(side // scale for side in hr.shape[2:])))
+    return np.asarray(lr[0].float())

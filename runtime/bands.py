@@ -1,0 +1,281 @@
+"""Images of any size, tile by tile: rows on demand go in, finished bands come out, top to bottom.
+
+A band is one row of tiles. Memory holds the windows in flight, two bands and the rows that a window
+needs, never the image. While the caller deals with a band the next one is being computed.
+
+    for band in enlarge(network, rows, height, width, tau=0.0):
+        file.write(band.planes)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import memory, mosaic
+from runtime.errors import ParameterError
+from runtime.healing import Outputs
+from runtime.manifest import Graph
+from runtime.mosaic import Work
+from runtime.network import Network
+from runtime.plans import Plan, plan
+from runtime.regions import TauMap
+from runtime.rows import RollingRows, RowReader
+from runtime.tiles import Tile
+from runtime.watch import Healed, Report
+from runtime.windows import ForwardWindows, InverseWindows
+
+__all__ = ["Band", "Plan", "RowReader", "Spread", "draws", "enlarge", "plan", "reduce", "spread"]
+
+Tensor = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A finished part of the output: `planes` float32 [3, rows, W], unclipped.
+
+    `index` counts bands, `top` is the first row; `latents` are z1 … zL [C, f·rows, f·W] where
+    `reduce` was asked for them.
+    """
+
+    index: int
+    top: int
+    planes: Tensor
+    latents: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean (`planes`) and standard deviation over draws of pictures clipped to [0, 1].
+
+    float32 [3, rows, W] each.
+    """
+
+    index: int
+    top: int
+    planes: Tensor
+    deviation: Tensor
+
+
+def enlarge(
+    network: Network,
+    lr_rows: RowReader,
+    height: int,
+    width: int,
+    *,
+    tau: float = 0.0,
+    seed: int = 0,
+    sample: int = 0,
+    tau_map: TauMap | None = None,
+    latents: Sequence[Tensor] | None = None,
+    plan: Plan | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    start_band: int = 0,
+    report: Report | None = None,
+) -> Iterator[Band]:
+    """Enlarge an image of any size.
+
+    Args:
+        network: the model's network.
+        lr_rows: gives the rows [start, stop) of the LR image. Called by the thread that iterates,
+            for each row once and in order; rows of skipped bands are left out.
+        height: LR rows.
+        width: LR columns.
+        tau: temperature of latents drawn by place; 0 takes none.
+        seed: of the latents.
+        sample: which of the seed's pictures.
+        tau_map: what part of τ holds where.
+        latents: z1 … zL [1, C, H·f, W·f] of the whole image in place of drawn ones.
+        plan: from `plan(network, "inverse", height, width, …)`; None makes one.
+        tile: of the plan to make, as `plan` takes it.
+        overlap: likewise.
+        start_band: bands before it are skipped; the others are what they would be without.
+        report: takes notes.
+
+    Yields:
+        Bands top to bottom; `scale` × the LR image in all.
+
+    Raises:
+        ParameterError, ImageError, BundleError, BackendError: as `Model.upscale`; raised when
+            iteration starts or reaches the tile at fault.
+    """
+    for (band,) in draws(
+        network,
+        lr_rows,
+        height,
+        width,
+        tau=tau,
+        seed=seed,
+        samples=(sample,),
+        tau_map=tau_map,
+        latents=latents,
+        plan=plan,
+        tile=tile,
+        overlap=overlap,
+        start_band=start_band,
+        report=report,
+    ):
+        yield band
+
+
+def draws(
+    network: Network,
+    lr_rows: RowReader,
+    height: int,
+    width: int,
+    *,
+    samples: Sequence[int],
+    tau: float = 0.0,
+    seed: int = 0,
+    tau_map: TauMap | None = None,
+    latents: Sequence[Tensor] | None = None,
+    plan: Plan | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    start_band: int = 0,
+    report: Report | None = None,
+) -> Iterator[tuple[Band, ...]]:
+    """As `enlarge`, several samples at once: each tile is read once and drawn for all of them."""
+    windows = InverseWindows(network, height, width, tau, seed, tau_map, latents)
+    made = plan or _plan(
+        network,
+        "inverse",
+        height,
+        width,
+        latents=windows.graph.latents,
+        tile=tile,
+        overlap=overlap,
+        samples=len(samples),
+    )
+    _check_plan(made, height, width)
+
+    def compute(tile: Tile, lr: Tensor) -> list[tuple[Outputs, Healed | None]]:
+        return [windows.compute(tile, lr, sample) for sample in samples]
+
+    work = Work(compute, {"hr": network.manifest.scale}, "hr", 1)
+    rows = RollingRows(lr_rows, height, width)
+    for index, outputs in mosaic.run(made, rows, work, start_band, report):
+        top = made.band_top(index)
+        yield tuple(Band(index, top, each["hr"]) for each in outputs)
+    _hold(network, windows.graph, made)
+
+
+def spread(
+    network: Network,
+    lr_rows: RowReader,
+    height: int,
+    width: int,
+    *,
+    samples: Sequence[int],
+    tau: float,
+    seed: int = 0,
+    tau_map: TauMap | None = None,
+    plan: Plan | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    report: Report | None = None,
+) -> Iterator[Spread]:
+    """Mean and standard deviation over samples; memory does not grow with their number.
+
+    The deviation is that of the population, √(Σ(x − mean)²/K), by Welford's recurrence.
+    """
+    windows = InverseWindows(network, height, width, tau, seed, tau_map, None)
+    made = plan or _plan(
+        network,
+        "inverse",
+        height,
+        width,
+        latents=windows.graph.latents,
+        tile=tile,
+        overlap=overlap,
+        samples=2,
+    )
+    _check_plan(made, height, width)
+
+    def compute(tile: Tile, lr: Tensor) -> list[tuple[Outputs, Healed | None]]:
+        healed = None
+        mean = square = np.zeros((), np.float32)
+        for count, sample in enumerate(samples, start=1):
+            outputs, again = windows.compute(tile, lr, sample)
+            healed = again or healed
+            values = np.clip(outputs["hr"], 0, 1)
+            off = values - mean
+            mean = mean + off / np.float32(count)
+            square = square + off * (values - mean)
+        return [({"hr": mean, "square": square}, healed)]
+
+    scale = network.manifest.scale
+    work = Work(compute, {"hr": scale, "square": scale}, "hr", 1)
+    rows = RollingRows(lr_rows, height, width)
+    for index, (outputs,) in mosaic.run(made, rows, work, 0, report):
+        deviation = np.sqrt(outputs["square"] / np.float32(len(samples)))
+        yield Spread(index, made.band_top(index), outputs["hr"], deviation)
+    _hold(network, windows.graph, made)
+
+
+def reduce(
+    network: Network,
+    hr_rows: RowReader,
+    height: int,
+    width: int,
+    *,
+    latents: bool = False,
+    plan: Plan | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    start_band: int = 0,
+    report: Report | None = None,
+) -> Iterator[Band]:
+    """Reduce an image of any size; sides that are no multiple of the scale are padded.
+
+    Args:
+        network: the model's network.
+        hr_rows: gives the rows [start, stop) of the HR image, as `lr_rows` of `enlarge`.
+        height: HR rows as they are, not padded.
+        width: HR columns.
+        latents: also give z1 … zL.
+        plan: from `plan(network, "forward", height, width, …)`; None makes one.
+        tile: of the plan to make, as `plan` takes it.
+        overlap: likewise.
+        start_band: bands before it are skipped.
+        report: takes notes.
+
+    Yields:
+        Bands top to bottom; the image reduced by the scale, sides rounded up.
+
+    Raises:
+        ImageError, BundleError, BackendError: as `Model.downscale`.
+    """
+    windows = ForwardWindows(network, latents)
+    made = plan or _plan(
+        network, "forward", height, width, latents=latents, tile=tile, overlap=overlap
+    )
+    scale = network.manifest.scale
+    _check_plan(made, -(-height // scale), -(-width // scale))
+    work = Work(lambda tile, hr: [windows.compute(tile, hr)], windows.factors, "lr", scale)
+    rows = RollingRows(hr_rows, height, width, scale)
+    for index, (outputs,) in mosaic.run(made, rows, work, start_band, report):
+        zs = tuple(outputs[name] for name in windows.factors if name != "lr")
+        yield Band(index, made.band_top(index), outputs["lr"], zs)
+    _hold(network, windows.graph, made)
+
+
+_plan = plan  # under a name that no parameter hides
+
+
+def _check_plan(plan: Plan, lr_height: int, lr_width: int) -> None:
+    if (plan.grid.height, plan.grid.width) != (lr_height, lr_width):
+        raise ParameterError(
+            f"the plan is for {plan.grid.width}×{plan.grid.height} low-resolution pixels: this "
+            f"image has {lr_width}×{lr_height}"
+        )
+
+
+def _hold(network: Network, graph: Graph, made: Plan) -> None:
+    """Tell the network what its backend keeps now."""
+    rows, columns = made.grid.window
+    network.hold(graph, made.in_flight * memory.needed(graph, rows * columns))

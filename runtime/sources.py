@@ -1,0 +1,108 @@
+"""Where a window's latents come from: drawn by place, given as arrays, or none (τ = 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ParameterError
+from runtime.latents import check_tau, draw
+from runtime.manifest import Level
+from runtime.regions import TauMap
+from runtime.tiles import Tile
+
+Tensor = NDArray[np.float32]
+
+
+class Source(Protocol):
+    """Latents by window, already times τ."""
+
+    def window(self, tile: Tile, sample: int) -> list[Tensor] | None:
+        """z1 … zL [1, C, …] of a tile's window; None where all are 0."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the values are chance, so that a tile may do without them."""
+
+
+@dataclass(frozen=True)
+class Zero:
+    """τ = 0."""
+
+    drawn: bool = False
+
+    def window(self, tile: Tile, sample: int) -> None:
+        """None."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Latents by place for a picture of height × width LR pixels; never more than a window's.
+
+    Raises:
+        ParameterError: τ or seed out of range.
+    """
+
+    levels: tuple[Level, ...]
+    height: int
+    width: int
+    seed: int
+    tau: float
+    tau_map: TauMap | None = None
+    drawn: bool = True
+
+    def __post_init__(self) -> None:
+        check_tau(self.tau)
+        draw(self.seed, 0, 1, 0, 0, 0, 0, 0)
+
+    def window(self, tile: Tile, sample: int) -> list[Tensor]:
+        """z1 … zL of a tile's window."""
+        return [
+            self._level(index, level, tile, sample)[None]
+            for index, level in enumerate(self.levels, start=1)
+        ]
+
+    def _level(self, index: int, level: Level, tile: Tile, sample: int) -> Tensor:
+        f = level.factor
+        y, x = tile.y.window(f), tile.x.window(f)
+        place = y.start, x.start, y.stop - y.start, x.stop - x.start
+        tau = self.tau if self.tau_map is None else 1.0
+        values = draw(self.seed, sample, index, level.channels, *place, tau=tau)
+        if self.tau_map is not None:
+            part = self.tau_map.window(self.height * f, self.width * f, *place)
+            values *= np.float32(self.tau) * part
+        return values
+
+
+@dataclass(frozen=True)
+class Given:
+    """The user's own arrays of the whole picture, cut as they are."""
+
+    levels: tuple[Level, ...]
+    latents: Sequence[Tensor]
+    drawn: bool = False
+
+    def window(self, tile: Tile, sample: int) -> list[Tensor]:
+        """z1 … zL of a tile's window."""
+        return [
+            np.ascontiguousarray(z[:, :, tile.y.window(level.factor), tile.x.window(level.factor)])
+            for level, z in zip(self.levels, self.latents, strict=True)
+        ]
+
+
+def check_given(given: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise `ParameterError` unless latents have these shapes, are float32 and finite."""
+    if len(given) != len(shapes):
+        raise ParameterError(f"{len(given)} latents given: this model takes z1 to z{len(shapes)}")
+    for level, (z, shape) in enumerate(zip(given, shapes, strict=True), start=1):
+        if z.shape != shape or z.dtype != np.float32:
+            raise ParameterError(
+                f"latent z{level} is {z.dtype} {list(z.shape)}: "
+                f"it must be float32 {list(shape)} for this image"
+            )
+        if not np.isfinite(z).all():
+            raise ParameterError(f"latent z{level} has NaN or infinity in it")

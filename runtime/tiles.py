@@ -1,0 +1,128 @@
+"""The canonical grid: an image as overlapping windows of one size, each cut to its core.
+
+All coordinates are LR pixels, whatever the direction. Along an axis of length L with `tile` and
+`overlap`, window = tile + 2·overlap: if L ≤ window there is one tile, core and window [0, L). Else
+core k is [k·tile, min((k + 1)·tile, L)), and its window starts at clamp(k·tile − overlap, 0,
+L − window). Nothing but the sizes enters, so memory, batch, threads and jobs cannot change a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runtime.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one axis: its core [start, stop) inside its window."""
+
+    start: int
+    stop: int
+    window_start: int
+    window_stop: int
+
+    def window(self, factor: int) -> slice:
+        """The window in an array with `factor` pixels an LR pixel."""
+        return slice(self.window_start * factor, self.window_stop * factor)
+
+    def core(self, factor: int) -> slice:
+        """The core in an array with `factor` pixels an LR pixel."""
+        return slice(self.start * factor, self.stop * factor)
+
+    def core_in_window(self, factor: int) -> slice:
+        """The core in an array that holds the window alone."""
+        return slice(
+            (self.start - self.window_start) * factor, (self.stop - self.window_start) * factor
+        )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: row and column in the grid, and its span along each axis."""
+
+    row: int
+    column: int
+    y: Span
+    x: Span
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of an image of height × width LR pixels, row-major.
+
+    Attributes:
+        height: LR rows of the image, at least 1.
+        width: LR columns, at least 1.
+        tile: side of a core, at least 1.
+        overlap: what a window has beyond its core on each side, at least 0.
+
+    Raises:
+        ParameterError: a value below its least.
+    """
+
+    height: int
+    width: int
+    tile: int
+    overlap: int
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("height", self.height, 1),
+            ("width", self.width, 1),
+            ("tile", self.tile, 1),
+            ("overlap", self.overlap, 0),
+        ):
+            if value < least:
+                raise ParameterError(f"{name} is {value}: it must be {least} or more")
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> Grid:
+        """The grid of one tile that is the image."""
+        return cls(height, width, max(height, width), 0)
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles."""
+        return _count(self.height, self.tile, self.overlap)
+
+    @property
+    def columns(self) -> int:
+        """Columns of tiles."""
+        return _count(self.width, self.tile, self.overlap)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of every window."""
+        side = self.tile + 2 * self.overlap
+        return min(self.height, side), min(self.width, side)
+
+    def row(self, index: int) -> Span:
+        """The span of a row of tiles along y."""
+        return _span(index, self.height, self.tile, self.overlap)
+
+    def column(self, index: int) -> Span:
+        """The span of a column of tiles along x."""
+        return _span(index, self.width, self.tile, self.overlap)
+
+    def tiles(self, first_row: int = 0) -> Iterator[Tile]:
+        """All tiles from a row on, row-major."""
+        for row in range(first_row, self.rows):
+            y = self.row(row)
+            for column in range(self.columns):
+                yield Tile(row, column, y, self.column(column))
+
+
+def _count(length: int, tile: int, overlap: int) -> int:
+    return 1 if length <= tile + 2 * overlap else -(-length // tile)
+
+
+def _span(index: int, length: int, tile: int, overlap: int) -> Span:
+    window = tile + 2 * overlap
+    if not 0 <= index < _count(length, tile, overlap):
+        raise IndexError(f"no tile {index} along {length} pixels")
+    if length <= window:
+        return Span(0, length, 0, length)
+    start = min(max(index * tile - overlap, 0), length - window)
+    return Span(index * tile, min((index + 1) * tile, length), start, start + window)

@@ -1,0 +1,99 @@
+"""The grid: cores cover every pixel once, windows have one size, and nothing else decides."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime import ParameterError, geometry
+from runtime.rows import RollingRows
+from runtime.tiles import Grid
+
+GRIDS = st.builds(
+    Grid,
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    tile=st.integers(1, 40),
+    overlap=st.integers(0, 20),
+)
+
+
+@given(grid=GRIDS)
+def test_cores_cover_every_pixel_exactly_once_in_row_major_order(grid: Grid) -> None:
+    covered = np.zeros((grid.height, grid.width), int)
+    places = []
+    for tile in grid.tiles():
+        covered[tile.y.core(1), tile.x.core(1)] += 1
+        places.append((tile.row, tile.column))
+    assert (covered == 1).all()
+    assert places == [(r, c) for r in range(grid.rows) for c in range(grid.columns)]
+
+
+@given(grid=GRIDS)
+def test_every_window_has_the_same_size_and_holds_its_core_with_the_overlap(grid: Grid) -> None:
+    for tile in grid.tiles():
+        for span, length in ((tile.y, grid.height), (tile.x, grid.width)):
+            assert 0 <= span.window_start <= span.start < span.stop <= span.window_stop <= length
+            before, after = span.start - span.window_start, span.window_stop - span.stop
+            assert span.window_start == 0 or before >= grid.overlap
+            assert span.window_stop == length or after >= grid.overlap
+        size = (
+            tile.y.window_stop - tile.y.window_start,
+            tile.x.window_stop - tile.x.window_start,
+        )
+        assert size == grid.window
+
+
+@given(grid=GRIDS)
+def test_windows_only_move_down(grid: Grid) -> None:
+    rows = [grid.row(index) for index in range(grid.rows)]
+    for above, below in itertools.pairwise(rows):
+        assert above.window_start <= below.window_start
+        assert above.window_stop <= below.window_stop
+
+
+def test_an_image_that_fits_one_window_is_one_tile() -> None:
+    assert (Grid(20, 21, 16, 2).rows, Grid(20, 21, 16, 2).columns) == (1, 2)
+    assert Grid(20, 20, 16, 2).window == (20, 20)
+    assert Grid.whole(7, 900).window == (7, 900)
+
+
+def test_the_worked_example_of_the_manual() -> None:
+    spans = [Grid(100, 1, 40, 8).row(k) for k in range(3)]
+    assert [(s.start, s.stop, s.window_start, s.window_stop) for s in spans] == [
+        (0, 40, 0, 56),
+        (40, 80, 32, 88),
+        (80, 100, 44, 100),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"tile": 0}, {"tile": -3}, {"overlap": -1}, {"height": 0}])
+def test_a_grid_that_makes_no_sense_is_refused(wrong: dict[str, int]) -> None:
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(ParameterError, match=f"{name} is {value}: it must be"):
+        Grid(**({"height": 9, "width": 9, "tile": 4, "overlap": 1} | wrong))
+
+
+@given(grid=GRIDS, cut=st.tuples(st.integers(0, 3), st.integers(0, 3)), skip=st.integers(0, 9))
+def test_rows_are_read_once_in_order_and_padded_as_the_whole_image(
+    grid: Grid, cut: tuple[int, int], skip: int
+) -> None:
+    height, width = max(1, 4 * grid.height - cut[0]), max(1, 4 * grid.width - cut[1])
+    image = np.random.default_rng(0).random((3, height, width), np.float32)
+    padded = geometry.pad(image, 4)
+    calls: list[tuple[int, int]] = []
+
+    def read(start: int, stop: int) -> np.ndarray:
+        calls.append((start, stop))
+        return image[:, start:stop]
+
+    rows = RollingRows(read, height, width, 4)
+    for index in range(min(skip, grid.rows - 1), grid.rows):
+        window = grid.row(index).window(4)
+        np.testing.assert_array_equal(rows.window(window.start, window.stop), padded[:, window])
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(calls))
+    assert calls[-1][1] == height

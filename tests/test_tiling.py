@@ -1,0 +1,115 @@
+"""Certification: the overlap is the smallest that holds; a grid that does not hold is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import tiling
+from export.artifact import Artifact
+from export.errors import BudgetError, ExportError
+from export.pipeline import Request, build
+from hcflow_ref.checkpoint import load
+from runtime import Bundle, certificate
+from runtime.certificate import worst_by_distance
+from runtime.manifest import Graph, Manifest
+from tests.bundles import write_bundle
+from tests.golden_files import weights
+
+
+def graph_of(folder: Path) -> Graph:
+    return Bundle.open(write_bundle(folder, directions=["inverse"], latents=False)).graph(
+        "inverse", "fp32", False
+    )
+
+
+def blur(radius: int, strength: float) -> certificate.Runner:
+    """A network that adds the mean of the `radius` LR pixels below, and looks no further."""
+
+    def run(feeds):  # type: ignore[no-untyped-def]
+        lr = feeds["lr"].astype(np.float64)
+        total = np.cumsum(np.pad(lr, ((0, 0), (0, 0), (1, radius), (0, 0))), axis=2)
+        below = (total[:, :, radius:] - total[:, :, :-radius])[:, :, 1:]
+        blurred = (0.5 * lr + strength * below[:, :, : lr.shape[2]] / radius).astype(np.float32)
+        return {"hr": blurred.repeat(4, axis=2).repeat(4, axis=3)}
+
+    return run
+
+
+def test_the_curve_ends_where_the_network_stops_looking(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path / "b")
+    scene = certificate.SMALL
+    for name, picture in certificate.pictures(scene.picture):
+        worst = worst_by_distance(blur(5, 0.4), graph, (), picture, 0.0, scene)
+        assert name == "edges" or (worst[:5] > 0.04).all()
+        assert (worst[5:] < 1e-6).all()
+        assert (np.diff(worst) <= 0).all()
+
+
+def test_the_smallest_overlap_of_the_ladder_that_holds_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Artifact(b"", graph_of(tmp_path / "b"))
+    lines: list[str] = []
+    for radius, overlap in ((3, 4), (5, 8), (20, 24), (40, 48), (60, None)):
+        session = type("Session", (), {"run": staticmethod(blur(radius, 0.4))})
+        monkeypatch.setattr(tiling, "open_session", lambda *_, session=session: session)
+        (certified,) = tiling.certify([built], (), 4, (0.0,), tiling.Options(), lines.append)
+        assert certified.entry.overlap == overlap
+        assert (certified.entry.tile is None) == (overlap is None)
+        if overlap is None:
+            assert certified.entry.deviations == ()
+        else:
+            cases = {row.case for row in certified.entry.deviations}
+            assert {"noise", "edges", "zone plate"} <= cases
+    assert "no overlap up to 48 keeps tiles to 1/255" in lines[-1]
+
+
+def test_the_tile_is_what_a_gigabyte_allows(tmp_path: Path) -> None:
+    graph = replace(graph_of(tmp_path / "b"), bytes_per_lr_pixel=10_000)
+    tile = tiling.largest_tile(graph, 8)
+    assert tile % 8 == 0
+    assert 2 * 10_000 * (tile + 16) ** 2 <= 1e9 < 2 * 10_000 * (tile + 24) ** 2
+
+
+def small(folder: Path, **options: object) -> Manifest:
+    request = Request("small", directions=["inverse"], with_latents=False, **options)  # type: ignore[arg-type]
+    return build(load(weights("rescale_x4")), folder, request)
+
+
+def test_a_grid_of_ones_own_is_measured_and_must_hold(tmp_path: Path) -> None:
+    (graph,) = small(tmp_path / "a", tiling=tiling.Options(tile=24, overlap=9)).graphs
+    assert (graph.tile, graph.overlap) == (24, 9)
+    assert all(row.max_abs <= 1 / 255 for row in graph.deviations)
+    thin = tiling.Options(tile=24, overlap=0)
+    with pytest.raises(BudgetError, match="tiles of 24 with overlap 0, noise"):
+        small(tmp_path / "b", tiling=thin)
+    assert not (tmp_path / "b").exists()
+    (kept,) = small(tmp_path / "b", tiling=thin, accept_over_budget=True).graphs
+    assert max(row.max_abs for row in kept.deviations) > 1 / 255
+
+
+def test_photographs_of_a_folder_are_measured_on(tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    with pytest.raises(ExportError, match="has no photograph of at least 192×192 pixels"):
+        small(tmp_path / "b", tiling=tiling.Options(calibration=folder))
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 230, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "garden.png")
+    (graph,) = small(tmp_path / "b", tiling=tiling.Options(calibration=folder)).graphs
+    assert "garden.png" in {row.case for row in graph.deviations}
+
+
+def test_adding_a_graph_without_latents_keeps_the_default_tau(tmp_path: Path) -> None:
+    checkpoint = load(weights("rescale_x4"))
+    given = tiling.Options(tile=16, overlap=8)
+    first = Request("small", directions=["inverse"], tau=0.4, tiling=given)
+    build(checkpoint, tmp_path / "b", first)
+    manifest = small(tmp_path / "b", tiling=given)
+    assert manifest.default_tau == 0.4
+    assert len(manifest.graphs) == 2
