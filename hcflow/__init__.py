@@ -31,7 +31,9 @@ __all__ = [
     "ImageError",
     "Model",
     "ParameterError",
+    "downscale_file",
     "load",
+    "upscale_file",
 ]
 
 
@@ -49,3 +51,61 @@ def load(path_or_name: str | os.PathLike[str] | None = None, **options: Any) -> 
 
     name = None if path_or_name is None else os.fspath(path_or_name)
     return runtime.load(resolve(name), **options)
+
+
+def upscale_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Upscale an image file into another, as `hcflow upscale` does; see docs/files.md.
+
+    Model and size are those that the file's own record names, unless given.
+
+    Args:
+        source: an image file (docs/files.md, 1).
+        output: the file to write, whole or not at all; the format by its suffix.
+        model: as for `load`.
+        **options: `backend`, `precision`, `threads` of `load`; `tau`, `seed`, `size`, `tile`,
+            `overlap` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`.
+
+    Returns:
+        `model` (its name) and `size` [width, height].
+
+    Raises:
+        HcflowError: it cannot be read, computed or written, or the output is the input.
+        OSError: the disk is full or not writable.
+    """
+    from hcflow.single import convert_path  # noqa: PLC0415 - needed by this call alone
+
+    return convert_path("upscale", source, output, model, options)
+
+
+def downscale_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Downscale an image file into another that knows how it was made, as `hcflow downscale` does.
+
+    Args:
+        source: as for `upscale_file`.
+        output: likewise.
+        model: as for `load`.
+        **options: `backend`, `precision`, `threads` of `load`; `tile`, `overlap` of
+            `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.
+
+    Returns:
+        `model`, `size`, and where the image was not streamed `bytes`, `bicubic_bytes`,
+        `round_trip_psnr_db` and `origin_recorded`.
+
+    Raises:
+        HcflowError, OSError: as `upscale_file`.
+    """
+    from hcflow.single import convert_path  # noqa: PLC0415 - needed by this call alone
+
+    return convert_path("downscale", source, output, model, options)

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from export.build import build
-from hcflow.commands.demo import demo
-from hcflow.commands.downscale import downscale
-from hcflow.commands.info import info
-from hcflow.commands.upscale import upscale
-from hcflow.commands.verify import verify
-from hcflow_ref.evaluation_command import evaluate
-from hcflow_ref.training.command import train
+from hcflow.models import version
 from runtime.errors import HcflowError
+
+COMMANDS = {
+    "upscale": ("hcflow.commands.upscale", "upscale"),
+    "downscale": ("hcflow.commands.downscale", "downscale"),
+    "build": ("export.build", "build"),
+    "verify": ("hcflow.commands.verify", "verify"),
+    "info": ("hcflow.commands.info", "info"),
+    "demo": ("hcflow.commands.demo", "demo"),
+    "models": ("hcflow.commands.models", "models"),
+    "train": ("hcflow_ref.training.command", "train"),
+    "evaluate": ("hcflow.commands.evaluate", "evaluate"),
+    "compare": ("hcflow.commands.compare", "compare"),
+    "profile": ("hcflow.commands.profile", "profile"),
+    "compile": ("hcflow.commands.compile", "compile_engines"),
+    "selftest": ("hcflow.commands.selftest", "selftest"),
+}
+"""Every command: the module and the function that it is."""
 
 FAILED = 1
 INTERRUPTED = 130
@@ -40,25 +51,45 @@ def main() -> None:
     _start(application())
 
 
+class _Commands(TyperGroup):
+    """The commands by name; a command's module is imported when that command is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, function = COMMANDS[cmd_name]
+        with _signals():  # the import takes most of a short run
+            command = _single(getattr(importlib.import_module(module), function), cmd_name)
+            return typer.main.get_command(command)
+
+
 def application() -> typer.Typer:
     """The command line with all its commands."""
-    app = typer.Typer(
+    return typer.Typer(
+        cls=_Commands,
         help="Invertible image rescaling and super-resolution with HCFlow.",
         invoke_without_command=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         callback=_global_options,
     )
-    for command in (upscale, downscale, build, verify, info, demo, train, evaluate):
-        app.command()(guarded(command))
-    return app
 
 
 def run_command(command: Callable[..., None]) -> None:
     """Run one function as a whole program, with the errors and exit codes of `hcflow`."""
+    _start(_single(command))
+
+
+def _single(command: Callable[..., None], name: str | None = None) -> typer.Typer:
+    """A program of one command."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(guarded(command))
-    _start(app)
+    app.command(name)(guarded(command))
+    return app
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -70,7 +101,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with _signals():
+                command(*args, **kwargs)
         except BrokenPipeError:
             _drop_stdout()
             raise typer.Exit(FAILED) from None
@@ -84,10 +116,6 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             _say(f"error: {_describe(error)}")
             raise typer.Exit(FAILED) from None
-        except KeyboardInterrupt:
-            _leave(INTERRUPTED, "interrupted; no file is half-written")
-        except _Terminated:
-            _leave(TERMINATED, "terminated; no file is half-written")
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
@@ -102,24 +130,31 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the program here, with a line and their exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED, "interrupted; no file is half-written")
+    except _Terminated:
+        _leave(TERMINATED, "terminated; no file is half-written")
+
+
 def _global_options(
+    ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     show_version: Annotated[
         bool, typer.Option("--version", is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     if show_version:
-        print(f"hcflow-deploy {_version()}")
+        print(f"hcflow-deploy {version()}")
         raise typer.Exit
     if debug:
         os.environ[_DEBUG] = "1"
-
-
-def _version() -> str:
-    try:
-        return version("hcflow-deploy")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return "(not installed)"
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 def _start(app: typer.Typer) -> None:

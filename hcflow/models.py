@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 from runtime.errors import BundleError
@@ -34,7 +34,7 @@ def resolve(name_or_path: str | None = None) -> Path:
         return Path(name_or_path)
     weights = _shipped(name_or_path)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    folder = cache() / "bundles" / f"{weights.stem}-{digest[:12]}-{_version()}"
+    folder = cache() / "bundles" / f"{weights.stem}-{digest[:12]}-{version()}"
     if not (folder / FILE_NAME).is_file():
         _build(weights, folder)
     return folder
@@ -46,6 +46,13 @@ def cache() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "hcflow"
+
+
+def shipped() -> dict[str, Path]:
+    """The shipped models' weights by name."""
+    from hcflow_ref.models import names, weights  # noqa: PLC0415
+
+    return {name: weights(name) for name in names()}
 
 
 def _shipped(name: str | None) -> Path:
@@ -89,8 +96,9 @@ def _build(weights: Path, folder: Path) -> None:
             shutil.rmtree(built)
 
 
-def _version() -> str:
+def version() -> str:
+    """Version of this distribution, or `checkout` where it is not installed."""
     try:
-        return version("hcflow-deploy")
-    except PackageNotFoundError:  # a checkout that is not installed
+        return metadata.version("hcflow-deploy")
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
         return "checkout"

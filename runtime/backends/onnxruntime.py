@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import machine
+from runtime import engine_cache, machine
 from runtime.backends import Arrays
 from runtime.errors import BackendError
 from runtime.manifest import Numerics
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
 _SEVERITY_ERROR = 3
-
-_logger = logging.getLogger(__name__)
 
 
 class OnnxRuntimeSession:
@@ -71,14 +70,30 @@ def open_cuda(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSess
     return session
 
 
-def open_best(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSession:
-    """CUDA where it works, the CPU elsewhere; the log says which."""
-    if has_cuda():
-        try:
-            return open_cuda(graph, numerics, threads)
-        except BackendError as error:
-            _logger.warning("%s; using the CPU", error)
-    return open_cpu(graph, numerics, threads)
+def open_tensorrt(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSession:
+    """A session on ONNX Runtime's TensorRT provider; its engines go to the user's cache."""
+    if not has_tensorrt():
+        raise BackendError(
+            "this ONNX Runtime has no TensorRT: pip install 'hcflow-deploy[gpu]' in place of [cpu]"
+        )
+    if not numerics.tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+        raise BackendError(
+            "ONNX Runtime's TensorRT provider computes float32 in TF32 and has no option against "
+            "it: set NVIDIA_TF32_OVERRIDE=0 in the environment"
+        )
+    options = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engine_cache.folder() / "onnxruntime"),
+        "trt_timing_cache_enable": "1",
+    }
+    cuda = (_CUDA, {"use_tf32": str(int(numerics.tf32))})
+    session = OnnxRuntimeSession(graph, [(_TENSORRT, options), cuda, _CPU], threads)
+    if _TENSORRT not in session._session.get_providers():
+        raise BackendError(
+            "ONNX Runtime cannot start TensorRT here: check that TensorRT's libraries and the "
+            "driver are installed"
+        )
+    return session
 
 
 def has_cpu() -> bool:
@@ -89,6 +104,11 @@ def has_cpu() -> bool:
 def has_cuda() -> bool:
     """Whether the installed build has the CUDA provider (not whether a GPU answers)."""
     return _CUDA in _onnxruntime().get_available_providers()
+
+
+def has_tensorrt() -> bool:
+    """Whether the installed build has the TensorRT provider (not whether a GPU answers)."""
+    return _TENSORRT in _onnxruntime().get_available_providers()
 
 
 def _onnxruntime() -> Any:

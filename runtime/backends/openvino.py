@@ -1,0 +1,174 @@
+"""OpenVINO on the CPU: compiled programs are kept on disk, so that the second start is fast.
+
+The bytes of a result depend neither on the number of threads nor on who else runs, but a program
+compiled for one shape and the program for any shape round differently. Which of them runs an input
+therefore follows from its shape alone, never from what was run before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import atomic, engine_cache, machine
+from runtime.backends import Arrays, Shapes
+from runtime.errors import BackendError
+from runtime.manifest import Numerics
+
+_DEVICE = "CPU"
+_DIGEST_BYTES = 32
+HINTS = ("f32", "bf16", "f16")
+"""Values of `Numerics.openvino_precision_hint` that this backend takes."""
+
+_logger = logging.getLogger(__name__)
+
+
+class OpenVinoSession:
+    """One graph; a program is compiled, or read from the cache, when first needed."""
+
+    def __init__(self, graph: bytes, numerics: Numerics, threads: int) -> None:
+        hint = numerics.openvino_precision_hint
+        if hint not in HINTS:
+            raise BackendError(
+                f"OpenVINO has no inference precision '{hint}': one of {', '.join(HINTS)}; "
+                "build the bundle again"
+            )
+        self._graph = graph
+        self._core = _openvino().Core()
+        self._config = {
+            "INFERENCE_PRECISION_HINT": hint,  # left out, OpenVINO takes bf16 where there is any
+            "INFERENCE_NUM_THREADS": threads or machine.usable_cpus(),
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # several processes may share the processors
+        }
+        self._expected: Shapes | None = None
+        self._programs: dict[bool, _Program] = {}
+        self._compiling = threading.Lock()
+        self._program(False)  # a graph that OpenVINO refuses is refused now
+
+    def expect(self, shapes: Shapes) -> None:
+        """Compile inputs of exactly these shapes apart: about 6 % faster, once a second longer.
+
+        To be called before the first `run`, always with the same shapes for the same graph.
+        """
+        self._expected = {name: tuple(shape) for name, shape in shapes.items()}
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name for inputs by name."""
+        shapes = {name: value.shape for name, value in feeds.items()}
+        try:
+            return self._program(shapes == self._expected).run(feeds)
+        except Exception as error:  # its binding raises several kinds
+            listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise BackendError(f"OpenVINO failed on {listed}: {_one_line(error)}") from error
+
+    def _program(self, fixed: bool) -> _Program:
+        with self._compiling:
+            if fixed not in self._programs:
+                try:
+                    self._programs[fixed] = _Program(self._compile(self._expected if fixed else {}))
+                except Exception as error:  # its binding raises several kinds
+                    raise BackendError(f"OpenVINO refuses the graph: {_one_line(error)}") from error
+            return self._programs[fixed]
+
+    def _compile(self, shapes: Shapes | None) -> Any:
+        """The compiled model for these shapes; of no shapes, for any."""
+        cached = self._cache_file(shapes or {})
+        if (blob := _read(cached)) is not None:
+            try:
+                return self._core.import_model(blob, _DEVICE, self._config)
+            except Exception as error:  # a cache: what cannot be used is made again
+                _logger.info("'%s' is compiled again: %s", cached, _one_line(error))
+        model = self._core.read_model(self._graph)
+        if shapes:
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+        compiled = self._core.compile_model(model, _DEVICE, self._config)
+        _write(cached, compiled.export_model().getvalue())
+        return compiled
+
+    def _cache_file(self, shapes: Shapes) -> Path:
+        """Named by everything a program depends on: graph, shapes, settings, library, processor."""
+        facts = [
+            _openvino().get_version(),
+            str(self._core.get_property(_DEVICE, "FULL_DEVICE_NAME")),
+            str(sorted(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))),
+            str(sorted(machine.cpu_flags())),
+            str(sorted(self._config.items())),
+            str(sorted((name, tuple(shape)) for name, shape in shapes.items())),
+        ]
+        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
+        digest = hashlib.sha256(self._graph).hexdigest()
+        return engine_cache.folder().parent / "openvino" / f"{digest[:16]}.{key[:16]}.blob"
+
+
+class _Program:
+    """A compiled model and its idle infer requests, one for each thread that is running."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: list[Any] = []
+        self._names = [output.get_any_name() for output in compiled.outputs]
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        results = request.infer(dict(feeds), share_inputs=True)
+        values = {name: results[i] for i, name in enumerate(self._names)}
+        self._idle.append(request)  # one that failed is not used again
+        return values
+
+
+def open_cpu(graph: bytes, numerics: Numerics, threads: int) -> OpenVinoSession:
+    """A session on the CPU."""
+    return OpenVinoSession(graph, numerics, threads)
+
+
+def has_cpu() -> bool:
+    """Whether OpenVINO is installed; raises `BackendError` if not."""
+    return _DEVICE in _openvino().Core().available_devices
+
+
+def _read(path: Path) -> bytes | None:
+    """What `_write` wrote, or None where there is nothing whole of this user's own."""
+    try:
+        if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022:
+            return None
+        data = path.read_bytes()
+    except OSError:
+        return None
+    digest, blob = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return blob if hashlib.sha256(blob).digest() == digest else None
+
+
+def _write(path: Path, blob: bytes) -> None:
+    """Cache a program; of several processes that do so at once the last one's whole file stays."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(path, hashlib.sha256(blob).digest() + blob)
+        path.chmod(0o600)
+    except OSError as error:
+        _logger.info("'%s' is not cached: %s", path, error.strerror)
+
+
+def _openvino() -> Any:
+    try:
+        import openvino  # noqa: PLC0415 - importing the runtime must not need a backend
+    except ImportError as error:
+        raise BackendError(
+            f"OpenVINO cannot be imported ({error}): pip install 'hcflow-deploy[openvino]'"
+        ) from error
+    return openvino
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,44 @@
+"""`hcflow` starts quickly: a command brings in what it needs and nothing of the others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from hcflow.cli import COMMANDS, application
+from tests.bundles import write_bundle
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_upscaling_loads_no_other_command_and_no_framework(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    image = ROOT / "docs" / "side-by-side.png"
+    code = (
+        "import sys\n"
+        "from hcflow.cli import main\n"
+        f"sys.argv = ['hcflow', 'upscale', {str(image)!r}, '-o', {str(tmp_path / 'o.png')!r},"
+        f" '--model', {str(bundle)!r}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "names = 'torch onnx export.build hcflow_ref hcflow.commands.train openvino tensorrt '\n"
+        "names += 'hcflow.commands.verify hcflow.commands.compare skimage scipy'\n"
+        "print([name for name in names.split() if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "[]\n"
+
+
+def test_every_command_is_there_and_in_the_help() -> None:
+    help_ = CliRunner().invoke(application(), ["--help"]).output
+    for name in COMMANDS:
+        assert f" {name} " in help_
+        assert CliRunner().invoke(application(), [name, "--help"]).exit_code == 0
+
+
+def test_debug_without_a_command_shows_the_help() -> None:
+    done = CliRunner().invoke(application(), ["--debug"], env={"HCFLOW_DEBUG": ""})
+    assert "upscale" in done.output
