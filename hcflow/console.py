@@ -9,7 +9,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 T = TypeVar("T")
 
@@ -22,7 +30,7 @@ def run(label: str, work: Callable[[], T]) -> T:
 
     A signal is seen only between the main thread's bytecodes, and a backend's call can last
     minutes: so the main thread waits here instead of in the backend. With stderr on a terminal,
-    work of more than a moment shows `label` with the time it has taken.
+    work of more than a moment shows `label`, unless empty, with the time it has taken.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -36,6 +44,8 @@ def run(label: str, work: Callable[[], T]) -> T:
     thread = threading.Thread(target=target, daemon=True)
     thread.start()
     thread.join(_QUIET_SECONDS)
+    while not label and thread.is_alive():
+        thread.join(_TICK_SECONDS)
     if thread.is_alive():
         columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
         console = Console(stderr=True)
@@ -48,6 +58,34 @@ def run(label: str, work: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def run_with_bar(work: Callable[[Callable[[int, int], None]], T]) -> T:
+    """Do the work in a thread as `run` does; it is given a function to tell (finished, in all)."""
+    with progress() as bar:
+        row = bar.add_task("", total=None, rate="")
+        return run(
+            "", lambda: work(lambda done, total: bar.update(row, completed=done, total=total))
+        )
+
+
+def progress() -> Progress:
+    """A bar with count, rate and time left on stderr; nothing where that is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def shown(name: str) -> str:
+    """A file's name on one line: what does not print is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def stopwatch() -> Callable[[], float]:

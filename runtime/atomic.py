@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+
+_unfinished: set[Path] = set()
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to a file so that no other content is ever seen under its name.
 
-    The bytes go to a temporary file in the same folder, are synced to disk and then renamed; on any
-    failure (a full disk, Ctrl-C) the temporary file is removed and an older file stays. Permissions
-    follow the umask. A link is followed; a device or pipe is written to directly.
+    As `replacement` does it. A device or pipe is written to directly.
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
@@ -23,14 +24,45 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         with target.open("wb", buffering=0) as device:
             device.write(data)
         return
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    with replacement(target) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Name a new file that takes the place of `path` once the block has filled it.
+
+    The temporary file stands in the same folder; after the block it is synced to disk and renamed.
+    On any failure (a full disk, Ctrl-C) it is removed and an older file stays. Permissions follow
+    the umask; a link is followed.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp")
+    _unfinished.add(temporary)
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
+        temporary.touch(exist_ok=False)
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+    finally:
+        _unfinished.discard(temporary)
+
+
+def temporary_prefix(process: int) -> str:
+    """How the names of a process's temporary files begin."""
+    return f".{process}-"
+
+
+def discard_unfinished() -> None:
+    """Remove this process's temporary files; for one that ends at once, without unwinding."""
+    for temporary in tuple(_unfinished):
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,7 +1,7 @@
-"""Image files ↔ Pillow images, upright, with their colour profile and EXIF, and no bit lost unseen.
+"""Image files ↔ pixels, upright, with their colour profile, EXIF and XMP, and no bit lost unseen.
 
-What cannot be kept is refused: a format that would drop alpha or bits, and colour of 16 bits a
-channel, which Pillow reads as 8.
+What cannot be kept is refused: a format that would drop alpha or bits. Colour of 16 bits a channel,
+which Pillow reads as 8, goes through libvips (`runtime.deep`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from runtime import atomic
-from runtime.errors import ImageError
+from runtime import atomic, deep, metadata, pixels
+from runtime.errors import HcflowError, ImageError
 
 MAX_PIXELS = 178_956_970
 """Default limit of an input: twice Pillow's warning level, where Pillow itself refuses."""
 
 # Formats written → the modes they hold without loss of channels or bits.
+_DEEP = tuple(deep.MODES.values())
 _MODES = {
-    "PNG": ("L", "LA", "RGB", "RGBA", "I;16"),
-    "TIFF": ("L", "LA", "RGB", "RGBA", "I;16", "F"),
+    "PNG": ("L", "LA", "RGB", "RGBA", "I;16", *_DEEP),
+    "TIFF": ("L", "LA", "RGB", "RGBA", "I;16", "F", *_DEEP[1:]),  # Pillow opens no LA;16
     "JPEG": ("L", "RGB"),
     "WEBP": ("RGB", "RGBA"),
     "AVIF": ("L", "RGB", "RGBA"),
@@ -35,7 +38,8 @@ FORMATS = tuple(_MODES)
 """Names of the formats `encode` writes."""
 
 # Only formats decoded in process: EPS, for one, would start another program.
-_READ = (*FORMATS, "GIF", "TGA")
+READ = (*FORMATS, "GIF", "TGA")
+"""Names of the formats `decode` reads, where this Pillow was built with them."""
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
 _OPTIONS: dict[str, dict[str, object]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -44,16 +48,36 @@ _OPTIONS: dict[str, dict[str, object]] = {
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
 
+_MARKER_LIMIT = 65_000  # a JPEG's EXIF and XMP each stand in one segment of 64 KiB
+
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright image and what travels with it: ICC profile and EXIF, without orientation."""
+    """An upright image and what travels with it: ICC profile, EXIF without orientation, XMP.
 
-    image: Image.Image
+    Colour of 16 bits is an array uint16 [H, W, C], for which Pillow has no image.
+    """
+
+    image: Image.Image | NDArray[Any]
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        if isinstance(self.image, Image.Image):
+            return self.image.size
+        return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def result_mode(self) -> str:
+        """The mode of what a model makes of the image (for `check_mode`)."""
+        if isinstance(self.image, Image.Image):
+            return pixels.result_mode(self.image)
+        return deep.mode(self.image)
 
 
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
@@ -74,7 +98,8 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
 def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """An image from the bytes of a file; of an animation the first frame, with a warning logged.
 
-    CMYK becomes RGB (by its profile where there is one); EXIF orientation is applied.
+    CMYK becomes RGB (by its profile where there is one); EXIF orientation is applied; colour of
+    more than 8 bits comes as an array uint16 (`runtime.deep`).
 
     Args:
         data: the file's bytes.
@@ -82,12 +107,12 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
         max_pixels: a header that promises more is refused before anything is decoded.
 
     Raises:
-        ImageError: no image, damaged, too large, or colour of 16 bits a channel.
+        ImageError: no image, damaged, too large, or colour of 16 bits a channel without libvips.
     """
     if not data:
         raise ImageError(f"{where} is empty")
     Image.init()
-    readable = [name for name in _READ if name in Image.OPEN]  # as this Pillow was built
+    readable = [name for name in READ if name in Image.OPEN]  # as this Pillow was built
     try:
         opened = Image.open(io.BytesIO(data), formats=readable)
     except UnidentifiedImageError:
@@ -103,28 +128,28 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
             f"{where} has {opened.width}×{opened.height} pixels, the limit is {max_pixels}: "
             "raise --max-pixels (max_pixels) if you trust it"
         )
-    if _drops_bits(opened):
-        raise ImageError(
-            f"{where} has 16 bits a channel in colour, of which Pillow would read 8: convert it "
-            "to 8 bits (magick IN -depth 8 OUT), or pass a uint16 array to the Python API"
-        )
-    if getattr(opened, "n_frames", 1) > 1:
-        _logger.warning(
-            "%s has %d frames: the first is used", where, getattr(opened, "n_frames", 1)
-        )
-    # A TIFF's "EXIF" is the whole directory of that file: it fits no other.
-    keeps_exif = opened.format != "TIFF"
     try:
-        opened.load()
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        exif = image.getexif()
-        exif.pop(ExifTags.Base.Orientation, None)
-        icc = image.info.get("icc_profile")
-        if image.mode == "CMYK":
-            image, icc = _cmyk_to_rgb(image, icc, where), None
-        return Photo(image, icc, exif.tobytes() if exif and keeps_exif else None)
+        return _photo(opened, data, where)
+    except HcflowError:
+        raise
     except Exception as error:  # decoders of damaged files raise all kinds
         raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+
+
+def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
+    if deep.is_deep(opened, data):
+        array, fields = deep.decode(data, str(opened.format), where)
+        fields["exif"] = metadata.upright_exif(fields["exif"])
+        return Photo(array, **fields)
+    if (frames := getattr(opened, "n_frames", 1)) > 1:
+        _logger.warning("%s has %d frames: the first is used", where, frames)
+    opened.load()
+    image: Image.Image = ImageOps.exif_transpose(opened)
+    exif = metadata.portable_exif(opened)
+    icc = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        image, icc = _cmyk_to_rgb(image, icc, where), None
+    return Photo(image, icc, exif, metadata.xmp_of(opened))
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -142,7 +167,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def check_mode(mode: str, format_name: str) -> str:
-    """The Pillow mode in which a format can hold an image of `mode` without loss.
+    """The mode in which a format can hold an image of `mode` without loss: Pillow's, or a deep one.
 
     Raises:
         ImageError: there is none; the message names what would be lost.
@@ -151,31 +176,61 @@ def check_mode(mode: str, format_name: str) -> str:
     for candidate in (mode, _PROMOTED.get(mode)):
         if candidate in modes:
             return candidate
-    lost = "alpha" if mode.endswith("A") else "32-bit floats" if mode == "F" else "16 bits"
+    lost = {"LA": "alpha", "RGBA": "alpha", "F": "32-bit floats"}.get(mode, "16 bits")
     raise ImageError(f"{format_name} cannot hold {lost}: write {'TIFF' if mode == 'F' else 'PNG'}")
 
 
 def encode(photo: Photo, format_name: str) -> bytes:
-    """The bytes of an image file, with profile and EXIF where the format has a place for them.
+    """The bytes of an image file, with profile, EXIF and XMP where the format has a place for them.
 
     JPEG is written at quality 95 without chroma subsampling, AVIF at 90; the others are lossless.
+    Pixel dimensions in EXIF and XMP are corrected to the image's.
 
     Raises:
         ImageError: the format cannot hold the image (`check_mode`), or its size.
+        BackendError: 16-bit colour without libvips.
     """
+    exif = metadata.sized_exif(photo.exif, *photo.size)
+    xmp = metadata.sized_xmp(photo.xmp, *photo.size)
+    if not isinstance(photo.image, Image.Image):
+        check_mode(deep.mode(photo.image), format_name)
+        return deep.encode(photo.image, format_name, photo.icc, exif, xmp)
     mode = check_mode(photo.image.mode, format_name)
     image = photo.image if mode == photo.image.mode else photo.image.convert(mode)
-    options = dict(_OPTIONS.get(format_name, {}))
-    if photo.icc is not None and format_name != "PPM":
-        options["icc_profile"] = photo.icc
-    if photo.exif is not None and format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
-        options["exif"] = photo.exif
     buffer = io.BytesIO()
     try:
-        image.save(buffer, format_name, **options)
+        image.save(buffer, format_name, **_save_options(format_name, photo.icc, exif, xmp))
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot write this image as {format_name}: {error}") from error
     return buffer.getvalue()
+
+
+def _save_options(
+    format_name: str, icc: bytes | None, exif: bytes | None, xmp: bytes | None
+) -> dict[str, Any]:
+    options: dict[str, Any] = dict(_OPTIONS.get(format_name, {}))
+    if icc is not None and format_name != "PPM":
+        options["icc_profile"] = icc
+    if format_name == "JPEG":
+        exif, xmp = (_that_fits(name, x) for name, x in (("EXIF", exif), ("XMP", xmp)))
+    if format_name == "TIFF":
+        options["exif"] = metadata.tiff_tags(exif, xmp)
+    elif format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
+        # Given even when empty: Pillow would else write what an image happened to be read with.
+        options["exif"] = exif or b""
+        if format_name != "PNG":
+            options["xmp"] = xmp or b""
+        elif xmp is not None:
+            options["pnginfo"] = PngImagePlugin.PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    return options
+
+
+def _that_fits(name: str, data: bytes | None) -> bytes | None:
+    if data is not None and len(data) > _MARKER_LIMIT:
+        _logger.warning("%s of %d bytes is left out: a JPEG holds 64 KiB", name, len(data))
+        return None
+    return data
 
 
 def write(photo: Photo, path: str | os.PathLike[str], format_name: str | None = None) -> None:
@@ -186,17 +241,6 @@ def write(photo: Photo, path: str | os.PathLike[str], format_name: str | None = 
         OSError: the disk is full, the folder missing or not writable.
     """
     atomic.write(path, encode(photo, format_name or format_of(path)))
-
-
-def _drops_bits(image: ImageFile.ImageFile) -> bool:
-    """Whether Pillow's decoder would cut 16-bit colour to 8: seen in the raw mode it is told."""
-    if image.mode not in ("RGB", "RGBA", "LA", "CMYK") or not image.tile:
-        return False
-    args = image.tile[0].args
-    args = args if isinstance(args, tuple) else (args,)
-    if image.tile[0].codec_name == "ppm":
-        return bool(args[1] > 0xFF)
-    return any(isinstance(arg, str) and ";16" in arg for arg in args)
 
 
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, where: str) -> Image.Image:

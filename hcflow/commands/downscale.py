@@ -1,14 +1,18 @@
-"""`hcflow downscale`: a large image in, a small one out that `upscale` can undo."""
+"""`hcflow downscale`: large images in, small ones out that `upscale` can undo."""
 
 from __future__ import annotations
 
 import json
+from typing import Annotated, Any
 
-import hcflow
-from hcflow import console
-from hcflow.commands import endpoints, options
+import typer
+
+from hcflow import console, convert, large, single
+from hcflow.commands import endpoints, folder, options
+from hcflow.commands import video as video_command
+from hcflow.folders.recipe import Recipe
 from runtime.files import MAX_PIXELS, check_mode
-from runtime.pixels import result_mode
+from runtime.watch import Report
 
 
 def downscale(
@@ -21,33 +25,82 @@ def downscale(
     precision: options.PrecisionName = None,
     format_name: options.Format = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    round_trip: Annotated[
+        bool,
+        typer.Option(
+            "--round-trip/--no-round-trip",
+            help="Measure what upscaling the file will give, and record it; takes as long again.",
+        ),
+    ] = True,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
+    jobs: options.Jobs = 1,
+    strips: options.Strips = None,
+    video: options.Video = None,
+    frame_size: options.FrameSize = None,
+    matrix: options.Matrix = None,
+    colour_range: options.Range = None,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Downscale an image by the model's scale; sides are rounded up.
+    """Downscale an image, every image of a folder, or a video's frames; sides are rounded up.
 
     Keep the result in a lossless format (PNG): what a lossy one drops, upscale cannot bring back.
+    The file then knows which model made it, and how large it was.
     """
+    load = {"backend": backend, "precision": precision, "threads": threads}
+    grid = {"tile": tile, "overlap": overlap}
+    choice: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
+    recipe = Recipe(
+        "downscale", model, load, choice, max_pixels, round_trip, strips=strips, force=force
+    )
+    if video is not None:
+        stream = video_command.Stream(video, frame_size, matrix, colour_range)
+        video_command.convert_video(source, output, recipe, stream, jobs)
+        return
+    if endpoints.is_folder(source):
+        folder.convert_folder(
+            source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
+        )
+        return
     (name,), format_name = endpoints.outputs(
         source, output, format_name=format_name, force=force, as_json=as_json
     )
-    network = hcflow.load(model, backend=backend, precision=precision, threads=threads)
-    photo = endpoints.read(source, max_pixels)
-    check_mode(result_mode(photo.image), format_name)
     elapsed = console.stopwatch()
-    image = console.run(
-        f"downscaling {photo.image.width}×{photo.image.height} by {network.scale}",
-        lambda: network.downscale(photo.image),
-    )
-    seconds = elapsed()
-    endpoints.write(image, photo, name, format_name)
+    report: dict[str, Any] = {"input": source, "outputs": [name]}
+    noted = Report()
+    choice["report"] = noted
+    if endpoints.wants_strips(source, output, recipe, format_name):
+        streamed = console.run_with_bar(
+            lambda tell: large.convert(
+                recipe, single.Models(load).open, source, output, str(format_name), tell
+            )
+        )
+        report |= {"model": streamed.model.manifest.name, "size": list(streamed.size)}
+    else:
+        photo = endpoints.read(source, max_pixels)
+        check_mode(photo.result_mode, format_name)
+        network = single.Models(load).open(model)
+        reduced = console.run(
+            f"downscaling {photo.size[0]}×{photo.size[1]} by {network.scale}",
+            lambda: convert.reduce(
+                network, photo, str(format_name), round_trip=round_trip, options=choice
+            ),
+        )
+        endpoints.write_bytes(reduced.data, name)
+        report |= {"model": network.manifest.name, "input_size": list(photo.size)}
+        report |= convert.figures_of(reduced)
+        if not as_json and name != endpoints.STANDARD:
+            print(_summary(name, reduced))
     if as_json:
-        report = {
-            "model": network.manifest.name,
-            "input": source,
-            "outputs": [name],
-            "size": list(image.size),
-            "input_size": list(photo.image.size),
-            "seconds": seconds,
-        }
-        print(json.dumps(report))
+        print(json.dumps({**report, "tiles": noted.as_json(), "seconds": elapsed()}))
+
+
+def _summary(name: str, reduced: convert.Reduced) -> str:
+    share = len(reduced.data) / reduced.bicubic_bytes - 1
+    psnr = reduced.round_trip_psnr_db
+    return (
+        f"{console.shown(name)}: {reduced.size[0]}×{reduced.size[1]}, {len(reduced.data)} bytes "
+        f"({share:+.1%} on bicubic's {reduced.bicubic_bytes})"
+        + ("" if psnr is None else f", round trip {psnr:.2f} dB")
+    )

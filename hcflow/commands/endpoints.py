@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 from PIL import Image
 
-from runtime import files
+from hcflow import large
+from hcflow.folders.recipe import Recipe
+from runtime import atomic, files
 from runtime.errors import ImageError
 from runtime.files import Photo
 
@@ -69,14 +70,45 @@ def outputs(
     return names, format_name
 
 
-def write(image: Any, like: Photo, output: str, format_name: str) -> None:
-    """Write an image with the profile and EXIF of another, to a file or standard output."""
-    photo = replace(like, image=image)
+def write(photo: Photo, output: str, format_name: str) -> None:
+    """Write an image to a file or standard output."""
+    write_bytes(files.encode(photo, format_name), output)
+
+
+def write_bytes(data: bytes, output: str) -> None:
+    """Write the bytes of a file to it, whole or not at all, or to standard output."""
     if output == STANDARD:
-        sys.stdout.buffer.write(files.encode(photo, format_name))
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        files.write(photo, output, format_name)
+        atomic.write(output, data)
+
+
+def named(source: str) -> str:
+    """An input as errors and warnings name it."""
+    return "standard input" if source == STANDARD else f"'{source}'"
+
+
+def is_folder(source: str) -> bool:
+    """Whether an input is a folder of images."""
+    return source != STANDARD and os.path.isdir(source)
+
+
+def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> bool:
+    """Whether an image is to be streamed (`large.wants_strips`); never from or to a pipe."""
+    if STANDARD in (source, output):
+        if recipe.strips:
+            raise typer.BadParameter("strips are read from and written to files, not pipes")
+        return False
+    return large.wants_strips(source, recipe, format_name)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT."""
+    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    if match is None:
+        raise typer.BadParameter(f"size '{text}': width x height in pixels, as 640x480")
+    return int(match[2]), int(match[1])
 
 
 def _same_file(first: str, second: str) -> bool:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from runtime.backends import NAMES
 from runtime.files import FORMATS
-from runtime.manifest import Precision
 
 Input = Annotated[
     str,
-    typer.Argument(metavar="INPUT", help="Image file; - is standard input.", show_default=False),
+    typer.Argument(
+        metavar="INPUT", help="Image file or folder; - is standard input.", show_default=False
+    ),
 ]
 Output = Annotated[
     str,
     typer.Option(
-        "--output", "-o", help="Image file to write; - is standard output.", show_default=False
+        "--output", "-o", help="File or folder to write; - is standard output.", show_default=False
     ),
 ]
 ModelName = Annotated[
@@ -28,10 +29,21 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Processor threads.", show_default="all this process may use"),
 ]
-Backend = Annotated[str, typer.Option(help=f"One of {', '.join(NAMES)}.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help=f"One of {', '.join(NAMES)}; auto takes the fastest that works here: without a GPU "
+        "OpenVINO, where it is installed."
+    ),
+]
 PrecisionName = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="Precision of the graph.", show_default="fp32"),
+    Literal["fp32", "fp16", "int8", "auto"] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|fp16|int8|auto",
+        help="Precision of the graph; auto: the fastest here within the model's budgets.",
+        show_default="fp32",
+    ),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Largest input accepted, in pixels.")]
 Format = Annotated[
@@ -40,6 +52,55 @@ Format = Annotated[
         "--format",
         help=f"{', '.join(FORMATS)}.",
         show_default="by the suffix; PNG on standard output",
+    ),
+]
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Processes for a folder, frames at a time for a video.")
+]
+Strips = Annotated[
+    bool | None,
+    typer.Option(
+        "--strips/--no-strips",
+        help="Read and write by strips, beyond memory (needs pyvips).",
+        show_default="for large images, where pyvips is installed",
+    ),
+]
+Video = Annotated[
+    str | None,
+    typer.Option(metavar="y4m|rgb24|rgb48le|gray", help="The input is a video of this kind."),
+]
+FrameSize = Annotated[str | None, typer.Option(metavar="WxH", help="Size of a raw video's frames.")]
+Matrix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="bt601|bt709|bt2020",
+        help="Colour matrix of a Y4M video.",
+        show_default="bt601 below 720 rows, else bt709",
+    ),
+]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="limited|full",
+        help="Colour range of a Y4M video.",
+        show_default="the stream's, else limited",
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Side of a tile in low-resolution pixels; the result may differ by up to 1/255.",
+        show_default="what the model was certified for",
+    ),
+]
+Overlap = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="What is computed beyond a tile on each side, in low-resolution pixels.",
+        show_default="what the model was certified for",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Allow the output to replace the input.")]

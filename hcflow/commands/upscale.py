@@ -1,20 +1,22 @@
-"""`hcflow upscale`: a small image in, a large one out."""
+"""`hcflow upscale`: small images in, large ones out: a file, a folder, a video."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
-import hcflow
-from hcflow import console
-from hcflow.commands import endpoints, options
+from hcflow import console, convert, large, single, uncertain
+from hcflow.commands import endpoints, folder, options
+from hcflow.commands import video as video_command
+from hcflow.folders.recipe import Recipe
+from hcflow.uncertain import SAMPLES
 from runtime.files import MAX_PIXELS, check_mode
 from runtime.latents import fresh_seed
-from runtime.pixels import result_mode
+from runtime.watch import Report
 
 
 def upscale(
@@ -30,8 +32,13 @@ def upscale(
         str, typer.Option(metavar="N|random", help="Seed of the latents; random reports its draw.")
     ] = "0",
     samples: Annotated[
-        int, typer.Option(min=1, help="Different images to draw: OUTPUT-1, OUTPUT-2, …")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Different images to draw: OUTPUT-1, OUTPUT-2, …",
+            show_default=f"1, or {SAMPLES} for --uncertainty",
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -43,32 +50,112 @@ def upscale(
     precision: options.PrecisionName = None,
     format_name: options.Format = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    obey_record: Annotated[
+        bool,
+        typer.Option(
+            "--recall/--no-recall",
+            help="Take model and exact size from the record `downscale` left in the file.",
+        ),
+    ] = True,
+    tau_map: Annotated[
+        str | None,
+        typer.Option(help="Gray image over the picture: τ where it is white, 0 where black."),
+    ] = None,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEATMAP",
+            help="Write the deviation of --samples draws here, and their mean to OUTPUT.",
+        ),
+    ] = None,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
+    jobs: options.Jobs = 1,
+    strips: options.Strips = None,
+    video: options.Video = None,
+    frame_size: options.FrameSize = None,
+    matrix: options.Matrix = None,
+    colour_range: options.Range = None,
+    vary_latents: Annotated[
+        bool, typer.Option("--vary-latents", help="Other latents in every frame of a video.")
+    ] = False,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Upscale an image by the model's scale.
+    """Upscale an image, every image of a folder, or a video's frames by the model's scale.
 
-    The same input, τ and seed give the same bytes, whatever the number of threads.
+    The same input, τ and seed give the same bytes, whatever the number of threads and jobs.
     """
-    height_width = None if size is None else _parse_size(size)
+    height_width = None if size is None else endpoints.parse_size(size)
     number = _parse_seed(seed)
+    load = {"backend": backend, "precision": precision, "threads": threads}
+    samples = samples or (SAMPLES if uncertainty else 1)
+    choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": height_width}
+    # Only what is given: a folder's record of finished files hangs on every option.
+    choice |= {} if tile is None else {"tile": tile}
+    choice |= {} if overlap is None else {"overlap": overlap}
+    choice |= {} if tau_map is None else {"tau_map": endpoints.read(tau_map, max_pixels).image}
+    recipe = Recipe(
+        "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
+    )
+    if video is not None:
+        stream = video_command.Stream(video, frame_size, matrix, colour_range)
+        video_command.convert_video(source, output, recipe, stream, jobs, vary_latents=vary_latents)
+        return
+    if endpoints.is_folder(source):
+        folder.convert_folder(
+            source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
+        )
+        return
+    kept = 1 if uncertainty else samples
     names, format_name = endpoints.outputs(
-        source, output, samples=samples, format_name=format_name, force=force, as_json=as_json
+        source, output, samples=kept, format_name=format_name, force=force, as_json=as_json
     )
-    network = hcflow.load(model, backend=backend, precision=precision, threads=threads)
-    photo = endpoints.read(source, max_pixels)
-    check_mode(result_mode(photo.image), format_name)
     elapsed = console.stopwatch()
-    images = console.run(
-        f"upscaling {photo.image.width}×{photo.image.height} by {network.scale}",
-        lambda: network.upscale(
-            photo.image, tau=tau, seed=number, samples=samples, size=height_width
-        ),
-    )
-    seconds = elapsed()
-    images = [images] if samples == 1 else images
-    for image, name in zip(images, names, strict=True):
-        endpoints.write(image, photo, name, format_name)
+    noted, figures = Report(), dict[str, Any]()
+    choice["report"] = noted
+    if uncertainty is not None:
+        (heat_name,), heat_format = endpoints.outputs(source, uncertainty, force=force)
+        photo = endpoints.read(source, max_pixels)
+        check_mode(photo.result_mode, format_name)
+        network = single.Models(load).open(model)
+        drawn = console.run(
+            f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
+            lambda: uncertain.measure(network, photo, choice),
+        )
+        endpoints.write(drawn.mean, names[0], format_name)
+        endpoints.write(drawn.heat, heat_name, heat_format)
+        made_size, record = drawn.mean.size, None
+        figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
+        if not as_json and endpoints.STANDARD not in (names[0], heat_name):
+            print(
+                f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
+                f"{drawn.largest:.4f}"
+            )
+    elif endpoints.wants_strips(source, output, recipe, format_name):
+        streamed = console.run_with_bar(
+            lambda tell: large.convert(
+                recipe, single.Models(load).open, source, output, str(format_name), tell
+            )
+        )
+        network, made_size, record = streamed.model, streamed.size, streamed.origin
+    else:
+        photo = endpoints.read(source, max_pixels)
+        check_mode(photo.result_mode, format_name)
+        result = console.run(
+            f"upscaling {photo.size[0]}×{photo.size[1]}",
+            lambda: convert.enlarge(
+                single.Models(load).open,
+                model,
+                photo,
+                endpoints.named(source),
+                choice,
+                obey_record=obey_record,
+            ),
+        )
+        for each, name in zip(result.photos, names, strict=True):
+            endpoints.write(each, name, format_name)
+        network, made_size, record = result.model, result.photos[0].size, result.origin
     if seed == "random":
         print(f"hcflow: seed {number}", file=sys.stderr)
     if as_json:
@@ -76,10 +163,13 @@ def upscale(
             "model": network.manifest.name,
             "input": source,
             "outputs": names,
-            "size": list(images[0].size),
+            "size": list(made_size),
             "tau": network.default_tau if tau is None else tau,
             "seed": number,
-            "seconds": seconds,
+            "origin": None if record is None else asdict(record),
+            "tiles": noted.as_json(),
+            **figures,
+            "seconds": elapsed(),
         }
         print(json.dumps(report))
 
@@ -91,10 +181,3 @@ def _parse_seed(text: str) -> int:
         return int(text)
     except ValueError:
         raise typer.BadParameter(f"--seed '{text}': a whole number, or random") from None
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
-    if match is None:
-        raise typer.BadParameter(f"--size '{text}': width x height in pixels, as 640x480")
-    return int(match[2]), int(match[1])

@@ -1,0 +1,147 @@
+"""`hcflow compare`: an HTML page with input, bicubic and result under a slider, and the figures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+from hcflow import console, convert, figures, page, single
+from hcflow.commands import endpoints, options
+from hcflow.page import Layer
+from runtime import atomic, files
+from runtime.errors import ImageError
+from runtime.files import Photo
+
+_LARGEST = 20_000_000  # pixels of the result: a page embeds four pictures of that size
+
+
+def compare(
+    *,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Image file.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HTML page to write.", show_default=False)
+    ],
+    truth: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The original that INPUT is a reduction of."),
+    ] = None,
+    round_trip: Annotated[
+        bool, typer.Option("--round-trip", help="INPUT is the original: take it down and up.")
+    ] = False,
+    model: options.ModelName = None,
+    tau: Annotated[
+        float | None, typer.Option(help="Temperature, 0 or more.", show_default="the model's")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
+    threads: options.Threads = None,
+    backend: options.Backend = "onnxruntime",
+    precision: options.PrecisionName = None,
+    max_pixels: options.MaxPixels = files.MAX_PIXELS,
+) -> None:
+    """Write a page that shows an image, its bicubic enlargement and the model's, and what differs.
+
+    With the original (--truth, --round-trip) the residual and the figures are against it, else the
+    residual is what the model adds to bicubic. The page needs no other file and no network.
+    """
+    if round_trip and truth is not None:
+        raise typer.BadParameter("--round-trip takes INPUT itself as the truth: leave --truth out")
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"'{output}': name a page, as compare.html")
+    models = single.Models({"backend": backend, "precision": precision, "threads": threads})
+    photo = endpoints.read(source, max_pixels)
+    original = photo if round_trip else None
+    plain = None
+    if round_trip:
+        network = models.open(model)
+        reduced = console.run(
+            "down", lambda: convert.reduce(network, photo, "PNG", round_trip=False)
+        )
+        plain = figures.bicubic(photo.image, *reduced.size)
+        photo = files.decode(reduced.data, "the reduction")
+    elif truth is not None:
+        original = endpoints.read(truth, max_pixels)
+    size = None if original is None else original.size[::-1]
+    choice: dict[str, Any] = {"tau": tau, "seed": seed, "size": size}
+    elapsed = console.stopwatch()
+    made = console.run(
+        "up", lambda: convert.enlarge(models.open, model, photo, endpoints.named(source), choice)
+    )
+    seconds = elapsed()
+    width, height = made.photos[0].size
+    if width * height > _LARGEST:
+        raise ImageError(
+            f"a result of {width}×{height} is too large for a page: crop the input to "
+            f"{_LARGEST // made.model.scale**2} pixels"
+        )
+    bicubic = figures.bicubic(
+        photo.image if plain is None else plain, *_full(photo, made.model.scale)
+    )
+    pictures = {"bicubic": bicubic, "result": made.photos[0].image}
+    if original is not None:
+        pictures["original"] = original.image
+    text = _page(
+        Path(source).name,
+        photo.image,
+        {name: _eight_bits(image, width, height) for name, image in pictures.items()},
+        f"Model {made.model.manifest.name} ×{made.model.scale}, "
+        f"τ = {made.model.default_tau if tau is None else tau:g}, seed {seed}, {seconds:.2f} s. "
+        "Bicubic is Pillow's"
+        + (", of its own bicubic reduction" if round_trip else "")
+        + ". PSNR on RGB over every pixel, in 8 bits.",
+    )
+    atomic.write(output, text.encode("utf-8"))
+
+
+def _page(name: str, small: Any, pictures: dict[str, Image.Image], note: str) -> str:
+    width, height = pictures["result"].size
+    planes = {key: _planes(image) for key, image in pictures.items()}
+    against = "original" if "original" in pictures else "bicubic"
+    layers = [Layer("input", _pixels(small, width, height), {"size": _size(small)})]
+    for key, image in pictures.items():
+        row = {"size": f"{width}×{height}"}
+        if "original" in pictures and key != "original":
+            error = figures.squared_error(planes[key], planes["original"])
+            value = figures.psnr_of(error, planes[key].size) if error else math.inf
+            worst = float(np.abs(planes[key] - planes["original"]).max() * 255)
+            row |= {"PSNR dB": f"{value:.2f}", "largest error": f"{worst:.0f}/255"}
+        layers.append(Layer(key, image, row))
+    title = f"Residual: |result − {against}|, the largest of a pixel's three colours:"
+    heat = page.residual(planes["result"], planes[against], title)
+    return page.render(name, layers, heat, "bicubic", "result", note)
+
+
+def _full(photo: Photo, scale: int) -> tuple[int, int]:
+    return photo.size[0] * scale, photo.size[1] * scale
+
+
+def _eight_bits(image: Any, width: int, height: int) -> Image.Image:
+    """An image as RGB of 8 bits, cut to a size."""
+    plain: Image.Image
+    if not isinstance(image, Image.Image) or image.mode not in ("L", "LA", "RGB", "RGBA"):
+        planes = figures.colour(image)
+        plain = Image.fromarray(np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8))
+    else:
+        plain = image.convert("RGB")
+    return plain.crop((0, 0, width, height))
+
+
+def _pixels(small: Any, width: int, height: int) -> Image.Image:
+    """The small image with every pixel as a square, cut to a size."""
+    plain = _eight_bits(small, *figures.size_of(small))
+    scale = -(-width // plain.width)
+    large = plain.resize((plain.width * scale, plain.height * scale), Image.Resampling.NEAREST)
+    return large.crop((0, 0, width, height))
+
+
+def _planes(image: Image.Image) -> Any:
+    return figures.colour(image)
+
+
+def _size(image: Any) -> str:
+    width, height = figures.size_of(image)
+    return f"{width}×{height}"

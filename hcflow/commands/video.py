@@ -1,0 +1,136 @@
+"""`--video`: frames from standard input to standard output, in order, each once it is done."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import typer
+
+from hcflow import single
+from hcflow.commands import endpoints
+from hcflow.folders.recipe import Recipe
+from runtime import video
+from runtime.errors import ParameterError
+from runtime.video import Convert, Frame
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What the command line says of a stream; None is left to the stream."""
+
+    kind: str
+    frame_size: str | None
+    matrix: str | None
+    colour_range: str | None
+
+
+def convert_video(
+    source: str,
+    output: str,
+    recipe: Recipe,
+    asked: Stream,
+    jobs: int,
+    *,
+    vary_latents: bool = False,
+) -> None:
+    """Take every frame up or down; all of them with the same latents unless `vary_latents`.
+
+    Raises:
+        typer.BadParameter: not from and to pipes, or more than one sample.
+        HcflowError: the stream ends within a frame or is none; the model fails.
+    """
+    if (source, output) != (endpoints.STANDARD, endpoints.STANDARD):
+        raise typer.BadParameter("a video comes and goes through pipes: - -o -")
+    if sys.stdout.isatty():
+        raise typer.BadParameter("a video is not written to a terminal: redirect it")
+    if recipe.options.get("samples", 1) > 1:
+        raise typer.BadParameter("a video's frames are drawn once each: no --samples")
+    size = None if asked.frame_size is None else endpoints.parse_size(asked.frame_size)
+    pipe = sys.stdin.buffer
+    stream = video.open_stream(
+        pipe,
+        asked.kind,
+        size=size,
+        matrix=asked.matrix,
+        colour_range=asked.colour_range,
+        max_pixels=recipe.max_pixels,
+    )
+    model = single.Models(recipe.load).open(recipe.model)
+    options = {k: v for k, v in recipe.options.items() if k != "samples"}
+    if recipe.direction == "downscale":
+        height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
+    else:
+        height, width = model.scale * stream.height, model.scale * stream.width
+        if options.get("size") is not None:
+            height, width = options["size"]
+
+    def convert(frame: Frame, index: int) -> Frame:
+        if recipe.direction == "downscale":
+            small: Frame = model.downscale(frame, **options)
+            return small
+        seed = options["seed"] + index if vary_latents else options["seed"]
+        large: Frame = model.upscale(frame, **{**options, "seed": seed})
+        return large
+
+    result = stream.sized(width, height)
+    relay(pipe, sys.stdout.buffer, stream, result, convert, jobs)
+
+
+def relay(
+    source: BinaryIO,
+    sink: BinaryIO,
+    stream: video.Stream,
+    result: video.Stream,
+    convert: Convert,
+    jobs: int,
+) -> None:
+    """Read, convert and write frames: `jobs` at a time, in order, one frame of latency each.
+
+    Raises:
+        HcflowError: as `video.read_frame` and `convert`; every frame before has been written.
+        BrokenPipeError: whoever reads has gone.
+    """
+    if jobs < 1:
+        raise ParameterError(f"jobs is {jobs}: it must be 1 or more")
+    waiting: queue.Queue[Future[bytes] | None] = queue.Queue()
+    room = threading.Semaphore(jobs + 1)  # one more is read while the others are computed
+    errors: list[BaseException] = []
+
+    def work(data: bytes, index: int) -> bytes:
+        return video.encode(convert(video.decode(data, stream), index), result)
+
+    def write() -> None:
+        try:
+            sink.write(result.header())
+            sink.flush()
+            while (done := waiting.get()) is not None:
+                sink.write(done.result())
+                sink.flush()
+                room.release()
+        except BaseException as error:  # raised again below, in the caller's thread
+            errors.append(error)
+            room.release()
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    with ThreadPoolExecutor(jobs) as workers:
+        index = 0
+        try:
+            while not errors:
+                data = video.read_frame(source, stream, index)
+                if data is None:
+                    break
+                room.acquire()
+                if not errors:
+                    waiting.put(workers.submit(work, data, index))
+                index += 1
+        finally:
+            waiting.put(None)
+            writer.join()
+    if errors:
+        raise errors[0]

@@ -1,0 +1,164 @@
+"""One image taken down or up: pixels through a model, records read and written, bytes of a file.
+
+What the commands, the folders' workers and `hcflow.upscale_file` share; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from hcflow import figures, recall
+from runtime import files, origin
+from runtime.errors import BundleError
+from runtime.files import Photo
+from runtime.model import Model
+from runtime.origin import Origin
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A small image's file.
+
+    `origin` is the record in it, None where the format has no place for one; `bicubic_bytes` the
+    size of the same file with Pillow's bicubic reduction in it; `round_trip_psnr_db` None where it
+    was not measured, or nothing was lost.
+    """
+
+    data: bytes
+    size: tuple[int, int]
+    origin: Origin | None
+    bicubic_bytes: int
+    round_trip_psnr_db: float | None
+
+
+def reduce(
+    model: Model,
+    photo: Photo,
+    format_name: str,
+    *,
+    round_trip: bool = True,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Reduced:
+    """Downscale a photograph into the bytes of a file that knows how it was made.
+
+    Args:
+        model: of the reduction.
+        photo: as read.
+        format_name: of `files.FORMATS`.
+        round_trip: upscale the file again and record its PSNR, where the model goes both ways;
+            about as much work again.
+        options: of `Model.downscale`.
+
+    Raises:
+        HcflowError: as `Model.downscale`, and where the format cannot hold the image.
+    """
+    small = model.downscale(photo.image, **options)
+    result = replace(photo, image=small, xmp=origin.remove(photo.xmp))
+    # What the file gives back is what can be made large again: a lossy format has changed it.
+    kept = files.decode(files.encode(result, format_name), "the result").image
+    psnr = _round_trip(model, photo, kept) if round_trip else None
+    record = record_of(model, photo.size, origin.digest(kept), psnr)
+    has_place = format_name in origin.FORMATS
+    if has_place:
+        result = replace(result, xmp=origin.embed(result.xmp, record))
+    size = figures.size_of(small)
+    plain = figures.bicubic(photo.image, *size)
+    return Reduced(
+        data=files.encode(result, format_name),
+        size=size,
+        origin=record if has_place else None,
+        bicubic_bytes=len(files.encode(replace(result, image=plain), format_name)),
+        round_trip_psnr_db=psnr,
+    )
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """Large images, one a sample, the model that made them, and the small one's record, if any."""
+
+    photos: list[Photo]
+    model: Model
+    origin: Origin | None
+
+
+def enlarge(
+    open_model: Callable[[str | None], Model],
+    asked: str | None,
+    photo: Photo,
+    where: str,
+    options: Mapping[str, Any],
+    *,
+    obey_record: bool = True,
+    gate: AbstractContextManager[object] | None = None,
+) -> Enlarged:
+    """Upscale a photograph, by what its own record says of model and size unless told otherwise.
+
+    The results keep its metadata, not that record.
+
+    Args:
+        open_model: opens a model by name or folder; None is the default.
+        asked: the model asked for, which wins over the record's.
+        photo: as read.
+        where: names it in warnings.
+        options: of `Model.upscale`.
+        obey_record: False takes the photograph as if it had no record.
+        gate: held while the model works.
+
+    Raises:
+        HcflowError: as `Model.upscale`.
+    """
+    record = origin.extract(photo.xmp, where) if obey_record else None
+    model = open_model(recall.model_for(record, asked))
+    recall.check_pixels(record, photo.image, where)
+    size = recall.size_for(record, photo.size, model, options.get("size"), where)
+    with gate or contextlib.nullcontext():
+        images = model.upscale(photo.image, **{**options, "size": size})
+    images = [images] if options.get("samples", 1) == 1 else images
+    xmp = origin.remove(photo.xmp)
+    return Enlarged([replace(photo, image=image, xmp=xmp) for image in images], model, record)
+
+
+def record_of(
+    model: Model, size: tuple[int, int], pixels: str | None, psnr: float | None
+) -> Origin:
+    """The record of a reduction of an image of `size` (width, height)."""
+    return Origin(
+        model=model.manifest.name,
+        checkpoint=model.manifest.checkpoint.sha256,
+        scale=model.scale,
+        width=size[0],
+        height=size[1],
+        precision=model.network.graph("forward", None).precision,
+        tau=model.default_tau,
+        pixels=pixels,
+        round_trip_psnr_db=psnr,
+    )
+
+
+def _round_trip(model: Model, photo: Photo, small: Any) -> float | None:
+    if not any(graph.direction == "inverse" for graph in model.manifest.graphs):
+        return None
+    width, height = photo.size
+    try:
+        large = model.upscale(small, size=(height, width))
+    except BundleError:
+        return None  # an inverse in another precision only
+    value = figures.psnr(photo.image, large)
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def figures_of(reduced: Reduced) -> dict[str, Any]:
+    """What `--json` says of a small image's file."""
+    return {
+        "size": list(reduced.size),
+        "bytes": len(reduced.data),
+        "bicubic_bytes": reduced.bicubic_bytes,
+        "round_trip_psnr_db": reduced.round_trip_psnr_db,
+        "origin_recorded": reduced.origin is not None,
+    }

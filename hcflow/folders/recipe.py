@@ -1,0 +1,51 @@
+"""What is done to every image of a folder, as it is sent to the processes that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from PIL import Image
+
+from runtime.manifest import Manifest
+from runtime.origin import digest
+
+Direction = Literal["upscale", "downscale"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the results of a folder depend on, apart from the images.
+
+    `model` is a bundle's folder or a model's name, None the default; `load` the options of
+    `hcflow.load`; `options` those of `Model.upscale`; `obey_record` lets a small image's own record
+    choose model and size; `strips` as in `hcflow.large.wants_strips`; `force` lets a result replace
+    its own image.
+    """
+
+    direction: Direction
+    model: str | None
+    load: Mapping[str, Any]
+    options: Mapping[str, Any]
+    max_pixels: int
+    round_trip: bool = True
+    obey_record: bool = True
+    strips: bool | None = None
+    force: bool = False
+
+    def identity(self, manifest: Manifest, version: str) -> dict[str, Any]:
+        """The recipe for `record.Record`: what would change a result's bytes, or may have."""
+        same: dict[str, Any] = {
+            "direction": self.direction,
+            "asked": self.model is not None,
+            "round_trip": self.round_trip,
+            "obey_record": self.obey_record,
+            "strips": self.strips,
+        }
+        # Threads never change a byte.
+        same["load"] = {k: v for k, v in self.load.items() if k != "threads"}
+        images = {k: digest(v) for k, v in self.options.items() if isinstance(v, Image.Image)}
+        same["options"] = {**self.options, **images}
+        graphs = {g.file: g.sha256 for g in manifest.graphs}
+        return {**same, "checkpoint": manifest.checkpoint.sha256, "graphs": graphs, "by": version}

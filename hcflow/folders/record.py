@@ -1,0 +1,73 @@
+"""What of a folder is done: one line a finished image, in a file within the folder of the results.
+
+A line is a digest of everything the result depends on: the recipe (models, options), the image's
+name, size and time of change, and the result's. Whatever has changed since is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+FILE_NAME = ".hcflow-done"
+_HEADER = "# finished by hcflow, one digest an image; safe to delete: all is then done again\n"
+_DIGEST_BYTES = 16
+
+
+class Record:
+    """The finished images of a folder of results, kept as digests: some 100 bytes each."""
+
+    def __init__(self, folder: str, recipe: Mapping[str, Any]) -> None:
+        self._recipe = json.dumps(recipe, sort_keys=True, default=str)
+        self._path = os.path.join(folder, FILE_NAME)
+        self._done: set[bytes] = set()
+        self._file: TextIO | None = None
+        if os.path.exists(self._path):
+            with open(self._path, encoding="ascii", errors="replace") as file:
+                self._done = {d for line in file if (d := _parse(line)) is not None}
+
+    def has(self, relative: str, source: str, output: str) -> bool:
+        """Whether this image's result is there, whole, and what would be made of it again."""
+        try:
+            return self._digest(relative, source_mark(source), output) in self._done
+        except OSError:
+            return False
+
+    def add(self, relative: str, mark: tuple[int, int], output: str) -> None:
+        """Note a result that has just been written of an image with this mark."""
+        digest = self._digest(relative, mark, output)
+        if self._file is None:
+            is_new = not os.path.exists(self._path)
+            self._file = open(self._path, "a", encoding="ascii")  # noqa: SIM115 - closed by close
+            # A line that a dying process left unfinished must not swallow the next one.
+            self._file.write(_HEADER if is_new else "\n")
+        self._done.add(digest)
+        self._file.write(digest.hex() + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; more may be added later."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _digest(self, relative: str, mark: tuple[int, int], output: str) -> bytes:
+        text = json.dumps([self._recipe, relative, mark, source_mark(output)])
+        return hashlib.blake2b(text.encode("ascii"), digest_size=_DIGEST_BYTES).digest()
+
+
+def source_mark(path: str) -> tuple[int, int]:
+    """Size and time of change of a file, by which a change shows."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _parse(line: str) -> bytes | None:
+    try:
+        digest = bytes.fromhex(line.strip())
+    except ValueError:
+        return None
+    return digest if len(digest) == _DIGEST_BYTES else None

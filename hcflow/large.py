@@ -1,0 +1,316 @@
+"""Images beyond memory: strips of a file through bands of tiles into a raw file, then encoded.
+
+A journal beside the result (`runtime.journal`) lets a run that was killed go on at the band it had
+reached; the bytes are the same as of a run that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hcflow import recall
+from hcflow.convert import record_of
+from hcflow.folders.recipe import Recipe
+from runtime import atomic, bands, files, geometry, origin, strips, vips
+from runtime.bands import Band, Plan
+from runtime.errors import ImageError
+from runtime.journal import Journal
+from runtime.manifest import Direction as GraphDirection
+from runtime.model import Model
+from runtime.origin import Origin
+from runtime.pixels import Canvas, Layout, Picture, Planes
+from runtime.strips import Form, Rows
+from runtime.veil import MARGIN, Veil
+
+AT_ONCE = {"upscale": 2_000_000, "downscale": 32_000_000}
+"""Pixels of an input from which it is streamed where libvips is installed: about 32 million of the
+large side either way."""
+
+_STREAMED = frozenset({"tau", "seed", "samples", "size", "tile", "overlap", "report"})
+_LOSSLESS = ("PNG", "TIFF", "WEBP")
+
+Progress = Callable[[int, int], None]
+"""Told (bands finished, bands in all)."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A finished result: its size, the model, and the record read (up) or written (down)."""
+
+    size: tuple[int, int]
+    model: Model
+    origin: Origin | None
+
+
+def wants_strips(source: str, recipe: Recipe, format_name: str) -> bool:
+    """Whether a file is to be streamed: as the recipe asks, or else because it is large and can be.
+
+    Raises:
+        ImageError: streaming was asked for and this file, format or option cannot be streamed.
+        BackendError: it was asked for and libvips is not installed.
+    """
+    if recipe.strips is False:
+        return False
+    found = strips.probe(source)
+    extra = [k for k, v in recipe.options.items() if k not in _STREAMED and v is not None]
+    extra += ["samples"] if recipe.options.get("samples", 1) > 1 else []
+    can_write = format_name in vips.SAVERS
+    if recipe.strips is None:
+        size = 0 if found is None else found[1] * found[2]
+        is_large = AT_ONCE[recipe.direction] <= size <= recipe.max_pixels
+        return is_large and not extra and can_write and vips.find() is not None
+    vips.require("working by strips")
+    if extra:
+        raise ImageError(f"strips do not go with {', '.join(extra)}: leave that out, or --strips")
+    if not can_write:
+        raise ImageError(f"{format_name} is not written by strips: {', '.join(vips.SAVERS)} are")
+    if found is None:
+        files.read(source)  # says what is wrong with it; a sound file is of another format
+        raise ImageError(f"'{source}' is not read by strips: {', '.join(vips.LOADED)} are")
+    return True
+
+
+def convert(
+    recipe: Recipe,
+    open_model: Callable[[str | None], Model],
+    source: str,
+    output: str,
+    format_name: str,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Take a file up or down by its recipe; `upscale` and `downscale` say the rest."""
+    if recipe.direction == "downscale":
+        model = open_model(recipe.model)
+        return downscale(model, source, output, format_name, recipe.options, progress=progress)
+    return upscale(
+        open_model,
+        recipe.model,
+        source,
+        output,
+        format_name,
+        recipe.options,
+        obey_record=recipe.obey_record,
+        progress=progress,
+    )
+
+
+def upscale(
+    open_model: Callable[[str | None], Model],
+    asked: str | None,
+    source: str,
+    output: str,
+    format_name: str,
+    options: Mapping[str, Any],
+    *,
+    obey_record: bool = True,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Upscale a file into another, by strips.
+
+    Args:
+        open_model: opens a model by name or folder; None is the default.
+        asked: the model asked for, which wins over the record's.
+        source: the small image's file.
+        output: the file to write.
+        format_name: of it.
+        options: `tau`, `seed`, `size`, `tile`, `overlap`, `report` of `Model.upscale`.
+        obey_record: False takes the image as if it had no record.
+        progress: told of every band.
+
+    Raises:
+        HcflowError: as `Model.upscale`, or a damaged file.
+        OSError: the disk is full.
+    """
+    rows = _open(source)
+    form = rows.form
+    files.check_mode(form.mode, format_name)
+    record = origin.extract(form.xmp, f"'{source}'") if obey_record else None
+    model = open_model(recall.model_for(record, asked))
+    size = recall.size_for(record, (form.width, form.height), model, options.get("size"), source)
+    height, width = geometry.target_size(form.height, form.width, model.scale, size)
+    tau = options.get("tau")
+    tau = model.default_tau if tau is None else float(tau)
+    seed = options.get("seed", 0)
+    feed = _Feed(rows)
+
+    def made(plan: Plan, start: int) -> Iterator[Band]:
+        return bands.enlarge(
+            model.network,
+            feed.read,
+            form.height,
+            form.width,
+            tau=tau,
+            seed=seed,
+            plan=plan,
+            start_band=start,
+            report=options.get("report"),
+        )
+
+    def alpha(band: Band) -> Planes:
+        return feed.veil.enlarged(band.top, band.planes.shape[1], model.scale)
+
+    job = _Job(form, replace(form, width=width, height=height, xmp=origin.remove(form.xmp)))
+    plan = _plan(model, "inverse", form, options)
+    recipe = _recipe(source, model, "inverse", plan, {"tau": tau, "seed": seed})
+    with Journal(output, {**recipe, "size": [height, width]}) as journal:
+        _compute(job, plan, journal, made, alpha, progress)
+        _finish(journal, job.result, output, format_name)
+    return Streamed((width, height), model, record)
+
+
+def downscale(
+    model: Model,
+    source: str,
+    output: str,
+    format_name: str,
+    options: Mapping[str, Any],
+    *,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Downscale a file into another, by strips; the round trip is not measured.
+
+    Raises:
+        HcflowError: as `Model.downscale`, or a damaged file.
+        OSError: the disk is full.
+    """
+    rows = _open(source)
+    form = rows.form
+    files.check_mode(form.mode, format_name)
+    feed = _Feed(rows)
+    width, height = -(-form.width // model.scale), -(-form.height // model.scale)
+
+    def made(plan: Plan, start: int) -> Iterator[Band]:
+        return bands.reduce(
+            model.network,
+            feed.read,
+            form.height,
+            form.width,
+            plan=plan,
+            start_band=start,
+            report=options.get("report"),
+        )
+
+    def alpha(band: Band) -> Planes:
+        return feed.veil.reduced(band.top, band.planes.shape[1], model.scale)
+
+    job = _Job(form, replace(form, width=width, height=height, xmp=origin.remove(form.xmp)))
+    plan = _plan(model, "forward", form, options)
+    record = None
+    with Journal(output, _recipe(source, model, "forward", plan, {})) as journal:
+        _compute(job, plan, journal, made, alpha, progress)
+        result = job.result
+        if format_name in origin.FORMATS:
+            lossless = format_name in _LOSSLESS
+            size = form.width, form.height
+            digest = _digest(journal.pixels, result) if lossless else None
+            record = record_of(model, size, digest, None)
+            result = replace(result, xmp=origin.embed(result.xmp, record))
+        _finish(journal, result, output, format_name)
+    return Streamed((width, height), model, record)
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: Form
+    result: Form
+
+
+class _Feed:
+    """The rows of a file as a network wants them, with alpha set aside."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.veil = Veil(rows.form.height)
+        self._next: int | None = None
+
+    def read(self, start: int, stop: int) -> Planes:
+        """Colour of rows [start, stop); follows the last call."""
+        # After a resumption alpha needs some rows above those that the colour starts with.
+        first = max(start - MARGIN, 0) if self._next is None else start
+        self._next = stop
+        picture = Picture(self._rows.read(first, stop))
+        alpha = picture.alpha()
+        if alpha is not None:
+            self.veil.add(first, alpha)
+        return picture.colour(start - first, stop - first)
+
+
+def _open(source: str) -> Rows:
+    found = strips.probe(source)
+    if found is None:
+        raise ImageError(f"'{source}' is not read by strips: {', '.join(vips.LOADED)} are")
+    return Rows(source, found[0])
+
+
+def _plan(model: Model, direction: GraphDirection, form: Form, options: Mapping[str, Any]) -> Plan:
+    return bands.plan(
+        model.network,
+        direction,
+        form.height,
+        form.width,
+        tile=options.get("tile"),
+        overlap=options.get("overlap"),
+    )
+
+
+def _compute(
+    job: _Job,
+    plan: Plan,
+    journal: Journal,
+    made: Callable[[Plan, int], Iterator[Band]],
+    alpha: Callable[[Band], Planes],
+    progress: Progress | None,
+) -> None:
+    """Put every band that the journal does not have yet into it."""
+    result = job.result
+    layout = Layout(None, result.dtype, "HWC", result.channels)
+    has_alpha = result.channels in (2, 4)
+    if journal.bands >= plan.grid.rows:
+        return
+    finished = made(plan, journal.bands)
+    try:
+        for band in finished:
+            rows = min(band.planes.shape[1], result.height - band.top)
+            canvas = Canvas(layout, 1, rows, result.width)
+            canvas.paint(0, 0, band.planes, alpha(band) if has_alpha else None)
+            journal.append(np.ascontiguousarray(canvas.image()).tobytes())
+            if progress is not None:
+                progress(journal.bands, plan.grid.rows)
+    finally:
+        finished.close()  # type: ignore[attr-defined]  # a generator: ends its workers
+
+
+def _finish(journal: Journal, result: Form, output: str, format_name: str) -> None:
+    with atomic.replacement(output) as temporary:
+        strips.encode(journal.pixels, result, temporary, format_name)
+    journal.discard()
+
+
+def _recipe(
+    source: str, model: Model, direction: GraphDirection, plan: Plan, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the bands of a result depend on."""
+    graph = model.network.graph(direction, None)
+    with open(source, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    grid = plan.grid
+    return {
+        **settings,
+        "input": digest,
+        "graph": graph.sha256,
+        "backend": model.network.backend,
+        "grid": [grid.height, grid.width, grid.tile, grid.overlap],
+    }
+
+
+def _digest(raw: Path, form: Form) -> str:
+    """`origin.digest` of a raw file of rows."""
+    channels = [] if form.channels == 1 else [form.channels]
+    pixels = np.memmap(raw, form.dtype, "r", shape=(form.height, form.width, *channels))
+    return origin.digest(pixels)

@@ -1,0 +1,88 @@
+"""What a small image's own record (`runtime.origin`) decides: the model, and the exact size."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from hcflow import models
+from runtime import origin
+from runtime.bundle import Bundle
+from runtime.errors import BundleError
+from runtime.model import Model
+from runtime.origin import Origin
+
+_logger = logging.getLogger(__name__)
+
+
+def model_for(record: Origin | None, asked: str | None) -> str | None:
+    """The model to enlarge an image with: the one asked for, else the one that made it.
+
+    Only models that are already here are looked at: the shipped ones and the cache's. None is the
+    default, also where the one that made the image is not found; `size_for` then warns.
+    """
+    if asked is not None or record is None:
+        return asked
+    found = _find(record.checkpoint)
+    return None if found is None else str(found)
+
+
+def size_for(
+    record: Origin | None,
+    lr_size: tuple[int, int],
+    model: Model,
+    asked: tuple[int, int] | None,
+    where: str,
+) -> tuple[int, int] | None:
+    """The (height, width) to restore, with warnings for what does not fit the record.
+
+    Args:
+        record: of the image, or None.
+        lr_size: the image's width and height.
+        model: the one that will enlarge it.
+        asked: a size the user asked for, which wins; or None.
+        where: names the image in warnings.
+    """
+    if record is None:
+        return asked
+    if model.manifest.checkpoint.sha256 != record.checkpoint:
+        _logger.warning(
+            "%s was made by model '%s' (checkpoint %s…), which is not '%s': give its bundle with "
+            "--model",
+            *(where, record.model, record.checkpoint[:12], model.manifest.name),
+        )
+    if asked is not None:
+        return asked
+    fits = model.scale == record.scale and lr_size == (
+        -(-record.width // record.scale),
+        -(-record.height // record.scale),
+    )
+    if not fits:
+        _logger.warning(
+            "%s is %d×%d, not what a reduction of %d×%d by %d gives: its size is not restored",
+            *(where, *lr_size, record.width, record.height, record.scale),
+        )
+        return None
+    return record.height, record.width
+
+
+def check_pixels(record: Origin | None, image: Any, where: str) -> None:
+    """Warn when the pixels are not those that were written with the record."""
+    if record is not None and record.pixels not in (None, origin.digest(image)):
+        _logger.warning("%s was edited after '%s' made it", where, record.model)
+
+
+def _find(checkpoint: str) -> Path | None:
+    """The folder of a model that is here, by its checkpoint's SHA-256; a shipped one first."""
+    for name, weights in models.shipped().items():
+        if hashlib.sha256(weights.read_bytes()).hexdigest() == checkpoint:
+            return models.resolve(name)
+    for folder in sorted(models.cache().glob("bundles/*/")):
+        try:
+            if Bundle.open(folder).manifest.checkpoint.sha256 == checkpoint:
+                return folder
+        except BundleError:
+            continue  # one that is being built, or damaged
+    return None

@@ -1,0 +1,125 @@
+"""A journal beside a large result: a run that was killed goes on at the band it had reached.
+
+Finished bands stand in `RESULT.hcflow-pixels` as raw rows, and are named, with their CRC-32, in
+`RESULT.hcflow-journal`, whose first line is the recipe that they were made by. A band is named only
+once its pixels are on disk. Both files go when the result is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from runtime.errors import ImageError
+
+_logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """The finished bands of one result; use as a context manager.
+
+    Attributes:
+        pixels: the file of raw rows.
+        bands: how many of them, from the first on, are there and intact.
+    """
+
+    def __init__(self, result: str | os.PathLike[str], recipe: Mapping[str, Any]) -> None:
+        """Open the journal of a result, or begin one where there is none by this recipe.
+
+        Raises:
+            ImageError: another process is at work on the same result.
+            OSError: the folder is not writable.
+        """
+        real = os.path.realpath(result)
+        self.pixels = Path(f"{real}.hcflow-pixels")
+        self._path = Path(f"{real}.hcflow-journal")
+        self._head = json.dumps({"recipe": recipe}, sort_keys=True)
+        self._lines: IO[str] = open(self._path, "a+", encoding="ascii")  # noqa: SIM115
+        if not _lock(self._lines):
+            self._lines.close()
+            raise ImageError(f"'{result}' is being made by another process")
+        self._raw: IO[bytes] = open(self.pixels, "a+b")  # noqa: SIM115
+        self.bands = self._recover(str(result))
+
+    def append(self, data: bytes) -> None:
+        """Put the next band's rows on disk, then name it."""
+        self._raw.write(data)
+        self._raw.flush()
+        os.fsync(self._raw.fileno())
+        line = {"band": self.bands, "bytes": len(data), "crc32": zlib.crc32(data)}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+        self.bands += 1
+
+    def discard(self) -> None:
+        """Remove both files: the result is complete."""
+        for path in (self.pixels, self._path):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._raw.close()
+        self._lines.close()
+
+    def _recover(self, result: str) -> int:
+        """Read what an earlier run has left, cut off what is not whole, and count the bands."""
+        self._lines.seek(0)
+        lines = self._lines.read().split("\n")
+        good, end = [self._head], 0
+        if lines[0] == self._head:
+            self._raw.seek(0)
+            for line in lines[1:]:
+                size = self._intact(line, len(good) - 1)
+                if size is None:
+                    break
+                good.append(line)
+                end += size
+        elif lines != [""]:
+            _logger.warning(
+                "what an earlier run had made of '%s' is not used: its input, model or options "
+                "were others",
+                result,
+            )
+        self._raw.truncate(end)
+        self._raw.seek(end)
+        self._lines.seek(0)
+        self._lines.truncate()
+        self._lines.write("\n".join(good) + "\n")
+        self._lines.flush()
+        if len(good) > 1:
+            _logger.warning("going on with '%s' after %d finished bands", result, len(good) - 1)
+        return len(good) - 1
+
+    def _intact(self, line: str, index: int) -> int | None:
+        """The size of the band that a line names, if its pixels are on disk as it says."""
+        try:
+            entry = json.loads(line)
+            number, size, crc = (int(entry[key]) for key in ("band", "bytes", "crc32"))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        if number != index or not 0 < size <= os.fstat(self._raw.fileno()).st_size:
+            return None
+        data = self._raw.read(size)
+        return size if len(data) == size and zlib.crc32(data) == crc else None
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        import fcntl  # noqa: PLC0415 - absent on some systems, which then go without the lock
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,112 @@
+"""EXIF and XMP that travel with the pixels, made true for an upright image of another size."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from PIL import ExifTags, Image
+
+_Base, _Ifd = ExifTags.Base, ExifTags.IFD
+
+# Of a TIFF's directory, which is its whole header, the tags that describe a picture anywhere.
+_DESCRIPTIVE = (
+    _Base.ImageDescription,
+    _Base.Make,
+    _Base.Model,
+    _Base.Software,
+    _Base.DateTime,
+    _Base.Artist,
+    _Base.Copyright,
+)
+XMP_TAG = 700
+"""TIFF's tag for an XMP packet."""
+
+
+def portable_exif(image: Image.Image) -> bytes | None:
+    """An image's EXIF without orientation, as bytes that fit any format; None where there is none.
+
+    Of a TIFF the tags that describe the picture, and its Exif and GPS directories.
+    """
+    exif = image.getexif()
+    if image.format == "TIFF":
+        whole, exif = exif, Image.Exif()
+        for tag in _DESCRIPTIVE:
+            if tag in whole:
+                exif[tag] = whole[tag]
+        for ifd in (_Ifd.Exif, _Ifd.GPSInfo):
+            exif.get_ifd(ifd).update(whole.get_ifd(ifd))
+    return _upright(exif)
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """An image's XMP packet, once its pixels are loaded."""
+    xmp = image.info.get("xmp")
+    if xmp is None:
+        xmp = image.info.get("XML:com.adobe.xmp")  # libvips writes it as a PNG's zTXt, in Latin-1
+        xmp = xmp.encode("latin-1", "replace") if isinstance(xmp, str) else xmp
+    return xmp if isinstance(xmp, bytes) else None
+
+
+def upright_exif(data: bytes | None) -> bytes | None:
+    """The same of EXIF given as bytes."""
+    if data is None:
+        return None
+    exif = Image.Exif()
+    exif.load(data)
+    return _upright(exif)
+
+
+def sized_exif(data: bytes | None, width: int, height: int) -> bytes | None:
+    """EXIF whose pixel dimensions, where it states any, are those of the image it goes with."""
+    if data is None:
+        return None
+    exif = Image.Exif()
+    exif.load(data)
+    detail = exif.get_ifd(_Ifd.Exif)
+    for tags, names in (
+        (exif, (_Base.ImageWidth, _Base.ImageLength)),
+        (detail, (_Base.ExifImageWidth, _Base.ExifImageHeight)),
+    ):
+        for name, value in zip(names, (width, height), strict=True):
+            if name in tags:
+                tags[name] = value
+    return exif.tobytes()
+
+
+def sized_xmp(data: bytes | None, width: int, height: int) -> bytes | None:
+    """XMP whose pixel dimensions and orientation, where it states any, are the image's."""
+    if data is None:
+        return None
+    values = {
+        rb"tiff:Orientation": 1,
+        rb"(?:tiff:ImageWidth|exif:PixelXDimension)": width,
+        rb"(?:tiff:ImageLength|exif:PixelYDimension)": height,
+    }
+    for name, value in values.items():
+        pattern = rb"(" + name + rb"\s*(?:=\s*[\"']|>))\d+"
+        data = re.sub(pattern, rb"\g<1>%d" % value, data)
+    return data
+
+
+def tiff_tags(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
+    """What a TIFF's directory takes of them: the descriptive tags and the XMP packet."""
+    whole, tags = Image.Exif(), Image.Exif()
+    if exif is not None:
+        whole.load(exif)
+    for tag in _DESCRIPTIVE:
+        if tag in whole:
+            tags[tag] = whole[tag]
+    if xmp is not None:
+        tags[XMP_TAG] = xmp
+    return tags
+
+
+def _upright(exif: Image.Exif) -> bytes | None:
+    exif.pop(_Base.Orientation, None)
+    if not exif and not exif.get_ifd(_Ifd.Exif) and not exif.get_ifd(_Ifd.GPSInfo):
+        return None
+    try:
+        return exif.tobytes()
+    except (struct.error, TypeError, ValueError, OverflowError):
+        return None  # values that no EXIF can hold: a damaged directory

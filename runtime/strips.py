@@ -1,0 +1,147 @@
+"""Image files by strips: rows decoded as they are asked for, and encoded from a raw file.
+
+So neither the image that is read nor the one that is written stands in memory. Through libvips
+(`runtime.vips`); interlaced PNG, progressive JPEG, WebP and AVIF are decoded whole by their own
+libraries.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from runtime import files, metadata, vips
+from runtime.errors import ImageError
+
+_BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, with some room
+
+
+@dataclass(frozen=True)
+class Form:
+    """Size, channels (1 to 4) and type (uint8 or uint16) of an image, and what travels with it."""
+
+    width: int
+    height: int
+    channels: int
+    dtype: np.dtype[Any]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+    @property
+    def mode(self) -> str:
+        """The mode's name, as `files.check_mode` takes it."""
+        names = ("L", "LA", "RGB", "RGBA")
+        deep = ("I;16", "LA;16", "RGB;16", "RGBA;16")
+        return (names if self.dtype == np.uint8 else deep)[self.channels - 1]
+
+
+def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
+    """Format, width and height by a file's header; None where `open_rows` would not read it."""
+    try:
+        with Image.open(path, formats=[f for f in vips.LOADED if f in files.READ]) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                return None
+            return str(image.format), image.width, image.height
+    except Exception:  # whoever reads the file will say what is wrong with it
+        return None
+
+
+class Rows:
+    """An image file opened for reading its rows in order, each once."""
+
+    def __init__(self, path: str | os.PathLike[str], format_name: str) -> None:
+        """Open a file; raises `ImageError` for one that is damaged or of another kind."""
+        self._where = f"'{path}'"
+        self._pyvips = vips.require("reading strips of images")
+        options = {"fail_on": "truncated"}
+        try:
+            image = vips.load(str(path), format_name, access="sequential", **options)
+            if image.get_typeof("orientation") and image.get("orientation") != 1:
+                # Rows of a turned image lie all over the file: libvips lays it out first, beyond
+                # its memory threshold in a temporary file.
+                image = vips.load(str(path), format_name, access="random", **options)
+            self._image, icc = vips.upright_rgb(image)
+            exif = None if format_name == "TIFF" else vips.field(self._image, "exif-data")
+            xmp = vips.field(self._image, "xmp-data")
+        except self._pyvips.Error as error:
+            raise self._damaged(error) from error
+        kinds: dict[str, np.dtype[Any]] = {
+            "uchar": np.dtype(np.uint8),
+            "ushort": np.dtype(np.uint16),
+        }
+        if self._image.format not in kinds or not 1 <= self._image.bands <= 4:
+            raise ImageError(
+                f"{self._where} has {self._image.bands} channels of type '{self._image.format}': "
+                "strips take 1 to 4 of 8 or 16 bits; convert it, or use --no-strips"
+            )
+        self.form = Form(
+            self._image.width,
+            self._image.height,
+            self._image.bands,
+            kinds[self._image.format],
+            icc,
+            metadata.upright_exif(exif),
+            xmp,
+        )
+        self._region = self._pyvips.Region.new(self._image)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop) as [rows, W, C]; never before the last `stop`.
+
+        Raises:
+            ImageError: the file is damaged or ends here.
+        """
+        form = self.form
+        try:
+            data = self._region.fetch(0, start, form.width, stop - start)
+        except self._pyvips.Error as error:
+            raise self._damaged(error) from error
+        rows: NDArray[Any] = np.frombuffer(data, form.dtype)
+        return rows.reshape(stop - start, form.width, form.channels)
+
+    def _damaged(self, error: Exception) -> ImageError:
+        return ImageError(f"{self._where} is damaged: {vips.one_line(error)}")
+
+
+def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
+    """Write an image file from a raw one: rows top to bottom, channels together, native order.
+
+    Args:
+        raw: exactly height × width × channels values.
+        form: of the image; EXIF and XMP are corrected to its size.
+        path: to write, not atomically.
+        format_name: of `vips.SAVERS`.
+
+    Raises:
+        ImageError: the format cannot hold this size; OSError where the disk is full.
+    """
+    pyvips = vips.require("writing strips of images")
+    kind = "uchar" if form.dtype == np.uint8 else "ushort"
+    exif = metadata.sized_exif(form.exif, form.width, form.height)
+    xmp = metadata.sized_xmp(form.xmp, form.width, form.height)
+    suffix, options = vips.SAVERS[format_name]
+    if format_name == "TIFF":
+        size = form.width * form.height * form.channels * form.dtype.itemsize
+        options = {**options, "bigtiff": size > _BIG_TIFF}
+    try:
+        image = pyvips.Image.rawload(
+            str(raw), form.width, form.height, form.channels * form.dtype.itemsize
+        )
+        image = image.copy(format=kind, bands=form.channels)
+        image = vips.with_metadata(image, form.icc, exif, xmp)
+        saver = {".jpg": "jpegsave", ".avif": "heifsave"}.get(suffix, f"{suffix[1:]}save")
+        saver = "tiffsave" if suffix == ".tif" else saver
+        extra = {"compression": "av1"} if suffix == ".avif" else {}
+        pyvips.Operation.call(saver, image, str(path), **options, **extra)
+    except pyvips.Error as error:
+        text = vips.one_line(error)
+        if "No space" in text or "File too large" in text:
+            raise OSError(f"cannot write '{path}': {text}") from error
+        raise ImageError(f"cannot write this image as {format_name}: {text}") from error

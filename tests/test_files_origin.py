@@ -1,0 +1,186 @@
+"""A small image knows how it was made: in every format with a place for it, and only as a hint."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hcflow
+from hcflow import convert, figures, recall
+from runtime import deep, files, origin, vips
+from runtime.files import Photo
+from runtime.origin import Origin
+from tests.bundles import write_bundle
+
+RECORD = Origin("m", "0" * 64, 4, 13, 10, "fp32", 0.0, "1" * 64, 31.5)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> hcflow.Model:
+    return hcflow.load(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))
+
+
+def _photo(mode: str = "RGB", size: tuple[int, int] = (13, 10)) -> Photo:
+    values = np.random.default_rng(0).integers(0, 256, (*size[::-1], 4), np.uint8)
+    return Photo(Image.fromarray(values).convert(mode))
+
+
+@pytest.mark.parametrize("format_name", origin.FORMATS)
+def test_a_reduction_goes_back_to_its_size_through_every_format(
+    model: hcflow.Model, format_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reduced = convert.reduce(model, _photo(), format_name)
+    small = files.decode(reduced.data, "x")
+    record = origin.extract(small.xmp, "x")
+    assert record == reduced.origin
+    made = convert.enlarge(lambda _: model, "asked", small, "x", {})
+    assert made.photos[0].size == (13, 10)
+    assert made.photos[0].xmp is None
+    truth = figures.psnr(_photo().image, made.photos[0].image)
+    assert reduced.round_trip_psnr_db == pytest.approx(truth, abs=1e-3)
+    assert caplog.text == ""
+
+
+def test_formats_without_a_place_still_hold_the_picture(model: hcflow.Model) -> None:
+    reduced = convert.reduce(model, _photo(), "BMP")
+    assert reduced.origin is None
+    assert files.decode(reduced.data, "x").size == (4, 3)
+
+
+def test_file_sizes_are_held_against_the_same_file_with_bicubic_in_it(model: hcflow.Model) -> None:
+    photo = _photo()
+    reduced = convert.reduce(model, photo, "PNG", round_trip=False)
+    plain = Photo(figures.bicubic(photo.image, 4, 3), xmp=files.decode(reduced.data, "x").xmp)
+    assert reduced.bicubic_bytes == len(files.encode(plain, "PNG"))
+    assert reduced.round_trip_psnr_db is None
+
+
+def test_edited_pixels_and_another_model_are_warnings(
+    model: hcflow.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = files.decode(convert.reduce(model, _photo(), "PNG").data, "x")
+    assert isinstance(small.image, Image.Image)
+    record = origin.extract(small.xmp, "x")
+    assert record is not None
+    small.image.putpixel((0, 0), (1, 2, 3))
+    recall.check_pixels(record, small.image, "'x'")
+    assert "'x' was edited after 'tiny_x4' made it" in caplog.text
+    other = Origin(**{**vars(record), "checkpoint": "f" * 64, "model": "theirs"})
+    assert recall.size_for(other, (4, 3), model, None, "'x'") == (10, 13)
+    assert "was made by model 'theirs' (checkpoint ffffffffffff…), which is not" in caplog.text
+    assert recall.size_for(record, (5, 3), model, None, "'x'") is None
+    assert "not what a reduction of 13×10 by 4 gives" in caplog.text
+
+
+def test_a_cached_model_is_found_by_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path))
+    assert recall.model_for(RECORD, None) is None
+    folder = write_bundle(tmp_path / "bundles" / "tiny")
+    assert recall.model_for(RECORD, None) == str(folder)
+    assert recall.model_for(RECORD, "asked") == "asked"
+    assert recall.model_for(None, None) is None
+
+
+def test_other_metadata_stays_beside_the_record() -> None:
+    packet = origin.embed(None, RECORD).replace(b"<rdf:RDF", b"<rdf:RDF theirs='1'")
+    again = origin.embed(packet, Origin(**{**vars(RECORD), "scale": 8}))
+    assert b"theirs='1'" in again
+    assert again.count(b"hcflow:origin") == 1
+    assert origin.extract(again, "x") == Origin(**{**vars(RECORD), "scale": 8})
+    assert origin.remove(origin.embed(None, RECORD)) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("scale", 1), ("checkpoint", "../.."), ("width", -1), ("model", "a\nb"), ("tau", "hot")],
+)
+def test_a_forged_record_is_not_used(
+    key: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = json.dumps({**vars(RECORD), key: value})
+    packet = origin.embed(None, RECORD)
+    start = packet.index(b'origin="') + 8
+    forged = packet[:start] + text.replace('"', "&quot;").encode() + packet[packet.index(b'"/>') :]
+    with caplog.at_level(logging.WARNING):
+        assert origin.extract(forged, "x") is None
+    assert "the record of its making is not used: x: $." in caplog.text
+
+
+def test_stated_pixel_dimensions_follow_the_image() -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    exif.get_ifd(0x8769)[0xA002] = 4000
+    photo = Photo(Image.new("RGB", (5, 7)), None, exif.tobytes(), b'<a tiff:Orientation="6"/>')
+    for format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
+        again = files.decode(files.encode(photo, format_name), "x")
+        kept = Image.Exif()
+        kept.load(again.exif or b"")
+        assert (kept[0x010F], kept.get_ifd(0x8769)[0xA002]) == ("Camera", 5)
+        assert again.xmp == b'<a tiff:Orientation="1"/>'
+
+
+def test_files_are_converted_from_python(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    source, small, large = (tmp_path / name for name in ("in.png", "small.webp", "large.tif"))
+    source.write_bytes(files.encode(_photo(), "PNG"))
+    report = hcflow.downscale_file(source, small, model=bundle, threads=1)
+    assert (report["size"], report["origin_recorded"]) == ([4, 3], True)
+    assert hcflow.upscale_file(small, large, model=bundle, tau=0.0)["size"] == [13, 10]
+    with pytest.raises(hcflow.ParameterError, match="unknown option 'taus' of upscale_file"):
+        hcflow.upscale_file(small, large, model=bundle, taus=0.0)
+    with pytest.raises(hcflow.ImageError, match="is the input itself: --force overwrites it"):
+        hcflow.upscale_file(small, small, model=bundle)
+
+
+needs_vips = pytest.mark.skipif(vips.find() is None, reason="pyvips is not installed")
+
+
+@needs_vips
+@pytest.mark.parametrize(
+    ("format_name", "channels"), [("PNG", 2), ("PNG", 3), ("PNG", 4), ("TIFF", 3), ("TIFF", 4)]
+)
+def test_sixteen_bits_of_colour_come_back_to_the_bit(format_name: str, channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, channels)).astype(np.uint16)
+    data = files.encode(Photo(pixels, xmp=origin.embed(None, RECORD)), format_name)
+    photo = files.decode(data, "x")
+    assert photo.result_mode == deep.MODES[channels]
+    np.testing.assert_array_equal(photo.image, pixels)
+    assert origin.extract(photo.xmp, "x") == RECORD
+
+
+@needs_vips
+def test_sixteen_bits_in_give_sixteen_bits_out(model: hcflow.Model) -> None:
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (8, 12, 3)).astype(np.uint16)
+    data = convert.reduce(model, Photo(pixels), "PNG").data
+    small = files.decode(data, "x")
+    made = convert.enlarge(lambda _: model, None, small, "x", {}, obey_record=False)
+    large = made.photos[0].image
+    assert isinstance(large, np.ndarray)
+    assert large.dtype == np.uint16
+    assert (large % 257 != 0).any()  # more than 8 bits spread over 16
+
+
+@needs_vips
+def test_ten_bits_of_avif_are_read_as_such() -> None:
+    pyvips = vips.require("this test")
+    values = np.arange(30 * 20 * 3, dtype=np.uint16).reshape(20, 30, 3) * 36
+    image = pyvips.Image.new_from_array(values).copy(interpretation="rgb16")
+    data = image.write_to_buffer(".avif", bitdepth=10, lossless=True)
+    photo = files.decode(data, "x")
+    assert isinstance(photo.image, np.ndarray)
+    assert np.abs(photo.image.astype(int) - values).max() < 64
+
+
+def test_deep_colour_without_libvips_is_refused_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vips, "find", lambda: None)
+    header = b"\xff\x4f\xff\x51\x00\x2f" + bytes(34) + b"\x00\x03" + b"\x0f\x01\x01" * 3
+    assert deep._jpeg2000_depth(header) == 16
+    box = b"....av1C\x81\x00\x4c\x00"
+    assert deep._avif_depth(box) == 10

@@ -1,0 +1,154 @@
+"""Images beyond memory: strips give the pixels of the whole, and a killed run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hcflow
+from hcflow import large
+from hcflow.folders.recipe import Recipe
+from runtime import ImageError, files, strips, vips
+from runtime.files import MAX_PIXELS, Photo
+from runtime.journal import Journal
+from tests.bundles import write_bundle
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(vips.find() is None, reason="pyvips is not installed")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny", tile=8, overlap=2)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> hcflow.Model:
+    return hcflow.load(bundle)
+
+
+def _picture(mode: str, width: int, height: int) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 4), np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    return np.asarray(files.read(path).image)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (37, 53), (30, 33)])
+def test_strips_give_the_pixels_of_the_whole_image(
+    model: hcflow.Model, tmp_path: Path, mode: str, size: tuple[int, int]
+) -> None:
+    source, down, up = (tmp_path / f"{name}.png" for name in ("in", "down", "up"))
+    _picture(mode, *size).save(source)
+    photo = files.read(source)
+    large.downscale(model, str(source), str(down), "PNG", {})
+    np.testing.assert_array_equal(_pixels(down), np.asarray(model.downscale(photo.image)))
+    large.upscale(lambda _: model, None, str(source), str(up), "PNG", {"tau": 0.7, "seed": 3})
+    whole = model.upscale(photo.image, tau=0.7, seed=3)
+    np.testing.assert_array_equal(_pixels(up), np.asarray(whole))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["down.png", "in.png", "up.png"]
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "JPEG", "WEBP", "AVIF"])
+def test_strips_go_through_every_format_and_back_to_the_size(
+    model: hcflow.Model, tmp_path: Path, format_name: str
+) -> None:
+    source, down, up = (str(tmp_path / name) for name in ("in", "down", "up.png"))
+    Path(source).write_bytes(files.encode(Photo(_picture("RGB", 45, 31)), format_name))
+    large.downscale(model, source, down, format_name, {})
+    made = large.upscale(lambda _: model, None, down, up, "PNG", {})
+    assert made.origin is not None
+    assert Image.open(up).size == (45, 31)
+
+
+def test_a_turned_photograph_is_streamed_upright(model: hcflow.Model, tmp_path: Path) -> None:
+    source, down = tmp_path / "in.jpg", tmp_path / "down.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _picture("RGB", 40, 24).save(source, exif=exif, quality=95)
+    large.downscale(model, str(source), str(down), "PNG", {})
+    np.testing.assert_array_equal(_pixels(down), model.downscale(files.read(source).image))
+
+
+def test_sixteen_bits_are_streamed_whole(model: hcflow.Model, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (21, 34, 3)).astype(np.uint16)
+    source, up = tmp_path / "in.tif", tmp_path / "up.tif"
+    source.write_bytes(files.encode(Photo(pixels), "TIFF"))
+    large.upscale(lambda _: model, None, str(source), str(up), "TIFF", {})
+    np.testing.assert_array_equal(_pixels(up), model.upscale(pixels))
+
+
+def test_a_cut_off_file_is_one_line(model: hcflow.Model, tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    _picture("RGB", 64, 64).save(source)
+    source.write_bytes(source.read_bytes()[:-2000])
+    with pytest.raises(ImageError, match=r"in.png' is damaged: ") as caught:
+        large.downscale(model, str(source), str(tmp_path / "out.png"), "PNG", {})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_what_was_asked_for_and_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "in.gif"
+    _picture("RGB", 4, 4).save(source)
+    asked = Recipe("upscale", None, {}, {}, MAX_PIXELS, strips=True)
+    with pytest.raises(ImageError, match="is not read by strips"):
+        large.wants_strips(str(source), asked, "PNG")
+    with pytest.raises(ImageError, match="BMP is not written by strips"):
+        large.wants_strips(str(source), asked, "BMP")
+    assert strips.probe(tmp_path / "nowhere") is None
+
+
+def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
+    result = tmp_path / "out.png"
+    with Journal(result, {"tau": 0}) as journal:
+        journal.append(b"one")
+        journal.append(b"two")
+        pixels = journal.pixels
+    pixels.write_bytes(b"onetwXthree")  # what was not synced may be anything
+    with Journal(result, {"tau": 0}) as journal:
+        assert (journal.bands, pixels.read_bytes()) == (1, b"one")
+        journal.append(b"TWO")
+        with pytest.raises(ImageError, match="is being made by another process"):
+            Journal(result, {"tau": 0})
+    with Journal(result, {"tau": 0}) as journal:
+        assert (journal.bands, pixels.read_bytes()) == (2, b"oneTWO")
+    with Journal(result, {"tau": 1}) as journal:
+        assert (journal.bands, pixels.read_bytes()) == (0, b"")
+        journal.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    source, whole, broken = (tmp_path / f"{name}.png" for name in ("in", "whole", "broken"))
+    _picture("RGBA", 64, 1600).save(source)
+    command = [sys.executable, "-m", "hcflow", "upscale", source, "--model", bundle, "--strips"]
+    command += ["--tau", "0.5"]
+    subprocess.run([*command, "-o", whole], cwd=ROOT, check=True)
+    process = subprocess.Popen([*command, "-o", broken], cwd=ROOT, stderr=subprocess.PIPE)
+    journal = Path(f"{broken}.hcflow-journal")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.exists() and journal.read_bytes().count(b"crc32") > 5:
+            break
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not broken.exists()
+    assert os.path.getsize(f"{broken}.hcflow-pixels") > 0
+    run = subprocess.run([*command, "-o", broken], cwd=ROOT, check=True, capture_output=True)
+    assert b"going on with" in run.stderr
+    assert broken.read_bytes() == whole.read_bytes()
+    left = [p.name for p in tmp_path.iterdir()]
+    assert sorted(left) == ["broken.png", "in.png", "whole.png"]

@@ -1,0 +1,165 @@
+"""Video through pipes: colours kept, order kept, a frame out for a frame in, one line when cut."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime import HcflowError, video
+from tests.bundles import write_bundle
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+def _open(head: bytes, **options: object) -> video.Stream:
+    options = {"kind": "y4m", "max_pixels": 10**6, **options}
+    return video.open_stream(io.BytesIO(head), **options)  # type: ignore[arg-type]
+
+
+def _smooth(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    planes = [
+        0.5 + 0.3 * np.sin(x / 9),
+        0.5 + 0.3 * np.cos(y / 7),
+        0.4 + 0.2 * np.sin((x + y) / 11),
+    ]
+    return np.stack(planes, axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize("layout", ["420jpeg", "420mpeg2", "422", "444"])
+@pytest.mark.parametrize("depth", ["", "p10"])
+@pytest.mark.parametrize("colour_range", video.RANGES)
+@pytest.mark.parametrize("matrix", video.MATRICES)
+def test_a_frame_comes_back_from_every_layout(
+    layout: str, depth: str, colour_range: str, matrix: str
+) -> None:
+    if depth:
+        layout = layout.removesuffix("jpeg").removesuffix("mpeg2")
+    head = f"YUV4MPEG2 W37 H23 F25:1 C{layout}{depth}\n".encode()
+    stream = _open(head, matrix=matrix, colour_range=colour_range)
+    frame = _smooth(23, 37)
+    data = video.encode(frame, stream)
+    read = video.read_frame(io.BytesIO(data), stream, 0)
+    assert read is not None
+    assert np.abs(video.decode(read, stream) - frame).max() < (0.012 if "444" in layout else 0.05)
+
+
+def test_known_colours_have_their_samples() -> None:
+    red = np.zeros((2, 2, 3), np.float32)
+    red[..., 0] = 1
+    samples = {
+        ("bt601", "limited"): (81, 90, 240),
+        ("bt709", "limited"): (63, 102, 240),
+        ("bt601", "full"): (76, 85, 255),
+    }
+    for (matrix, colour_range), expected in samples.items():
+        stream = _open(b"YUV4MPEG2 W2 H2 C444\n", matrix=matrix, colour_range=colour_range)
+        data = video.encode(red, stream).removeprefix(b"FRAME\n")
+        assert tuple(data[::4]) == expected
+
+
+def test_the_head_is_honoured_and_passed_on() -> None:
+    stream = _open(b"YUV4MPEG2 W640 H720 F30000:1001 Ip A1:1 C420jpeg XCOLORRANGE=FULL\n")
+    assert (stream.matrix, stream.is_full) == ("bt709", True)
+    head = stream.sized(8, 4).header()
+    assert head == b"YUV4MPEG2 W8 H4 F30000:1001 Ip A1:1 C420jpeg XCOLORRANGE=FULL\n"
+    assert _open(b"YUV4MPEG2 W640 H480\n").matrix == "bt601"
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"", "standard input is empty"),
+        (b"RIFF....AVI \n", "not a Y4M stream"),
+        (b"YUV4MPEG2 W4" + b"4" * 2000, "cut off"),
+        (b"YUV4MPEG2 H4\n", "no size"),
+        (b"YUV4MPEG2 W0 H4\n", "no size"),
+        (b"YUV4MPEG2 W99999 H99999\n", "the limit is 1000000"),
+        (b"YUV4MPEG2 W4 H4 C420alpha\n", "colour space '420alpha' is not read"),
+    ],
+)
+def test_what_is_no_stream_is_one_line(head: bytes, message: str) -> None:
+    with pytest.raises(HcflowError, match=re.escape(message)):
+        _open(head)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "avi"}, "unknown video kind 'avi'"),
+        ({"kind": "rgb24"}, "--frame-size"),
+        ({"matrix": "bt1"}, "unknown colour matrix 'bt1'"),
+    ],
+)
+def test_wrong_options_are_one_line(options: dict[str, object], message: str) -> None:
+    with pytest.raises(HcflowError, match=re.escape(message)):
+        _open(b"YUV4MPEG2 W4 H4\n", **options)
+
+
+def _command(bundle: Path, *options: object) -> list[str]:
+    words = [sys.executable, "-m", "hcflow", "upscale", "-", "-o", "-", "--model", bundle, *options]
+    return [str(word) for word in words]
+
+
+def _run(bundle: Path, data: bytes, *options: object) -> tuple[int, bytes, bytes]:
+    run = subprocess.run(
+        _command(bundle, *options), input=data, cwd=ROOT, capture_output=True, check=False
+    )
+    return run.returncode, run.stdout, run.stderr
+
+
+def test_frames_keep_their_order_and_latents(bundle: Path) -> None:
+    frames = [bytes([40 * i]) * 36 for i in range(5)]
+    raw = ("--video", "rgb24", "--frame-size", "4x3", "--tau", "0.5")
+    code, out, err = _run(bundle, b"".join(frames), *raw, "--jobs", 3)
+    assert (code, err) == (0, b"")
+    size = 16 * 36
+    alone = [_run(bundle, frame, *raw)[1] for frame in (frames[0], frames[3])]
+    assert [out[:size], out[3 * size : 4 * size]] == alone
+    same = _run(bundle, frames[2] * 2, *raw)[1]
+    assert same[:size] == same[size:]
+    other = _run(bundle, frames[2] * 2, *raw, "--vary-latents")[1]
+    assert other[:size] == same[:size]
+    assert other[size:] != same[size:]
+
+
+def test_a_frame_comes_out_before_the_next_goes_in(bundle: Path) -> None:
+    process = subprocess.Popen(
+        _command(bundle, "--video", "y4m"), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    frame = b"FRAME\n" + bytes(range(24))
+    process.stdin.write(b"YUV4MPEG2 W4 H4 F25:1\n" + frame)
+    process.stdin.flush()
+    assert process.stdout.readline() == b"YUV4MPEG2 W16 H16 F25:1\n"
+    first = process.stdout.read(6 + 16 * 16 * 3 // 2)
+    assert first.startswith(b"FRAME\n")
+    rest, _ = process.communicate(frame, timeout=60)
+    assert rest == first
+
+
+def test_a_cut_stream_is_one_line_after_its_whole_frames(bundle: Path) -> None:
+    data = b"YUV4MPEG2 W4 H4\nFRAME\n" + bytes(24) + b"FRAME\n" + bytes(7)
+    code, out, err = _run(bundle, data, "--video", "y4m")
+    assert (code, out.count(b"FRAME")) == (1, 1)
+    assert err == b"hcflow: error: standard input ends within frame 2: 7 of 24 bytes\n"
+
+
+def test_a_video_goes_through_pipes_only(bundle: Path) -> None:
+    words = _command(bundle, "--video", "y4m")
+    words[words.index("-o") + 1] = "out.y4m"
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
+    assert run.returncode == 2
+    assert b"through pipes" in run.stderr
