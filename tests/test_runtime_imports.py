@@ -12,7 +12,8 @@ import pytest
 from tests.bundles import write_bundle
 
 ROOT = Path(__file__).parents[1]
-ALLOWED = {"numpy", "PIL", "runtime", "onnxruntime"} | set(sys.stdlib_module_names)
+ALLOWED = {"numpy", "PIL", "runtime", "onnxruntime", "openvino", "cuda"}
+ALLOWED |= set(sys.stdlib_module_names)
 
 _PROBE = """
 import sys, time

@@ -1,0 +1,99 @@
+"""`hcflow compile`: engines for NVIDIA GPUs from a bundle's graphs; needs no PyTorch."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import runtime
+from export import engine_arguments as arguments
+from export.build import Directions
+from hcflow.commands import options
+from hcflow.models import resolve
+from runtime.manifest import Precision
+
+
+def compile_engines(
+    *,
+    bundle: options.Bundle = None,
+    engine: Annotated[
+        arguments.Compiler,
+        typer.Option(help="auto: TensorRT where a GPU answers, else TensorRT-RTX."),
+    ] = arguments.Compiler.auto,
+    direction: Annotated[Directions, typer.Option(help="Which graphs.")] = Directions.both,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Which graphs.", show_default="all there are")
+    ] = None,
+    smallest: arguments.Smallest = None,
+    best: arguments.Best = None,
+    largest: arguments.Largest = None,
+    batch: arguments.Batch = 1,
+    compute_capability: arguments.Capabilities = None,
+    workspace: arguments.Workspace = None,
+    optimization_level: arguments.Level = None,
+    tf32: arguments.Tf32 = False,
+    timing_cache: arguments.TimingCache = None,
+    version_compatible: arguments.VersionCompatible = False,
+    hardware_compatible: arguments.HardwareCompatible = arguments.Hardware.none,
+    refit: arguments.Refit = False,
+    into_bundle: Annotated[
+        bool, typer.Option("--into-bundle", help="Keep the engines in the bundle.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Compile also what is in the cache already.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Compile a bundle's graphs into engines, for this machine or, with TensorRT-RTX, for others.
+
+    Engines go to the user's cache, where the backends tensorrt and tensorrt-rtx find them.
+    Sizes are LR pixels in both directions.
+    """
+    from export import engine_command  # noqa: PLC0415  (onnx loads only when it is used)
+
+    opened = runtime.Bundle.open(resolve(bundle))
+    gathered = arguments.gather(
+        engine.value,
+        smallest=smallest,
+        best=best,
+        largest=largest,
+        batch=batch,
+        compute_capability=compute_capability,
+        workspace=workspace,
+        optimization_level=optimization_level,
+        tf32=tf32,
+        timing_cache=timing_cache,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible.value,
+        refit=refit,
+    )
+    made = engine_command.run(
+        opened,
+        gathered,
+        directions=direction.graphs(),
+        precisions=None if precision is None else (precision,),
+        into_bundle=into_bundle,
+        again=again,
+    )
+    if as_json:
+        rows = [
+            {
+                "path": str(each.path),
+                "cached": each.cached,
+                "commands": list(each.commands),
+                **each.engine.to_mapping(),
+            }
+            for each in made
+        ]
+        print(json.dumps({"engines": rows}))
+        return
+    out = Console()
+    out.print(engine_command.table(made))
+    for each in made:
+        out.print(str(each.path), markup=False, soft_wrap=True)
+    out.print("\nthe same by NVIDIA's own tools:")
+    for line in (line for each in made for line in each.commands):
+        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,171 @@
+"""`hcflow profile`: where the time of a bundle goes on this machine, and how far from the floor."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import runtime
+from export.build import Directions
+from hcflow import console
+from hcflow.commands import options
+from hcflow.models import resolve
+from runtime import atomic, backends, machine, profiling_layers
+from runtime.errors import ParameterError
+from runtime.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from hcflow.profile_run import Profile
+    from hcflow_ref.hcflow import HCFlow
+
+TOP = 5
+"""Layers of each setting that the terminal shows."""
+
+
+def profile(
+    *,
+    bundle: options.Bundle = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Profile this backend; may be given several times.", show_default="all"),
+    ] = None,
+    direction: Annotated[Directions, typer.Option(help="Which graphs.")] = Directions.inverse,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Which graphs; may be given several times.", show_default="all"),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HxW", help="LR size; several times. [default: 64x64]"),
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Images at once; several times. [default: 1]")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, help="How long to measure each setting.")
+    ] = 2.0,
+    threads: options.Threads = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Also PyTorch, eager.")] = False,
+    torch_compile: Annotated[
+        bool,
+        typer.Option("--torch-compile", help="Also torch.compile, which takes minutes to compile."),
+    ] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="What --reference runs. [default: the shipped model's]"),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with charts to this file.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure a bundle on this machine: latency, throughput, memory, layers, and the floor.
+
+    Each setting is warmed up, then run for --seconds. "÷ floor" is the median over the least time
+    that the graph's work can take: its operations at the machine's peak, or its bytes at the
+    memory's. Sizes are LR pixels in both directions.
+    """
+    from export.engine_profile import parse  # noqa: PLC0415  (onnx loads only when it is used)
+    from hcflow import profile_page, profile_run  # noqa: PLC0415
+
+    opened = runtime.Bundle.open(resolve(bundle))
+    names = backend or backends.available()
+    _check(names, precision or ())
+    sizes = [parse("--size", text) for text in size or ["64x64"]]
+    model = _model(opened, checkpoint) if reference or torch_compile else None
+    used = threads or machine.usable_cpus()
+    ceilings = profile_run.Ceilings(threads)
+    profiles: list[Profile] = []
+    wanted = list(
+        profile_run.settings(names, opened, direction.graphs(), precision, sizes, batch or [1])
+    )
+    if not wanted:
+        raise ParameterError(f"bundle '{opened.manifest.name}' has no such graph: see hcflow info")
+    for setting in wanted:
+        title = f"{setting.backend} {setting.direction} {setting.precision}"
+        work = lambda s=setting: profile_run.profile(opened, s, threads, seconds, ceilings)  # noqa: E731
+        profiles.append(console.run(f"profiling {title}", work))
+    if model is not None:
+        first = {(s.direction, s.height, s.width, s.batch): s for s in reversed(wanted)}
+        for setting in reversed(first.values()):
+            for compiled in (False, True) if torch_compile else (False,):
+                args = (model, opened, setting, seconds, used, compiled)
+                work = lambda a=args: profile_run.reference(*a)  # noqa: E731
+                profiles.append(console.run("profiling PyTorch", work))
+    facts = [f"{_processor()}, {used} threads", f"{opened.manifest.name}, {seconds:g} s a setting"]
+    if html is not None:
+        title = f"hcflow profile: {opened.manifest.name}"
+        atomic.write(html, profile_page.page(title, facts, profiles).encode())
+    if as_json:
+        print(json.dumps({"machine": facts, "profiles": [p.plain() for p in profiles]}))
+    else:
+        _show(profiles, facts)
+        if html is not None:
+            Console().print(f"page: {html}", markup=False)
+    if all(p.skipped is not None for p in profiles):
+        raise typer.Exit(1)
+
+
+def _check(names: Sequence[str], precisions: Sequence[str]) -> None:
+    for name in names:
+        backends.check_name(name)
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise ParameterError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
+
+
+def _model(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow:
+    from hcflow_ref.checkpoint import load  # noqa: PLC0415 - torch loads only for --reference
+    from hcflow_ref.models import DEFAULT, weights  # noqa: PLC0415
+
+    found = load(checkpoint or weights(DEFAULT))
+    if found.sha256 != opened.manifest.checkpoint.sha256:
+        raise ParameterError(
+            f"bundle '{opened.manifest.name}' was built from another checkpoint than "
+            f"'{checkpoint or DEFAULT}': give its own with --checkpoint"
+        )
+    return found.model
+
+
+def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
+    from hcflow import profile_page  # noqa: PLC0415
+
+    out = Console()
+    table = Table(title="; ".join(facts))
+    table.add_column("setting", overflow="fold")
+    for heading in profile_page.HEADINGS:
+        table.add_column(heading, justify="right")
+    for p in profiles:
+        if p.skipped is None:
+            table.add_row(escape(profile_page.label(p)), *profile_page.cells(p))
+    out.print(table)
+    for p in profiles:
+        if p.skipped is not None:
+            out.print(f"{profile_page.label(p)}: skipped: {p.skipped}", markup=False)
+        if p.layers:
+            total = sum(layer.seconds for layer in p.layers) or 1.0
+            kinds = list(profiling_layers.by_kind(p.layers).items())[:4]
+            shares = ", ".join(f"{kind} {100 * s / total:.0f} %" for kind, s in kinds)
+            out.print(f"{profile_page.label(p)}: {shares}; slowest layers:", markup=False)
+            for layer in p.layers[:TOP]:
+                line = f"  {layer.seconds * 1e3:8.3f} ms  {layer.kind}  {layer.name}"
+                out.print(line, markup=False, highlight=False)
+    ceilings = dict.fromkeys(p.ceiling for p in profiles if p.ceiling)
+    out.print(f"floor by: {'; '.join(ceilings)}", markup=False)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return found[0] if found else platform.machine()

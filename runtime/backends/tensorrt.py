@@ -1,0 +1,221 @@
+"""TensorRT and TensorRT-RTX: compiled engines on NVIDIA GPUs.
+
+Host arrays go in and out through pinned memory as one captured CUDA graph per shape; GPU arrays go
+in and out as they are, on the caller's stream, with no copy and no wait (`EngineSession.enqueue`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import queue
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import engine_cache, engines
+from runtime.backends import Arrays
+from runtime.backends.tensorrt_lane import Lane
+from runtime.backends.tensorrt_library import MODULES, Loaded, load_library
+from runtime.device import Device, Stream, gpu_missing
+from runtime.device_arrays import DeviceArray, stream_handle, view
+from runtime.engines import Engine, Library, Machine
+from runtime.errors import BackendError, ParameterError
+from runtime.manifest import Numerics
+
+LANES = 2
+"""Streams with contexts of their own: one computes while the other's images cross the bus."""
+
+
+class EngineSession:
+    """One engine, loaded; every method may be called from many threads at once."""
+
+    def __init__(self, loaded: Loaded, engine: Engine, where: str, lanes: int = LANES) -> None:
+        self.engine = engine
+        self._loaded = loaded
+        self._where = where
+        self._lanes: queue.LifoQueue[Lane] = queue.LifoQueue()
+        self._all = [Lane(loaded, self._profile) for _ in range(lanes)]
+        for lane in self._all:
+            self._lanes.put(lane)
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name, all on the host.
+
+        Raises:
+            BackendError: a shape outside every profile, no memory, or the GPU failed.
+        """
+        arrays = {name: self._host(name, value) for name, value in feeds.items()}
+        lane = self._lanes.get()
+        try:
+            return lane.run(arrays)
+        finally:
+            self._lanes.put(lane)
+
+    def enqueue(
+        self, feeds: Mapping[str, Any], stream: Any, outputs: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Put a run of GPU arrays into the caller's stream and return at once.
+
+        Nothing is copied and nobody waits. The inputs must stay unchanged until the stream has
+        come past this run. Capturing it into a CUDA graph of the caller's is not supported.
+
+        Args:
+            feeds: inputs by name: `__cuda_array_interface__` or DLPack, contiguous.
+            stream: the stream, of PyTorch, CuPy, PyCUDA, Numba or as an integer; not 0, on which
+                TensorRT waits for the whole GPU.
+            outputs: arrays to write to, by name; those not given are allocated in the stream.
+
+        Returns:
+            Every output by name: the arrays given, and `DeviceArray`s.
+
+        Raises:
+            ParameterError: an array of another type or not on the GPU.
+            BackendError: as `run`.
+        """
+        handle = stream_handle(stream)
+        if handle == 0:
+            raise ParameterError(
+                "stream is the default stream, on which TensorRT waits for the whole GPU: make one"
+            )
+        device = self._loaded.device
+        device.use()
+        target = Stream(device, handle)
+        views = {name: view(name, array, target) for name, array in feeds.items()}
+        for name, each in views.items():
+            self._check(name, each.dtype)
+        shapes = {name: each.shape for name, each in views.items()}
+        lane = self._lanes.get()
+        try:
+            results: dict[str, Any] = dict(outputs or {})
+            pointers = {name: each.pointer for name, each in views.items()}
+            for name, (shape, dtype) in lane.outputs(shapes).items():
+                if name not in results:
+                    results[name] = DeviceArray(target, shape, dtype)
+                    pointers[name] = results[name].pointer
+                    continue
+                given = view(name, results[name], target)
+                if (given.shape, given.dtype) != (shape, dtype):
+                    raise ParameterError(
+                        f"output '{name}' is {given.dtype} {list(given.shape)}: it must be "
+                        f"{dtype} {list(shape)}"
+                    )
+                pointers[name] = given.pointer
+            lane.enqueue(shapes, pointers, target)
+        finally:
+            self._lanes.put(lane)
+        return results
+
+    def layer_times(self, feeds: Arrays, runs: int) -> dict[str, float]:
+        """Seconds a run of every layer, by the library's profiler, over so many runs.
+
+        Raises:
+            BackendError: as `run`.
+        """
+        lane = self._lanes.get()
+        try:
+            return lane.layer_times({n: self._host(n, v) for n, v in feeds.items()}, runs)
+        finally:
+            self._lanes.put(lane)
+
+    def close(self) -> None:
+        """Give everything on the GPU back; waits for what is running."""
+        for lane in self._all:
+            lane.close()
+
+    def _host(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
+        array = np.asarray(value)
+        self._check(name, array.dtype)
+        return array
+
+    def _check(self, name: str, dtype: np.dtype[Any]) -> None:
+        if name not in self._loaded.inputs:
+            raise ParameterError(
+                f"the engine has no input '{name}': it takes {', '.join(self._loaded.inputs)}"
+            )
+        if dtype != self._loaded.inputs[name]:
+            raise ParameterError(
+                f"input '{name}' is {dtype}: the engine takes {self._loaded.inputs[name]}"
+            )
+
+    def _profile(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """The profile that holds these shapes."""
+        if missing := [name for name in self._loaded.inputs if name not in shapes]:
+            raise ParameterError(f"input '{missing[0]}' is missing")
+        index = self.engine.holds(shapes)
+        if index is None:
+            given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
+            raise BackendError(
+                f"{given} is outside the engine's shapes ({engines.describe_ranges(self.engine)}): "
+                "give tiles or smaller images, or compile a larger one: "
+                f"{engines.command(self.engine.library, self._where)} --max HEIGHTxWIDTH --batch N"
+            )
+        return index
+
+
+def open_tensorrt(
+    graph: bytes, numerics: Numerics, threads: int, where: Path | None = None
+) -> EngineSession:
+    """A session on TensorRT; the engine comes from the bundle or the user's cache."""
+    return open_engine("tensorrt", graph, where)
+
+
+def open_rtx(
+    graph: bytes, numerics: Numerics, threads: int, where: Path | None = None
+) -> EngineSession:
+    """A session on TensorRT-RTX; the engine comes from the bundle or the user's cache."""
+    return open_engine("tensorrt-rtx", graph, where)
+
+
+def open_engine(library: Library, graph: bytes, where: Path | None) -> EngineSession:
+    """Load the engine that was compiled from a graph and fits this machine.
+
+    Args:
+        library: which one.
+        graph: the ONNX bytes.
+        where: the bundle's folder, or None to look into the cache alone.
+
+    Raises:
+        BackendError: no library, no driver, or no fitting engine; says what to do.
+    """
+    device = Device.open()
+    trt = load_library(library)
+    machine = Machine(library, str(trt.__version__), device.compute_capability)
+    digest = hashlib.sha256(graph).hexdigest()
+    found = engine_cache.of_graph(digest, where)
+    place = str(where or ".")
+    engine = engines.choose([e for e, _ in found], digest, machine, place)
+    path = next(path for each, path in found if each == engine)
+    data = engine_cache.read(engine, path)
+    remedy = f"make a fitting one: {engines.command(library, place)}"
+    loaded = Loaded(trt, library, device, data, str(path), remedy)
+    if library == "tensorrt-rtx":
+        loaded.use_runtime_cache(_runtime_cache(engine, machine))
+    return EngineSession(loaded, engine, place)
+
+
+def has_tensorrt() -> bool:
+    """Whether TensorRT is installed and a GPU answers."""
+    return _usable("tensorrt")
+
+
+def has_rtx() -> bool:
+    """Whether TensorRT-RTX is installed and a GPU answers."""
+    return _usable("tensorrt-rtx")
+
+
+def _usable(library: Library) -> bool:
+    try:
+        importlib.import_module(MODULES[library])
+    except (ImportError, OSError):
+        return False
+    return gpu_missing() is None
+
+
+def _runtime_cache(engine: Engine, machine: Machine) -> Path:
+    """Where TensorRT-RTX keeps the kernels it made for an engine on this machine."""
+    name = f"{engine.sha256[:12]}.{machine.version}.{machine.compute_capability}.runtime-cache"
+    return engine_cache.folder() / name

@@ -1,0 +1,299 @@
+"""An NVIDIA GPU by its driver: memory, streams, events and captured graphs, on `cuda-python`.
+
+The driver's primary context is used, so pointers and streams are shared with PyTorch, CuPy, PyCUDA
+and everything on the CUDA runtime.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import BackendError
+
+_OLDEST_DRIVER = 12000
+"""CUDA version a driver must speak: stream-ordered memory and graphs as used here."""
+
+_THREAD_LOCAL_CAPTURE = 1
+_NO_FLAGS = 0
+_NON_BLOCKING = 1
+_DISABLE_TIMING = 2
+
+
+def gpu_missing() -> str | None:
+    """Why no GPU can be used, in a few words with the way out; None when one answers."""
+    try:
+        Device.open()
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+class Device:
+    """One GPU. Every method makes its context current in the calling thread."""
+
+    def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
+        driver = _driver()
+        self._device = _check(driver.cuDeviceGet(ordinal))
+        self._context = _check(driver.cuDevicePrimaryCtxRetain(self._device))
+        attribute = driver.CUdevice_attribute
+        major, minor = (
+            int(_check(driver.cuDeviceGetAttribute(kind, self._device)))
+            for kind in (
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        self.compute_capability = f"{major}.{minor}"
+        name = _check(driver.cuDeviceGetName(256, self._device))
+        self.name = bytes(name).split(b"\0")[0].decode(errors="replace").strip()
+
+    @staticmethod
+    @functools.cache
+    def open(ordinal: int = 0) -> Device:
+        """The GPU of that number, opened once in a process.
+
+        Raises:
+            BackendError: no `cuda-python`, no driver, a driver that is too old, or no such GPU.
+        """
+        driver = _driver()
+        try:
+            _check(driver.cuInit(_NO_FLAGS))
+        except RuntimeError as error:  # the binding finds no libcuda
+            raise BackendError(
+                "there is no NVIDIA driver on this machine: install one, or use another backend"
+            ) from error
+        version = int(_check(driver.cuDriverGetVersion()))
+        if version < _OLDEST_DRIVER:
+            raise BackendError(
+                f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, and "
+                f"{_version(_OLDEST_DRIVER)} is needed: upgrade it"
+            )
+        count = int(_check(driver.cuDeviceGetCount()))
+        if ordinal >= count:
+            raise BackendError(
+                f"there is no GPU number {ordinal} here, {count} answer: see nvidia-smi and "
+                "CUDA_VISIBLE_DEVICES"
+            )
+        return Device(ordinal)
+
+    def use(self) -> None:
+        """Make the primary context current in this thread."""
+        _check(_driver().cuCtxSetCurrent(self._context))
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes."""
+        self.use()
+        free, total = _check(_driver().cuMemGetInfo())
+        return int(free), int(total)
+
+    def stream(self) -> Stream:
+        """A new stream that does not wait for the default one."""
+        self.use()
+        return Stream(self, int(_check(_driver().cuStreamCreate(_NON_BLOCKING))))
+
+    def allocate(self, size: int) -> Buffer:
+        """Device memory, kept until `free`.
+
+        Raises:
+            BackendError: there is not so much.
+        """
+        self.use()
+        try:
+            return Buffer(int(_check(_driver().cuMemAlloc(max(size, 1)))), size)
+        except BackendError as error:
+            free, total = self.memory()
+            raise BackendError(
+                f"out of GPU memory: {size / 1e6:.0f} MB are needed, {free / 1e6:.0f} of "
+                f"{total / 1e6:.0f} MB are free: give smaller images or tiles, or end other "
+                "programs on the GPU"
+            ) from error
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pinned:
+        """Host memory that the GPU copies from and to by itself."""
+        self.use()
+        size = max(1, int(np.prod(shape)) * dtype.itemsize)
+        pointer = int(_check(_driver().cuMemAllocHost(size)))
+        return Pinned(pointer, _host_array(pointer, shape, dtype))
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Device memory."""
+
+    pointer: int
+    size: int
+
+    def free(self) -> None:
+        """Give it back; nothing on the GPU may still use it."""
+        _check(_driver().cuMemFree(self.pointer))
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Page-locked host memory and a NumPy view of it."""
+
+    pointer: int
+    array: NDArray[Any]
+
+    def free(self) -> None:
+        """Give it back; no copy may still be under way, nor `array` be used again."""
+        _check(_driver().cuMemFreeHost(self.pointer))
+
+
+class Stream:
+    """Work in order. Every method but `synchronise` returns before the work is done."""
+
+    def __init__(self, device: Device, handle: int) -> None:
+        self.device = device
+        self.handle = handle
+
+    def synchronise(self) -> None:
+        """Wait for everything in the stream."""
+        _check(_driver().cuStreamSynchronize(self.handle))
+
+    def upload(self, target: int, source: Pinned) -> None:
+        """Pinned host memory → device memory."""
+        size = source.array.nbytes
+        _check(_driver().cuMemcpyHtoDAsync(target, source.pointer, size, self.handle))
+
+    def download(self, target: Pinned, source: int) -> None:
+        """Device memory → pinned host memory."""
+        size = target.array.nbytes
+        _check(_driver().cuMemcpyDtoHAsync(target.pointer, source, size, self.handle))
+
+    def allocate(self, size: int) -> int:
+        """A device pointer that is valid for work behind this in the stream."""
+        return int(_check(_driver().cuMemAllocAsync(max(size, 1), self.handle)))
+
+    def free(self, pointer: int) -> None:
+        """Give an `allocate`d pointer back once the stream comes to here."""
+        _check(_driver().cuMemFreeAsync(pointer, self.handle))
+
+    def record(self, event: Event) -> None:
+        """Let the event stand for all work in the stream so far."""
+        _check(_driver().cuEventRecord(event.handle, self.handle))
+
+    def wait(self, event: Event) -> None:
+        """Let work from here on wait for the event."""
+        _check(_driver().cuStreamWaitEvent(self.handle, event.handle, _NO_FLAGS))
+
+    def capture(self, work: Callable[[], None]) -> CapturedGraph:
+        """What `work` puts into this stream, recorded and not run.
+
+        Raises:
+            BackendError: something in it cannot be captured.
+        """
+        driver = _driver()
+        mode = driver.CUstreamCaptureMode(_THREAD_LOCAL_CAPTURE)
+        _check(driver.cuStreamBeginCapture(self.handle, mode))
+        try:
+            work()
+        except BaseException:
+            _, graph = driver.cuStreamEndCapture(self.handle)  # leave the stream usable
+            if graph is not None and int(graph):
+                driver.cuGraphDestroy(graph)
+            raise
+        graph = _check(driver.cuStreamEndCapture(self.handle))
+        try:
+            return CapturedGraph(_check(driver.cuGraphInstantiate(graph, _NO_FLAGS)))
+        finally:
+            _check(driver.cuGraphDestroy(graph))
+
+    def launch(self, graph: CapturedGraph) -> None:
+        """Run a captured graph, with the addresses that it was captured with."""
+        _check(_driver().cuGraphLaunch(graph.handle, self.handle))
+
+    def destroy(self) -> None:
+        """End the stream; its work is finished first."""
+        self.synchronise()
+        _check(_driver().cuStreamDestroy(self.handle))
+
+
+class Event:
+    """A point in a stream that others can wait for."""
+
+    def __init__(self, timing: bool = False) -> None:
+        self.handle = int(_check(_driver().cuEventCreate(_NO_FLAGS if timing else _DISABLE_TIMING)))
+
+    def synchronise(self) -> None:
+        """Wait for it on the host."""
+        _check(_driver().cuEventSynchronize(self.handle))
+
+    def milliseconds_since(self, earlier: Event) -> float:
+        """GPU time between two events made with `timing`."""
+        return float(_check(_driver().cuEventElapsedTime(earlier.handle, self.handle)))
+
+    def destroy(self) -> None:
+        """Give it back."""
+        _check(_driver().cuEventDestroy(self.handle))
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """A captured graph, ready to launch."""
+
+    handle: Any
+
+    def destroy(self) -> None:
+        """Give it back; it may not be running."""
+        _check(_driver().cuGraphExecDestroy(self.handle))
+
+
+def _host_array(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A NumPy array over memory that somebody else owns."""
+    interface = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (pointer, False)}
+    owner = type("Memory", (), {"__array_interface__": interface})()
+    return np.asarray(owner)
+
+
+_loading = threading.Lock()
+
+
+@functools.cache
+def _driver() -> Any:
+    with _loading:
+        try:
+            from cuda.bindings import driver  # noqa: PLC0415 - only GPU backends need it
+        except ImportError as error:
+            raise BackendError(
+                f"cuda-python cannot be imported ({error}): pip install 'hcflow-deploy[tensorrt]'"
+            ) from error
+    return driver
+
+
+def _check(result: tuple[Any, ...]) -> Any:
+    """The values of a driver call, without its status.
+
+    Raises:
+        BackendError: the status says that it failed.
+    """
+    status, *values = result
+    if int(status) != 0:
+        raise BackendError(_describe(status))
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _describe(status: Any) -> str:
+    known = {
+        "CUDA_ERROR_NO_DEVICE": "the NVIDIA driver finds no GPU: see nvidia-smi and "
+        "CUDA_VISIBLE_DEVICES",
+        "CUDA_ERROR_OUT_OF_MEMORY": "out of GPU memory: give smaller images or tiles",
+        "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "the NVIDIA driver was upgraded while it ran: restart "
+        "the machine",
+        "CUDA_ERROR_STUB_LIBRARY": "the CUDA driver library here is a stub: install the NVIDIA "
+        "driver",
+    }
+    name = str(getattr(status, "name", status))
+    return known.get(name, f"the GPU reports {name}: run 'hcflow selftest' and attach its report")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"

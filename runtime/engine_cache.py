@@ -1,0 +1,119 @@
+"""Engines that this machine compiled for itself, in the user's cache; and reading any engine.
+
+An engine is code: it is loaded only from a folder that nobody but this user (or the system's
+administrator) can write to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+from runtime import atomic
+from runtime.bundle import Bundle
+from runtime.engines import Engine, of_manifest
+from runtime.errors import BackendError, BundleError
+
+CACHE_VARIABLE = "HCFLOW_CACHE"
+"""Environment variable that moves the cache; else XDG_CACHE_HOME/hcflow or ~/.cache/hcflow."""
+
+
+def folder() -> Path:
+    """Where engines are cached."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen) / "engines"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hcflow" / "engines"
+
+
+def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
+    """Cached engines of a graph and the files they are in; damaged sidecars are left out."""
+    found = []
+    for sidecar in sorted(folder().glob(f"{graph_sha256[:12]}.*.json")):
+        try:
+            engine = Engine.from_json(sidecar.read_text(encoding="utf-8"), f"'{sidecar}'")
+        except (BundleError, OSError, UnicodeDecodeError):
+            continue  # a cache: what cannot be read is made again
+        if engine.graph == graph_sha256:
+            found.append((engine, sidecar.with_name(engine.file)))
+    return found
+
+
+def of_graph(graph_sha256: str, where: Path | None) -> list[tuple[Engine, Path]]:
+    """Every engine of a graph: the cache's, made on this machine, before the bundle's.
+
+    Args:
+        graph_sha256: of the ONNX file.
+        where: the bundle's folder, or None to look into the cache alone.
+
+    Raises:
+        BackendError: the bundle's engines cannot be read.
+    """
+    found = find(graph_sha256)
+    if where is None:
+        return found
+    try:
+        listed = of_manifest(Bundle.open(where).manifest, f"'{where}'")
+    except BundleError as error:
+        raise BackendError(f"the bundle's engines cannot be read: {error}") from error
+    return found + [(e, where / e.file) for e in listed if e.graph == graph_sha256]
+
+
+def libraries(graph_sha256: str, where: Path | None) -> set[str]:
+    """The libraries that there are engines of a graph for."""
+    return {engine.library for engine, _ in of_graph(graph_sha256, where)}
+
+
+def write(engine: Engine, data: bytes) -> Path:
+    """Put an engine into the cache; its sidecar comes last, so that half an engine is none."""
+    place = folder()
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = place / engine.file
+    atomic.write(path, data)
+    text = json.dumps(engine.to_mapping(), indent=1) + "\n"
+    atomic.write(path.with_suffix(".json"), text.encode())
+    return path
+
+
+def read(engine: Engine, path: Path) -> bytes:
+    """The bytes of an engine file that this user owns, equal to what its sidecar says.
+
+    Raises:
+        BackendError: missing, of another size or digest, or writable by others.
+    """
+    try:
+        for place in (path.parent, path):
+            _check_owner(place)
+        data = path.read_bytes()
+    except OSError as error:
+        raise BackendError(
+            f"cannot read engine '{path}': {error.strerror}; compile it again"
+        ) from None
+    if len(data) != engine.bytes:
+        raise BackendError(
+            f"engine '{path}' has {len(data)} bytes, its sidecar says {engine.bytes}: truncated; "
+            "compile it again"
+        )
+    if hashlib.sha256(data).hexdigest() != engine.sha256:
+        raise BackendError(
+            f"engine '{path}' does not have its sidecar's SHA-256: damaged; compile it again"
+        )
+    return data
+
+
+def _check_owner(path: Path) -> None:
+    if not hasattr(os, "getuid"):  # no owners to compare
+        return
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        raise BackendError(
+            f"'{path}' belongs to another user, and an engine is code: copy the bundle, or compile "
+            "the engine again"
+        )
+    if stat.S_IMODE(status.st_mode) & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise BackendError(
+            f"'{path}' can be written by everyone, and an engine is code: chmod o-w it first"
+        )

@@ -1,0 +1,313 @@
+"""What the GPU backend must do: every run right, nothing copied, waited for or leaked unasked."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import runtime
+from runtime import engine_cache
+from runtime.backends import tensorrt_lane
+from runtime.backends.tensorrt import EngineSession, open_engine
+from runtime.device import Device
+from runtime.device_arrays import DeviceArray, stream_handle, view
+from runtime.errors import ParameterError
+from tests.bundles import inverse_graph
+from tests.simulated.rig import (
+    DRIVER,
+    download,
+    expected,
+    feeds,
+    fine,
+    plan,
+    prepare,
+    raises,
+    scenario,
+    session,
+    sidecar,
+    upload,
+)
+
+
+@scenario
+def host_arrays_give_what_the_cpu_gives(folder: Path) -> None:
+    s = session(folder)
+    for seed in range(4):  # plain, captured, replayed, replayed
+        values = feeds(seed=seed)
+        assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def the_second_run_of_a_shape_is_captured_and_then_replayed(folder: Path) -> None:
+    s = session(folder)
+    lane = s._all[-1]
+    s.run(feeds())
+    (made,) = lane._plans.values()
+    assert made.graph is None
+    s.run(feeds())
+    assert made.graph is not None
+    before = DRIVER.sim_copies()
+    s.run(feeds())
+    assert DRIVER.sim_copies() == before  # one launch, no single copies
+    fine()
+
+
+@scenario
+def buffers_are_made_once_a_shape(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    used = DRIVER.sim_used()
+    for seed in range(20):
+        s.run(feeds(seed=seed))
+    assert DRIVER.sim_used() == used
+    fine()
+
+
+@scenario
+def many_shapes_are_bounded_and_memory_returns_to_its_start(folder: Path) -> None:
+    start = DRIVER.sim_used()
+    s = session(folder)
+    for height in range(1, 17):
+        values = feeds(height=height)
+        for _ in range(3):
+            assert np.array_equal(s.run(values)["hr"], expected(values))
+    assert len(s._all[-1]._plans) == tensorrt_lane.MOST_SHAPES
+    s.close()
+    assert DRIVER.sim_used() == start
+    fine()
+
+
+@scenario
+def growing_scratch_memory_drops_the_graphs_that_knew_it(folder: Path) -> None:
+    s = session(folder)
+    small, large = feeds(1, 2, 2), feeds(2, 16, 16)
+    for values in (small, small, large, small, large, large, small):
+        assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def a_second_profile_takes_what_the_first_does_not(folder: Path) -> None:
+    s = session(folder)
+    values = feeds(2, 12, 16)
+    assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def threads_share_a_session(folder: Path) -> None:
+    s = session(folder)
+    wrong: list[str] = []
+
+    def work(seed: int) -> None:
+        for i in range(6):
+            values = feeds(height=1 + (seed + i) % 4, seed=seed)
+            if not np.array_equal(s.run(values)["hr"], want[seed, i]):
+                wrong.append(f"thread {seed}, run {i}")
+
+    want = {
+        (seed, i): expected(feeds(height=1 + (seed + i) % 4, seed=seed))
+        for seed in range(4)
+        for i in range(6)
+    }
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+    fine()
+
+
+@scenario
+def gpu_arrays_run_on_the_callers_stream_without_copy_or_wait(folder: Path) -> None:
+    s = session(folder)
+    stream = Device.open().stream()
+    values = feeds()
+    given = upload(stream, values)
+    s.enqueue(given, stream.handle)  # the shape's first run prepares its context
+    copies, waits = DRIVER.sim_copies(), DRIVER.sim_waits()
+    result = s.enqueue(given, stream.handle)["hr"]
+    assert (DRIVER.sim_copies(), DRIVER.sim_waits()) == (copies, waits)
+    assert DRIVER.sim_pending() > 0  # nothing has run yet
+    assert np.array_equal(download(stream, result), expected(values))
+    fine()
+
+
+@scenario
+def gpu_arrays_are_written_where_the_caller_says(folder: Path) -> None:
+    s = session(folder)
+    stream = Device.open().stream()
+    values = feeds()
+    target = DeviceArray(stream, (1, 3, 12, 20), np.dtype(np.float32))
+    result = s.enqueue(upload(stream, values), stream.handle, {"hr": target})
+    assert result["hr"] is target
+    assert np.array_equal(download(stream, target), expected(values))
+    wrong = DeviceArray(stream, (1, 3, 4, 4), np.dtype(np.float32))
+    given = upload(stream, values)
+    raises(ParameterError, "output 'hr'", lambda: s.enqueue(given, stream.handle, {"hr": wrong}))
+    fine()
+
+
+@scenario
+def runs_on_two_streams_wait_for_each_other_on_the_gpu(folder: Path) -> None:
+    s = session(folder)
+    first, second = Device.open().stream(), Device.open().stream()
+    a, b = feeds(seed=1), feeds(seed=2)
+    on_first, on_second = upload(first, a), upload(second, b)
+    one = s.enqueue(on_first, first.handle)["hr"]
+    other = s.enqueue(on_second, second.handle)["hr"]
+    assert np.array_equal(download(second, other), expected(b))
+    assert np.array_equal(download(first, one), expected(a))
+    host = feeds(seed=3)
+    assert np.array_equal(s.run(host)["hr"], expected(host))
+    fine()
+
+
+@scenario
+def an_array_of_another_stream_is_waited_for_on_the_gpu(folder: Path) -> None:
+    s = session(folder)
+    producer, consumer = Device.open().stream(), Device.open().stream()
+    values = feeds()
+    given = upload(producer, values)  # still queued there
+    result = s.enqueue(given, consumer.handle)["hr"]
+    assert np.array_equal(download(consumer, result), expected(values))
+    fine()
+
+
+@scenario
+def dlpack_goes_in_and_out_without_a_copy(folder: Path) -> None:
+    class OnlyDlpack:
+        def __init__(self, array: DeviceArray) -> None:
+            self.array = array
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return self.array.__dlpack_device__()
+
+    s = session(folder)
+    stream = Device.open().stream()
+    values = feeds()
+    given = upload(stream, values)
+    result = s.enqueue({n: OnlyDlpack(a) for n, a in given.items()}, stream.handle)["hr"]
+    again = view("hr", OnlyDlpack(result), stream)
+    assert again.pointer == result.pointer
+    assert np.array_equal(download(stream, result), expected(values))
+    fine()
+
+
+@scenario
+def a_result_lives_as_long_as_whoever_took_it_by_dlpack(folder: Path) -> None:
+    stream = Device.open().stream()
+    array = DeviceArray(stream, (4,), np.dtype(np.float32))
+    pointer = array.pointer
+    capsule = array.__dlpack__()
+    del array
+    gc.collect()
+    stream.synchronise()
+    used = DRIVER.sim_used()
+    assert used >= 16, pointer
+    del capsule
+    gc.collect()
+    stream.synchronise()
+    assert DRIVER.sim_used() == used - 16
+    fine()
+
+
+@scenario
+def streams_of_other_libraries_are_understood(folder: Path) -> None:
+    def like(**attributes: Any) -> Any:
+        return type("Stream", (), attributes)()
+
+    assert stream_handle(7) == 7
+    assert stream_handle(like(cuda_stream=7)) == 7
+    assert stream_handle(like(ptr=7)) == 7
+    assert stream_handle(like(handle=ctypes.c_void_p(7))) == 7
+    assert stream_handle(like(__cuda_stream__=lambda self: (0, 7))) == 7
+    raises(ParameterError, "stream is a str", lambda: stream_handle("7"))
+
+
+@scenario
+def arrays_that_will_not_do_are_refused(folder: Path) -> None:
+    s = session(folder)
+    stream = Device.open().stream()
+    values = upload(stream, feeds())
+
+    def strided(**changes: Any) -> Any:
+        interface = values["lr"].__cuda_array_interface__ | changes
+        return type("Array", (), {"__cuda_array_interface__": interface})()
+
+    def go(**changes: Any) -> Callable[[], Any]:
+        return lambda: s.enqueue(values | changes, stream.handle)
+
+    raises(ParameterError, "contiguous", go(lr=strided(strides=(4, 4, 4, 4))))
+    raises(ParameterError, "the engine takes float32", go(lr=strided(typestr="<f8")))
+    raises(ParameterError, "no GPU array", go(lr=np.zeros(3)))
+    raises(ParameterError, "no input 'lrr'", go(lrr=values["lr"]))
+    raises(ParameterError, "default stream", lambda: s.enqueue(values, 0))
+    raises(ParameterError, "'z1' is missing", lambda: s.run({"lr": feeds()["lr"]}))
+
+
+@scenario
+def the_runtime_cache_is_kept_on_disk_and_read_again(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    (kept,) = engine_cache.folder().glob("*.runtime-cache")
+    kept.write_bytes(b"kernels of yesterday")
+    again = session(folder)
+    assert again._loaded._runtime_cache.kernels == b"kernels of yesterday"
+
+
+@scenario
+def layers_are_timed_without_a_graph_and_leave_nothing_behind(folder: Path) -> None:
+    s = session(folder)
+    values = feeds()
+    for _ in range(3):
+        s.run(values)
+    assert s.layer_times(values, 4) == {"the whole graph": 0.5e-3}
+    assert not s._all[-1]._plans
+    assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def tensorrt_itself_runs_too(folder: Path) -> None:
+    graph, bundle = prepare(folder, library="tensorrt", version="11.1.0.106")
+    s = open_engine("tensorrt", graph, bundle)
+    values = feeds()
+    for _ in range(3):
+        assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def a_model_runs_on_the_engine_of_its_bundle(folder: Path) -> None:
+    _, bundle = prepare(folder)
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    on_gpu = runtime.load(bundle, backend="tensorrt-rtx").upscale(image, tau=0.5, seed=3)
+    assert np.array_equal(on_gpu, runtime.load(bundle).upscale(image, tau=0.5, seed=3))
+    network = runtime.load(bundle, backend="auto")._network
+    network.decode(np.zeros((1, 3, 4, 4), np.float32))
+    assert any(isinstance(s, EngineSession) for s in network._sessions.values())
+    fine()
+
+
+@scenario
+def an_engine_of_the_users_cache_is_found(folder: Path) -> None:
+    graph = inverse_graph(True)
+    data = plan(graph)
+    engine_cache.write(
+        sidecar(graph, data, file=f"{sidecar(graph, data).graph[:12]}.e.engine"), data
+    )
+    s = open_engine("tensorrt-rtx", graph, None)
+    values = feeds()
+    assert np.array_equal(s.run(values)["hr"], expected(values))

@@ -1,0 +1,364 @@
+/* A CUDA driver without a GPU, for tests: device memory is host memory, and work is lazy.
+ *
+ * Nothing that is put into a stream runs before somebody waits for it, memory is full of NaN until
+ * it is written, and every access is checked against what is allocated at that moment. So the
+ * mistakes that a fast GPU forgives most of the time fail here every time: reading before
+ * synchronising, freeing memory that queued work still uses, rewriting a staging buffer too early,
+ * replaying a graph whose addresses are gone. The first mistake is kept for sim_violation().
+ *
+ * Only what runtime/device.py and cuda-python call is here. Single-threaded tests hold the lock of
+ * the interpreter; a recursive mutex covers the others.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_HANDLE = 400,
+       NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900 };
+
+typedef struct { uintptr_t at; size_t size; int write; } Range;
+typedef int (*Kernel)(void *);
+typedef enum { COPY, KERNEL, FREE, RECORD, WAIT } Kind;
+
+struct Stream;
+typedef struct Event { struct Stream *stream; uint64_t position; } Event;
+typedef struct Op {
+  Kind kind;
+  uintptr_t to, from;
+  size_t size;
+  Kernel kernel;
+  void *data;
+  Range ranges[32];
+  int n;
+  Event *event;
+  Event target; /* of a wait: the event as it stood then */
+  uint64_t order;
+  struct Op *next;
+} Op;
+typedef struct Graph { Op *first; } Graph;
+typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive; struct Stream *next; } Stream;
+typedef struct Block { uintptr_t at; size_t size; int pinned, freed; struct Block *next; } Block;
+
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static Block *blocks;
+static Stream *streams;
+static Stream legacy; /* stream 1: what others call the default one */
+static char violation[512];
+static size_t total = (size_t)1 << 30, used;
+static int devices = 1, version = 13000, calls_copy, calls_sync;
+static uint64_t order;
+static void *self;
+
+static void fault(const char *form, ...) {
+  if (violation[0]) return;
+  va_list args;
+  va_start(args, form);
+  vsnprintf(violation, sizeof violation, form, args);
+  va_end(args);
+}
+
+/* What tests see and set. */
+const char *sim_violation(void) { return violation; }
+void sim_reset(void) { violation[0] = 0; calls_copy = calls_sync = 0; }
+void sim_machine(int count, int driver_version, size_t bytes) { devices = count; version = driver_version; total = bytes; }
+size_t sim_used(void) { return used; }
+int sim_copies(void) { return calls_copy; }
+int sim_waits(void) { return calls_sync; }
+size_t sim_pending(void) { size_t n = 0; for (Stream *s = streams; s; s = s->next) n += s->queued - s->done; return n; }
+
+static Block *live(uintptr_t at, size_t size) {
+  for (Block *b = blocks; b; b = b->next)
+    if (!b->freed && at >= b->at && at + size <= b->at + b->size) return b;
+  return NULL;
+}
+
+static int touch(uintptr_t at, size_t size, const char *what) {
+  if (live(at, size)) return 1;
+  for (Block *b = blocks; b; b = b->next)
+    if (b->freed && at >= b->at && at < b->at + b->size) {
+      fault("%s uses memory that was freed: stale address", what);
+      return 0;
+    }
+  fault("%s uses %zu bytes that are not allocated", what, size);
+  return 0;
+}
+
+static Stream *stream_of(void *handle) { return (uintptr_t)handle <= 2 ? &legacy : (Stream *)handle; }
+
+static Op *push(void *handle, Op *op) {
+  Stream *s = stream_of(handle);
+  Op *made = malloc(sizeof *made);
+  *made = *op;
+  made->next = NULL;
+  if (s->capture) {
+    Op **end = &s->capture->first;
+    while (*end) end = &(*end)->next;
+    *end = made;
+    return made;
+  }
+  made->order = ++order;
+  if (s->last) s->last->next = made; else s->first = made;
+  s->last = made;
+  s->queued++;
+  return made;
+}
+
+static void drain(Stream *s, uint64_t until);
+
+static int ranges_of(Op *op, Range *out) {
+  if (op->kind == KERNEL) { memcpy(out, op->ranges, sizeof op->ranges); return op->n; }
+  if (op->kind != COPY) return 0;
+  out[0] = (Range){op->to, op->size, 1};
+  out[1] = (Range){op->from, op->size, 0};
+  return 2;
+}
+
+/* Older work that still waits in another stream and shares memory with this: nothing orders them. */
+static void check_order(Op *op) {
+  Range mine[32], theirs[32];
+  int n = ranges_of(op, mine);
+  for (Stream *s = streams; s; s = s->next)
+    for (Op *other = s->first; other; other = other->next) {
+      int m = other->order < op->order ? ranges_of(other, theirs) : 0;
+      for (int i = 0; i < n; i++)
+        for (int j = 0; j < m; j++)
+          if ((mine[i].write || theirs[j].write) && mine[i].at < theirs[j].at + theirs[j].size && theirs[j].at < mine[i].at + mine[i].size)
+            fault("two streams use the same memory and nothing orders them");
+    }
+}
+
+static void run(Op *op) {
+  check_order(op);
+  switch (op->kind) {
+  case COPY:
+    if (touch(op->from, op->size, "a copy") && touch(op->to, op->size, "a copy"))
+      memcpy((void *)op->to, (void *)op->from, op->size);
+    break;
+  case KERNEL: {
+    int fine = 1;
+    for (int i = 0; i < op->n; i++) fine &= touch(op->ranges[i].at, op->ranges[i].size, "an engine");
+    if (fine && op->kernel(op->data)) fault("an engine failed");
+    break;
+  }
+  case FREE: {
+    Block *b = live(op->from, 1);
+    if (b) { b->freed = 1; used -= b->size; memset((void *)b->at, 0xff, b->size); }
+    break;
+  }
+  case RECORD: break;
+  case WAIT: if (op->target.stream) drain(op->target.stream, op->target.position);
+  }
+}
+
+static void drain(Stream *s, uint64_t until) {
+  while (s->first && s->done < until) {
+    Op *op = s->first;
+    s->first = op->next;
+    if (!s->first) s->last = NULL;
+    s->done++;
+    run(op);
+    free(op);
+  }
+}
+
+static int in_use(Block *b) {
+  for (Stream *s = streams; s; s = s->next)
+    for (Op *op = s->first; op; op = op->next) {
+      if (op->kind == COPY && ((op->to >= b->at && op->to < b->at + b->size) || (op->from >= b->at && op->from < b->at + b->size))) return 1;
+      for (int i = 0; op->kind == KERNEL && i < op->n; i++)
+        if (op->ranges[i].at >= b->at && op->ranges[i].at < b->at + b->size) return 1;
+    }
+  return 0;
+}
+
+static int allocate(size_t size, int pinned, void *out) {
+  if (!pinned && used + size > total) return OUT_OF_MEMORY;
+  Block *b = calloc(1, sizeof *b);
+  b->at = (uintptr_t)aligned_alloc(256, (size + 255) / 256 * 256);
+  memset((void *)b->at, 0xff, size);
+  b->size = size;
+  b->pinned = pinned;
+  b->next = blocks;
+  blocks = b;
+  if (!pinned) used += size;
+  *(uintptr_t *)out = b->at;
+  return OK;
+}
+
+static int release(uintptr_t at) {
+  Block *b = live(at, 1);
+  if (!b || b->at != at) { fault("memory is freed twice, or was never allocated"); return INVALID_VALUE; }
+  if (in_use(b)) fault("memory is freed while queued work uses it: freed in flight");
+  b->freed = 1; /* the address stays reserved, so that whoever uses it again is found out */
+  if (!b->pinned) used -= b->size;
+  memset((void *)b->at, 0xff, b->size);
+  return OK;
+}
+
+#define LOCKED(type) pthread_mutex_lock(&lock); type result = OK;
+#define DONE pthread_mutex_unlock(&lock); return result;
+
+int cuInit(unsigned flags) { return devices ? OK : NO_DEVICE; }
+int cuDriverGetVersion(int *v) { *v = version; return OK; }
+int cuDeviceGetCount(int *n) { *n = devices; return OK; }
+int cuDeviceGet(int *d, int ordinal) { *d = ordinal; return OK; }
+int cuDeviceGetName(char *name, int n, int d) { snprintf(name, n, "Simulated GPU"); return OK; }
+int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? 8 : kind == 76 ? 9 : 1; return OK; }
+int cuDevicePrimaryCtxRetain(void **c, int d) { *c = (void *)0x10; return OK; }
+int cuCtxSetCurrent(void *c) { return OK; }
+int cuCtxGetCurrent(void **c) { *c = (void *)0x10; return OK; }
+int cuCtxGetDevice(int *d) { *d = 0; return OK; }
+int cuMemGetInfo(size_t *f, size_t *t) { *f = total - used; *t = total; return OK; }
+int cuMemAlloc(uintptr_t *p, size_t size) {
+  LOCKED(int)
+  for (Stream *s = streams; s; s = s->next) if (s->capture) fault("memory is allocated during a capture");
+  result = allocate(size, 0, p);
+  DONE
+}
+int cuMemFree(uintptr_t p) { LOCKED(int) result = release(p); DONE }
+int cuMemAllocHost(void **p, size_t size) { LOCKED(int) result = allocate(size, 1, p); DONE }
+int cuMemFreeHost(void *p) { LOCKED(int) result = release((uintptr_t)p); DONE }
+int cuMemAllocAsync(uintptr_t *p, size_t size, void *stream) { LOCKED(int) result = allocate(size, 0, p); DONE }
+int cuMemFreeAsync(uintptr_t p, void *stream) {
+  LOCKED(int)
+  Op op = {.kind = FREE, .from = p};
+  push(stream, &op);
+  DONE
+}
+static int copy(uintptr_t to, uintptr_t from, size_t size, void *stream) {
+  LOCKED(int)
+  calls_copy++;
+  Block *target = live(to, size);
+  if (target && target->pinned && !stream_of(stream)->capture)
+    memset((void *)to, 0xff, size); /* whoever reads it before the copy is over reads NaN */
+  Op op = {.kind = COPY, .to = to, .from = from, .size = size};
+  push(stream, &op);
+  DONE
+}
+int cuMemcpyHtoDAsync(uintptr_t to, void *from, size_t n, void *s) { return copy(to, (uintptr_t)from, n, s); }
+int cuMemcpyDtoHAsync(void *to, uintptr_t from, size_t n, void *s) { return copy((uintptr_t)to, from, n, s); }
+int cuMemcpyDtoDAsync(uintptr_t to, uintptr_t from, size_t n, void *s) { return copy(to, from, n, s); }
+
+int cuStreamCreate(void **out, unsigned flags) {
+  LOCKED(int)
+  Stream *s = calloc(1, sizeof *s);
+  s->alive = 1;
+  s->next = streams;
+  streams = s;
+  *out = s;
+  DONE
+}
+int cuStreamDestroy(void *handle) {
+  LOCKED(int)
+  drain(stream_of(handle), UINT64_MAX);
+  stream_of(handle)->alive = 0;
+  DONE
+}
+int cuStreamSynchronize(void *handle) {
+  LOCKED(int)
+  Stream *s = stream_of(handle);
+  calls_sync++;
+  if (s->capture) { fault("a stream is waited for during its capture"); result = CAPTURE_UNSUPPORTED; }
+  else drain(s, UINT64_MAX);
+  DONE
+}
+int cuStreamWaitEvent(void *handle, void *event, unsigned flags) {
+  LOCKED(int)
+  Op op = {.kind = WAIT, .target = *(Event *)event};
+  push(handle, &op);
+  DONE
+}
+int cuStreamIsCapturing(void *handle, int *status) { *status = stream_of(handle)->capture ? 1 : 0; return OK; }
+int cuCtxSynchronize(void) { LOCKED(int) for (Stream *s = streams; s; s = s->next) drain(s, UINT64_MAX); DONE }
+
+int cuEventCreate(void **out, unsigned flags) { *out = calloc(1, sizeof(Event)); return OK; }
+int cuEventDestroy(void *event) { return OK; /* kept: the driver, too, keeps it as long as it is waited for */ }
+int cuEventRecord(void *event, void *handle) {
+  LOCKED(int)
+  Op op = {.kind = RECORD, .event = event};
+  push(handle, &op);
+  Stream *s = stream_of(handle);
+  if (!s->capture) *(Event *)event = (Event){s, s->queued};
+  DONE
+}
+int cuEventSynchronize(void *event) {
+  LOCKED(int)
+  Event *e = event;
+  calls_sync++;
+  if (e->stream) drain(e->stream, e->position);
+  DONE
+}
+int cuEventElapsedTime(float *ms, void *a, void *b) { *ms = 1.0f; return OK; }
+
+int cuStreamBeginCapture(void *handle, int mode) { LOCKED(int) stream_of(handle)->capture = calloc(1, sizeof(Graph)); DONE }
+int cuStreamEndCapture(void *handle, void **graph) {
+  LOCKED(int)
+  *graph = stream_of(handle)->capture;
+  stream_of(handle)->capture = NULL;
+  DONE
+}
+int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
+  LOCKED(int)
+  Graph *g = calloc(1, sizeof *g);
+  Op **end = &g->first;
+  for (Op *op = ((Graph *)graph)->first; op; op = op->next, end = &(*end)->next) {
+    *end = malloc(sizeof **end);
+    **end = *op;
+    (*end)->next = NULL;
+  }
+  *exec = g;
+  DONE
+}
+int cuGraphDestroy(void *graph) { return OK; }
+int cuGraphExecDestroy(void *exec) { LOCKED(int) ((Graph *)exec)->first = NULL; DONE }
+int cuGraphLaunch(void *exec, void *handle) {
+  LOCKED(int)
+  if (!((Graph *)exec)->first) fault("a destroyed or empty graph is launched");
+  for (Op *op = ((Graph *)exec)->first; op; op = op->next) {
+    Block *target = op->kind == COPY ? live(op->to, op->size) : NULL;
+    if (target && target->pinned) memset((void *)op->to, 0xff, op->size);
+    push(handle, op);
+  }
+  DONE
+}
+int cuPointerGetAttribute(void *out, int kind, uintptr_t p) {
+  if (kind == 9) *(int *)out = 0;         /* device ordinal */
+  else if (kind == 2) *(int *)out = 2;    /* memory type: device */
+  else *(uint64_t *)out = 0;
+  return live(p, 1) ? OK : INVALID_VALUE;
+}
+int cuPointerGetAttributes(unsigned n, int *kinds, void **out, uintptr_t p) {
+  for (unsigned i = 0; i < n; i++) cuPointerGetAttribute(out[i], kinds[i], p);
+  return OK;
+}
+int cuGetErrorName(int e, const char **s) { *s = e == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR"; return OK; }
+int cuGetErrorString(int e, const char **s) { return cuGetErrorName(e, s); }
+
+/* What stands for an engine's kernels: run by the stream, with what it reads and writes declared. */
+int sim_kernel(void *stream, Kernel kernel, void *data, int n, Range *ranges) {
+  LOCKED(int)
+  Op op = {.kind = KERNEL, .kernel = kernel, .data = data, .n = n};
+  memcpy(op.ranges, ranges, n * sizeof *ranges);
+  push(stream, &op);
+  DONE
+}
+
+int cuGetProcAddress_v2(const char *name, void **out, int v, uint64_t flags, int *status) {
+  *out = !strncmp(name, "cu", 2) ? dlsym(self, name) : NULL;
+  if (!*out && !strcmp(name, "cuGetProcAddress")) *out = (void *)cuGetProcAddress_v2;
+  if (status) *status = *out ? 0 : 1;
+  return *out ? OK : NOT_FOUND;
+}
+__attribute__((constructor)) static void start(void) {
+  Dl_info info;
+  legacy.next = NULL;
+  legacy.alive = 1;
+  streams = &legacy;
+  dladdr((void *)cuInit, &info);
+  self = dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD);
+}

@@ -1,0 +1,122 @@
+"""What the GPU backend must refuse: in one line, with the way out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import runtime
+from runtime import backends
+from runtime.backends.tensorrt import open_engine
+from runtime.device import Device
+from runtime.errors import BackendError
+from tests.simulated.rig import (
+    DRIVER,
+    GIGABYTE,
+    expected,
+    feeds,
+    fine,
+    prepare,
+    raises,
+    scenario,
+    session,
+    sidecar,
+)
+from tests.simulated.tensorrt_module import engine_bytes
+
+
+@scenario
+def no_fitting_engine_names_the_command_that_makes_one(folder: Path) -> None:
+    graph, bundle = prepare(folder, version="1.6.0")
+    remedy = f"hcflow compile '{bundle}' --engine tensorrt-rtx"
+    raises(BackendError, "1.6.0, here is 1.7.1", lambda: open_engine("tensorrt-rtx", graph, bundle))
+    raises(BackendError, remedy, lambda: open_engine("tensorrt-rtx", graph, bundle))
+    graph, bundle = prepare(folder, compute_capabilities=("8.6",))
+    raises(BackendError, "this GPU has 8.9", lambda: open_engine("tensorrt-rtx", graph, bundle))
+    raises(BackendError, "no TensorRT engine", lambda: open_engine("tensorrt", graph, bundle))
+
+
+@scenario
+def damaged_and_foreign_engines_are_refused(folder: Path) -> None:
+    graph, bundle = prepare(folder)
+    path = bundle / "inverse.engine"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    raises(BackendError, "truncated", lambda: open_engine("tensorrt-rtx", graph, bundle))
+    path.write_bytes(b"x" + whole[1:])
+    raises(BackendError, "SHA-256", lambda: open_engine("tensorrt-rtx", graph, bundle))
+    path.write_bytes(whole)
+    path.chmod(0o666)
+    raises(BackendError, "written by everyone", lambda: open_engine("tensorrt-rtx", graph, bundle))
+    path.unlink()
+    raises(BackendError, "compile it again", lambda: open_engine("tensorrt-rtx", graph, bundle))
+
+
+@scenario
+def an_engine_the_library_refuses_is_explained_by_it(folder: Path) -> None:
+    graph, bundle = prepare(folder)
+    for data, text in (
+        (b"not an engine", "it is no engine"),
+        (engine_bytes(graph, [], capability="7.5"), "this GPU's compute capability"),
+    ):
+        engine = sidecar(graph, data)
+        (bundle / engine.file).write_bytes(data)
+        manifest = replace(runtime.Bundle.open(bundle).manifest, engines=(engine.to_mapping(),))
+        (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+        raises(BackendError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))
+
+
+@scenario
+def a_shape_outside_every_profile_is_refused_with_those_that_go(folder: Path) -> None:
+    s = session(folder)
+    raises(BackendError, "lr 1×3×1×1 … 2×3×16×16", lambda: s.run(feeds(height=17)))
+    raises(BackendError, "hcflow compile", lambda: s.run(feeds(n=3)))
+    fine()
+
+
+@scenario
+def out_of_gpu_memory_is_said_with_what_is_free(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    DRIVER.sim_machine(1, 13000, DRIVER.sim_used() + 4096)
+    raises(BackendError, "out of GPU memory", lambda: s.run(feeds(2, 16, 16)))
+    DRIVER.sim_machine(1, 13000, GIGABYTE)
+    values = feeds(2, 16, 16)
+    assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def no_gpu_and_an_old_driver_are_said_as_such(folder: Path) -> None:
+    Device.open.cache_clear()
+    DRIVER.sim_machine(0, 13000, GIGABYTE)
+    raises(BackendError, "finds no GPU", Device.open)
+    DRIVER.sim_machine(1, 11040, GIGABYTE)
+    raises(BackendError, "it speaks CUDA 11.4, and 12.0 is needed", Device.open)
+    DRIVER.sim_machine(1, 13000, GIGABYTE)
+    raises(BackendError, "there is no GPU number 3", lambda: Device.open(3))
+    Device.open()
+
+
+@scenario
+def auto_says_why_it_takes_another_backend(folder: Path) -> None:
+    graph, bundle = prepare(folder, compute_capabilities=("8.6",))
+    handler = _Lines()
+    backends._logger.addHandler(handler)
+    numerics = runtime.Bundle.open(bundle).manifest.graphs[0].numerics
+    values = feeds()
+    s = backends.open_session("auto", graph, numerics, 1, bundle)
+    assert np.array_equal(s.run(values)["hr"], expected(values))
+    assert any("using another backend" in line for line in handler.lines), handler.lines
+
+
+class _Lines(__import__("logging").Handler):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: Any) -> None:
+        self.lines.append(record.getMessage())

@@ -1,0 +1,139 @@
+"""The tiny network as an engine on the simulated device, and what scenarios check with."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from runtime import backends
+from runtime.backends.tensorrt import EngineSession, open_engine
+from runtime.device import Stream
+from runtime.device_arrays import DeviceArray
+from runtime.engines import Engine, Memory, Range
+from tests.bundles import inverse_graph, write_bundle
+from tests.simulated.tensorrt_module import engine_bytes
+
+DRIVER = ctypes.CDLL("libcuda.so.1")
+DRIVER.sim_violation.restype = ctypes.c_char_p
+DRIVER.sim_used.restype = DRIVER.sim_pending.restype = ctypes.c_size_t
+DRIVER.sim_machine.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t]
+SCENARIOS: dict[str, Callable[[Path], None]] = {}
+GIGABYTE = 1 << 30
+
+
+def scenario(function: Callable[[Path], None]) -> Callable[[Path], None]:
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+def ranges(side: int, batch: int) -> dict[str, Range]:
+    low, high = (1, 1, 1), (batch, side, side)
+    return {
+        name: Range(*((n, c, h * f, w * f) for n, h, w in (low, high, high)))
+        for name, c, f in (("lr", 3, 1), ("z1", 6, 2), ("z2", 21, 1))
+    }
+
+
+def sidecar(graph: bytes, data: bytes, **changes: Any) -> Engine:
+    engine = Engine(
+        file="inverse.engine",
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        graph=hashlib.sha256(graph).hexdigest(),
+        direction="inverse",
+        precision="fp32",
+        latents=True,
+        library="tensorrt-rtx",
+        version="1.7.1.116",
+        compute_capabilities=("8.9",),
+        profiles=(ranges(8, 1), ranges(16, 2)),
+        tf32=False,
+        version_compatible=False,
+        hardware="none",
+        refittable=False,
+        optimization_level=None,
+        build_seconds=1.0,
+        memory=Memory(None, None, None),
+    )
+    return replace(engine, **changes)
+
+
+def plan(graph: bytes, engine_ranges: tuple[dict[str, Range], ...] | None = None) -> bytes:
+    profiles = engine_ranges or (ranges(8, 1), ranges(16, 2))
+    plain = [{n: (r.smallest, r.best, r.largest) for n, r in p.items()} for p in profiles]
+    return engine_bytes(graph, plain)
+
+
+def prepare(folder: Path, **changes: Any) -> tuple[bytes, Path]:
+    """A bundle of the tiny network with an engine of its inverse, and the graph's bytes."""
+    bundle = write_bundle(folder / "bundle")
+    graph = inverse_graph(True)
+    data = plan(graph)
+    engine = sidecar(graph, data, **changes)
+    (bundle / engine.file).write_bytes(data)
+    manifest = runtime.Bundle.open(bundle).manifest
+    manifest = replace(manifest, engines=(engine.to_mapping(),))
+    (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    return graph, bundle
+
+
+def session(folder: Path) -> EngineSession:
+    graph, bundle = prepare(folder)
+    return open_engine("tensorrt-rtx", graph, bundle)
+
+
+def feeds(n: int = 1, height: int = 3, width: int = 5, seed: int = 0) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    shapes = {"lr": (n, 3, height, width), "z1": (n, 6, 2 * height, 2 * width)}
+    shapes["z2"] = (n, 21, height, width)
+    return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+def expected(values: dict[str, Any]) -> Any:
+    from runtime.manifest import Numerics  # noqa: PLC0415
+
+    numerics = Numerics(False, "float32", "f32")
+    return backends.open_session("onnxruntime", inverse_graph(True), numerics, 1).run(values)["hr"]
+
+
+def fine() -> None:
+    violation = DRIVER.sim_violation().decode()
+    assert not violation, violation
+
+
+def caught(text: str) -> None:
+    violation = DRIVER.sim_violation().decode()
+    assert text in violation, f"expected '{text}', the device says '{violation}'"
+
+
+def raises(kind: type[Exception], text: str, work: Callable[[], Any]) -> None:
+    with pytest.raises(kind) as error:
+        work()
+    assert text in str(error.value), str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def upload(stream: Stream, values: dict[str, Any]) -> dict[str, DeviceArray]:
+    """Host arrays as GPU arrays, ready when the stream is."""
+    made = {}
+    for name, value in values.items():
+        made[name] = DeviceArray(stream, value.shape, value.dtype)
+        pinned = stream.device.pinned(value.shape, value.dtype)
+        pinned.array[...] = value
+        stream.upload(made[name].pointer, pinned)
+    return made
+
+
+def download(stream: Stream, array: Any) -> Any:
+    pinned = stream.device.pinned(array.shape, array.dtype)
+    stream.download(pinned, array.pointer)
+    stream.synchronise()
+    return pinned.array.copy()

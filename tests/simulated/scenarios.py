@@ -1,0 +1,40 @@
+"""Every scenario, in a process where `libcuda.so.1` is the simulated driver.
+
+`python -m tests.simulated.scenarios FOLDER` prints one JSON line a scenario; called by
+`tests/test_device_simulated.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from tests.simulated import behaviour, mistakes, refusals, tensorrt_module
+from tests.simulated.rig import DRIVER, SCENARIOS
+
+MODULES = (behaviour, refusals, mistakes)
+"""Importing them has filled `SCENARIOS`."""
+
+
+def main() -> None:
+    base = Path(sys.argv[1])
+    tensorrt_module.make("tensorrt_rtx", "1.7.1.116", DRIVER)
+    tensorrt_module.make("tensorrt", "11.1.0.106", DRIVER)
+    for name, function in SCENARIOS.items():
+        folder = base / name
+        folder.mkdir(mode=0o755)
+        os.environ["HCFLOW_CACHE"] = str(folder / "cache")
+        DRIVER.sim_reset()
+        try:
+            function(folder)
+            problem = None
+        except BaseException:
+            problem = traceback.format_exc()
+        print(json.dumps({"scenario": name, "problem": problem}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Stands in for `tensorrt` and `tensorrt_rtx` on the simulated driver: strict, and really computes.
+
+An engine is the ONNX graph itself, run by ONNX Runtime when the stream comes to it. What the real
+library leaves undefined fails here: an address not set, a shape outside the profile, scratch memory
+missing or too small.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import json
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+MAGIC = b"SIMULATED-ENGINE\n"
+SCRATCH_PER_PIXEL = 64
+
+KERNEL = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+
+class Range(ctypes.Structure):
+    _fields_ = (("at", ctypes.c_size_t), ("size", ctypes.c_size_t), ("write", ctypes.c_int))
+
+
+def engine_bytes(graph: bytes, profiles: list[dict[str, Any]], capability: str = "8.9") -> bytes:
+    """What a compiler would have made of a graph; profiles as (smallest, best, largest) shapes."""
+    head = json.dumps({"profiles": profiles, "size": len(graph), "capability": capability})
+    return MAGIC + head.encode() + b"\n" + graph
+
+
+def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
+    """A module of that name with as much of the API as the runtime uses."""
+    module = types.ModuleType(name)
+    module.__version__ = version  # type: ignore[attr-defined]
+    alive: list[Any] = []  # callbacks that captured graphs may still call
+
+    class ILogger:
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+        def __init__(self) -> None: ...
+
+    class IProfiler:
+        def __init__(self) -> None: ...
+
+    class TensorIOMode(enum.Enum):
+        INPUT = 1
+        OUTPUT = 2
+
+    class Strategy(enum.Enum):
+        STATIC = 0
+        USER_MANAGED = 2
+
+    class Specialization(enum.Enum):
+        LAZY = 0
+        EAGER = 1
+
+    class Graphs(enum.Enum):
+        DISABLED = 0
+        WHOLE_GRAPH_CAPTURE = 1
+
+    class Validity(enum.Enum):
+        VALID = 0
+        INVALID = 2
+
+    class Invalidity(enum.IntFlag):
+        VERSION_MISMATCH = 1
+        UNSUPPORTED_CC = 2
+        OLD_CUDA_DRIVER = 4
+        OLD_CUDA_RUNTIME = 8
+        INSUFFICIENT_GPU_MEMORY = 16
+        MALFORMED_ENGINE = 32
+        CUDA_ERROR = 64
+
+    class Cache:
+        def __init__(self) -> None:
+            self.kernels = b""
+
+        def deserialize(self, blob: bytes) -> bool:
+            self.kernels = bytes(blob)
+            return True
+
+        def serialize(self) -> bytes:
+            return self.kernels or b"kernels"
+
+    class RuntimeConfig:
+        dynamic_shapes_kernel_specialization_strategy = Specialization.LAZY
+        cuda_graph_strategy = Graphs.DISABLED
+        strategy = Strategy.STATIC
+        cache: Cache | None = None
+
+        def create_runtime_cache(self) -> Cache:
+            return Cache()
+
+        def set_runtime_cache(self, cache: Cache) -> None:
+            self.cache = cache
+
+        def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
+            self.strategy = strategy
+
+    class Context:
+        def __init__(self, engine: Engine, strategy: Strategy) -> None:
+            assert strategy is Strategy.USER_MANAGED
+            self.engine = engine
+            self.profiler: Any = None
+            self.active_optimization_profile = 0
+            self.shapes: dict[str, tuple[int, ...]] = {}
+            self.addresses: dict[str, int] = {}
+            self.scratch = (0, 0)
+
+        def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+            self.active_optimization_profile = index
+            self.shapes.clear()
+            return True
+
+        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+            low, _, high = self.engine.profiles[self.active_optimization_profile][name]
+            fits = len(shape) == len(low) and all(
+                a <= b <= c for a, b, c in zip(low, shape, high, strict=True)
+            )
+            if fits:
+                self.shapes[name] = tuple(shape)
+            else:
+                self.engine.complain(f"{name} {shape} is outside the profile")
+            return fits
+
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            assert set(self.shapes) == set(self.engine.inputs), "not every input shape is set"
+            return self.engine.infer(self.shapes)[name]
+
+        def update_device_memory_size_for_shapes(self) -> int:
+            assert set(self.shapes) == set(self.engine.inputs), "not every input shape is set"
+            return SCRATCH_PER_PIXEL * sum(int(np.prod(s)) for s in self.shapes.values())
+
+        def set_device_memory(self, pointer: int, size: int) -> None:
+            assert size >= self.update_device_memory_size_for_shapes(), "too little scratch memory"
+            self.scratch = (pointer, self.update_device_memory_size_for_shapes())
+
+        def set_tensor_address(self, name: str, pointer: int) -> bool:
+            assert name in (*self.engine.inputs, *self.engine.outputs), name
+            self.addresses[name] = pointer
+            return True
+
+        def is_stream_capturable(self, stream: int) -> bool:
+            return True
+
+        def execute_async_v3(self, stream: int) -> bool:
+            shapes = dict(self.shapes)
+            assert set(shapes) == set(self.engine.inputs), "not every input shape is set"
+            for tensor in (*self.engine.inputs, *self.engine.outputs):
+                assert self.addresses.get(tensor), f"the address of '{tensor}' is not set"
+            assert self.scratch[0], "no scratch memory is set"
+            addresses = dict(self.addresses)
+            shapes |= self.engine.infer(shapes)
+            ranges = [(*self.scratch, 1)] + [
+                (addresses[name], 4 * int(np.prod(shapes[name])), int(name in self.engine.outputs))
+                for name in shapes
+            ]
+
+            def kernel(_: Any) -> int:
+                def at(name: str) -> Any:
+                    kind = ctypes.c_float * int(np.prod(shapes[name]))
+                    array = np.ctypeslib.as_array(kind.from_address(addresses[name]))
+                    return array.reshape(shapes[name])
+
+                feeds = {name: at(name).copy() for name in self.engine.inputs}
+                results = self.engine.session.run(list(self.engine.outputs), feeds)
+                for output, value in zip(self.engine.outputs, results, strict=True):
+                    at(output)[...] = value
+                if self.profiler is not None:
+                    self.profiler.report_layer_time("the whole graph", 0.5)
+                return 0
+
+            callback = KERNEL(kernel)
+            alive.append(callback)
+            array = (Range * len(ranges))(*(Range(*each) for each in ranges))
+            driver.sim_kernel(ctypes.c_void_p(stream), callback, None, len(ranges), array)
+            return True
+
+    class Engine:
+        def __init__(self, head: dict[str, Any], graph: bytes, log: Any) -> None:
+            self.profiles = head["profiles"]
+            self.log = log
+            self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+            self.inputs = [x.name for x in self.session.get_inputs()]
+            self.outputs = [x.name for x in self.session.get_outputs()]
+            self.num_io_tensors = len(self.inputs) + len(self.outputs)
+            self.inferred: dict[Any, dict[str, tuple[int, ...]]] = {}
+
+        def complain(self, message: str) -> None:
+            self.log.log(ILogger.ERROR, message)
+
+        def infer(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+            key = tuple(sorted(shapes.items()))
+            if key not in self.inferred:
+                feeds = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+                values = self.session.run(self.outputs, feeds)
+                self.inferred[key] = {n: v.shape for n, v in zip(self.outputs, values, strict=True)}
+            return self.inferred[key]
+
+        def get_tensor_name(self, index: int) -> str:
+            return [*self.inputs, *self.outputs][index]
+
+        def get_tensor_mode(self, name: str) -> TensorIOMode:
+            return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+        def get_tensor_dtype(self, name: str) -> str:
+            return "float32"
+
+        def create_runtime_config(self) -> RuntimeConfig:
+            return RuntimeConfig()
+
+        def create_execution_context(
+            self, strategy: Any = Strategy.STATIC, runtime_config: Any = None
+        ) -> Context:
+            return Context(self, runtime_config.strategy if runtime_config else strategy)
+
+    class Runtime:
+        def __init__(self, log: Any) -> None:
+            self.log = log
+
+        def get_engine_validity(self, data: bytes) -> tuple[Validity, int]:
+            if not data.startswith(MAGIC):
+                return Validity.INVALID, int(Invalidity.MALFORMED_ENGINE)
+            head = json.loads(data[len(MAGIC) :].split(b"\n", 1)[0])
+            if head["capability"] != "8.9":
+                return Validity.INVALID, int(Invalidity.UNSUPPORTED_CC)
+            return Validity.VALID, 0
+
+        def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
+            if not data.startswith(MAGIC):
+                self.log.log(ILogger.ERROR, "magic tag does not match")
+                return None
+            head, graph = data[len(MAGIC) :].split(b"\n", 1)
+            facts = json.loads(head)
+            if len(graph) != facts["size"]:
+                self.log.log(ILogger.ERROR, "the plan is truncated")
+                return None
+            return Engine(facts, graph, self.log)
+
+    for key, value in {
+        "ILogger": ILogger,
+        "IProfiler": IProfiler,
+        "TensorIOMode": TensorIOMode,
+        "ExecutionContextAllocationStrategy": Strategy,
+        "DynamicShapesKernelSpecializationStrategy": Specialization,
+        "CudaGraphStrategy": Graphs,
+        "EngineValidity": Validity,
+        "EngineInvalidityDiagnostics": Invalidity,
+        "Runtime": Runtime,
+        "nptype": np.dtype,
+    }.items():
+        setattr(module, key, value)
+    sys.modules[name] = module
+    return module
