@@ -160,7 +160,7 @@ def _pictures(
     direction: Direction, scale: int, scene: Scene, folder: Path | None
 ) -> list[tuple[str, Tensor]]:
     side = certificate.input_side(direction, scale, scene)
-    found = list(certificate.pictures(side))
+    found = [(certificate.PICTURE, certificate.picture(side))]
     if folder is not None:
         found += _photographs(folder, direction, scale, scene)
     return found

@@ -19,7 +19,7 @@ import runtime
 from export.pipeline import Request, build
 from hcflow.cli import application
 from hcflow_ref.checkpoint import load
-from runtime import ImageError, Model, ParameterError, bands, machine
+from runtime import ImageError, Model, ParameterError, bands, certificate, machine
 from runtime.regions import TauMap
 from runtime.watch import Report
 from tests.bundles import write_bundle
@@ -378,5 +378,5 @@ def test_verify_measures_the_grid_again(small: Path) -> None:
     result = cli("verify", small, "--backend", "onnxruntime", "--json")
     assert result.exit_code == 0, result.output
     (report,) = json.loads(result.stdout)["backends"]
-    assert {row["case"] for row in report["tiles"]} == {"noise", "edges", "zone plate"}
+    assert {row["case"] for row in report["tiles"]} == {certificate.PICTURE}
     assert all(row["ok"] for row in report["tiles"])
