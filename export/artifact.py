@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 import torch
 
-from export import contract, graph, liveness, trace
+from calib.placement import place
+from export import contract, graph, liveness, report, trace
 from export.cases import Case
 from export.check import check
 from export.deploy import DeployFlow, ForwardFlow, InverseFlow
 from export.flow import Direction
+from export.irn import DeployIRN, IRNForward, IRNInverse
+from export.precision import MOST_LOSS_DB
+from export.precision_build import Lowered
 from export.rounding import run_rounded
 from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
 from runtime.backends import open_session
-from runtime.manifest import Graph, Numerics, Precision
+from runtime.manifest import Graph, Loss, Numerics, Precision
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
-"""What the networks of a graph are computed in; the flow state is always float32."""
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "int8": torch.float16,
+}
+"""What the networks of a graph are computed in, INT8 aside; the flow state is always float32."""
 
 NUMERICS = Numerics(tf32=False, accumulation="float32", openvino_precision_hint="f32")
 """What every graph's parity figures assume of a backend."""
@@ -33,15 +42,18 @@ class Artifact:
 
     data: bytes
     entry: Graph
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """The report's, by name."""
 
 
 def build(
-    model: HCFlow,
+    model: HCFlow | IRN,
     checkpoint_sha256: str,
     direction: Direction,
     precision: Precision,
     with_latents: bool,
     cases: Sequence[Case],
+    lowered: Lowered | None = None,
 ) -> Artifact:
     """Build one graph and check it against the reference's answers.
 
@@ -52,9 +64,12 @@ def build(
         precision: of its networks.
         with_latents: whether an inverse takes latents (a forward always gives them).
         cases: what to check it on.
+        lowered: for a precision below fp32, what `precision_build.lower` made of the network.
     """
-    module = deploy(model, direction, precision, with_latents)
-    traced = trace.trace(module)
+    if lowered is None:
+        traced = trace.trace(deploy(model, direction, precision, with_latents))
+    else:
+        traced = lowered.traced
     inputs, outputs = contract.boundary(model.config, direction, with_latents)
     metadata = {
         "hcflow.task": model.config.task,
@@ -65,12 +80,17 @@ def build(
         "hcflow.contract": str(contract.CONTRACT),
     }
     emitted = graph.to_onnx(traced, inputs, outputs, metadata)
+    int8 = lowered.int8 if lowered else None
+    if int8:
+        place(emitted, int8.ranges, int8.largest)
     contract.check(emitted)
     data = ir.to_proto(emitted).SerializeToString(deterministic=True)
     session = open_session("onnxruntime", data, NUMERICS, 0)
     parity = check(session.run, cases, with_latents, precision)
     if precision != "fp32":
-        rounded = functools.partial(run_rounded, traced, list(outputs))
+        rounded = functools.partial(
+            run_rounded, traced, list(outputs), quantised=int8.quantised if int8 else None
+        )
         parity += check(rounded, cases, with_latents, precision, ", rounded")
     digest = hashlib.sha256(data).hexdigest()
     entry = Graph(
@@ -88,13 +108,37 @@ def build(
         numerics=NUMERICS,
         within_budget=all(row.ok for row in parity),
         parity=tuple(parity),
+        casts=sum(node.op_type == "Cast" for node in emitted.graph),
     )
-    return Artifact(data, entry)
+    if lowered is None:
+        return Artifact(data, entry)
+    entry = replace(
+        entry,
+        losses=lowered.losses,
+        within_budget=entry.within_budget and not too_lossy(precision, lowered.losses),
+    )
+    written = report.files(entry, lowered)
+    return Artifact(data, replace(entry, report=next(iter(written))), written)
+
+
+def too_lossy(precision: Precision, losses: Sequence[Loss]) -> list[Loss]:
+    """Photographs on which fp16 costs more than its budget; int8 is judged on its hold-out."""
+    if precision != "fp16":
+        return []
+    return [row for row in losses if not row.loss_db <= MOST_LOSS_DB["fp16"]]
 
 
 def deploy(
-    model: HCFlow, direction: Direction, precision: Precision, with_latents: bool
-) -> DeployFlow:
-    """The deploy module of one direction, its networks rounded to the precision."""
-    module = ForwardFlow(model) if direction == "forward" else InverseFlow(model, with_latents)
-    return module.lower(DTYPES[precision]).eval()
+    model: HCFlow | IRN,
+    direction: Direction,
+    precision: Precision,
+    with_latents: bool,
+    keep: Container[str] = (),
+) -> DeployFlow | DeployIRN:
+    """The deploy module of one direction, its networks but `keep` rounded to the precision."""
+    module: DeployFlow | DeployIRN
+    if isinstance(model, IRN):
+        module = IRNForward(model) if direction == "forward" else IRNInverse(model, with_latents)
+    else:
+        module = ForwardFlow(model) if direction == "forward" else InverseFlow(model, with_latents)
+    return module.lower(DTYPES[precision], keep).eval()

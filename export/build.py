@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from export import engine_arguments as arguments
 from runtime.manifest import Direction
+
+if TYPE_CHECKING:
+    from export.precision_build import Int8Options
 
 
 class Directions(StrEnum):
@@ -51,10 +55,31 @@ def build(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also build fp16 graphs; the flow state stays float32.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Not available in this version.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also build int8 graphs; needs --calibration.")
+    ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of photographs like those you will serve.")
+    ] = None,
+    int8_budget: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Largest loss of INT8 in dB. [default: 0.1]"),
+    ] = None,
     engine: Annotated[
-        Engine, typer.Option(help="Engine compiler; this version builds graphs only.")
+        Engine, typer.Option(help="Also compile engines for NVIDIA GPUs, into the bundle.")
     ] = Engine.none,
+    smallest: arguments.Smallest = None,
+    best: arguments.Best = None,
+    largest: arguments.Largest = None,
+    batch: arguments.Batch = 1,
+    compute_capability: arguments.Capabilities = None,
+    workspace: arguments.Workspace = None,
+    optimization_level: arguments.Level = None,
+    tf32: arguments.Tf32 = False,
+    timing_cache: arguments.TimingCache = None,
+    version_compatible: arguments.VersionCompatible = False,
+    hardware_compatible: arguments.HardwareCompatible = arguments.Hardware.none,
+    refit: arguments.Refit = False,
     tau: Annotated[
         float | None,
         typer.Option(min=0.0, help="Default temperature. [default: the checkpoint's own]"),
@@ -62,6 +87,18 @@ def build(
     no_latents: Annotated[
         bool, typer.Option("--no-latents", help="An inverse for τ = 0 only, without latent inputs.")
     ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of a tile in LR pixels. [default: what 1 GB allows]"),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of tiles, in LR pixels. [default: the smallest within 1/255]"),
+    ] = None,
+    tile_photographs: Annotated[
+        Path | None,
+        typer.Option(help="A folder of photographs that the overlap is chosen on as well."),
+    ] = None,
     accept_over_budget: Annotated[
         bool,
         typer.Option("--accept-over-budget", help="Keep a bundle that misses the budget, marked."),
@@ -75,19 +112,52 @@ def build(
     """
     from export.command import run  # noqa: PLC0415  (torch and onnx load only when they are used)
 
+    engines = None
+    if engine is not Engine.none:  # before the build: what is wrong here is known at once
+        engines = arguments.gather(
+            engine.value,
+            smallest=smallest,
+            best=best,
+            largest=largest,
+            batch=batch,
+            compute_capability=compute_capability,
+            workspace=workspace,
+            optimization_level=optimization_level,
+            tf32=tf32,
+            timing_cache=timing_cache,
+            version_compatible=version_compatible,
+            hardware_compatible=hardware_compatible.value,
+            refit=refit,
+        )
     run(
         directions=direction.graphs(),
         checkpoint=checkpoint,
         model=model,
         output=output,
         precisions=("fp32", "fp16") if fp16 else ("fp32",),
-        int8=int8,
-        engine=engine.value,
+        int8=_int8(int8, calibration, int8_budget),
+        engines=engines,
         tau=tau,
         with_latents=not no_latents,
+        tile=tile,
+        overlap=overlap,
+        tile_photographs=tile_photographs,
         accept_over_budget=accept_over_budget,
         as_json=as_json,
     )
+
+
+def _int8(int8: bool, calibration: Path | None, budget_db: float | None) -> Int8Options | None:
+    from export.errors import ExportError  # noqa: PLC0415
+    from export.precision_build import Int8Options  # noqa: PLC0415
+
+    if not int8:
+        if calibration is not None or budget_db is not None:
+            raise ExportError("--calibration and --int8-budget are for --int8: add it")
+        return None
+    if calibration is None:
+        raise ExportError("--int8 needs --calibration DIR, a folder of photographs")
+    return Int8Options(calibration) if budget_db is None else Int8Options(calibration, budget_db)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ import numpy as np
 from export.artifact import Artifact
 from export.cases import Case
 from export.errors import ExportError
+from export.report import page_of
 from hcflow_ref.checkpoint import Checkpoint
 from runtime import atomic
 from runtime.bundle import Bundle
+from runtime.engines import Engine, of_manifest
 from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.manifest import FILE_NAME, SCHEMA, Graph, Latents, Level, Manifest, Vectors
@@ -55,6 +57,9 @@ def write(
     built = [artifact.entry for artifact in artifacts]
     replaced = {_slot(graph) for graph in built}
     kept = [graph for graph in old.graphs if _slot(graph) not in replaced] if old else []
+    # An engine is of one graph's bytes: it stays as long as that graph does.
+    digests = {graph.sha256 for graph in (*kept, *built)}
+    engines = [e.to_mapping() for e in _engines(old) if e.graph in digests] if old else []
     vectors = _vectors(cases, folder, old)
     digest = hashlib.sha256(vectors).hexdigest()
     manifest = Manifest(
@@ -62,7 +67,7 @@ def write(
         name=name,
         task=checkpoint.config.task,
         scale=checkpoint.config.scale,
-        default_tau=default_tau,
+        default_tau=_default_tau(default_tau, built, kept, old),
         latents=Latents(
             SCHEME, tuple(Level(c, f) for c, f, _ in checkpoint.config.latent_shapes(1, 1))
         ),
@@ -70,10 +75,12 @@ def write(
         tools=_tool_versions(),
         graphs=(*kept, *built),
         vectors=Vectors(f"vectors.{digest[:12]}.npz", digest),
+        engines=tuple(engines),
     )
     text = manifest.to_json()
     Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
     files = {a.entry.file: a.data for a in artifacts}
+    files |= {name: data for a in artifacts for name, data in a.files.items()}
     files |= {manifest.vectors.file: vectors, FILE_NAME: text.encode()}
     before = _files(old) if old else set()
     _commit(folder, files, before)
@@ -115,8 +122,31 @@ def _slot(graph: Graph) -> tuple[str, str, bool]:
     return graph.direction, graph.precision, graph.latents
 
 
+def _default_tau(
+    asked: float, built: Sequence[Graph], kept: Sequence[Graph], old: Manifest | None
+) -> float:
+    """The older bundle's where its graphs with latents stay and none is built: τ is theirs."""
+
+    def lively(graphs: Sequence[Graph]) -> bool:
+        return any(graph.direction == "inverse" and graph.latents for graph in graphs)
+
+    calm = any(graph.direction == "inverse" for graph in built) and not lively(built)
+    return old.default_tau if old and calm and lively(kept) else asked
+
+
+def _engines(manifest: Manifest) -> list[Engine]:
+    """The engines of an older manifest; when they cannot be read they count as none."""
+    with contextlib.suppress(BundleError):
+        return of_manifest(manifest, f"'{manifest.name}'")
+    return []
+
+
 def _files(manifest: Manifest) -> set[str]:
-    return {manifest.vectors.file, *(graph.file for graph in manifest.graphs)}
+    engines = (engine.file for engine in _engines(manifest))
+    reports = [graph.report for graph in manifest.graphs if graph.report is not None]
+    pages = (page_of(name) for name in reports)
+    graphs = (graph.file for graph in manifest.graphs)
+    return {manifest.vectors.file, *graphs, *reports, *pages, *engines}
 
 
 def _vectors(cases: Sequence[Case], folder: Path, old: Manifest | None) -> bytes:

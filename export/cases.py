@@ -17,6 +17,7 @@ from export.flow import Direction
 from hcflow_ref.bicubic import resize
 from hcflow_ref.config import HCFlowConfig
 from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN, IRNConfig
 from hcflow_ref.likelihood import quantise
 from hcflow_ref.photographs import photograph, to_tensor
 from runtime.latents import draw
@@ -56,7 +57,7 @@ def images(scale: int) -> Iterator[tuple[str, torch.Tensor]]:
         yield f"{height}x{width}", resize(hr.double(), *size).clamp(0, 1).float()
 
 
-def cases(model: HCFlow, direction: Direction, taus: tuple[float, ...]) -> Iterator[Case]:
+def cases(model: HCFlow | IRN, direction: Direction, taus: tuple[float, ...]) -> Iterator[Case]:
     """The cases of one direction; an inverse has every temperature of `taus`.
 
     Args:
@@ -84,7 +85,7 @@ def cases(model: HCFlow, direction: Direction, taus: tuple[float, ...]) -> Itera
 
 
 def _latents(
-    config: HCFlowConfig, height: int, width: int, tau: float
+    config: HCFlowConfig | IRNConfig, height: int, width: int, tau: float
 ) -> list[NDArray[np.float32]]:
     return [
         draw(0, 0, level + 1, c, 0, 0, h, w, tau)[None]

@@ -9,12 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from export import engine_command, tiling
+from export.engine_options import EngineOptions
 from export.errors import ExportError
 from export.flow import Direction
 from export.pipeline import Request, build
+from export.precision_build import Int8Options
 from hcflow_ref.checkpoint import load
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.models import DEFAULT, weights
+from runtime.bundle import Bundle
 from runtime.manifest import Graph, Precision
 
 
@@ -25,10 +29,13 @@ def run(
     model: str | None,
     output: Path | None,
     precisions: Sequence[Precision],
-    int8: bool,
-    engine: str,
+    int8: Int8Options | None,
+    engines: EngineOptions | None,
     tau: float | None,
     with_latents: bool,
+    tile: int | None,
+    overlap: int | None,
+    tile_photographs: Path | None,
     accept_over_budget: bool,
     as_json: bool,
 ) -> None:
@@ -37,13 +44,6 @@ def run(
     Raises:
         ExportError: the options, the checkpoint or the result will not do.
     """
-    if int8:
-        raise ExportError("--int8 is not available in this version; fp32 and --fp16 are")
-    if engine != "none":
-        raise ExportError(
-            f"--engine {engine} is not available in this version: it builds ONNX graphs, which "
-            "trtexec and polygraphy compile"
-        )
     if checkpoint is not None and model is not None:
         raise ExportError("give --checkpoint or --model, not both")
     if tau and not with_latents:
@@ -57,21 +57,66 @@ def run(
             manifest = build(
                 load(path),
                 folder,
-                Request(name, directions, precisions, tau, with_latents, accept_over_budget),
+                Request(
+                    name,
+                    directions,
+                    precisions,
+                    tau,
+                    with_latents,
+                    accept_over_budget,
+                    tiling.Options(tile, overlap, tile_photographs),
+                    int8,
+                ),
                 status.update if console.is_terminal else console.print,
             )
         except CheckpointError as error:
             raise ExportError(str(error)) from error
+    made_in = tuple(dict.fromkeys(("fp32", *precisions, *(("int8",) if int8 else ()))))
+    made = []
+    if engines is not None:
+        made = engine_command.run(
+            Bundle.open(folder),
+            engines,
+            directions=directions,
+            precisions=made_in,
+            into_bundle=True,
+        )
+        manifest = Bundle.open(folder).manifest
     if as_json:
         sys.stdout.write(manifest.to_json())
         return
     stdout = Console()
     for graph in manifest.graphs:
-        if graph.direction in directions and graph.precision in precisions:
+        if graph.direction in directions and graph.precision in made_in:
             stdout.print(parity_table(graph))
+    stdout.print(precision_table(manifest.graphs))
+    if made:
+        stdout.print(engine_command.table(made))
+        stdout.print("the same by NVIDIA's own tools:")
+        for line in (line for each in made for line in each.commands):
+            stdout.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     stdout.print(f"bundle: {folder}", markup=False)
     if not all(graph.within_budget for graph in manifest.graphs):
         stdout.print("[yellow]kept although it is over budget; the manifest says so[/]")
+
+
+def precision_table(graphs: Sequence[Graph]) -> Table:
+    """What each graph is and costs: size, nodes, casts, and dB on the evaluation photographs."""
+    table = Table(title="precisions, on crops of the evaluation photographs")
+    table.add_column("graph", no_wrap=True)
+    for heading in ("MB", "nodes", "casts", "PSNR to fp32, dB", "largest loss, dB"):
+        table.add_column(heading, justify="right")
+    for graph in graphs:
+        psnr = [row.psnr_fp32_db for row in graph.losses if row.psnr_fp32_db is not None]
+        table.add_row(
+            f"{graph.direction} {graph.precision}",
+            f"{graph.bytes / 1e6:.1f}",
+            str(graph.nodes),
+            str(graph.casts),
+            _figure(min(psnr, default=None), ".1f"),
+            _figure(max((row.loss_db for row in graph.losses), default=None), ".3f"),
+        )
+    return table
 
 
 def parity_table(graph: Graph) -> Table:

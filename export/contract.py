@@ -10,6 +10,7 @@ import onnx_ir as ir
 from export.errors import ExportError
 from export.flow import Direction
 from hcflow_ref.config import HCFlowConfig
+from hcflow_ref.irn import IRNConfig
 
 CONTRACT = 1
 """Version of the contract, written to every graph and manifest."""
@@ -30,7 +31,7 @@ def _size(side: str, factor: int) -> str:
 
 
 def boundary(
-    config: HCFlowConfig, direction: Direction, with_latents: bool
+    config: HCFlowConfig | IRNConfig, direction: Direction, with_latents: bool
 ) -> tuple[Shapes, Shapes]:
     """Names and shapes of a graph's inputs and outputs; N and the LR image's H, W are dynamic."""
     lr: Shapes = {"lr": ["N", 3, "H", "W"]}

@@ -7,7 +7,7 @@ The graph contract is DESIGN section 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Self
 
 import torch
@@ -103,10 +103,10 @@ class DeployFlow(nn.Module):
         for j, level in enumerate(_levels(model)):
             self.add_module(f"level{j}", DeployLevel(level, direction, 3 * 2**j, with_latents))
 
-    def lower(self, dtype: torch.dtype) -> Self:
-        """Round every network to `dtype`; the flow state stays float32."""
-        for module in self.modules():
-            if isinstance(module, Coupling | DeployConditional):
+    def lower(self, dtype: torch.dtype, keep: Container[str] = ()) -> Self:
+        """Round every network to `dtype` but those named; the flow state stays float32."""
+        for name, module in self.named_modules():
+            if isinstance(module, Coupling | DeployConditional) and name not in keep:
                 module.lower(dtype)
         return self
 
@@ -118,7 +118,7 @@ class DeployFlow(nn.Module):
         """Feature `u` from the kept channels and the coarser features, nearest first."""
         kept = kept.to(level.cond.dtype)
         upsampled = [
-            F.interpolate(u, scale_factor=2.0 ** (k + 1), mode="nearest")
+            F.interpolate(u.to(level.cond.dtype), scale_factor=2.0 ** (k + 1), mode="nearest")
             for k, u in enumerate(coarser)
         ]
         u: Tensor = level.cond(torch.cat([kept, *upsampled], 1) if upsampled else kept)

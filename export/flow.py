@@ -78,7 +78,7 @@ class Coupling(nn.Module):
         v1, v2 = torch.split(v, self.sizes, 1)
         driver, driven = (v1, v2) if self.drives_first else (v2, v1)
         driver = driver.to(self.dtype)
-        h = self.net(driver if u is None else torch.cat([driver, u], 1)).to(STATE)
+        h = self.net(driver if u is None else torch.cat([driver, u.to(self.dtype)], 1)).to(STATE)
         log_scale = None
         if self.affine:
             shift, s = torch.split(h, self.driven, 1)

@@ -60,11 +60,17 @@ def squeeze(level: Level, channels: int) -> Affine:
 
     The identity for SR; for rescaling the Haar bands, band-major, divided by 4.
     """
-    matrix = torch.eye(4 * channels, dtype=torch.float64)
     if level.haar:
-        bands = HAAR.double().reshape(4, 4) / 4
-        matrix = torch.einsum("bp,cd->bcdp", bands, torch.eye(channels, dtype=torch.float64))
-        matrix = matrix.reshape(4 * channels, 4 * channels)
+        return haar(channels)
+    zero = torch.zeros(4 * channels, dtype=torch.float64)
+    return Affine(torch.eye(4 * channels, dtype=torch.float64), zero)
+
+
+def haar(channels: int) -> Affine:
+    """The Haar bands of `channels`, band-major, on space-to-depth's channels."""
+    bands = HAAR.double().reshape(4, 4) / 4
+    matrix = torch.einsum("bp,cd->bcdp", bands, torch.eye(channels, dtype=torch.float64))
+    matrix = matrix.reshape(4 * channels, 4 * channels)
     return Affine(matrix, torch.zeros(4 * channels, dtype=torch.float64))
 
 

@@ -133,6 +133,7 @@ _HANDLERS |= {
     operator.mul: _elementwise("Mul"),
     torch.exp: _elementwise("Exp"),
     torch.atan: _elementwise("Atan"),
+    torch.tanh: _elementwise("Tanh"),
     F.relu: _elementwise("Relu"),
 }
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from export import artifact, bundle
+from export import artifact, bundle, precision_build, tiling
 from export.cases import Case, cases
 from export.errors import BudgetError
 from export.flow import Direction
 from hcflow_ref.checkpoint import Checkpoint
 from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
 from runtime.latents import check_tau
-from runtime.manifest import Graph, Manifest, Parity, Precision
+from runtime.manifest import Graph, Level, Manifest, Parity, Precision
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Request:
         tau: default temperature, or `None` for the checkpoint's own.
         with_latents: `False` makes an inverse for τ = 0 only.
         accept_over_budget: write the bundle, marked, although a graph misses its budget.
+        tiling: what is decided of the tile grid beforehand.
+        int8: for int8 graphs, what to calibrate on; `None` makes none.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Request:
     tau: float | None = None
     with_latents: bool = True
     accept_over_budget: bool = False
+    tiling: tiling.Options = field(default_factory=tiling.Options)
+    int8: precision_build.Int8Options | None = None
 
 
 def build(
@@ -54,7 +59,7 @@ def build(
         progress: called with a line before each stage.
 
     Raises:
-        CheckpointError: the network is no HCFlow.
+        CalibrationError: the calibration folder will not do.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else.
@@ -65,23 +70,59 @@ def build(
     check_tau(tau)
     if not request.with_latents:
         tau = 0.0
-    model = checkpoint.model
+    model = checkpoint.network
     bundle.existing(folder, checkpoint)
     exact = copy.deepcopy(model).double()
+    crops = None
+    precisions = dict.fromkeys(("fp32", *request.precisions))
+    if request.int8 is not None:
+        precisions["int8"] = None
+        crops = precision_build.read_crops(model, request.int8, progress)
     vectors: list[Case] = []
     artifacts = []
     for direction in request.directions:
         progress(f"{direction}: reference in float64")
         answers = list(cases(exact, direction, _taus(model, tau)))
         vectors += answers
-        for precision in dict.fromkeys(("fp32", *request.precisions)):
+        graphs = []
+        for precision in precisions:
+            lowered = None
+            if precision != "fp32":
+                calibration = None
+                if precision == "int8" and crops is not None and request.int8 is not None:
+                    calibration = crops, request.int8.budget_db
+                lowered = precision_build.lower(
+                    model,
+                    direction,
+                    precision,
+                    request.with_latents,
+                    (0.0, tau),
+                    calibration,
+                    progress,
+                )
             progress(f"{direction} {precision}: fold, export and compare")
-            artifacts.append(
+            graphs.append(
                 artifact.build(
-                    model, checkpoint.sha256, direction, precision, request.with_latents, answers
+                    model,
+                    checkpoint.sha256,
+                    direction,
+                    precision,
+                    request.with_latents,
+                    answers,
+                    lowered,
                 )
             )
+        progress(f"{direction}: certify tiles")
+        artifacts += tiling.certify(
+            graphs,
+            [Level(c, f) for c, f, _ in model.config.latent_shapes(1, 1)],
+            model.config.scale,
+            _taus(model, tau) if request.with_latents else (0.0,),
+            request.tiling,
+            progress,
+        )
     misses = [line for built in artifacts for line in over_budget(built.entry)]
+    misses += [line for built in artifacts for line in tiling.over_budget(built.entry)]
     if misses and not request.accept_over_budget:
         raise BudgetError(
             f"out of budget: {'; '.join(misses)}. Nothing was written; --accept-over-budget keeps "
@@ -91,7 +132,7 @@ def build(
     return bundle.write(folder, request.name, checkpoint, tau, artifacts, vectors)
 
 
-def _taus(model: HCFlow, tau: float) -> tuple[float, ...]:
+def _taus(model: HCFlow | IRN, tau: float) -> tuple[float, ...]:
     """Temperatures that a graph is checked at: 0, and one at which its latents count."""
     return (0.0, tau or model.config.default_tau)
 
@@ -103,6 +144,10 @@ def over_budget(graph: Graph) -> list[str]:
         + _figures(row)
         for row in graph.parity
         if not row.ok
+    ] + [
+        f"{graph.direction} {graph.precision}, {row.case}, τ {row.tau:g}: loses {row.loss_db:.3f} "
+        "dB against the photograph"
+        for row in artifact.too_lossy(graph.precision, graph.losses)
     ]
 
 

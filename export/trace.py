@@ -13,6 +13,7 @@ from torch.fx.graph import CodeGen
 from torch.fx.passes.shape_prop import ShapeProp
 
 from export.deploy import DeployFlow, InverseFlow
+from export.irn import DeployIRN, IRNInverse
 
 
 class _Tracer(Tracer):
@@ -34,24 +35,24 @@ class _MetaShapes(ShapeProp):
         return F.conv2d(args[0], weight, bias.to("meta"), conv.stride, conv.padding)
 
 
-def example_inputs(module: DeployFlow, side: int) -> list[torch.Tensor]:
+def example_inputs(module: DeployFlow | DeployIRN, side: int) -> list[torch.Tensor]:
     """Inputs without values in the graph contract's order, for an LR of `side` × `side`."""
     config = module.config
 
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(1, *shape, device="meta")
 
-    if not isinstance(module, InverseFlow):
+    if not isinstance(module, InverseFlow | IRNInverse):
         return [empty(3, side * config.scale, side * config.scale)]
     latents = config.latent_shapes(side, side) if module.with_latents else ()
     return [empty(*shape) for shape in ((3, side, side), *latents)]
 
 
-def trace(module: DeployFlow, side: int = 8) -> GraphModule:
+def trace(module: DeployFlow | DeployIRN, side: int = 8) -> GraphModule:
     """Trace a deploy module; `meta["tensor_meta"]` holds shapes for an LR of `side` × `side`."""
     inputs = example_inputs(module, side)
     concrete: dict[str, Any] | None = None
-    if isinstance(module, InverseFlow):
+    if isinstance(module, InverseFlow | IRNInverse):
         concrete = {"latents": tuple(PH for _ in inputs[1:])}
     traced = GraphModule(module, _Tracer().trace(module, concrete))
     traced.graph.set_codegen(CodeGen())  # flat arguments, as the graph has them

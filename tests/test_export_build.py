@@ -225,8 +225,8 @@ def test_the_command_prints_the_manifest_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--int8"], "--int8 is not available in this version"),
-        (["--engine", "tensorrt"], "--engine tensorrt is not available in this version"),
+        (["--int8"], "--int8 needs --calibration DIR"),
+        (["--engine", "tensorrt"], "tensorrt cannot be imported"),
         (["--model", "nonsense"], "no shipped model is called 'nonsense'"),
         (["--checkpoint", "/nowhere.pth"], "No such file"),
         (["--checkpoint", "/nowhere.pth", "--model", "rescale_x4"], "not both"),

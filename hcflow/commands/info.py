@@ -48,7 +48,8 @@ def _summary(manifest: Manifest) -> Table:
 
 def _graphs(graphs: tuple[Graph, ...]) -> Table:
     table = Table(title="graphs")
-    for column in ("graph", "MB", "nodes", "MB per LR megapixel", "worst PSNR dB", "budget"):
+    columns = ("graph", "MB", "nodes", "casts", "MB per LR megapixel", "worst PSNR dB")
+    for column in (*columns, "worst loss dB", "budget"):
         table.add_column(column, justify="left" if column in ("graph", "budget") else "right")
     for graph in graphs:
         finite = [p.psnr_db for p in graph.parity if p.psnr_db is not None]
@@ -56,8 +57,10 @@ def _graphs(graphs: tuple[Graph, ...]) -> Table:
             f"{graph.direction} {graph.precision}" + ("" if graph.latents else " τ = 0"),
             f"{graph.bytes / 1e6:.1f}",
             str(graph.nodes),
+            str(graph.casts),
             str(graph.bytes_per_lr_pixel),
             f"{min(finite):.1f}" if finite else "",
+            f"{max(row.loss_db for row in graph.losses):.3f}" if graph.losses else "",
             "ok" if graph.within_budget else "[bold red]missed",
         )
     return table

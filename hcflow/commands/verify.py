@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import runtime
@@ -16,7 +18,8 @@ from hcflow import console
 from hcflow.commands import options
 from hcflow.models import resolve
 from runtime import backends
-from runtime.verify import Check, RoundTrip, check_graphs, round_trips
+from runtime.verify import Check, RoundTrip, TileCheck, check_graphs, check_tiles, round_trips
+from runtime.watch import BUDGET
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class _Report:
     backend: str
     checks: tuple[Check, ...] = ()
     trips: tuple[RoundTrip, ...] = ()
+    tiles: tuple[TileCheck, ...] = ()
     skipped: str | None = None
 
 
@@ -54,6 +58,7 @@ def verify(
                     name,
                     tuple(check_graphs(opened, name, threads)),
                     tuple(round_trips(opened, name, threads)),
+                    tuple(check_tiles(opened, name, threads)),
                 ),
             )
         except runtime.BackendError as error:
@@ -62,6 +67,7 @@ def verify(
             report = _Report(name, skipped=str(error))
         reports.append(report)
     ok = all(check.comparison.ok for report in reports for check in report.checks)
+    ok = ok and all(check.ok for report in reports for check in report.tiles)
     if as_json:
         print(json.dumps({"bundle": str(opened.folder), "ok": ok, "backends": _plain(reports)}))
     else:
@@ -85,19 +91,32 @@ def _show(reports: list[_Report]) -> None:
             graph = f"{check.graph.direction} {check.graph.precision}"
             table.add_row(
                 graph if check.graph.latents else f"{graph} τ = 0",
-                check.case,
-                check.output,
+                escape(check.case),
+                escape(check.output),
                 "identical" if c.psnr_db is None else f"{c.psnr_db:.1f}",
                 f"{c.max_abs:.1e}",
                 "" if c.max_rel is None else f"{c.max_rel:.1e}",
                 "ok" if c.ok else "[bold red]missed",
             )
         out.print(table)
+        for line in _grids(report.tiles):
+            out.print(line)
         for trip in report.trips:
             out.print(
                 f"round trip {trip.precision}, {trip.case}: hr → lr of 8 bits → hr: "
                 f"{trip.psnr_db:.2f} dB"
             )
+
+
+def _grids(checks: Sequence[TileCheck]) -> Iterator[str]:
+    """A line for each graph with a tile grid: its worst difference."""
+    for graph in dict.fromkeys(check.graph for check in checks):
+        worst = max(check.deviation.max_abs for check in checks if check.graph == graph)
+        verdict = "ok" if worst <= BUDGET else "[bold red]missed[/]"
+        yield (
+            f"tiles {graph.direction} {graph.precision}, {graph.tile} with overlap "
+            f"{graph.overlap}: within {worst * 255:.3f}/255 of the whole image: {verdict}"
+        )
 
 
 def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
@@ -117,6 +136,16 @@ def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
                     **{k: _finite(v) for k, v in asdict(check.comparison).items()},
                 }
                 for check in report.checks
+            ],
+            "tiles": [
+                {
+                    "graph": check.graph.file,
+                    "tile": check.graph.tile,
+                    "overlap": check.graph.overlap,
+                    **{k: _finite(v) for k, v in asdict(check.deviation).items()},
+                    "ok": check.ok,
+                }
+                for check in report.tiles
             ],
             "round_trips": [
                 {"precision": t.precision, "case": t.case, "psnr_db": _finite(t.psnr_db)}

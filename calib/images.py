@@ -1,0 +1,97 @@
+"""A folder of photographs → equal crops, some to calibrate on and some held out to choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.errors import CalibrationError
+from runtime import files, pixels
+from runtime.errors import HcflowError
+
+CALIBRATE, HOLD_OUT = 12, 6
+"""Crops that ranges are measured on, and crops that every choice is made on."""
+
+Batch = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Batches [N, 3, side, side] in [0, 1] of different photographs, and the files they are of."""
+
+    calibrate: Batch
+    hold_out: Batch
+    files: tuple[Path, ...]
+
+
+def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
+    """Crops of a folder's photographs, the same for the same folder.
+
+    Files are taken evenly from the sorted list, every third of them held out; a crop is the most
+    detailed of nine places, since flat sky says little of a range.
+
+    Args:
+        folder: searched with its subfolders; every format of `runtime.files`.
+        side: of a crop, in HR pixels.
+        report: told about each file that is left out, and why.
+
+    Raises:
+        CalibrationError: no such folder, or not two usable images in it.
+    """
+    if not folder.is_dir():
+        raise CalibrationError(
+            f"--calibration {folder}: no such folder; give one that holds photographs"
+        )
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not found:
+        raise CalibrationError(f"--calibration {folder} is empty: put photographs there")
+    usable: list[tuple[Path, Batch]] = []
+    for path in _spread(found):
+        if len(usable) == CALIBRATE + HOLD_OUT:
+            break
+        try:
+            usable.append((path, _crop(path, side)))
+        except HcflowError as error:
+            report(f"skipped: {error}")
+    if len(usable) < 2:
+        raise CalibrationError(
+            f"--calibration {folder}: {len(usable)} usable image(s) among {len(found)} files; "
+            f"at least two of {side}×{side} pixels are needed, one to calibrate on and one to "
+            "judge by"
+        )
+    held = usable[1::3]
+    rest = [each for index, each in enumerate(usable) if index % 3 != 1]
+    calibrate, hold_out = (np.stack([crop for _, crop in group]) for group in (rest, held))
+    return Crops(calibrate, hold_out, tuple(path for path, _ in usable))
+
+
+def _spread(paths: Sequence[Path]) -> list[Path]:
+    """The same paths, so ordered that every beginning is spread over the whole list."""
+    order = sorted(range(len(paths)), key=lambda i: int(f"{i:032b}"[::-1], 2))
+    return [paths[i] for i in order]
+
+
+def _crop(path: Path, side: int) -> Batch:
+    pictures, _ = pixels.split(files.read(path).image)
+    picture = pictures[0]
+    if min(picture.height, picture.width) < side:
+        raise CalibrationError(
+            f"'{path}' has {picture.width}×{picture.height} pixels, a crop has {side}×{side}"
+        )
+    best: tuple[float, Batch] | None = None
+    for row in range(3):
+        top = row * (picture.height - side) // 2
+        band = picture.colour(top, top + side)
+        for column in range(3):
+            left = column * (picture.width - side) // 2
+            crop = np.ascontiguousarray(band[:, :, left : left + side], np.float32)
+            detail = float(np.abs(np.diff(crop, 2, axis=1)).mean())
+            detail += float(np.abs(np.diff(crop, 2, axis=2)).mean())
+            if best is None or detail > best[0]:
+                best = detail, crop
+    assert best is not None
+    return best[1]

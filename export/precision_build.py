@@ -1,0 +1,132 @@
+"""From a network and a precision to what is in the graph: float16, Q/DQ, and their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.fx import GraphModule
+
+from calib import images
+from calib.images import Crops
+from export import precision as choosing
+from export import trace
+from export.flow import Direction
+from export.precision import Int8, Progress
+from export.precision_trials import Trial, inputs_of, judge
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
+from runtime.manifest import Loss, Precision
+
+CROP_SIDE = 32
+"""Side of a calibration crop in LR pixels."""
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """What `--int8` was asked for with.
+
+    Attributes:
+        folder: of photographs to calibrate on and to choose by.
+        budget_db: largest loss of PSNR against the ground truth on the hold-out.
+    """
+
+    folder: Path
+    budget_db: float = choosing.MOST_LOSS_DB["int8"]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A network below fp32, ready to be written.
+
+    Attributes:
+        traced: float16 where the graph has it.
+        kept: networks kept out of float16: path → (tensor, largest magnitude).
+        int8: what INT8 was chosen for; `None` for fp16.
+        losses: on the four evaluation photographs, which only report.
+        pictures: the fp32 graph's image and this one's of each photograph, at τ = 0.
+    """
+
+    traced: GraphModule
+    kept: Mapping[str, tuple[str, float]]
+    int8: Int8 | None
+    losses: tuple[Loss, ...]
+    pictures: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def read_crops(model: HCFlow | IRN, options: Int8Options, progress: Progress) -> Crops:
+    """The calibration crops for a network."""
+    return images.crops(options.folder, CROP_SIDE * model.config.scale, progress)
+
+
+def lower(
+    model: HCFlow | IRN,
+    direction: Direction,
+    precision: Precision,
+    with_latents: bool,
+    taus: tuple[float, ...],
+    calibration: tuple[Crops, float] | None,
+    progress: Progress,
+) -> Lowered:
+    """Bring one direction of a network to fp16 or int8 and measure it.
+
+    Args:
+        model: the reference.
+        direction: which way.
+        precision: `fp16` or `int8`; an int8 graph is float16 wherever it is not INT8.
+        with_latents: whether an inverse takes latents.
+        taus: temperatures in use.
+        calibration: for int8, the crops and the budget in dB.
+        progress: told what goes on.
+
+    Raises:
+        ExportError: no network fits into float16.
+        BudgetError: INT8 cannot keep to its budget.
+    """
+    from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
+
+    if direction == "forward" or not with_latents:
+        taus = (0.0,)
+
+    def make(truth: NDArray[np.float32], tau: float) -> Trial:
+        return inputs_of(model, direction, truth, tau, with_latents)
+
+    traced = trace.trace(deploy(model, direction, "fp16", with_latents))
+    photographs = [
+        (name, make(truth, tau))
+        for name, truth in choosing.photograph_trials(model.config.scale)
+        for tau in dict.fromkeys(taus)
+    ]
+    scales = judge(model, direction, traced, with_latents)
+    progress(f"{direction} {precision}: ranges on photographs")
+    kept = choosing.out_of_half(traced, scales, [trial for _, trial in photographs])
+    if kept:
+        for network, (tensor, largest) in kept.items():
+            progress(f"'{network}' stays float32: '{tensor}' reaches {largest:.3g}")
+        traced = trace.trace(deploy(model, direction, "fp16", with_latents, frozenset(kept)))
+        scales = judge(model, direction, traced, with_latents)
+    int8 = None
+    if calibration is not None:
+        crops, budget_db = calibration
+        int8 = choosing.choose_int8(
+            scales,
+            choosing.calibration_trials(make, crops, tuple(dict.fromkeys(taus))),
+            make(crops.hold_out, 0.0),
+            budget_db,
+            lambda line: progress(f"{direction} {precision}: {line}"),
+        )
+    quantised = int8.quantised if int8 else None
+    return Lowered(
+        traced,
+        kept,
+        int8,
+        choosing.losses(scales, photographs, quantised),
+        {
+            name: (scales.exact_image(trial)[0], scales.image(trial, quantised)[0])
+            for name, trial in photographs
+            if trial.tau == 0
+        },
+    )

@@ -1,0 +1,268 @@
+"""Types of every cast and Q/DQ pair, float16 where it holds, INT8 by measurement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from export import precision, precision_build, tiling, trace
+from export.artifact import deploy
+from export.engine_compile import compile_graph
+from export.engine_options import EngineOptions
+from export.errors import BudgetError, ExportError
+from export.pipeline import Request, build
+from export.precision_build import Int8Options
+from export.precision_trials import inputs_of, judge
+from hcflow.cli import application
+from hcflow_ref.checkpoint import load
+from runtime.bundle import Bundle
+from runtime.manifest import Manifest
+from tests.engine_graphs import SIZES, ranges
+from tests.golden_files import weights
+
+NETWORK = "rescale_x4"
+TYPES = onnx.TensorProto
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_crops() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "PHOTOGRAPH_SIDE", 64)
+        patch.setattr(precision_build, "CROP_SIDE", 12)
+        patch.setattr(tiling, "certify", lambda graphs, *_: graphs)  # has tests of its own
+        yield
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Procedural images: smooth fields with edges and noise."""
+    folder = tmp_path_factory.mktemp("calibration")
+    y, x = np.mgrid[:160, :160] / 160
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        waves = [np.sin(random.uniform(3, 40) * x + random.uniform(3, 40) * y) for _ in range(3)]
+        image = 0.5 + 0.3 * np.stack(waves, -1) * (x + y > random.uniform(0.5, 1.5))[..., None]
+        image += random.normal(0, 0.02, image.shape)
+        pixels = (image.clip(0, 1) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    folder = tmp_path_factory.mktemp("bundle") / "b"
+    request = Request(
+        "small",
+        ("inverse",),
+        ("fp32", "fp16"),
+        int8=Int8Options(photographs, budget_db=50.0),
+        accept_over_budget=True,
+    )
+    return folder, build(load(weights(NETWORK)), folder, request)
+
+
+def graph(bundle: tuple[Path, Manifest], name: str) -> onnx.ModelProto:
+    folder, manifest = bundle
+    (entry,) = [g for g in manifest.graphs if g.precision == name]
+    return onnx.load(folder / entry.file)
+
+
+def types(model: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    found = {i.name: i.data_type for i in inferred.initializer}
+    for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        found[value.name] = value.type.tensor_type.elem_type
+    return found
+
+
+@pytest.mark.parametrize("name", ["fp16", "int8"])
+def test_casts_go_between_float32_and_float16_and_are_counted(
+    bundle: tuple[Path, Manifest], name: str
+) -> None:
+    model = graph(bundle, name)
+    known = types(model)
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    for node in casts:
+        assert {known[node.input[0]], known[node.output[0]]} == {TYPES.FLOAT, TYPES.FLOAT16}
+    (entry,) = [g for g in bundle[1].graphs if g.precision == name]
+    assert entry.casts == len(casts)
+    owners = [node.name.rsplit("/", 1)[0] for node in casts]
+    assert max(map(owners.count, owners)) <= 2
+
+
+def test_every_pair_is_symmetric_per_channel_and_before_a_convolution(
+    bundle: tuple[Path, Manifest],
+) -> None:
+    model = graph(bundle, "int8")
+    known = types(model)
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    makers = {out: node for node in model.graph.node for out in node.output}
+    readers = {name: node for node in model.graph.node for name in node.input}
+    pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert pairs
+    for node in pairs:
+        assert known[node.input[1]] == TYPES.FLOAT16
+        assert constants[node.input[2]].dtype == np.int8
+        assert not constants[node.input[2]].any()
+        assert (constants[node.input[1]] > 0).all()
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        source = makers[node.input[0]]
+        if source.op_type != "DequantizeLinear":
+            continue
+        assert not node.name.endswith("/linear")
+        weight = makers[node.input[1]]
+        scale = constants[weight.input[1]]
+        assert scale.shape == (constants[weight.input[0]].shape[0],)
+        assert known[node.input[2]] == TYPES.FLOAT16
+        low = makers[source.input[0]]
+        largest = np.abs(constants[weight.input[0]].astype(int)).max()
+        if low.op_type == "Concat":  # what OpenVINO needs: INT8 before the concatenation
+            assert {makers[part].op_type for part in low.input} == {"QuantizeLinear"}
+            assert {makers[part].input[1] for part in low.input} == {source.input[1]}
+            assert largest <= 127
+        else:
+            assert low.op_type == "QuantizeLinear"
+            assert largest <= 63
+        assert readers[source.output[0]] is not None
+
+
+def test_the_int8_graph_computes_what_was_measured(bundle: tuple[Path, Manifest]) -> None:
+    """ONNX Runtime without optimisation runs each Q/DQ as written."""
+    folder, manifest = bundle
+    (entry,) = [g for g in manifest.graphs if g.precision == "int8"]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(folder / entry.file, options)
+    (row,) = [r for r in entry.losses if r.case == "coffee" and r.tau == 0]
+    assert row.psnr_fp32_db is not None
+    model = load(weights(NETWORK)).model
+    (truth,) = [x for name, x in precision.photograph_trials(4) if name == "coffee"]
+    trial = inputs_of(model, "inverse", truth, 0.0, True)
+    (low,) = session.run(["hr"], trial.inputs)
+    measured = judge(model, "inverse", trace.trace(deploy(model, "inverse", "fp16", True)), True)
+    got = measured.psnr(low.clip(0, 1), measured.exact_image(trial))[0]
+    assert got == pytest.approx(row.psnr_fp32_db, abs=1.0)
+
+
+def test_openvino_computes_the_int8_graph_right(bundle: tuple[Path, Manifest]) -> None:
+    """Its own concatenation of quantised parts would be wrong by a quarter (docs/precision.md)."""
+    openvino = pytest.importorskip("openvino")
+    folder, manifest = bundle
+    (entry,) = [g for g in manifest.graphs if g.precision == "int8"]
+    model = load(weights(NETWORK)).model
+    (truth,) = [x for name, x in precision.photograph_trials(4) if name == "coffee"]
+    trial = inputs_of(model, "inverse", truth, 0.0, True)
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(folder / entry.file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    found = next(iter(compiled.create_infer_request().infer(trial.inputs).values()))
+    convolutions = [
+        str(op.get_rt_info()["runtimePrecision"].astype(str))
+        for op in compiled.get_runtime_model().get_ordered_ops()
+        if str(op.get_rt_info()["layerType"].astype(str)) == "Convolution"
+    ]
+    assert sum(kind in ("u8", "i8") for kind in convolutions) > 0.5 * len(convolutions)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(folder / entry.file, options)
+    (want,) = session.run(["hr"], trial.inputs)
+    (single,) = [g for g in manifest.graphs if g.precision == "fp32"]
+    (exact,) = onnxruntime.InferenceSession(folder / single.file).run(["hr"], trial.inputs)
+    noise = np.mean(np.square(want - exact))
+    assert np.mean(np.square(found - exact)) < 1.5 * noise + 1e-8
+
+
+def test_the_report_stands_beside_the_graph_and_is_removed_with_it(
+    bundle: tuple[Path, Manifest],
+) -> None:
+    folder, manifest = bundle
+    for entry in manifest.graphs:
+        if entry.precision == "fp32":
+            assert entry.report is None
+            continue
+        assert entry.report is not None
+        figures = json.loads((folder / entry.report).read_text())
+        assert figures["graph"] == entry.file
+        page = (folder / entry.report.replace(".json", ".html")).read_text()
+        assert "data:image/png;base64," in page
+        assert "http" not in page
+        assert ("<svg" in page) == (entry.precision == "int8")
+        assert {row.case for row in entry.losses} == {"astronaut", "chelsea", "coffee", "rocket"}
+
+
+def test_a_seeded_overflow_is_named_and_kept_out_of_float16() -> None:
+    model = load(weights("sr_x4")).model
+    net = model.levels[1].cond.steps[0].net
+    with torch.no_grad():  # the same function, by way of values around 1e6
+        net.conv1.actnorm.logs += np.log(1e6)
+        net.conv2.weight *= 1e-6
+    lowered = precision_build.lower(model, "inverse", "fp16", False, (0.0,), None, lambda _: None)
+    seeded = "level1.cond.steps.0.coupling"
+    assert list(lowered.kept) == [seeded]
+    tensor, largest = lowered.kept[seeded]
+    assert tensor.startswith(f"{seeded}.net")
+    assert largest > 1e4
+    kept = lowered.traced.get_submodule(f"{seeded}.net.conv1")
+    assert kept.weight.dtype == torch.float32
+    assert lowered.traced.get_submodule("level0.cond.conv_first").weight.dtype == torch.float16
+    assert max(row.loss_db for row in lowered.losses) < 0.02
+
+
+def test_a_model_that_overflows_everywhere_is_refused() -> None:
+    model = load(weights("sr_x4")).model
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight *= 1e5
+    with pytest.raises(ExportError, match="every network of this model passes 10000"):
+        precision_build.lower(model, "inverse", "fp16", False, (0.0,), None, lambda _: None)
+
+
+def test_a_budget_that_cannot_be_met_says_what_was_reached(
+    photographs: Path, tmp_path: Path
+) -> None:
+    request = Request("x", ("inverse",), int8=Int8Options(photographs, -100.0))
+    with pytest.raises(
+        BudgetError, match=r"at least 85% are asked for\. The worst blocks are level"
+    ):
+        build(load(weights(NETWORK)), tmp_path / "b", request)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--int8"], "--int8 needs --calibration DIR"),
+        (["--calibration", "x"], "are for --int8"),
+        (["--int8", "--calibration", "/nowhere"], "no such folder"),
+    ],
+)
+def test_the_command_says_what_is_missing(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(
+        application(), ["build", *arguments, "--output", str(tmp_path / "b")]
+    )
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())
+
+
+def test_every_precision_compiles_for_an_nvidia_gpu(bundle: tuple[Path, Manifest]) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
+    folder, manifest = bundle
+    options = EngineOptions("tensorrt-rtx", SIZES, compute_capabilities=("8.9",))
+    for entry in manifest.graphs:
+        data = Bundle.open(folder).read_graph(entry)
+        assert compile_graph(data, ranges(data), entry.precision, options).data
