@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer import Context
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -52,6 +53,7 @@ def readme_commands() -> list[str]:
 def test_every_command_of_the_readme_has_the_options_it_shows(command: str) -> None:
     words = shlex.split(command.replace("python -m export.build", "hcflow build"))
     name, arguments = words[1], words[2:]
-    subcommand = get_command(application()).commands[name]  # type: ignore[attr-defined]
+    group = get_command(application())
+    subcommand = group.get_command(Context(group), name)  # type: ignore[attr-defined, arg-type]
     known = {option for parameter in subcommand.params for option in parameter.opts}
     assert {word for word in arguments if re.match(r"--?[a-z]", word)} <= known

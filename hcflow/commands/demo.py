@@ -16,6 +16,7 @@ from rich.table import Table
 import hcflow
 from hcflow import console
 from hcflow.commands import options
+from runtime import atomic
 from runtime.errors import BackendError
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
@@ -47,14 +48,13 @@ def demo(
     rows = []
     for name, truth in photographs(network.scale).items():
         small_file = output / f"{name}-small.png"
-        Image.fromarray(console.run(f"{name}: down", lambda: network.downscale(truth))).save(  # noqa: B023
-            small_file
-        )
+        small = console.run(f"{name}: down", lambda: network.downscale(truth))  # noqa: B023
+        _write(Image.fromarray(small), small_file)
         small = np.asarray(Image.open(small_file))
         restored = console.run(f"{name}: up", lambda: network.upscale(small))  # noqa: B023
         plain_small = metrics.bicubic_downscale(truth, network.scale)
         plain = metrics.bicubic_upscale(plain_small, network.scale)
-        Image.fromarray(restored).save(output / f"{name}-restored.png")
+        _write(Image.fromarray(restored), output / f"{name}-restored.png")
         rows.append(
             {
                 "photograph": name,
@@ -64,11 +64,17 @@ def demo(
         )
         if name == SHOWN:
             picture = side_by_side(truth, small, plain, restored, rows[-1])
-            picture.save(output / "side-by-side.png")
+            _write(picture, output / "side-by-side.png")
     if as_json:
         print(json.dumps({"tau": network.default_tau, "seed": 0, "photographs": rows}))
     else:
         _show(rows, network, output)
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    """A PNG file, whole or not at all."""
+    with atomic.replacement(path) as temporary:
+        picture.save(temporary, "PNG")
 
 
 def _figures(fidelity: Any) -> dict[str, float]:
