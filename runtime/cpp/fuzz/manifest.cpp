@@ -1,0 +1,16 @@
+// libFuzzer: whatever a manifest holds is read, or refused by Error (bundle), and nothing else.
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "manifest.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    try {
+        const std::string text(reinterpret_cast<const char*>(data), size);
+        (void)hcflow::parse_manifest(text, "'fuzz'");
+    } catch (const hcflow::Error& error) {
+        if (error.code() != hcflow::ErrorCode::bundle) std::abort();
+    }
+    return 0;
+}

@@ -1,0 +1,214 @@
+// OpenVINO on the CPU, with the settings of runtime/backends/openvino.py.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <openvino/openvino.hpp>
+#include <vector>
+
+#include "../backend.hpp"
+#include "../fail.hpp"
+
+namespace hcflow {
+namespace {
+
+/// OpenVINO's messages run over several lines with places in its source; ours have one.
+std::string one_line(const std::string& message) {
+    std::string line;
+    for (const char c : message)
+        if (c != '\n' && c != '\t')
+            line += c;
+        else if (!line.empty() && line.back() != ' ')
+            line += ' ';
+    while (!line.empty() && line.back() == ' ') line.pop_back();
+    return line;
+}
+
+/// One for the process: its plugins take time to load, and models share their threads.
+ov::Core& core() {
+    static ov::Core instance;
+    return instance;
+}
+
+/// A folder for compiled programs: a program is code, so nobody else may write there.
+bool is_ours(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    std::filesystem::create_directories(folder, ignored);
+    struct stat status {};
+    return stat(folder.c_str(), &status) == 0 && status.st_uid == geteuid() &&
+           (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/// A compiled model and its idle infer requests, one for each thread that is running.
+class Program {
+  public:
+    /// `outputs`: names of the graph's outputs.
+    Program(ov::CompiledModel model, const std::vector<std::string>& outputs)
+        : model_(std::move(model)) {
+        for (const auto& output : model_.outputs()) {
+            // A cast that was optimized away leaves its own name at an output, beside the graph's.
+            const auto& names = output.get_names();
+            const auto found =
+                std::find_if(outputs.begin(), outputs.end(),
+                             [&](const std::string& name) { return names.count(name) != 0; });
+            names_.push_back(found == outputs.end() ? output.get_any_name() : *found);
+        }
+    }
+
+    std::vector<Tensor> run(const std::vector<Feed>& feeds) {
+        ov::InferRequest request = take();
+        for (const Feed& feed : feeds)
+            // The request only reads its inputs; the type has no const.
+            request.set_tensor(feed.name, ov::Tensor(ov::element::f32, ov::Shape(feed.shape),
+                                                     const_cast<float*>(feed.values)));
+        request.infer();
+        std::vector<Tensor> outputs;
+        for (const std::string& name : names_) {
+            const ov::Tensor tensor = request.get_tensor(name);
+            const auto* values = tensor.data<const float>();
+            outputs.push_back(
+                Tensor::own(name, Shape(tensor.get_shape()), {values, values + tensor.get_size()}));
+        }
+        const std::lock_guard<std::mutex> lock(mutex_);
+        idle_.push_back(std::move(request));  // one that failed is not used again
+        return outputs;
+    }
+
+  private:
+    ov::InferRequest take() {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (!idle_.empty()) {
+                ov::InferRequest request = std::move(idle_.back());
+                idle_.pop_back();
+                return request;
+            }
+        }
+        return model_.create_infer_request();
+    }
+
+    ov::CompiledModel model_;
+    std::vector<std::string> names_;
+    std::mutex mutex_;
+    std::vector<ov::InferRequest> idle_;
+};
+
+/// A program for inputs of any shape, and where the manifest states a grid, one for its windows.
+/// They round differently, so that the input's shape alone decides, as in Python.
+class OpenVinoSession : public Session {
+  public:
+    explicit OpenVinoSession(const OpenRequest& request)
+        : file_(request.graph.file),
+          outputs_(output_names(request)),
+          windows_(window_shapes(request)) {
+        const Graph& graph = request.graph;
+        std::string onnx = request.bundle.read(graph.file, graph.sha256, graph.bytes);
+        settings_ = {
+            // OpenVINO would take bf16 where the processor has it; the parity figures would not
+            // hold.
+            ov::hint::inference_precision(precision(graph.openvino_precision_hint)),
+            ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+            ov::inference_num_threads(request.threads),
+            ov::num_streams(1),
+            ov::hint::enable_cpu_pinning(false),  // several processes may share the processors
+        };
+        const std::filesystem::path cache = std::filesystem::path(request.cache) / "openvino";
+        if (!request.cache.empty() && is_ours(cache))
+            settings_.insert(ov::cache_dir(cache.string()));
+        // From the bytes: what is in the cache is then found without parsing the graph.
+        any_ = compiled([&] { return core().compile_model(onnx, ov::Tensor(), "CPU", settings_); });
+        if (!windows_.empty()) onnx_ = std::move(onnx);
+    }
+
+    std::vector<Tensor> run(const std::vector<Feed>& feeds) override {
+        Program& program = is_window(feeds) ? of_windows() : *any_;
+        try {
+            return program.run(feeds);
+        } catch (const std::exception& error) {
+            fail(ErrorCode::backend, "OpenVINO failed: ", one_line(error.what()));
+        }
+    }
+
+  private:
+    static ov::element::Type precision(const std::string& hint) {
+        if (hint == "f32") return ov::element::f32;
+        if (hint == "bf16") return ov::element::bf16;
+        if (hint == "f16") return ov::element::f16;
+        fail(ErrorCode::backend, "OpenVINO has no inference precision '", hint,
+             "': one of f32, bf16, f16; build the bundle again");
+    }
+
+    static std::vector<std::string> output_names(const OpenRequest& request) {
+        if (request.graph.direction == Direction::inverse) return {"hr"};
+        std::vector<std::string> names = {"lr"};
+        for (std::size_t i = 0; i < request.bundle.manifest().levels.size(); ++i)
+            names.push_back(text("z", i + 1));
+        return names;
+    }
+
+    /// The inputs' shapes for a window of the graph's own grid; empty where it has none.
+    static std::map<std::string, Shape> window_shapes(const OpenRequest& request) {
+        const Graph& graph = request.graph;
+        if (graph.tile.value_or(0) == 0) return {};
+        const std::size_t side = *graph.tile + 2 * graph.overlap.value_or(0);
+        const Manifest& manifest = request.bundle.manifest();
+        const std::size_t hr = side * manifest.scale;
+        if (graph.direction == Direction::forward) return {{"hr", {1, 3, hr, hr}}};
+        std::map<std::string, Shape> shapes = {{"lr", {1, 3, side, side}}};
+        if (graph.latents)
+            for (std::size_t i = 0; i < manifest.levels.size(); ++i) {
+                const auto [channels, factor] = manifest.levels[i];
+                shapes[text("z", i + 1)] = {1, channels, side * factor, side * factor};
+            }
+        return shapes;
+    }
+
+    [[nodiscard]] bool is_window(const std::vector<Feed>& feeds) const {
+        if (windows_.size() != feeds.size()) return false;
+        return std::all_of(feeds.begin(), feeds.end(), [&](const Feed& feed) {
+            const auto found = windows_.find(feed.name);
+            return found != windows_.end() && found->second == feed.shape;
+        });
+    }
+
+    Program& of_windows() {
+        const std::lock_guard<std::mutex> lock(compiling_);
+        if (!fixed_)
+            fixed_ = compiled([&] {
+                const std::shared_ptr<ov::Model> model = core().read_model(onnx_, ov::Tensor());
+                std::map<std::string, ov::PartialShape> shapes;
+                for (const auto& [name, shape] : windows_) shapes[name] = ov::Shape(shape);
+                model->reshape(shapes);
+                return core().compile_model(model, "CPU", settings_);
+            });
+        return *fixed_;
+    }
+
+    template <typename Compile>
+    [[nodiscard]] std::unique_ptr<Program> compiled(const Compile& compile) const {
+        try {
+            return std::make_unique<Program>(compile(), outputs_);
+        } catch (const std::exception& error) {
+            fail(ErrorCode::backend, "OpenVINO refuses '", file_, "': ", one_line(error.what()));
+        }
+    }
+
+    std::string file_;
+    std::vector<std::string> outputs_;
+    std::map<std::string, Shape> windows_;
+    ov::AnyMap settings_;
+    std::string onnx_;  // kept for the windows' program alone
+    std::unique_ptr<Program> any_, fixed_;
+    std::mutex compiling_;
+};
+
+}  // namespace
+
+std::unique_ptr<Session> open_openvino(const OpenRequest& request) {
+    return std::make_unique<OpenVinoSession>(request);
+}
+
+}  // namespace hcflow

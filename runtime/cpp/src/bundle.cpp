@@ -1,0 +1,119 @@
+#include "bundle.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+
+#include "fail.hpp"
+#include "sha256.hpp"
+
+namespace hcflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMostManifest = std::uint64_t{64} << 20;
+
+std::string read_file(const fs::path& path) {
+    std::error_code error;
+    // A pipe or device in a file's place could block for ever, or have no end.
+    if (!fs::is_regular_file(path, error))
+        fail(ErrorCode::bundle, "cannot read '", path.string(), "': it is not a file");
+    errno = 0;
+    std::ifstream file(path, std::ios::binary | std::ios::ate);
+    const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
+    std::string data(static_cast<std::size_t>(std::max<std::streamoff>(size, 0)), '\0');
+    if (size < 0 || !file.seekg(0).read(data.data(), size))
+        fail(ErrorCode::bundle, "cannot read '", path.string(),
+             "': ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile");
+    return data;
+}
+
+bool is_there(const fs::path& path) {
+    std::error_code error;
+    return fs::exists(path, error);
+}
+
+/// Whether `path`, links followed, lies in `folder`.
+bool lies_in(const fs::path& path, const fs::path& folder) {
+    std::error_code error;
+    const fs::path real = fs::weakly_canonical(path, error),
+                   base = fs::weakly_canonical(folder, error);
+    if (error) return false;
+    return std::mismatch(base.begin(), base.end(), real.begin(), real.end()).first == base.end();
+}
+
+}  // namespace
+
+Bundle::Bundle(fs::path folder, Manifest manifest)
+    : folder_(std::move(folder)), manifest_(std::move(manifest)) {}
+
+Bundle Bundle::open(const std::string& path) {
+    fs::path folder(path);
+    std::error_code error;
+    if (folder.filename() == kManifestName && fs::is_regular_file(folder, error))
+        folder = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
+    if (!is_there(folder))
+        fail(ErrorCode::bundle, "no bundle at '", folder.string(), "': the folder does not exist");
+    if (!fs::is_directory(folder, error))
+        fail(ErrorCode::bundle, "'", folder.string(), "' is a file: give the bundle's folder");
+    const fs::path source = folder / kManifestName;
+    if (!is_there(source))
+        fail(ErrorCode::bundle, "'", folder.string(), "' is not a bundle: it has no ",
+             kManifestName);
+    if (fs::file_size(source, error) > kMostManifest && !error)
+        fail(ErrorCode::bundle, "'", source.string(), "' is not a manifest: it is larger than ",
+             kMostManifest >> 20, " MiB");
+    return {folder, parse_manifest(read_file(source), text("'", source.string(), "'"))};
+}
+
+const Graph& Bundle::graph(Direction direction, Precision precision, bool latents) const {
+    const std::string way = to_string(direction), wanted = to_string(precision);
+    const Graph* found = nullptr;
+    std::set<std::string> there;
+    for (const Graph& graph : manifest_.graphs) {
+        if (graph.direction != direction) continue;
+        there.insert(to_string(graph.precision));
+        if (graph.precision != precision) continue;
+        if (found == nullptr || (graph.latents == latents && found->latents != latents))
+            found = &graph;
+    }
+    if (there.empty())
+        fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has no ", way,
+             " graph: build it with --direction ", way, " or --direction both");
+    if (found == nullptr) {
+        std::string all;
+        for (const std::string& each : there) all += (all.empty() ? "" : ", ") + each;
+        fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " graph in ", all,
+             ", not in ", wanted);
+    }
+    if (found->contract != kContract || found->io != "float32")
+        fail(ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
+             " with ", found->io, " inputs; this library speaks contract ", kContract,
+             " with float32: upgrade hcflow");
+    return *found;
+}
+
+std::string Bundle::read(const std::string& file, const std::string& sha256,
+                         std::uint64_t size) const {
+    const fs::path path = folder_ / file;
+    if (!lies_in(path, folder_))
+        fail(ErrorCode::bundle, "'", path.string(), "' is a link that leaves the bundle: refused");
+    if (!is_there(path))
+        fail(ErrorCode::bundle, "'", path.string(),
+             "' is missing: fetch or build the bundle again");
+    // What is hashed is what is used: the file is never opened a second time.
+    std::string data = read_file(path);
+    if (data.size() != size)
+        fail(ErrorCode::bundle, "'", path.string(), "' has ", data.size(),
+             " bytes, the manifest says ", size, ": incomplete; fetch or build the bundle again");
+    if (hcflow::sha256(data.data(), data.size()) != sha256)
+        fail(ErrorCode::bundle, "'", path.string(),
+             "' does not have the SHA-256 in the manifest: damaged or altered; fetch or build the "
+             "bundle again");
+    return data;
+}
+
+}  // namespace hcflow

@@ -1,0 +1,227 @@
+// The C interface: checks what C cannot promise, and lets no exception out.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+
+#include "fail.hpp"
+#include "hcflow/hcflow.h"
+
+struct hcflow_model {
+    hcflow::Model model;
+    hcflow::Latents levels;  // shapes for an LR image of 1×1
+};
+
+namespace {
+
+using hcflow::ErrorCode;
+using hcflow::fail;
+
+// Not a std::string: reporting that memory is short must not need memory.
+thread_local std::array<char, 1024> last_error{};
+
+void remember(const char* message) noexcept {
+    const std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
+    std::memcpy(last_error.data(), message, size);
+    last_error[size] = '\0';
+}
+
+template <typename Action>
+hcflow_status guarded(Action&& action) noexcept {
+    try {
+        action();
+        return HCFLOW_OK;
+    } catch (const hcflow::Error& error) {
+        remember(error.what());
+        return static_cast<hcflow_status>(error.code());
+    } catch (const std::bad_alloc&) {
+        remember("out of memory: give a tiling, or a smaller image");
+        return HCFLOW_ERROR_MEMORY;
+    } catch (const std::exception& error) {
+        remember(error.what());
+        return HCFLOW_ERROR_INTERNAL;
+    } catch (...) {
+        remember("an unknown exception");
+        return HCFLOW_ERROR_INTERNAL;
+    }
+}
+
+/// A structure as this library knows it; what an older caller does not have is left at its default.
+template <typename Struct>
+Struct grown(const Struct* given, void (*init)(Struct*), const char* what) {
+    Struct full;
+    init(&full);
+    if (given == nullptr) return full;
+    const std::size_t size = given->struct_size;
+    if (size < sizeof(std::size_t) || size > 1024)
+        fail(ErrorCode::parameter, what, ".struct_size is ", size, ": fill it with hcflow_", what,
+             "_init first");
+    std::memcpy(static_cast<void*>(&full), given, std::min(size, sizeof full));
+    return full;
+}
+
+void not_null(const void* pointer, const char* what) {
+    if (pointer == nullptr) fail(ErrorCode::parameter, what, " is null");
+}
+
+hcflow::View view(const hcflow_image* given, const char* what) {
+    not_null(given, what);
+    const hcflow_image image = grown(given, hcflow_image_init, "image");
+    return {image.data,
+            image.width,
+            image.height,
+            image.channels,
+            static_cast<hcflow::Pixel>(image.type),
+            image.stride};
+}
+
+std::optional<hcflow::Tiling> tiling(const hcflow_run_options& options) {
+    if (options.own_grid == 0) return std::nullopt;
+    return hcflow::Tiling{options.tile, options.overlap};
+}
+
+void check_latents(const hcflow_model& model, const hcflow_run_options& options) {
+    if (options.latents_count != model.levels.size())
+        fail(ErrorCode::parameter, options.latents_count, " latents given: this model has ",
+             model.levels.size());
+    for (std::size_t i = 0; i < options.latents_count; ++i)
+        if (options.latents[i] == nullptr)
+            fail(ErrorCode::parameter, "latent z", i + 1, " is null");
+}
+
+void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
+             const hcflow_run_options& given) {
+    hcflow::UpscaleOptions options;
+    if (given.tau >= 0 || given.tau != given.tau) options.tau = given.tau;  // NaN is refused later
+    options.seed = given.seed;
+    options.sample = given.sample;
+    options.tiling = tiling(given);
+    hcflow::Latents latents;
+    if (given.latents != nullptr) {
+        check_latents(model, given);
+        latents = model.model.latent_shapes({image.width, image.height});
+        for (std::size_t i = 0; i < latents.size(); ++i) {
+            hcflow::Latent& z = latents[i];
+            z.values.assign(given.latents[i], given.latents[i] + z.channels * z.height * z.width);
+        }
+        options.latents = &latents;
+    }
+    model.model.upscale(image, result, options);
+}
+
+void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
+               const hcflow_run_options& given) {
+    const hcflow::DownscaleOptions options{tiling(given)};
+    if (given.latents == nullptr) {
+        model.model.downscale(image, result, options);
+        return;
+    }
+    check_latents(model, given);
+    const hcflow::Latents latents = model.model.downscale_with_latents(image, result, options);
+    for (std::size_t i = 0; i < latents.size(); ++i)
+        std::copy(latents[i].values.begin(), latents[i].values.end(), given.latents[i]);
+}
+
+}  // namespace
+
+extern "C" {
+
+void hcflow_image_init(hcflow_image* image) {
+    if (image != nullptr) *image = {sizeof *image, nullptr, 0, 0, 0, 3, HCFLOW_U8};
+}
+
+void hcflow_options_init(hcflow_options* options) {
+    if (options != nullptr) *options = {sizeof *options, nullptr, nullptr, HCFLOW_FP32, 0};
+}
+
+void hcflow_run_options_init(hcflow_run_options* options) {
+    if (options != nullptr) *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0};
+}
+
+hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflow_model** model) {
+    return guarded([&] {
+        not_null(model, "model");
+        *model = nullptr;
+        not_null(path, "path");
+        const hcflow_options given = grown(options, hcflow_options_init, "options");
+        hcflow::Options wanted;
+        if (given.backend != nullptr) wanted.backend = given.backend;
+        if (given.cache != nullptr) wanted.cache = given.cache;
+        wanted.precision = static_cast<hcflow::Precision>(given.precision);
+        wanted.threads = given.threads;
+        hcflow::Model opened = hcflow::Model::load(path, wanted);
+        hcflow::Latents levels = opened.latent_shapes({1, 1});
+        *model = new hcflow_model{std::move(opened), std::move(levels)};
+    });
+}
+
+void hcflow_close(hcflow_model* model) { delete model; }
+
+size_t hcflow_scale(const hcflow_model* model) {
+    return model != nullptr ? model->model.scale() : 0;
+}
+
+double hcflow_default_tau(const hcflow_model* model) {
+    return model != nullptr ? model->model.default_tau() : 0;
+}
+
+const char* hcflow_name(const hcflow_model* model) {
+    return model != nullptr ? model->model.name().c_str() : "";
+}
+
+const char* hcflow_backend(const hcflow_model* model) {
+    return model != nullptr ? model->model.backend().c_str() : "";
+}
+
+size_t hcflow_latent_count(const hcflow_model* model) {
+    return model != nullptr ? model->levels.size() : 0;
+}
+
+hcflow_status hcflow_latent_shape(const hcflow_model* model, size_t level, size_t lr_width,
+                                  size_t lr_height, size_t shape[3]) {
+    return guarded([&] {
+        not_null(model, "model");
+        not_null(shape, "shape");
+        if (level < 1 || level > model->levels.size())
+            fail(ErrorCode::parameter, "level is ", level, ": it must be from 1 to ",
+                 model->levels.size());
+        const hcflow::Latent& unit = model->levels[level - 1];
+        shape[0] = unit.channels;
+        shape[1] = unit.height * lr_height;
+        shape[2] = unit.width * lr_width;
+    });
+}
+
+hcflow_status hcflow_upscale(const hcflow_model* model, const hcflow_image* image,
+                             const hcflow_image* result, const hcflow_run_options* options) {
+    return guarded([&] {
+        not_null(model, "model");
+        upscale(*model, view(image, "image"), view(result, "result"),
+                grown(options, hcflow_run_options_init, "run_options"));
+    });
+}
+
+hcflow_status hcflow_downscale(const hcflow_model* model, const hcflow_image* image,
+                               const hcflow_image* result, const hcflow_run_options* options) {
+    return guarded([&] {
+        not_null(model, "model");
+        downscale(*model, view(image, "image"), view(result, "result"),
+                  grown(options, hcflow_run_options_init, "run_options"));
+    });
+}
+
+const char* hcflow_last_error(void) { return last_error.data(); }
+
+const char* hcflow_backends(void) {
+    static const std::string all = [] {
+        std::string names;
+        for (const std::string& name : hcflow::backends())
+            names += (names.empty() ? "" : " ") + name;
+        return names;
+    }();
+    return all.c_str();
+}
+
+const char* hcflow_version(void) { return hcflow::version(); }
+
+}  // extern "C"

@@ -1,0 +1,60 @@
+// A checked reader of decoded JSON: every value knows its path, so errors can name it.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hcflow {
+
+/// One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
+/// Every method throws Error (bundle) when the value is not what is asked for.
+class Field {
+  public:
+    using Json = nlohmann::json;
+
+    /// `value` must outlive the field; `where` names the file in errors.
+    Field(const Json& value, std::string where, std::string path = "$");
+
+    /// The value of a key that must be there.
+    Field operator[](const std::string& key) const;
+    /// The value of a key that may be absent or null.
+    [[nodiscard]] std::optional<Field> get(const std::string& key) const;
+    /// The elements of an array.
+    [[nodiscard]] std::vector<Field> items() const;
+    /// The members of an object.
+    [[nodiscard]] std::vector<std::pair<std::string, Field>> members() const;
+
+    [[nodiscard]] const std::string& string() const;
+    /// One of the strings given.
+    [[nodiscard]] const std::string& choice(const std::vector<std::string>& options) const;
+    /// 64 lower-case hexadecimal digits.
+    [[nodiscard]] const std::string& digest() const;
+    /// A file name that stays inside the bundle: letters, digits and `._+-`, no dot in front.
+    [[nodiscard]] const std::string& plain_name() const;
+    /// Printable and without slashes.
+    [[nodiscard]] const std::string& name() const;
+    /// An integer of a range.
+    [[nodiscard]] std::int64_t integer(
+        std::int64_t minimum,
+        std::int64_t maximum = std::numeric_limits<std::int64_t>::max()) const;
+    /// A finite number >= minimum.
+    [[nodiscard]] double number(double minimum = -std::numeric_limits<double>::infinity()) const;
+    [[nodiscard]] bool flag() const;
+    [[nodiscard]] bool is_null() const;
+    /// The value, which is an object.
+    [[nodiscard]] const Json& object() const;
+    /// Throws: what the value is, and what it must be.
+    [[noreturn]] void wrong(const std::string& what) const;
+
+  private:
+    const Json* value_;
+    std::string where_;
+    std::string path_;
+};
+
+}  // namespace hcflow

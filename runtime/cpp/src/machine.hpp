@@ -1,0 +1,15 @@
+// What this machine lets the process use, container limits included (runtime/machine.py).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace hcflow {
+
+/// Bytes that can be allocated without swapping; none where nothing tells.
+std::optional<std::uint64_t> available_memory();
+
+/// Processors this process may run on, at least 1: its affinity, cut to the CPU quota.
+int usable_cpus();
+
+}  // namespace hcflow

@@ -1,0 +1,157 @@
+#include "manifest.hpp"
+
+#include "fail.hpp"
+#include "field.hpp"
+
+namespace hcflow {
+namespace {
+
+// Far beyond any network, and small enough that no product of them overflows.
+constexpr std::int64_t kMostScale = 1024;
+constexpr std::int64_t kMostChannels = 1 << 16;  // what the latent scheme can count
+constexpr std::int64_t kMostSide = std::int64_t{1} << 31;
+constexpr int kMostDepth = 100;  // of nested JSON
+
+std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+void check_texts(const Field& field) {
+    for (const auto& [key, value] : field.members()) (void)value.string();
+}
+
+void check_optional_number(const Field& field) {
+    if (!field.is_null()) (void)field.number();
+}
+
+std::optional<std::size_t> optional_side(const Field& field) {
+    if (field.is_null()) return std::nullopt;
+    return size(field.integer(0, kMostSide));
+}
+
+/// The figures of a build: checked as every reader does, used by none of this library.
+void check_figures(const Field& field) {
+    (void)field["opset"].integer(1);
+    (void)field["nodes"].integer(1);
+    (void)field["within_budget"].flag();
+    for (const Field& row : field["parity"].items()) {
+        (void)row["case"].string();
+        (void)row["tau"].number(0);
+        (void)row["output"].string();
+        for (const char* key : {"psnr_db", "max_abs", "max_rel"}) check_optional_number(row[key]);
+        (void)row["ok"].flag();
+    }
+    if (const auto rows = field.get("deviations"))
+        for (const Field& row : rows->items()) {
+            (void)row["case"].string();
+            (void)row["tau"].number(0);
+            (void)row["max_abs"].number(0);
+        }
+    if (const auto rows = field.get("losses"))
+        for (const Field& row : rows->items()) {
+            (void)row["case"].string();
+            (void)row["tau"].number(0);
+            check_optional_number(row["psnr_fp32_db"]);
+            (void)row["loss_db"].number();
+        }
+    if (const auto casts = field.get("casts")) (void)casts->integer(0);
+    if (const auto report = field.get("report")) (void)report->plain_name();
+}
+
+Graph read_graph(const Field& field) {
+    Graph graph{};
+    graph.direction = field["direction"].choice({"inverse", "forward"}) == "inverse"
+                          ? Direction::inverse
+                          : Direction::forward;
+    const std::string& precision = field["precision"].choice({"fp32", "fp16", "int8"});
+    graph.precision = precision == "fp32"   ? Precision::fp32
+                      : precision == "fp16" ? Precision::fp16
+                                            : Precision::int8;
+    graph.latents = field["latents"].flag();
+    graph.io = field["io"].string();
+    graph.contract = field["contract"].integer(1);
+    graph.file = field["file"].plain_name();
+    graph.sha256 = field["sha256"].digest();
+    graph.bytes = static_cast<std::uint64_t>(field["bytes"].integer(1));
+    graph.bytes_per_lr_pixel = static_cast<std::uint64_t>(field["bytes_per_lr_pixel"].integer(0));
+    const Field numerics = field["numerics"];
+    graph.tf32 = numerics["tf32"].flag();
+    (void)numerics["accumulation"].string();
+    graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
+    graph.tile = optional_side(field["tile"]);
+    graph.overlap = optional_side(field["overlap"]);
+    check_figures(field);
+    return graph;
+}
+
+nlohmann::json decode(const std::string& json, const std::string& where) {
+    const auto limit_depth = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+        if (depth > kMostDepth)
+            fail(ErrorCode::bundle, where, " is not a manifest: nested deeper than ", kMostDepth,
+                 "; build the bundle again");
+        return true;
+    };
+    if (json.compare(0, 3, "\xEF\xBB\xBF") == 0)
+        fail(ErrorCode::bundle, where,
+             " is not a manifest: it starts with a byte order mark; build the bundle again");
+    try {
+        return nlohmann::json::parse(json, limit_depth);
+    } catch (const nlohmann::json::exception& error) {
+        fail(ErrorCode::bundle, where, " is not a manifest: ", error.what(),
+             "; build the bundle again");
+    }
+}
+
+}  // namespace
+
+std::string to_string(Direction direction) {
+    return direction == Direction::inverse ? "inverse" : "forward";
+}
+
+std::string to_string(Precision precision) {
+    switch (precision) {
+        case Precision::fp32:
+            return "fp32";
+        case Precision::fp16:
+            return "fp16";
+        case Precision::int8:
+            return "int8";
+    }
+    fail(ErrorCode::parameter, "unknown precision ", static_cast<int>(precision),
+         ": one of fp32, fp16, int8");
+}
+
+Manifest parse_manifest(const std::string& json, const std::string& where) {
+    const nlohmann::json decoded = decode(json, where);
+    const Field root(decoded, where);
+    const std::int64_t schema = root["schema"].integer(1);
+    if (schema > kSchema)
+        fail(ErrorCode::bundle, where, " was made by a newer hcflow-deploy (schema ", schema,
+             ", this one reads ", kSchema, "): upgrade");
+    Manifest manifest{};
+    manifest.name = root["name"].name();
+    manifest.task = root["task"].choice({"rescaling", "sr"});
+    manifest.scale = size(root["scale"].integer(2, kMostScale));
+    manifest.default_tau = root["default_tau"].number(0);
+    manifest.latent_scheme = root["latents"]["scheme"].string();
+    std::size_t values = 0;
+    for (const Field& level : root["latents"]["levels"].items()) {
+        manifest.levels.push_back({size(level["channels"].integer(1, kMostChannels)),
+                                   size(level["factor"].integer(1, kMostScale))});
+        const Level& last = manifest.levels.back();
+        values += last.channels * last.factor * last.factor;
+    }
+    (void)root["checkpoint"]["sha256"].digest();
+    check_texts(root["checkpoint"]["provenance"]);
+    check_texts(root["tools"]);
+    for (const Field& graph : root["graphs"].items()) manifest.graphs.push_back(read_graph(graph));
+    (void)root["vectors"]["file"].plain_name();
+    (void)root["vectors"]["sha256"].digest();
+    // Engines are not run from here: no more of them is read.
+    for (const Field& engine : root["engines"].items()) (void)engine.object();
+    const std::size_t needed = 3 * manifest.scale * manifest.scale - 3;
+    if (values != needed)
+        fail(ErrorCode::bundle, where, ": $.latents.levels hold ", values,
+             " values an LR pixel; scale ", manifest.scale, " needs ", needed);
+    return manifest;
+}
+
+}  // namespace hcflow

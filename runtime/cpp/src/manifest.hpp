@@ -1,0 +1,60 @@
+// The manifest of a bundle, read and checked as runtime/manifest.py does it (docs/bundle.md).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hcflow/hcflow.hpp"
+
+namespace hcflow {
+
+inline constexpr const char* kManifestName = "manifest.json";
+inline constexpr std::int64_t kSchema = 1;
+inline constexpr std::int64_t kContract = 1;
+
+enum class Direction { inverse, forward };
+
+std::string to_string(Direction direction);
+std::string to_string(Precision precision);
+
+/// z_l is [N, channels, H·factor, W·factor] for an LR of H×W.
+struct Level {
+    std::size_t channels;
+    std::size_t factor;
+};
+
+/// One ONNX file of a bundle.
+struct Graph {
+    Direction direction;
+    Precision precision;
+    bool latents;  ///< takes (inverse) or gives (forward) z1 … zL
+    std::string io;
+    std::int64_t contract;
+    std::string file;
+    std::string sha256;
+    std::uint64_t bytes;
+    std::uint64_t bytes_per_lr_pixel;  ///< peak of live activations
+    bool tf32;
+    std::string openvino_precision_hint;
+    std::optional<std::size_t> tile;  ///< LR pixels; none: images run whole
+    std::optional<std::size_t> overlap;
+};
+
+/// Everything this library wants to know of a bundle.
+struct Manifest {
+    std::string name;
+    std::string task;
+    std::size_t scale;
+    double default_tau;
+    std::string latent_scheme;
+    std::vector<Level> levels;
+    std::vector<Graph> graphs;
+};
+
+/// Parse and check a manifest; `where` names it in errors.
+/// Throws Error (bundle): not JSON, a newer schema, a value missing or of a wrong type or range.
+Manifest parse_manifest(const std::string& json, const std::string& where);
+
+}  // namespace hcflow

@@ -1,0 +1,127 @@
+#include <cstdint>
+#include <utility>
+
+#include "downscale.hpp"
+#include "fail.hpp"
+#include "hcflow/hcflow.hpp"
+#include "network.hpp"
+#include "pixels.hpp"
+#include "upscale.hpp"
+
+namespace hcflow {
+
+class Model::Body {
+  public:
+    explicit Body(Bundle bundle, Opener open, std::string backend, const Options& options)
+        : network(std::move(bundle), open, std::move(backend), options) {}
+
+    Network network;
+};
+
+Model::Model(std::unique_ptr<Body> body) : body_(std::move(body)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+Model Model::load(const std::string& path, const Options& options) {
+    if (options.threads < 0)
+        fail(ErrorCode::parameter, "threads is ", options.threads, ": it must be 0 or more");
+    (void)to_string(options.precision);  // refuses one that is none
+    std::string backend = options.backend;
+    const Opener open = find_backend(backend);
+    return Model(std::make_unique<Body>(Bundle::open(path), open, std::move(backend), options));
+}
+
+const std::string& Model::name() const { return body_->network.manifest().name; }
+std::size_t Model::scale() const { return body_->network.manifest().scale; }
+const std::string& Model::task() const { return body_->network.manifest().task; }
+double Model::default_tau() const { return body_->network.manifest().default_tau; }
+const std::string& Model::backend() const { return body_->network.backend(); }
+
+void Model::prepare(bool upscale, bool downscale) const {
+    Network& network = body_->network;
+    if (upscale) network.session(network.graph(Direction::inverse, default_tau() > 0));
+    if (downscale) network.session(network.graph(Direction::forward, false));
+}
+
+Image Model::upscale(ConstView image, const UpscaleOptions& options) const {
+    image = checked(image, "image", false);
+    const Size size = target_size({image.width, image.height}, scale(), options.size);
+    Image result(size.width, size.height, image.channels, image.type);
+    upscale(image, result.view(), options);
+    return result;
+}
+
+void Model::upscale(ConstView image, View result, const UpscaleOptions& options) const {
+    upscale_into(body_->network, image, result, options);
+}
+
+std::vector<Image> Model::upscale(const std::vector<ConstView>& images,
+                                  const UpscaleOptions& options) const {
+    if (options.latents != nullptr && images.size() != 1)
+        fail(ErrorCode::parameter, "latents go with one image, not with ", images.size());
+    std::vector<Image> results;
+    for (const ConstView& image : images) results.push_back(upscale(image, options));
+    return results;
+}
+
+std::vector<Image> Model::draw(ConstView image, std::uint32_t samples,
+                               UpscaleOptions options) const {
+    if (samples < 1) fail(ErrorCode::parameter, "samples is 0: it must be 1 or more");
+    if (options.latents != nullptr)
+        fail(ErrorCode::parameter, "latents take the place of samples: give one or the other");
+    if (samples - 1 > UINT32_MAX - options.sample)
+        fail(ErrorCode::parameter, "samples ", options.sample, " and ", samples - 1,
+             " beyond it: a sample is below 2^32");
+    std::vector<Image> results;
+    for (std::uint32_t i = 0; i < samples; ++i) {
+        results.push_back(upscale(image, options));
+        ++options.sample;
+    }
+    return results;
+}
+
+Image Model::downscale(ConstView image, const DownscaleOptions& options) const {
+    image = checked(image, "image", false);
+    const Size size = reduced_size({image.width, image.height}, scale());
+    Image result(size.width, size.height, image.channels, image.type);
+    downscale(image, result.view(), options);
+    return result;
+}
+
+void Model::downscale(ConstView image, View result, const DownscaleOptions& options) const {
+    downscale_into(body_->network, image, result, options, nullptr);
+}
+
+std::vector<Image> Model::downscale(const std::vector<ConstView>& images,
+                                    const DownscaleOptions& options) const {
+    std::vector<Image> results;
+    for (const ConstView& image : images) results.push_back(downscale(image, options));
+    return results;
+}
+
+Reduced Model::downscale_with_latents(ConstView image, const DownscaleOptions& options) const {
+    image = checked(image, "image", false);
+    const Size size = reduced_size({image.width, image.height}, scale());
+    Reduced result{Image(size.width, size.height, image.channels, image.type), {}};
+    result.latents = downscale_with_latents(image, result.image.view(), options);
+    return result;
+}
+
+Latents Model::downscale_with_latents(ConstView image, View result,
+                                      const DownscaleOptions& options) const {
+    image = checked(image, "image", false);
+    Latents latents = latent_shapes(reduced_size({image.width, image.height}, scale()));
+    for (Latent& z : latents) z.values.resize(z.channels * z.height * z.width);
+    downscale_into(body_->network, image, result, options, &latents);
+    return latents;
+}
+
+Latents Model::latent_shapes(Size lr) const {
+    Latents shapes;
+    for (const Level& level : body_->network.manifest().levels)
+        shapes.push_back({level.channels, lr.height * level.factor, lr.width * level.factor, {}});
+    return shapes;
+}
+
+}  // namespace hcflow

@@ -1,0 +1,61 @@
+// What a model costs beside its graph: upscale and the bare graph call in turn, times as JSON.
+//
+//     hcflow-overhead BUNDLE WIDTH HEIGHT RUNS BACKEND THREADS       sizes in LR pixels
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+#include "fail.hpp"
+#include "network.hpp"
+#include "upscale.hpp"
+
+int main(int argc, char** argv) try {
+    using Clock = std::chrono::steady_clock;
+    if (argc != 7) return 2;
+    const std::size_t width = std::stoul(argv[2]), height = std::stoul(argv[3]);
+    std::string backend = argv[5];
+    hcflow::Options options;
+    options.threads = std::stoi(argv[6]);
+    const hcflow::Opener open = hcflow::find_backend(backend);
+    hcflow::Network network(hcflow::Bundle::open(argv[1]), open, backend, options);
+    const hcflow::Graph& graph = network.graph(hcflow::Direction::inverse, true);
+    hcflow::Session& session = network.session(graph);
+
+    const std::size_t scale = network.manifest().scale;
+    const hcflow::Image image(width, height, 3, hcflow::Pixel::u8);
+    hcflow::Image result(width * scale, height * scale, 3, hcflow::Pixel::u8);
+    std::vector<std::vector<float>> values = {std::vector<float>(3 * width * height)};
+    std::vector<hcflow::Feed> feeds = {{"lr", {1, 3, height, width}, nullptr}};
+    for (const hcflow::Level& level : network.manifest().levels) {
+        const hcflow::Shape shape = {1, level.channels, height * level.factor,
+                                     width * level.factor};
+        feeds.push_back({hcflow::text("z", feeds.size()), shape, nullptr});
+        values.emplace_back(hcflow::elements(shape));
+    }
+    for (std::size_t i = 0; i < feeds.size(); ++i) feeds[i].values = values[i].data();
+
+    hcflow::UpscaleOptions drawn;
+    drawn.tau = 1.0;  // with latents drawn: the dearest case
+    const auto timed = [](const auto& action) {
+        const Clock::time_point begin = Clock::now();
+        action();
+        return std::chrono::duration<double>(Clock::now() - begin).count();
+    };
+    const auto bare = [&] { (void)session.run(feeds); };
+    const auto whole = [&] { upscale_into(network, image.view(), result.view(), drawn); };
+    bare();
+    whole();
+    for (int i = 0; i < std::stoi(argv[4]); ++i) {
+        // In turn, and each first every other time: what drifts hits both.
+        double first = 0, second = 0;
+        if (i % 2 == 0)
+            first = timed(bare), second = timed(whole);
+        else
+            second = timed(whole), first = timed(bare);
+        std::printf("{\"bare\": %.6f, \"upscale\": %.6f}\n", first, second);
+    }
+    return 0;
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "hcflow-overhead: %s\n", error.what());
+    return 1;
+}

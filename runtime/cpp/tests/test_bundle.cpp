@@ -1,0 +1,110 @@
+// Files of a bundle: altered, missing or outside ones are refused when used, and not before.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "bundle.hpp"
+#include "bundle_folder.hpp"
+#include "hcflow/hcflow.hpp"
+
+namespace fs = std::filesystem;
+using hcflow::Pixel;
+using tests::BundleFolder;
+using tests::error_of;
+using tests::has;
+
+namespace {
+
+fs::path inverse(const BundleFolder& bundle) {
+    return bundle.folder / bundle.manifest["graphs"][0]["file"].get<std::string>();
+}
+
+std::string upscale_error(const hcflow::Model& model) {
+    return error_of([&] { (void)model.upscale(tests::noise(3, 2, 3, Pixel::u8).view()); });
+}
+
+}  // namespace
+
+TEST_CASE("a bundle opens by its folder and by its manifest") {
+    const BundleFolder bundle;
+    CHECK(bundle.open().name() == "tiny_x4");
+    hcflow::Options null;
+    null.backend = "null";
+    CHECK(hcflow::Model::load(bundle.path() + "/manifest.json", null).scale() == 4);
+}
+
+TEST_CASE("what is no bundle is said to be none") {
+    const BundleFolder bundle;
+    const auto open = [](const std::string& path) {
+        return error_of([&] { hcflow::Bundle::open(path); });
+    };
+    CHECK(has(open(bundle.path() + "/nowhere"), "2: no bundle at"));
+    CHECK(has(open(""), "2: no bundle at"));
+    CHECK(has(open(inverse(bundle).string()), "is a file: give the bundle's folder"));
+    fs::create_directory(bundle.folder / "empty");
+    CHECK(has(open(bundle.path() + "/empty"), "it has no manifest.json"));
+    fs::create_directories(bundle.folder / "odd" / "manifest.json");
+    CHECK(has(open(bundle.path() + "/odd"), "it is not a file"));
+}
+
+TEST_CASE("altered, truncated, missing and linked files are refused") {
+    const BundleFolder bundle;
+    const std::string good = "no network, inverse";
+    tests::write(inverse(bundle), "no network, inversE");
+    CHECK(has(upscale_error(bundle.open()), "does not have the SHA-256 in the manifest"));
+    tests::write(inverse(bundle), "no");
+    CHECK(has(upscale_error(bundle.open()), "has 2 bytes, the manifest says 19: incomplete"));
+    fs::remove(inverse(bundle));
+    CHECK(has(upscale_error(bundle.open()), "is missing: fetch or build the bundle again"));
+    const BundleFolder other;
+    fs::create_symlink(inverse(other), inverse(bundle));
+    CHECK(has(upscale_error(bundle.open()), "is a link that leaves the bundle"));
+    fs::remove(inverse(bundle));
+    tests::write(inverse(bundle), good);
+    CHECK(upscale_error(bundle.open()) == "nothing");
+}
+
+TEST_CASE("a bundle that changes while in use changes nothing of what is loaded") {
+    const BundleFolder bundle;
+    const hcflow::Model model = bundle.open();
+    CHECK(upscale_error(model) == "nothing");
+    tests::write(inverse(bundle), "something else");
+    tests::write(bundle.folder / "manifest.json", "{");
+    CHECK(upscale_error(model) == "nothing");
+    fs::remove_all(bundle.folder);
+    CHECK(upscale_error(model) == "nothing");
+    // The other direction had not been read yet.
+    CHECK(has(error_of([&] { (void)model.downscale(tests::noise(8, 8, 3, Pixel::u8).view()); }),
+              "2: "));
+}
+
+TEST_CASE("a failed load is tried again") {
+    const BundleFolder bundle;
+    const hcflow::Model model = bundle.open();
+    fs::rename(inverse(bundle), bundle.folder / "away");
+    CHECK(has(upscale_error(model), "is missing"));
+    fs::rename(bundle.folder / "away", inverse(bundle));
+    CHECK(upscale_error(model) == "nothing");
+}
+
+TEST_CASE("what a bundle lacks is named") {
+    const BundleFolder up([](nlohmann::json& m) { m["graphs"].erase(1); });
+    CHECK(has(error_of([&] { (void)up.open().downscale(tests::noise(8, 8, 3, Pixel::u8).view()); }),
+              "no forward graph: build it with --direction forward"));
+    hcflow::Options fp16;
+    fp16.backend = "null";
+    fp16.precision = hcflow::Precision::fp16;
+    CHECK(has(upscale_error(hcflow::Model::load(up.path(), fp16)), "in fp32, not in fp16"));
+    const BundleFolder newer([](nlohmann::json& m) { m["graphs"][0]["contract"] = 2; });
+    CHECK(has(upscale_error(newer.open()), "contract 2 with float32 inputs"));
+    const BundleFolder scheme([](nlohmann::json& m) {
+        m["latents"]["scheme"] = "dice";
+        m["default_tau"] = 0.5;
+    });
+    CHECK(has(upscale_error(scheme.open()), "draws latents by 'dice'"));
+    const BundleFolder plain([](nlohmann::json& m) {
+        m["graphs"][0]["latents"] = false;
+        m["default_tau"] = 0.5;
+    });
+    CHECK(has(upscale_error(plain.open()), "was built for tau = 0"));
+}

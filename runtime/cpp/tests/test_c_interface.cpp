@@ -1,0 +1,153 @@
+// The C interface: the same pixels, and errors in place of exceptions.
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include "bundle_folder.hpp"
+#include "hcflow/hcflow.h"
+
+using tests::BundleFolder;
+using tests::has;
+using tests::noise;
+
+namespace {
+
+hcflow_image image_of(hcflow::View view) {
+    hcflow_image image;
+    hcflow_image_init(&image);
+    image.data = view.data;
+    image.width = view.width;
+    image.height = view.height;
+    image.channels = view.channels;
+    image.type = static_cast<std::int32_t>(view.type);
+    return image;
+}
+
+struct Opened {
+    explicit Opened(const BundleFolder& bundle) {
+        hcflow_options options;
+        hcflow_options_init(&options);
+        options.backend = "null";
+        REQUIRE(hcflow_open(bundle.path().c_str(), &options, &model) == HCFLOW_OK);
+    }
+    Opened(const Opened&) = delete;
+    Opened& operator=(const Opened&) = delete;
+    ~Opened() { hcflow_close(model); }
+
+    hcflow_model* model = nullptr;
+};
+
+}  // namespace
+
+TEST_CASE("C gives what C++ gives, latents included") {
+    const BundleFolder bundle;
+    const Opened opened(bundle);
+    CHECK(hcflow_scale(opened.model) == 4);
+    CHECK(hcflow_default_tau(opened.model) == 0);
+    CHECK(std::string(hcflow_name(opened.model)) == "tiny_x4");
+    CHECK(std::string(hcflow_backend(opened.model)) == "null");
+    REQUIRE(hcflow_latent_count(opened.model) == 2);
+
+    hcflow::Image large = noise(20, 12, 3, hcflow::Pixel::u8);
+    hcflow::Image small(5, 3, 3, hcflow::Pixel::u8), again(20, 12, 3, hcflow::Pixel::u8);
+    std::vector<std::vector<float>> z(2);
+    float* pointers[2];
+    for (std::size_t i = 0; i < 2; ++i) {
+        std::size_t shape[3];
+        REQUIRE(hcflow_latent_shape(opened.model, i + 1, 5, 3, shape) == HCFLOW_OK);
+        z[i].resize(shape[0] * shape[1] * shape[2]);
+        pointers[i] = z[i].data();
+    }
+    hcflow_run_options run;
+    hcflow_run_options_init(&run);
+    run.latents = pointers;
+    run.latents_count = 2;
+    const hcflow_image in = image_of(large.view()), out = image_of(small.view());
+    const hcflow_image back = image_of(again.view());
+    REQUIRE(hcflow_downscale(opened.model, &in, &out, &run) == HCFLOW_OK);
+    REQUIRE(hcflow_upscale(opened.model, &out, &back, &run) == HCFLOW_OK);
+
+    const hcflow::Reduced reduced = bundle.open().downscale_with_latents(large.view());
+    CHECK(small.bytes() == reduced.image.bytes());
+    CHECK(z[0] == reduced.latents[0].values);
+    hcflow::UpscaleOptions options;
+    options.latents = &reduced.latents;
+    CHECK(again.bytes() == bundle.open().upscale(small.view(), options).bytes());
+
+    run.latents_count = 1;
+    CHECK(hcflow_upscale(opened.model, &out, &back, &run) == HCFLOW_ERROR_PARAMETER);
+    run.latents_count = 2;
+    pointers[1] = nullptr;
+    CHECK(hcflow_upscale(opened.model, &out, &back, &run) == HCFLOW_ERROR_PARAMETER);
+    CHECK(has(hcflow_last_error(), "latent z2 is null"));
+}
+
+TEST_CASE("null pointers, zero sizes and empty structures are errors in C") {
+    const BundleFolder bundle;
+    const Opened opened(bundle);
+    hcflow_model* model = opened.model;
+    CHECK(hcflow_open(nullptr, nullptr, &model) == HCFLOW_ERROR_PARAMETER);
+    CHECK(model == nullptr);
+    CHECK(has(hcflow_last_error(), "path is null"));
+    CHECK(hcflow_open(bundle.path().c_str(), nullptr, nullptr) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_open("/nowhere", nullptr, &model) != HCFLOW_OK);
+
+    hcflow::Image pixels = noise(4, 4, 3, hcflow::Pixel::u8);
+    hcflow_image good = image_of(pixels.view()), bad = good;
+    CHECK(hcflow_upscale(nullptr, &good, &good, nullptr) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_upscale(opened.model, nullptr, &good, nullptr) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_upscale(opened.model, &good, nullptr, nullptr) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_downscale(nullptr, &good, &good, nullptr) == HCFLOW_ERROR_PARAMETER);
+    bad.data = nullptr;
+    CHECK(hcflow_upscale(opened.model, &bad, &good, nullptr) == HCFLOW_ERROR_IMAGE);
+    bad = good;
+    bad.width = 0;
+    CHECK(hcflow_upscale(opened.model, &bad, &good, nullptr) == HCFLOW_ERROR_IMAGE);
+    bad = good;
+    bad.stride = 11;
+    CHECK(hcflow_downscale(opened.model, &bad, &good, nullptr) == HCFLOW_ERROR_IMAGE);
+    bad = good;
+    bad.struct_size = 0;
+    CHECK(hcflow_upscale(opened.model, &bad, &good, nullptr) == HCFLOW_ERROR_PARAMETER);
+    CHECK(has(hcflow_last_error(), "fill it with hcflow_image_init first"));
+    hcflow_run_options run{};
+    CHECK(hcflow_upscale(opened.model, &good, &good, &run) == HCFLOW_ERROR_PARAMETER);
+    hcflow_run_options_init(&run);
+    run.tau = std::stod("nan");
+    hcflow::Image large(16, 16, 3, hcflow::Pixel::u8);
+    const hcflow_image out = image_of(large.view());
+    CHECK(hcflow_upscale(opened.model, &good, &out, &run) == HCFLOW_ERROR_PARAMETER);
+
+    std::size_t shape[3];
+    CHECK(hcflow_latent_shape(opened.model, 0, 1, 1, shape) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_latent_shape(opened.model, 3, 1, 1, shape) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_latent_shape(opened.model, 1, 1, 1, nullptr) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_scale(nullptr) == 0);
+    CHECK(hcflow_latent_count(nullptr) == 0);
+    CHECK(std::string(hcflow_name(nullptr)).empty());
+    hcflow_close(nullptr);
+    hcflow_options_init(nullptr);
+}
+
+TEST_CASE("an older caller's shorter structure gets today's defaults for the rest") {
+    const BundleFolder bundle;
+    const Opened opened(bundle);
+    hcflow::Image small = noise(4, 4, 3, hcflow::Pixel::u8), large(16, 16, 3, hcflow::Pixel::u8);
+    const hcflow_image in = image_of(small.view()), out = image_of(large.view());
+    hcflow_run_options run;
+    hcflow_run_options_init(&run);
+    run.struct_size = offsetof(hcflow_run_options, seed);
+    run.own_grid = 1;  // beyond the size it says: not read
+    run.overlap = 99;
+    CHECK(hcflow_upscale(opened.model, &in, &out, &run) == HCFLOW_OK);
+}
+
+TEST_CASE("the last error is each thread's own") {
+    CHECK(hcflow_open(nullptr, nullptr, nullptr) == HCFLOW_ERROR_PARAMETER);
+    std::string other = "?";
+    std::thread([&] { other = hcflow_last_error(); }).join();
+    CHECK(other.empty());
+    CHECK(has(hcflow_last_error(), "model is null"));
+    CHECK(has(hcflow_backends(), "null"));
+    CHECK(std::string(hcflow_version()) == hcflow::version());
+}

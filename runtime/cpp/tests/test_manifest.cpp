@@ -1,0 +1,98 @@
+// What is wrong in a manifest is named; what is none is refused.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "bundle_folder.hpp"
+#include "manifest.hpp"
+
+using nlohmann::json;
+using tests::BundleFolder;
+using tests::error_of;
+using tests::has;
+
+namespace {
+
+std::string refusal(const std::string& text) {
+    return error_of([&] { hcflow::parse_manifest(text, "'m'"); });
+}
+
+std::string refusal_of(const std::string& pointer, const json& value) {
+    json manifest = BundleFolder().manifest;
+    manifest[json::json_pointer(pointer)] = value;
+    return refusal(manifest.dump());
+}
+
+}  // namespace
+
+TEST_CASE("a manifest is read") {
+    const hcflow::Manifest manifest = hcflow::parse_manifest(BundleFolder().manifest.dump(), "'m'");
+    CHECK(manifest.name == "tiny_x4");
+    CHECK(manifest.scale == 4);
+    CHECK(manifest.levels.size() == 2);
+    CHECK(manifest.graphs.size() == 2);
+    CHECK(!manifest.graphs[0].tile);
+}
+
+TEST_CASE("what is wrong in a manifest is named by its path") {
+    CHECK(has(refusal_of("/schema", 2), "2: 'm' was made by a newer hcflow-deploy (schema 2"));
+    CHECK(has(refusal_of("/schema", "1"), "$.schema is \"1\"; it must be an integer, 1 or more"));
+    CHECK(has(refusal_of("/schema", true), "$.schema is true; it must be an integer"));
+    CHECK(has(refusal_of("/schema", 1.0), "$.schema is 1.0; it must be an integer"));
+    CHECK(has(refusal_of("/schema", UINT64_MAX), "it must be an integer"));
+    CHECK(has(refusal_of("/name", "a/b"), "$.name is \"a/b\"; it must be a name without slashes"));
+    CHECK(has(refusal_of("/name", ""), "$.name is \"\""));
+    CHECK(has(refusal_of("/task", "denoise"), "it must be one of rescaling, sr"));
+    CHECK(has(refusal_of("/scale", 1), "$.scale is 1; it must be an integer"));
+    CHECK(has(refusal_of("/scale", 8), "levels hold 45 values an LR pixel; scale 8 needs 189"));
+    CHECK(has(refusal_of("/default_tau", -1), "it must be a number, 0 or more"));
+    CHECK(has(refusal_of("/latents/levels/1/factor", 0), "$.latents.levels[1].factor is 0"));
+    CHECK(has(refusal_of("/latents/levels/1/factor", 1000000000), "$.latents.levels[1].factor"));
+    CHECK(has(refusal_of("/checkpoint/sha256", "abc"), "it must be a SHA-256"));
+    CHECK(has(refusal_of("/tools", json::array({"onnx"})), "$.tools is [\"onnx\"]; it must be an"));
+    CHECK(has(refusal_of("/graphs", nullptr), "$.graphs is null; it must be an array"));
+    for (const char* name : {"../evil.onnx", "/etc/passwd", "a\\b", "..", ".hidden", "", "a b"})
+        CHECK(has(refusal_of("/graphs/0/file", name), "it must be a plain file name"));
+    CHECK(has(refusal_of("/graphs/0/precision", "fp64"), "it must be one of fp32, fp16, int8"));
+    CHECK(has(refusal_of("/graphs/0/numerics/tf32", 0), "it must be true or false"));
+    CHECK(has(refusal_of("/graphs/0/parity/0/psnr_db", "good"), "$.graphs[0].parity[0].psnr_db"));
+    CHECK(has(refusal_of("/graphs/0/tile", -1), "$.graphs[0].tile is -1"));
+    CHECK(has(refusal_of("/graphs/0/deviations", 1), "$.graphs[0].deviations is 1"));
+    CHECK(has(refusal_of("/vectors/file", "a/b.npz"), "$.vectors.file is \"a/b.npz\""));
+    CHECK(has(refusal_of("/engines", json::array({1})), "$.engines[0] is 1; it must be an object"));
+}
+
+TEST_CASE("a missing key is named") {
+    for (const char* key : {"schema", "name", "scale", "latents", "graphs", "vectors", "engines"}) {
+        json manifest = BundleFolder().manifest;
+        manifest.erase(key);
+        CHECK(has(refusal(manifest.dump()), std::string("$.") + key + " is missing"));
+    }
+}
+
+TEST_CASE("unknown keys are ignored") {
+    CHECK(refusal_of("/colour", "blue") == "nothing");
+    CHECK(refusal_of("/graphs/0/colour", "blue") == "nothing");
+}
+
+TEST_CASE("what is no manifest is refused") {
+    for (const std::string& text :
+         {std::string(), std::string("[1"), std::string(1, '\0'), std::string("{\"schema\": NaN}"),
+          std::string("\"text\""), std::string("\xEF\xBB\xBF{}"), std::string("{\"a\":\"\xff\"}"),
+          std::string(100000, '['), std::string(100000, '[') + std::string(100000, ']')})
+        CHECK(has(refusal(text), "2: 'm'"));
+}
+
+TEST_CASE("the fuzzer's corpus is read or refused") {
+    std::size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(HCFLOW_CORPUS)) {
+        std::ostringstream text;
+        text << std::ifstream(entry.path(), std::ios::binary).rdbuf();
+        const std::string answer = refusal(text.str());
+        CHECK((answer == "nothing" || has(answer, "2: ")));
+        ++files;
+    }
+    CHECK(files > 0);
+}

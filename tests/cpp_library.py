@@ -1,0 +1,142 @@
+"""The C++ runtime from Python: built by CMake's presets, called through its C interface."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "runtime" / "cpp"
+TOOLS = ("cmake", "ninja", "c++")
+# Set by `make cpp` and `make cpp-slow`: what is missing then fails in place of skipping.
+REQUIRED = "HCFLOW_REQUIRE_CPP"
+SLOW = "HCFLOW_CPP_SLOW"  # set by `make cpp-slow`: sanitizers, valgrind, clang-tidy, the fuzzer
+
+
+def need(*tools: str) -> None:
+    """Skip, or under `make cpp` fail, unless these programs are there."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        reason = f"not installed: {', '.join(missing)} (see docs/cpp.md for the Debian packages)"
+        if os.environ.get(REQUIRED):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def run(*command: str | Path, **options: Any) -> str:
+    """Standard output of a command; the test fails with all it said when it does."""
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    )
+    return done.stdout
+
+
+def build(preset: str) -> Path:
+    """Configure and build a preset with this Python's OpenVINO; its folder."""
+    need(*TOOLS)
+    run("cmake", "--preset", preset, f"-DHCFLOW_PYTHON={sys.executable}", cwd=SOURCE)
+    run("cmake", "--build", "--preset", preset, "--parallel", "2", cwd=SOURCE)
+    return ROOT / "build" / "cpp" / preset
+
+
+class Image(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+        ("width", ctypes.c_size_t),
+        ("height", ctypes.c_size_t),
+        ("stride", ctypes.c_size_t),
+        ("channels", ctypes.c_int32),
+        ("type", ctypes.c_int32),
+    )
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> Image:
+        return cls(
+            ctypes.sizeof(cls), array.ctypes.data, array.shape[1], array.shape[0],
+            array.strides[0], array.shape[2], array.dtype.itemsize,
+        )  # fmt: skip
+
+
+class Options(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("backend", ctypes.c_char_p),
+        ("cache", ctypes.c_char_p),
+        ("precision", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+    )
+
+
+class Run(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("tau", ctypes.c_double),
+        ("seed", ctypes.c_uint64),
+        ("sample", ctypes.c_uint32),
+        ("own_grid", ctypes.c_int32),
+        ("tile", ctypes.c_size_t),
+        ("overlap", ctypes.c_size_t),
+        ("latents", ctypes.c_void_p),
+        ("latents_count", ctypes.c_size_t),
+    )
+
+
+class Model:
+    """A bundle opened by the library in a folder of `build`."""
+
+    def __init__(self, library: Path, bundle: Path, backend: str, precision: int = 0) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.hcflow_last_error.restype = ctypes.c_char_p
+        self._library.hcflow_scale.restype = ctypes.c_size_t
+        options = Options(ctypes.sizeof(Options), backend.encode(), None, precision, 1)
+        self._model = ctypes.c_void_p()
+        self._check(
+            self._library.hcflow_open(
+                str(bundle).encode(), ctypes.byref(options), ctypes.byref(self._model)
+            )
+        )
+        self._scale = int(self._library.hcflow_scale(self._model))
+
+    def upscale(self, image: NDArray[Any], **options: Any) -> NDArray[Any]:
+        height, width, channels = image.shape
+        size = self._scale * height, self._scale * width, channels
+        return self._call(self._library.hcflow_upscale, image, size, **options)
+
+    def downscale(self, image: NDArray[Any], **options: Any) -> NDArray[Any]:
+        height, width, channels = image.shape
+        size = -(-height // self._scale), -(-width // self._scale), channels
+        return self._call(self._library.hcflow_downscale, image, size, **options)
+
+    def close(self) -> None:
+        self._library.hcflow_close(self._model)
+
+    def _call(
+        self, function: Any, image: NDArray[Any], size: tuple[int, ...], *,
+        tau: float = -1, seed: int = 0, sample: int = 0, tile: int | None = None, overlap: int = 0,
+    ) -> NDArray[Any]:  # fmt: skip
+        image = np.ascontiguousarray(image)
+        result = np.empty(size, image.dtype)
+        options = Run(
+            ctypes.sizeof(Run), tau, seed, sample, tile is not None, tile or 0, overlap, None, 0
+        )
+        one, two = Image.of(image), Image.of(result)
+        self._check(
+            function(self._model, ctypes.byref(one), ctypes.byref(two), ctypes.byref(options))
+        )
+        return result
+
+    def _check(self, status: int) -> None:
+        assert status == 0, self._library.hcflow_last_error().decode()
