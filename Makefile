@@ -6,7 +6,7 @@ BUNDLE := bundles/rescale_x4
 # Threads that wait without spinning: several programs may share the machine's few cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-slow lint benchmark clean
+.PHONY: demo test test-slow cpp cpp-slow lint benchmark benchmark-engines fuzz clean
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,13 +27,34 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -q -m slow
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.export_against_naive
+
+benchmark-engines: $(VENV)/installed
+	$(BIN)/python -m benchmarks.engines
+
+# Needs atheris: .venv/bin/pip install atheris
+fuzz: $(VENV)/installed
+	for target in images manifests videos; do \
+	  mkdir -p build/fuzz/$$target; \
+	  $(BIN)/python -m tests.fuzz $$target build/fuzz/$$target tests/fuzz/corpus/$$target \
+	    -max_total_time=600 || exit 1; \
+	done
+
+CPP_PACKAGES := g++ cmake ninja-build nlohmann-json3-dev libpng-dev pkg-config doctest-dev
+
+cpp: $(VENV)/installed
+	@dpkg -s $(CPP_PACKAGES) > /dev/null 2>&1 || { echo "needs: apt-get install $(CPP_PACKAGES)"; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" HCFLOW_REQUIRE_CPP=1 $(BIN)/pytest -q tests/test_cpp.py
+
+# With sanitizers, clang-tidy, valgrind and libFuzzer.
+cpp-slow: $(VENV)/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" HCFLOW_REQUIRE_CPP=1 HCFLOW_CPP_SLOW=1 $(BIN)/pytest -q tests/test_cpp.py
 
 clean:
 	rm -rf $(VENV) build dist demo bundles *.egg-info
