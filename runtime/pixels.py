@@ -21,6 +21,7 @@ Planes = NDArray[np.float32]
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _PAINTED_ROWS = 32  # painted at a time, so that what is made on the way stays small
+_BICUBIC_REACH = 3  # rows beyond a pixel that its weights reach, and one to spare
 _STRAY = 0.5  # how far beyond [0, 1] a float image may stray before its range is taken as another
 
 # Pillow modes without a direct array form → the mode that holds the same picture.
@@ -172,12 +173,16 @@ def result_mode(image: Image.Image) -> str:
 def enlarge_alpha(alpha: Planes, scale: int, top: int, rows: int) -> Planes:
     """Rows [top, top + rows) of a plane [h, w] enlarged by `scale`, bicubic as Pillow has it.
 
-    Equal to those rows of the whole plane enlarged at once.
+    Equal to those rows of the whole plane enlarged at once: in two passes, since Pillow chooses
+    their order by the size of what it is given.
     """
-    width = alpha.shape[1]
-    box = (0.0, top / scale, float(width), (top + rows) / scale)
-    plane = Image.fromarray(alpha)
-    return np.asarray(plane.resize((width * scale, rows), Image.Resampling.BICUBIC, box))
+    height, width = alpha.shape
+    first = max(top // scale - _BICUBIC_REACH, 0)
+    last = min(-(-(top + rows) // scale) + _BICUBIC_REACH, height)
+    columns = Image.fromarray(alpha[first:last])
+    columns = columns.resize((width * scale, last - first), Image.Resampling.BICUBIC)
+    box = (0.0, top / scale - first, float(width * scale), (top + rows) / scale - first)
+    return np.asarray(columns.resize((width * scale, rows), Image.Resampling.BICUBIC, box))
 
 
 def reduce_alpha(alpha: Planes, scale: int) -> Planes:

@@ -17,7 +17,7 @@ from export import contract, graph, trace
 from export.artifact import NUMERICS, deploy
 from hcflow_ref.checkpoint import load
 from runtime import backends
-from runtime.manifest import Numerics
+from runtime.manifest import Direction, Numerics, Precision
 from tests.bundles import write_bundle
 from tests.golden_files import arrays, latents, weights
 
@@ -31,13 +31,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "openvino"
 
 
+def golden(direction: Direction, precision: Precision) -> bytes:
+    """A graph of the golden rescaling network."""
+    model = load(weights("rescale_x4")).model
+    traced = trace.trace(deploy(model, direction, precision, True))
+    emitted = graph.to_onnx(traced, *contract.boundary(model.config, direction, True), {})
+    return ir.to_proto(emitted).SerializeToString(deterministic=True)
+
+
 @pytest.fixture(scope="module")
 def inverse() -> bytes:
-    """The golden rescaling network's inverse."""
-    model = load(weights("rescale_x4")).model
-    traced = trace.trace(deploy(model, "inverse", "fp32", True))
-    emitted = graph.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
-    return ir.to_proto(emitted).SerializeToString(deterministic=True)
+    return golden("inverse", "fp32")
 
 
 def feeds(height: int, width: int, n: int = 1) -> dict[str, np.ndarray[Any, Any]]:
@@ -75,6 +79,17 @@ def test_it_gives_the_official_image(inverse: bytes) -> None:
             ]
         )
         assert np.abs(hr - io["inverse_hr_raw"].numpy()).max() <= 1e-5
+
+
+def test_an_fp16_forward_gives_all_outputs_compiled_and_from_the_cache() -> None:
+    """Its `lr` also feeds a cast, which OpenVINO removes."""
+    data = golden("forward", "fp16")
+    hr = np.random.default_rng(0).random((1, 3, 16, 16), np.float32)
+    expected = backends.open_session("onnxruntime", data, NUMERICS, 1).run({"hr": hr})
+    for _ in ("compiled", "from the cache"):
+        outputs = open_(data).run({"hr": hr})
+        for name in ("lr", "z1", "z2"):
+            assert np.abs(outputs[name] - expected[name]).max() < 0.02
 
 
 def test_threads_change_no_byte(inverse: bytes) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import runtime
-from runtime import BackendError, BundleError, ImageError, Model, ParameterError, machine
+from runtime import BackendError, BundleError, ImageError, Model, ParameterError, machine, pixels
 from runtime.verify import check_graphs, round_trips
 from tests.bundles import INVERSE, reference_forward, reference_inverse, write_bundle
 
@@ -328,3 +328,17 @@ def test_the_round_trip_goes_through_eight_bits(tmp_path: Path) -> None:
     (trip,) = round_trips(opened, "onnxruntime")
     assert trip.case == "noise"
     assert 10 < trip.psnr_db < 12  # the mean of each block is all that is left of noise
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (20, 31), (100, 30)])
+def test_alpha_enlarged_in_bands_is_alpha_enlarged_at_once(shape: tuple[int, int]) -> None:
+    alpha = np.random.default_rng(0).random(shape, np.float32)
+    height = 4 * shape[0]
+    size = 4 * shape[1], height
+    whole = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))
+    for rows in (1, 5, 24):
+        bands = [
+            pixels.enlarge_alpha(alpha, 4, top, min(rows, height - top))
+            for top in range(0, height, rows)
+        ]
+        np.testing.assert_array_equal(np.concatenate(bands), whole)

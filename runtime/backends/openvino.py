@@ -115,7 +115,8 @@ class _Program:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._idle: list[Any] = []
-        self._names = [output.get_any_name() for output in compiled.outputs]
+        # A cast that is optimised away leaves its name at an output, beside the graph's own.
+        self._names = [sorted(output.get_names()) for output in compiled.outputs]
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
         try:
@@ -123,7 +124,7 @@ class _Program:
         except IndexError:
             request = self._compiled.create_infer_request()
         results = request.infer(dict(feeds), share_inputs=True)
-        values = {name: results[i] for i, name in enumerate(self._names)}
+        values = {name: results[i] for i, names in enumerate(self._names) for name in names}
         self._idle.append(request)  # one that failed is not used again
         return values
 
