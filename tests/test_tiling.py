@@ -97,7 +97,7 @@ def test_photographs_of_a_folder_are_measured_on(tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
-    with pytest.raises(ExportError, match="has no photograph of at least 192×192 pixels"):
+    with pytest.raises(ExportError, match="has no photograph of at least 160×160 pixels"):
         small(tmp_path / "b", tiling=tiling.Options(calibration=folder))
     pixels = np.random.default_rng(0).integers(0, 256, (200, 230, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "garden.png")
