@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
 
 import runtime
-from runtime import bands
+from runtime import bands, machine
 from runtime.pixels import Canvas, split
 
 
@@ -41,7 +40,7 @@ def measure(
         done += 1
         if done == most_bands:
             break
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = machine.peak_memory()
     return {
         "bundle": model.manifest.name,
         "output": [width, height],

@@ -63,7 +63,7 @@ def cells(p: Profile) -> list[str]:
         "" if floor is None else f"{floor * 1e3:.2f}",
         "" if floor is None else f"{p.latency.p50 / floor:.2f}",
         f"{p.flops / 1e9:.2f}" if p.flops else "",
-        f"{p.peak_memory / 1e6:.0f}",
+        "–" if p.peak_memory is None else f"{p.peak_memory / 1e6:.0f}",
     ]
 
 

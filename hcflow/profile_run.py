@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -46,7 +45,7 @@ class Profile:
         overhead: what the runtime adds around it, median to median; None where not measured.
         floor: the fewest seconds the work can take on this machine; None where its ceiling is not
             known. `ceiling` says whose.
-        peak_memory: of the process, or used on the GPU, after the runs.
+        peak_memory: of the process, or used on the GPU, after the runs; None where nothing tells.
         layers: slowest first; None where the backend tells none.
         skipped: why there are no figures.
     """
@@ -59,7 +58,7 @@ class Profile:
     ceiling: str = ""
     flops: float = 0.0
     bytes: float = 0.0
-    peak_memory: int = 0
+    peak_memory: int | None = None
     layers: tuple[Layer, ...] | None = None
     skipped: str | None = None
 
@@ -186,13 +185,13 @@ def _overhead(
     return whole.p50 - bare.p50
 
 
-def _memory(setting: Setting) -> int:
+def _memory(setting: Setting) -> int | None:
     if setting.backend in GPU_BACKENDS:
         from runtime.device import Device  # noqa: PLC0415 - GPU backends alone need it
 
         free, total = Device.open().memory()
         return total - free
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return machine.peak_memory()
 
 
 def reference(

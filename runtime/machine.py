@@ -29,6 +29,17 @@ def usable_cpus() -> int:
     return max(1, cpus)
 
 
+def peak_memory() -> int | None:
+    """Most resident bytes of this process so far, or None where nothing tells.
+
+    Not `getrusage`: its figure starts at the peak of the process that started this one.
+    """
+    for line in (_read(_PROC / "self" / "status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def cpu_flags() -> frozenset[str]:
     """What the processor can do, by Linux's names (`avx2`, `avx512_vnni`, …); empty if unknown."""
     for line in (_read(_PROC / "cpuinfo") or "").splitlines():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtime import machine
@@ -49,3 +52,11 @@ def test_where_nothing_tells_memory_is_unknown(
 ) -> None:
     monkeypatch.setattr(machine, "_PROC", tmp_path)
     assert machine.available_memory() is None
+
+
+def test_peak_memory_is_this_processs_own_whoever_started_it() -> None:
+    ballast = np.ones(400_000_000, np.uint8)
+    assert machine.peak_memory() > len(ballast)
+    command = [sys.executable, "-c", "from runtime import machine; print(machine.peak_memory())"]
+    started = subprocess.run(command, check=True, capture_output=True)
+    assert 1e6 < int(started.stdout) < 200e6
