@@ -13,6 +13,7 @@ import torch
 from hcflow_ref.checkpoint import load
 from hcflow_ref.training import state as state_module
 from hcflow_ref.training import trainer
+from hcflow_ref.training.claim import claimed
 from hcflow_ref.training.config_file import read_config
 from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.log import RunLog
@@ -223,6 +224,35 @@ def test_a_full_disk_during_a_checkpoint_keeps_the_one_before(tmp_path, data, mo
         state_module.save_state(state, small_run(), tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_full_disk_under_the_log_names_it_and_keeps_the_checkpoint(tmp_path, data):
+    run(small_run(steps=1), data, tmp_path)
+    before = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "log.jsonl").unlink()
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"log\.jsonl: cannot be written \(No space left"):
+        RunLog(tmp_path, print).write(1, {"hr": 0.5})
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, data):
+    with claimed(tmp_path), pytest.raises(TrainingError, match="another training run writes there"):
+        run(small_run(), data, tmp_path)
+    run(small_run(steps=1), data, tmp_path)
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_named(tmp_path, data):
+    (tmp_path / "out").write_text("notes")
+    with pytest.raises(TrainingError, match="out: cannot be written to"):
+        run(small_run(), data, tmp_path / "out")
+
+
+def test_images_that_are_all_smaller_than_the_patch_are_one_line(tmp_path):
+    folder = write_images(tmp_path / "images", 3, size=24)
+    with pytest.raises(TrainingError, match=r"no usable image among 3 .* at least 32×32") as raised:
+        run(small_run(), folder, tmp_path / "out")
+    assert "\n" not in str(raised.value)
 
 
 def test_nan_stops_the_run_with_step_and_layer_and_keeps_the_last_checkpoint(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hcflow_ref.training.errors import TrainingError
+
 LOG_FILE = "log.jsonl"
 
 
@@ -43,10 +45,20 @@ class RunLog:
             report("tensorboard is not installed: losses go to log.jsonl alone")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One entry of values by name; one that is not finite is null, as JSON knows no other."""
+        """One entry of values by name; one that is not finite is null, as JSON knows no other.
+
+        Raises:
+            TrainingError: the disk is full or not writable.
+        """
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **finite}) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{self._path}: cannot be written ({error.strerror or error}); the last checkpoint "
+                "is kept. Free some space and start again with the same --out"
+            ) from error
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hcflow_ref.metrics import Image
+from hcflow_ref.training.claim import claimed
 from hcflow_ref.training.config import TrainConfig
 from hcflow_ref.training.dataset import Patches, hold_out, list_images
 from hcflow_ref.training.distributed import Place, anywhere, join, leave
@@ -68,13 +69,15 @@ def train(
     place = join()
     if not place.first:
         report = _silence
-    try:
+    with ExitStack() as leaving:
+        leaving.callback(leave)
+        if place.first:
+            leaving.enter_context(claimed(out))
         if config.data.batch % place.processes:
             raise TrainingError(
                 f"'data.batch' is {config.data.batch}, expected a multiple of the "
                 f"{place.processes} processes"
             )
-        _make_folder(out)
         paths = list_images(data, config.data.patch, report)
         training, held_out = hold_out(paths, config.data.validation)
         report(f"{len(training)} images to train on, {len(held_out)} to validate on")
@@ -88,8 +91,6 @@ def train(
             run = Run(config, place, state, losses, out, log, report)
             _until_done(run, patches, images, interrupted)
             return state
-    finally:
-        leave()
 
 
 def _until_done(
@@ -141,13 +142,6 @@ def _save(run: Run) -> None:
 
 def _silence(line: str) -> None:
     """Only the first process reports."""
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{out}: cannot be made ({error.strerror})") from error
 
 
 @contextmanager
