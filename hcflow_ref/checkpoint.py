@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Size, Tensor
 
 from hcflow_ref.config import HCFlowConfig
@@ -101,7 +101,18 @@ def official_weights(network: HCFlow | IRN) -> dict[str, Tensor]:
 
 def save(network: HCFlow | IRN, path: str | Path, provenance: Mapping[str, str]) -> None:
     """Save as safetensors under official names, with provenance in the metadata."""
-    save_file(official_weights(network), path, metadata=dict(provenance))
+    save_weights(official_weights(network), path, provenance)
+
+
+def save_weights(
+    weights: dict[str, Tensor], path: str | Path, provenance: Mapping[str, str]
+) -> None:
+    """Save tensors as a file of the usual permissions; safetensors' own writing makes it private.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    Path(path).write_bytes(serialise(weights, metadata=dict(provenance)))
 
 
 def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -210,20 +212,53 @@ def test_only_the_first_process_opens_a_log(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_during_a_checkpoint_keeps_the_one_before(tmp_path, data, monkeypatch):
-    run(small_run(), data, tmp_path)
+@contextmanager
+def files_end_at(size):
+    """As on a full disk, no file can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("refused", ["model.safetensors", "state.pt"])
+def test_a_full_disk_during_a_checkpoint_keeps_the_one_before(tmp_path, data, refused):
+    state, _ = run(small_run(), data, tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
-
-    def full(content, path):
-        path.write_bytes(b"half a file")
-        raise OSError(28, "No space left on device")
-
-    state = run(small_run(), data, tmp_path)[0]
-    monkeypatch.setattr(state_module.torch, "save", full)
-    with pytest.raises(TrainingError, match="No space left"):
+    room = (tmp_path / "model.safetensors").stat().st_size - (refused == "model.safetensors")
+    named = (
+        rf"{refused}: cannot be written \(File too large\); the previous checkpoint is untouched"
+    )
+    with files_end_at(room), pytest.raises(TrainingError, match=named):
         state_module.save_state(state, small_run(), tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_weights_are_written_for_everyone_to_read(tmp_path, data):
+    run(small_run(steps=1), data, tmp_path)
+    modes = [(tmp_path / name).stat().st_mode for name in ("model.safetensors", "state.pt")]
+    assert modes[0] == modes[1]
+
+
+def test_tensorboard_reads_what_was_logged(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = RunLog(tmp_path, print)
+    log.write(20, {"hr": 0.5, "validation_psnr": 30.25})
+    log.write(40, {"hr": 0.25})
+    log.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("hr")] == [(20, 0.5), (40, 0.25)]
+    assert [e.value for e in events.Scalars("validation_psnr")] == [30.25]
+
+
+def test_a_full_disk_when_the_log_is_opened_is_one_line(tmp_path):
+    (tmp_path / "tensorboard").write_text("in the way")
+    pytest.importorskip("tensorboard")
+    with pytest.raises(TrainingError, match=r"log\.jsonl: cannot be written \(File exists\)"):
+        RunLog(tmp_path, print)
 
 
 def test_a_full_disk_under_the_log_names_it_and_keeps_the_checkpoint(tmp_path, data):

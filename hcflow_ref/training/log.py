@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.events import EventFile
 
 LOG_FILE = "log.jsonl"
 
@@ -28,42 +28,43 @@ def progress_line(step: int, steps: int, values: Mapping[str, float], seconds_le
 class RunLog:
     """Writes `log.jsonl` and TensorBoard events into a run's folder.
 
-    TensorBoard's `SummaryWriter` is optional; `report` is told once where it is missing. Of several
-    processes only the first writes; in the others nothing is opened.
+    TensorBoard is optional; `report` is told once where it is missing. Of several processes only
+    the first writes; in the others nothing is opened.
+
+    Raises:
+        TrainingError: the disk is full or not writable; so does `write`.
     """
 
     def __init__(self, out: Path, report: Callable[[str], None], first: bool = True) -> None:
         self._path = out / LOG_FILE
-        self._writer: Any = None
+        self._events: EventFile | None = None
         if not first:
             return
         try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (optional)
-
-            self._writer = SummaryWriter(str(out / "tensorboard"))
+            self._events = EventFile(out / "tensorboard")
         except ImportError:
             report("tensorboard is not installed: losses go to log.jsonl alone")
+        except OSError as error:
+            raise self._refused(error) from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One entry of values by name; one that is not finite is null, as JSON knows no other.
-
-        Raises:
-            TrainingError: the disk is full or not writable.
-        """
+        """One entry of values by name; one that is not finite is null, as JSON knows no other."""
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
+            if self._events is not None:
+                self._events.write(step, values)
         except OSError as error:
-            raise TrainingError(
-                f"{self._path}: cannot be written ({error.strerror or error}); the last checkpoint "
-                "is kept. Free some space and start again with the same --out"
-            ) from error
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> TrainingError:
+        return TrainingError(
+            f"{self._path}: cannot be written ({error.strerror or error}); the last checkpoint is "
+            "kept. Free some space and start again with the same --out"
+        )
 
     def close(self) -> None:
-        """Flush what TensorBoard has not written."""
-        if self._writer is not None:
-            self._writer.close()
+        """Close TensorBoard's file."""
+        if self._events is not None:
+            self._events.close()

@@ -8,6 +8,7 @@ generator is kept all the same. `model.safetensors` holds the averaged weights u
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import pickle
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from hcflow_ref.checkpoint import save
@@ -68,7 +68,7 @@ class State:
     stopped_by: int = 0
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write through a temporary file that replaces `path` only once it is on disk.
 
     Raises:
@@ -80,12 +80,11 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{path}: cannot be written ({reason}); the previous checkpoint is untouched. "
-            "Free some space and start again with the same --out"
+            f"{path}: cannot be written ({error.strerror or error}); the previous checkpoint is "
+            "untouched. Free some space and start again with the same --out"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -123,7 +122,9 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
     }
     write_whole(out / MODEL_FILE, lambda path: save(state.average, path, provenance))
     # Last, as the commit point: a run goes on from here, and would not write the model again.
-    write_whole(out / STATE_FILE, lambda path: torch.save(content, path))
+    serialised = io.BytesIO()  # PyTorch's own files do not say why they cannot be written
+    torch.save(content, serialised)
+    write_whole(out / STATE_FILE, lambda path: path.write_bytes(serialised.getbuffer()))
 
 
 def deploy_tau(config: TrainConfig) -> float:
