@@ -306,6 +306,7 @@ def _recipe(
         "graph": graph.sha256,
         "backend": model.network.backend,
         "grid": [grid.height, grid.width, grid.tile, grid.overlap],
+        "bands": [grid.row(index).stop for index in range(grid.rows)],
     }
 
 

@@ -77,7 +77,8 @@ def plan(
         height: rows of the image that goes in: LR for `inverse`, HR of any size for `forward`.
         width: its columns.
         latents: whether the graph is to take (or give) latents; None is either.
-        tile: side of a tile's core in LR pixels; None is the graph's own, or else the whole image.
+        tile: most that a window has beside its overlap, in LR pixels; None is the graph's own, or
+            else the whole image.
         overlap: what a window has beyond it on each side; None is the graph's own.
         in_flight: most windows at the same time; None goes by processors and free memory.
         samples: pictures held at the same time.
@@ -102,7 +103,7 @@ def plan(
 
         def need(grid: Grid, in_flight: int) -> int:
             rows, columns = grid.window
-            bands = 2 * pixels * min(grid.tile, grid.height) * grid.width
+            bands = 2 * pixels * rows * grid.width
             return in_flight * memory.needed(graph, rows * columns) + bands * (grid.rows > 1)
 
         whole = tile is None and overlap is None and graph.tile is None

@@ -1,9 +1,11 @@
 """The canonical grid: an image as overlapping windows of one size, each cut to its core.
 
 All coordinates are LR pixels, whatever the direction. Along an axis of length L with `tile` and
-`overlap`, window = tile + 2·overlap: if L ≤ window there is one tile, core and window [0, L). Else
-core k is [k·tile, min((k + 1)·tile, L)), and its window starts at clamp(k·tile − overlap, 0,
-L − window). Nothing but the sizes enters, so memory, batch, threads and jobs cannot change a tile.
+`overlap`: if L ≤ tile + 2·overlap there is one tile, core and window [0, L). Else there are
+n = ⌈(L − 2·overlap) / tile⌉, the fewest that cover L; their windows have the least size that does,
+w = ⌈(L + (n − 1)·2·overlap) / n⌉ ≤ tile + 2·overlap, and lie evenly: window k starts at
+⌊k·(L − w) / (n − 1)⌋, its core begins `overlap` further on (core 0 at 0) and ends where the next
+begins. Nothing but the sizes enters, so memory, batch, threads and jobs cannot change a tile.
 """
 
 from __future__ import annotations
@@ -55,8 +57,8 @@ class Grid:
     Attributes:
         height: LR rows of the image, at least 1.
         width: LR columns, at least 1.
-        tile: side of a core, at least 1.
-        overlap: what a window has beyond its core on each side, at least 0.
+        tile: most that a window has beside its overlap on both sides, at least 1.
+        overlap: what a window has beyond its core on each side, at the least; at least 0.
 
     Raises:
         ParameterError: a value below its least.
@@ -94,9 +96,11 @@ class Grid:
 
     @property
     def window(self) -> tuple[int, int]:
-        """Height and width of every window."""
-        side = self.tile + 2 * self.overlap
-        return min(self.height, side), min(self.width, side)
+        """Height and width of every window, each at most tile + 2·overlap."""
+        return (
+            _window(self.height, self.rows, self.overlap),
+            _window(self.width, self.columns, self.overlap),
+        )
 
     def row(self, index: int) -> Span:
         """The span of a row of tiles along y."""
@@ -115,14 +119,26 @@ class Grid:
 
 
 def _count(length: int, tile: int, overlap: int) -> int:
-    return 1 if length <= tile + 2 * overlap else -(-length // tile)
+    return 1 if length <= tile + 2 * overlap else -(-(length - 2 * overlap) // tile)
+
+
+def _window(length: int, count: int, overlap: int) -> int:
+    return -(-(length + (count - 1) * 2 * overlap) // count)
 
 
 def _span(index: int, length: int, tile: int, overlap: int) -> Span:
-    window = tile + 2 * overlap
-    if not 0 <= index < _count(length, tile, overlap):
+    count = _count(length, tile, overlap)
+    if not 0 <= index < count:
         raise IndexError(f"no tile {index} along {length} pixels")
-    if length <= window:
-        return Span(0, length, 0, length)
-    start = min(max(index * tile - overlap, 0), length - window)
-    return Span(index * tile, min((index + 1) * tile, length), start, start + window)
+    window = _window(length, count, overlap)
+
+    def start_of(k: int) -> int:
+        return k * (length - window) // max(count - 1, 1)
+
+    start = start_of(index)
+    return Span(
+        start + overlap if index else 0,
+        start_of(index + 1) + overlap if index < count - 1 else length,
+        start,
+        start + window,
+    )

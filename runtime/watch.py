@@ -31,7 +31,7 @@ class Report:
     Attributes:
         tiles: windows computed, healed ones counted once.
         in_flight: most windows computed at the same time.
-        tile: side of a core in LR pixels, of the last image.
+        tile: of the last image's grid: most of a window beside its overlap, in LR pixels.
         overlap: of its windows.
         disagreement: largest difference of two neighbouring tiles beside their seam, of images
             clipped to [0, 1]; None where no two were compared.

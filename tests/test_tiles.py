@@ -56,18 +56,42 @@ def test_windows_only_move_down(grid: Grid) -> None:
         assert above.window_stop <= below.window_stop
 
 
+@given(grid=GRIDS)
+def test_no_window_is_larger_than_tile_and_overlap_or_than_it_has_to_be(grid: Grid) -> None:
+    for length, count, side in zip(
+        (grid.height, grid.width), (grid.rows, grid.columns), grid.window, strict=True
+    ):
+        assert side <= grid.tile + 2 * grid.overlap
+        covered = count * side - (count - 1) * 2 * grid.overlap
+        assert length <= covered < length + count
+
+
+@given(grid=GRIDS)
+def test_there_are_as_few_tiles_as_windows_of_full_size_allow(grid: Grid) -> None:
+    full = grid.tile + 2 * grid.overlap
+    for length, count in ((grid.height, grid.rows), (grid.width, grid.columns)):
+        fewer = count - 1
+        assert fewer * full - (fewer - 1) * 2 * grid.overlap < length or fewer == 0
+
+
 def test_an_image_that_fits_one_window_is_one_tile() -> None:
     assert (Grid(20, 21, 16, 2).rows, Grid(20, 21, 16, 2).columns) == (1, 2)
     assert Grid(20, 20, 16, 2).window == (20, 20)
     assert Grid.whole(7, 900).window == (7, 900)
 
 
+def test_an_image_slightly_beyond_one_window_is_computed_about_once() -> None:
+    grid = Grid(280, 280, 240, 8)
+    rows, columns = grid.window
+    assert (grid.rows, grid.columns, rows, columns) == (2, 2, 148, 148)
+
+
 def test_the_worked_example_of_the_manual() -> None:
     spans = [Grid(100, 1, 40, 8).row(k) for k in range(3)]
     assert [(s.start, s.stop, s.window_start, s.window_stop) for s in spans] == [
-        (0, 40, 0, 56),
-        (40, 80, 32, 88),
-        (80, 100, 44, 100),
+        (0, 36, 0, 44),
+        (36, 64, 28, 72),
+        (64, 100, 56, 100),
     ]
 
 

@@ -7,13 +7,14 @@ namespace hcflow {
 std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overlap) {
     // Compared so that no sum can overflow, whatever tile and overlap are.
     if (length <= tile || (length - tile + 1) / 2 <= overlap) return {{0, length, 0, length}};
-    const std::size_t window = tile + 2 * overlap;
+    const std::size_t count = (length - 2 * overlap + tile - 1) / tile;
+    const std::size_t window = (length + (count - 1) * 2 * overlap + count - 1) / count;
+    const auto start = [&](std::size_t k) { return k * (length - window) / (count - 1); };
     std::vector<Span> all;
-    for (std::size_t start = 0; start < length; start += tile) {
-        const std::size_t wanted = start > overlap ? start - overlap : 0;
-        const std::size_t first = std::min(wanted, length - window);
-        all.push_back({start, std::min(start + tile, length), first, first + window});
-    }
+    for (std::size_t k = 0; k < count; ++k)
+        all.push_back({k == 0 ? 0 : start(k) + overlap,
+                       k == count - 1 ? length : start(k + 1) + overlap, start(k),
+                       start(k) + window});
     return all;
 }
 
