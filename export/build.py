@@ -29,6 +29,13 @@ class Directions(StrEnum):
         return ("inverse",) if self is Directions.inverse else ("forward",)
 
 
+class Io(StrEnum):
+    """What images are at a graph's boundary."""
+
+    float32 = "float32"
+    uint8 = "uint8"
+
+
 class Engine(StrEnum):
     """Engine compilers that a build may be asked for."""
 
@@ -65,6 +72,10 @@ def build(
         float | None,
         typer.Option(min=0.0, help="Largest loss of INT8 in dB. [default: 0.1]"),
     ] = None,
+    io: Annotated[
+        Io,
+        typer.Option(help="Images at the boundary; uint8: bytes in and out, rounded inside."),
+    ] = Io.float32,
     engine: Annotated[
         Engine, typer.Option(help="Also compile engines for NVIDIA GPUs, into the bundle.")
     ] = Engine.none,
@@ -144,6 +155,7 @@ def build(
         tile_photographs=tile_photographs,
         accept_over_budget=accept_over_budget,
         as_json=as_json,
+        io=io.value,
     )
 
 

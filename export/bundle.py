@@ -117,9 +117,9 @@ def _damaged(folder: Path, error: BundleError) -> str:
     return f"'{folder}' holds a damaged bundle ({error}); delete it or give another --output"
 
 
-def _slot(graph: Graph) -> tuple[str, str, bool]:
+def _slot(graph: Graph) -> tuple[str, str, bool, str]:
     """What a bundle holds one graph of."""
-    return graph.direction, graph.precision, graph.latents
+    return graph.direction, graph.precision, graph.latents, graph.io
 
 
 def _default_tau(

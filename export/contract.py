@@ -23,6 +23,8 @@ FORBIDDEN = frozenset(
 )
 """Shape arithmetic, data movement and control flow: sizes follow from the operators instead."""
 
+_AT_A_BYTE_BOUNDARY = frozenset({"Transpose"})
+
 Shapes = dict[str, list[int | str]]
 
 
@@ -45,8 +47,12 @@ def boundary(
     return hr, lr | latents | ({"logp": ["N"]} if config.task == "sr" else {})
 
 
-def check(model: ir.Model) -> None:
+def check(model: ir.Model, io: str = "float32") -> None:
     """Check a graph with ONNX's own checker and against the contract.
+
+    Args:
+        model: the graph.
+        io: its boundary, `float32`, or `uint8` where images are bytes.
 
     Raises:
         ExportError: names the node that breaks the contract.
@@ -55,8 +61,9 @@ def check(model: ir.Model) -> None:
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"ONNX's checker refuses the graph: {error}") from error
+    forbidden = FORBIDDEN if io == "float32" else FORBIDDEN - _AT_A_BYTE_BOUNDARY
     for node in model.graph:
-        if node.op_type in FORBIDDEN or node.domain not in ("", "ai.onnx"):
+        if node.op_type in forbidden or node.domain not in ("", "ai.onnx"):
             raise ExportError(
                 f"node '{node.name}' is a {node.domain or 'standard'} {node.op_type}, which the "
                 "graph contract forbids"
@@ -67,5 +74,10 @@ def check(model: ir.Model) -> None:
     if repeated := [name for name, count in names.items() if count > 1]:
         raise ExportError(f"node name '{repeated[0]}' stands more than once")
     for value in (*model.graph.inputs, *model.graph.outputs):
-        if value.dtype != ir.DataType.FLOAT:
-            raise ExportError(f"'{value.name}' is {value.dtype}, expected float32 at the boundary")
+        expected = ir.DataType.FLOAT
+        if io == "uint8" and value.name in ("lr", "hr"):
+            expected = ir.DataType.UINT8
+        if value.dtype != expected:
+            raise ExportError(
+                f"'{value.name}' is {value.dtype}, expected {expected} at the boundary"
+            )

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export import artifact, bundle, precision_build, tiling
+from export import artifact, bundle, precision_build, tiling, uint8
 from export.cases import Case, cases
 from export.errors import BudgetError
 from export.flow import Direction
 from hcflow_ref.checkpoint import Checkpoint
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
+from runtime.eight_bits import IO
 from runtime.latents import check_tau
 from runtime.manifest import Graph, Level, Manifest, Parity, Precision
 
@@ -32,6 +33,7 @@ class Request:
         accept_over_budget: write the bundle, marked, although a graph misses its budget.
         tiling: what is decided of the tile grid beforehand.
         int8: for int8 graphs, what to calibrate on; `None` makes none.
+        io: `uint8` makes graphs with bytes at the boundary; fp32 is there with float32 as well.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Request:
     accept_over_budget: bool = False
     tiling: tiling.Options = field(default_factory=tiling.Options)
     int8: precision_build.Int8Options | None = None
+    io: str = "float32"
 
 
 def build(
@@ -113,7 +116,7 @@ def build(
                 )
             )
         progress(f"{direction}: certify tiles")
-        artifacts += tiling.certify(
+        certified = tiling.certify(
             graphs,
             [Level(c, f) for c, f, _ in model.config.latent_shapes(1, 1)],
             model.config.scale,
@@ -121,6 +124,10 @@ def build(
             request.tiling,
             progress,
         )
+        artifacts += certified[: 1 if request.io == IO else None]
+        if request.io == IO:
+            progress(f"{direction}: bytes at the boundary")
+            artifacts += [uint8.build(each, answers, request.with_latents) for each in certified]
     misses = [line for built in artifacts for line in over_budget(built.entry)]
     misses += [line for built in artifacts for line in tiling.over_budget(built.entry)]
     if misses and not request.accept_over_budget:

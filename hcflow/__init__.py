@@ -42,7 +42,7 @@ def load(path_or_name: str | os.PathLike[str] | None = None, **options: Any) -> 
 
     Args:
         path_or_name: see `hcflow.models.resolve`; a default that is not built yet is built once.
-        **options: `backend`, `precision` and `threads` of `runtime.load`.
+        **options: `backend`, `precision`, `threads` and `io` of `runtime.load`.
 
     Raises:
         HcflowError: no such model, or it cannot be opened; see `runtime.load`.
@@ -68,7 +68,7 @@ def upscale_file(
         source: an image file (docs/files.md, 1).
         output: the file to write, whole or not at all; the format by its suffix.
         model: as for `load`.
-        **options: `backend`, `precision`, `threads` of `load`; `tau`, `seed`, `size`, `tile`,
+        **options: `backend`, `precision`, `threads`, `io` of `load`; `tau`, `seed`, `size`, `tile`,
             `overlap` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`.
 
     Returns:
@@ -96,7 +96,7 @@ def downscale_file(
         source: as for `upscale_file`.
         output: likewise.
         model: as for `load`.
-        **options: `backend`, `precision`, `threads` of `load`; `tile`, `overlap` of
+        **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap` of
             `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.
 
     Returns:

@@ -42,7 +42,8 @@ def label(p: Profile) -> str:
     """A setting in a few words."""
     s = p.setting
     batch = f", batch {s.batch}" if s.batch > 1 else ""
-    return f"{s.backend} {s.direction} {s.precision} {s.height}×{s.width}{batch}"
+    io = "" if s.io == "float32" else f" {s.io}"
+    return f"{s.backend} {s.direction} {s.precision}{io} {s.height}×{s.width}{batch}"
 
 
 HEADINGS = (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from export import work
 from hcflow_ref.hcflow import HCFlow
-from runtime import backends, machine, profiling, profiling_layers
+from runtime import backends, eight_bits, machine, profiling, profiling_layers
 from runtime.bundle import Bundle
 from runtime.errors import BackendError
 from runtime.manifest import Direction, Graph, Numerics, Precision
@@ -34,6 +34,7 @@ class Setting:
     height: int
     width: int
     batch: int
+    io: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -81,29 +82,34 @@ def settings(
     batches: Sequence[int],
 ) -> Iterator[Setting]:
     """Every combination that the bundle has a graph for."""
-    there = {(g.direction, g.precision) for g in bundle.manifest.graphs}
+    graphs = bundle.manifest.graphs
     for direction in directions:
-        for precision in dict.fromkeys(g.precision for g in bundle.manifest.graphs):
-            if (direction, precision) not in there or (precisions and precision not in precisions):
+        there = ((g.precision, g.io) for g in graphs if g.direction == direction)
+        for precision, io in dict.fromkeys(there):
+            if precisions and precision not in precisions:
                 continue
             for height, width in sizes:
                 for batch in batches:
                     for name in names:
-                        yield Setting(name, direction, precision, height, width, batch)
+                        yield Setting(name, direction, precision, height, width, batch, io)
 
 
 def feeds(bundle: Bundle, graph: Graph, setting: Setting) -> dict[str, NDArray[np.float32]]:
-    """Random inputs of a graph: an image of noise, latents of variance 1."""
+    """Random inputs of a graph as floats: an image of noise in 8 bits, latents of variance 1."""
     random = np.random.default_rng(0)
     n, h, w, scale = setting.batch, setting.height, setting.width, bundle.manifest.scale
     if graph.direction == "forward":
-        return {"hr": random.random((n, 3, scale * h, scale * w), np.float32)}
-    found = {"lr": random.random((n, 3, h, w), np.float32)}
+        return {"hr": _noise(random, (n, 3, scale * h, scale * w))}
+    found = {"lr": _noise(random, (n, 3, h, w))}
     if graph.latents:
         for i, level in enumerate(bundle.manifest.latents.levels, start=1):
             shape = (n, level.channels, h * level.factor, w * level.factor)
             found[f"z{i}"] = random.standard_normal(shape, np.float32)
     return found
+
+
+def _noise(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return random.integers(0, 256, shape).astype(np.float32) / np.float32(255)
 
 
 def profile(
@@ -143,9 +149,12 @@ class Ceilings:
 def _profile(
     bundle: Bundle, setting: Setting, threads: int | None, seconds: float, ceilings: Ceilings
 ) -> Profile:
-    graph = bundle.graph(setting.direction, setting.precision, None)
+    graph = bundle.graph(setting.direction, setting.precision, None, setting.io)
     data = bundle.read_graph(graph)
-    values = feeds(bundle, graph, setting)
+    floats = feeds(bundle, graph, setting)
+    values: Mapping[str, NDArray[Any]] = floats
+    if graph.io == eight_bits.IO:
+        values = eight_bits.inputs(floats)
     session = backends.open_session(
         setting.backend, data, graph.numerics, threads or 0, bundle.folder
     )
@@ -157,7 +166,7 @@ def _profile(
         setting=setting,
         threads=threads or machine.usable_cpus(),
         latency=latency,
-        overhead=_overhead(bundle, setting, threads, values, latency, seconds),
+        overhead=_overhead(bundle, setting, threads, floats, latency, seconds),
         floor=ceiling.floor(amount.flops, amount.bytes) if ceiling else None,
         ceiling=f"{ceiling.name}, {ceiling.source}" if ceiling else "not in the table of GPUs",
         flops=amount.flops,
@@ -176,9 +185,11 @@ def _overhead(
     seconds: float,
 ) -> float:
     """Median of the runtime's whole call, checks and all, less that of the backend alone."""
-    network = Network(bundle, setting.backend, setting.precision, threads)
+    network = Network(bundle, setting.backend, setting.precision, threads, setting.io)
     if setting.direction == "forward":
-        whole = profiling.measure(lambda: network.encode(values["hr"]), seconds)
+        whole = profiling.measure(
+            lambda: network.encode(values["hr"], latents=setting.io != eight_bits.IO), seconds
+        )
     else:
         zs = [value for name, value in values.items() if name != "lr"] or None
         whole = profiling.measure(lambda: network.decode(values["lr"], zs), seconds)

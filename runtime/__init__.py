@@ -10,7 +10,7 @@ import os
 from typing import Literal
 
 from runtime import backends, choice, machine
-from runtime.bundle import Bundle
+from runtime.bundle import IOS, Bundle
 from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
 from runtime.manifest import PRECISIONS, Precision
 from runtime.model import Model
@@ -35,6 +35,7 @@ def load(
     backend: str = "onnxruntime",
     precision: Precision | Literal["auto"] | None = None,
     threads: int | None = None,
+    io: Literal["float32", "uint8"] | None = None,
 ) -> Model:
     """Open a bundle as a model; its graphs are loaded when first used.
 
@@ -45,18 +46,22 @@ def load(
         precision: fp32, fp16 or int8; `auto` takes what this processor runs fastest within the
             bundle's budgets (`runtime.choice`); None is fp32, the closest to the reference.
         threads: of the backend; None is every processor this process may use.
+        io: what images are at the graph's boundary; `uint8` graphs take images of 8 bits a channel
+            only. None takes float32 where there is such a graph.
 
     Raises:
         BundleError: no bundle there, or one that cannot be used.
-        ParameterError: an unknown backend or precision, or fewer than one thread.
+        ParameterError: an unknown backend, precision or io, or fewer than one thread.
     """
     backends.check_name(backend)
     if precision not in (None, "auto", *PRECISIONS):
         names = ", ".join((*PRECISIONS, "auto"))
         raise ParameterError(f"unknown precision '{precision}': one of {names}")
+    if io not in (None, *IOS):
+        raise ParameterError(f"unknown io '{io}': one of {', '.join(IOS)}")
     if threads is not None and threads < 1:
         raise ParameterError(f"threads is {threads}: it must be 1 or more")
     bundle = Bundle.open(path)
     if precision == "auto":
         precision = choice.precision(bundle.manifest, machine.cpu_flags())
-    return Model(Network(bundle, backend, precision or "fp32", threads))
+    return Model(Network(bundle, backend, precision or "fp32", threads, io))

@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime import eight_bits
 from runtime.errors import BundleError
 from runtime.manifest import CONTRACT, FILE_NAME, PRECISIONS, Direction, Graph, Manifest, Precision
+
+IOS = ("float32", eight_bits.IO)
+"""Kinds of images that a graph may take and give."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,21 @@ class Bundle:
             raise BundleError(f"cannot read '{source}': {error.strerror}") from error
         return cls(folder, Manifest.from_json(text, f"'{source}'"))
 
-    def graph(self, direction: Direction, precision: Precision, latents: bool | None) -> Graph:
-        """The graph with these properties; `latents` None takes either, with latents first.
+    def graph(
+        self,
+        direction: Direction,
+        precision: Precision,
+        latents: bool | None,
+        io: str | None = None,
+    ) -> Graph:
+        """The graph with these properties.
+
+        Args:
+            direction: which way.
+            precision: of its networks.
+            latents: None takes either, with latents first; no graph without them stands in where
+                they are asked for and another has them.
+            io: `float32` or `uint8`; None takes either, float32 first.
 
         Raises:
             BundleError: the bundle has none, or it needs a newer runtime.
@@ -69,13 +86,24 @@ class Bundle:
                 f"bundle '{self.manifest.name}' has its {direction} graph in {there}, "
                 f"not in {precision}"
             )
-        if latents is not None:
-            fitting = [g for g in fitting if g.latents == latents] or fitting
-        graph = max(fitting, key=lambda g: g.latents)
-        if graph.contract != CONTRACT or graph.io != "float32":
+        if io is not None and all(g.io != io for g in fitting):
             raise BundleError(
-                f"'{graph.file}' follows graph contract {graph.contract} with {graph.io} inputs; "
-                f"this runtime speaks contract {CONTRACT} with float32: upgrade hcflow-deploy"
+                f"bundle '{self.manifest.name}' has no {direction} graph in {precision} with {io} "
+                f"images: build it with --io {io}"
+            )
+        graph = min(
+            fitting,
+            key=lambda g: (
+                latents is True and not g.latents,
+                g.io != (io or "float32"),
+                g.latents != (latents is not False),
+            ),
+        )
+        if graph.contract != CONTRACT or graph.io not in IOS:
+            raise BundleError(
+                f"'{graph.file}' follows graph contract {graph.contract} with {graph.io} images; "
+                f"this runtime speaks contract {CONTRACT} with {' and '.join(IOS)}: upgrade "
+                "hcflow-deploy"
             )
         return graph
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.eight_bits import HEALTH, IMAGES, SATURATED
 from runtime.errors import BackendError
 from runtime.manifest import Graph
 from runtime.tiles import Tile
@@ -20,12 +21,6 @@ from runtime.watch import Healed
 
 Tensor = NDArray[np.float32]
 Outputs = dict[str, Tensor]
-
-SATURATED = 2.0
-"""How far outside [0, 1] a pixel of a graph below fp32 counts as saturated. Overshoot of a flow at
-τ = 1 stays well below; what overflowed and was capped at float16's 65504 lies far above."""
-
-_IMAGES = ("hr", "lr")
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +74,10 @@ def _fault(outputs: Mapping[str, Tensor], graph: Graph) -> str | None:
         lowest, highest = float(np.min(value)), float(np.max(value))
         if not (np.isfinite(lowest) and np.isfinite(highest)):
             return f"NaN or infinity in '{name}'"
-        limited = name in _IMAGES and graph.precision != "fp32"
-        if limited and (lowest < -SATURATED or highest > 1 + SATURATED):
+        if graph.precision == "fp32":
+            continue
+        if name in IMAGES and (lowest < -SATURATED or highest > 1 + SATURATED):
             return f"{lowest:g} to {highest:g} in '{name}'"
+        if name == HEALTH and highest > 0:
+            return f"pixels beyond {-SATURATED:g} to {1 + SATURATED:g}"
     return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import backends, memory
+from runtime import backends, eight_bits, memory
 from runtime.bundle import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.latents import SCHEME
@@ -27,12 +27,18 @@ class Network:
     """
 
     def __init__(
-        self, bundle: Bundle, backend: str, precision: Precision, threads: int | None
+        self,
+        bundle: Bundle,
+        backend: str,
+        precision: Precision,
+        threads: int | None,
+        io: str | None = None,
     ) -> None:
         self._bundle = bundle
         self._backend = backend
         self._precision = precision
         self._threads = threads or 0
+        self._io = io
         self._sessions: dict[str, backends.Session] = {}
         self._opening = threading.Lock()
         self._held: dict[str, int] = {}
@@ -50,8 +56,10 @@ class Network:
     def graph(
         self, direction: Direction, latents: bool | None, precision: Precision | None = None
     ) -> Graph:
-        """`Bundle.graph` at a precision, or at the one this network was opened with."""
-        return self._bundle.graph(direction, precision or self._precision, latents)
+        """`Bundle.graph` at a precision, or at the one and the boundary it was opened with."""
+        if precision is not None:
+            return self._bundle.graph(direction, precision, latents)
+        return self._bundle.graph(direction, self._precision, latents, self._io)
 
     def encode(self, hr: Tensor, *, latents: bool = True) -> dict[str, Tensor]:
         """Run the forward graph.
@@ -159,10 +167,16 @@ class Network:
     def run(self, graph: Graph, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs of a graph by name, as they come: neither memory nor numbers are checked.
 
+        Images are floats here even where the graph takes and gives bytes.
+
         Raises:
             BundleError, BackendError: the file is damaged, or the graph failed.
+            ParameterError: the graph takes bytes, and the image has more than 8 bits.
         """
-        return self._session(graph).run(feeds)
+        session = self._session(graph)
+        if graph.io == eight_bits.IO:
+            return eight_bits.run(session.run, feeds)
+        return session.run(feeds)
 
     def _run_whole(
         self, graph: Graph, feeds: Mapping[str, Tensor], lr_height: int, lr_width: int
@@ -180,11 +194,15 @@ class Network:
     def _window_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
         """Shapes of a graph's inputs for one window of the manifest's grid."""
         side = (graph.tile or 0) + 2 * (graph.overlap or 0)
-        if graph.direction == "forward":
-            return {"hr": (1, 3, side * self.manifest.scale, side * self.manifest.scale)}
-        latents = self.latent_shapes(1, side, side) if graph.latents else []
-        shapes: dict[str, tuple[int, ...]] = {"lr": (1, 3, side, side)}
-        return shapes | {f"z{k}": z for k, z in enumerate(latents, start=1)}
+        hr_side = side * self.manifest.scale
+        shapes: dict[str, tuple[int, ...]] = {"hr": (1, 3, hr_side, hr_side)}
+        if graph.direction == "inverse":
+            latents = self.latent_shapes(1, side, side) if graph.latents else []
+            shapes = {"lr": (1, 3, side, side)}
+            shapes |= {f"z{k}": z for k, z in enumerate(latents, start=1)}
+        if graph.io == eight_bits.IO:
+            return {name: eight_bits.shape(name, each) for name, each in shapes.items()}
+        return shapes
 
     def _session(self, graph: Graph) -> backends.Session:
         with self._opening:

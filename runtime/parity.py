@@ -55,9 +55,20 @@ OTHER_BUDGETS: Mapping[Precision, Budget] = {
 }
 
 
-def budget(name: str, precision: Precision) -> Budget:
+BYTE_BUDGETS: Mapping[Precision, Budget] = {
+    "fp32": Budget(max_abs=0.5 / 255 + 1e-4),
+    "fp16": Budget(min_psnr_db=50.0),
+    "int8": Budget(),
+}
+"""Of images that a graph itself rounds to 8 bits, against the clipped reference: half a step, and
+what the unrounded image may be off."""
+
+
+def budget(name: str, precision: Precision, io: str = "float32") -> Budget:
     """The budget of the output called `name` at a precision."""
-    return (IMAGE_BUDGETS if name in IMAGES else OTHER_BUDGETS)[precision]
+    if name not in IMAGES:
+        return OTHER_BUDGETS[precision]
+    return (IMAGE_BUDGETS if io == "float32" else BYTE_BUDGETS)[precision]
 
 
 def compare(
@@ -65,13 +76,19 @@ def compare(
     got: NDArray[np.floating],
     want: NDArray[np.floating],
     precision: Precision,
+    io: str = "float32",
 ) -> Comparison:
     """Measure an output against its reference (same shape; taken to float64) and judge it.
+
+    Images of a graph whose `io` is `uint8` are given as k/255 and held against the clipped
+    reference.
 
     NaN or infinity in either is never ok; nor is another shape.
     """
     if got.shape != want.shape:
         return Comparison(float("-inf"), float("inf"), None, False)
+    if io != "float32" and name in IMAGES:
+        want = np.clip(want, 0, 1)
     with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, and caught just below
         error = np.abs(got.astype(np.float64) - want.astype(np.float64))
     if not np.isfinite(error).all():
@@ -81,7 +98,7 @@ def compare(
     mse = float(np.mean(np.square(error))) if error.size else 0.0
     psnr_db = -10.0 * float(np.log10(mse)) if mse > 0 else None
     max_rel = max_abs / magnitude if magnitude > 0 else None
-    limits = budget(name, precision)
+    limits = budget(name, precision, io)
     ok = (
         (limits.min_psnr_db is None or psnr_db is None or psnr_db >= limits.min_psnr_db)
         and (limits.max_abs is None or max_abs <= limits.max_abs)

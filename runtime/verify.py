@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import backends, certificate, vectors
+from runtime import backends, certificate, eight_bits, vectors
 from runtime.bundle import Bundle
 from runtime.errors import BackendError, BundleError
 from runtime.manifest import Deviation, Graph, Precision
@@ -71,14 +72,17 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
         session = backends.open_session(
             backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
         )
+        run: eight_bits.Runner = session.run
+        if graph.io == eight_bits.IO:
+            run = functools.partial(eight_bits.run, session.run)
         for case in fitting:
-            outputs = session.run(_feeds(bundle, graph, case))
+            outputs = run(_feeds(bundle, graph, case))
             for name, want in case.outputs.items():
                 if name not in outputs:
                     if graph.latents:
                         raise BackendError(f"{graph.file} gives no output '{name}'")
                     continue
-                comparison = compare(name, outputs[name], want, graph.precision)
+                comparison = compare(name, outputs[name], want, graph.precision, graph.io)
                 yield Check(backend, graph, case.name, case.tau, name, comparison)
 
 
@@ -90,7 +94,8 @@ def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
     """
     manifest = bundle.manifest
     for graph in manifest.graphs:
-        if graph.tile is None or graph.overlap is None:
+        # A graph of bytes states the grid of the float graph that it was made from.
+        if graph.tile is None or graph.overlap is None or graph.io == eight_bits.IO:
             continue
         session = backends.open_session(
             backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
@@ -120,8 +125,9 @@ def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
 
 
 def _in_both_directions(graphs: Sequence[Graph]) -> list[Precision]:
-    inverse = [g.precision for g in graphs if g.direction == "inverse"]
-    forward = {g.precision for g in graphs if g.direction == "forward"}
+    floats = [g for g in graphs if g.io == "float32"]  # not every vector has 8 bits
+    inverse = [g.precision for g in floats if g.direction == "inverse"]
+    forward = {g.precision for g in floats if g.direction == "forward"}
     return [p for p in dict.fromkeys(inverse) if p in forward]
 
 

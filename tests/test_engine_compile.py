@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 
+from export import uint8
 from export.engine_compile import compile_graph
 from export.engine_options import RTX_CAPABILITIES, EngineOptions
 from export.errors import ExportError
@@ -46,6 +48,15 @@ def test_every_graph_compiles_for_four_generations_of_gpu_in_one_engine(
     assert memory.weights
     assert memory.activations
     assert compiled.layers is None  # what was realised only a GPU can tell
+    assert not compiled.record.warnings
+
+
+@pytest.mark.parametrize("direction", ["inverse", "forward"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_graphs_of_bytes_compile(direction: str, precision: str) -> None:
+    floats = onnx_bytes("rescale_x4", direction, precision)
+    data = ir.to_proto(uint8.convert(floats)).SerializeToString()
+    compiled = compile_graph(data, ranges(data), precision, ONE_GPU)  # type: ignore[arg-type]
     assert not compiled.record.warnings
 
 

@@ -23,6 +23,7 @@ def downscale(
     threads: options.Threads = None,
     backend: options.Backend = "onnxruntime",
     precision: options.PrecisionName = None,
+    io: options.Io = None,
     format_name: options.Format = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     round_trip: Annotated[
@@ -49,6 +50,7 @@ def downscale(
     The file then knows which model made it, and how large it was.
     """
     load = {"backend": backend, "precision": precision, "threads": threads}
+    load |= {} if io is None else {"io": io}
     grid = {"tile": tile, "overlap": overlap}
     choice: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
     recipe = Recipe(

@@ -45,6 +45,15 @@ PrecisionName = Annotated[
         show_default="fp32",
     ),
 ]
+Io = Annotated[
+    Literal["float32", "uint8"] | None,
+    typer.Option(
+        "--io",
+        metavar="float32|uint8",
+        help="What the graph takes and gives; uint8: bytes, for images of 8 bits a channel.",
+        show_default="float32 where the model has it",
+    ),
+]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Largest input accepted, in pixels.")]
 Format = Annotated[
     str | None,

@@ -48,6 +48,7 @@ def upscale(
     threads: options.Threads = None,
     backend: options.Backend = "onnxruntime",
     precision: options.PrecisionName = None,
+    io: options.Io = None,
     format_name: options.Format = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     obey_record: Annotated[
@@ -89,6 +90,7 @@ def upscale(
     height_width = None if size is None else endpoints.parse_size(size)
     number = _parse_seed(seed)
     load = {"backend": backend, "precision": precision, "threads": threads}
+    load |= {} if io is None else {"io": io}
     samples = samples or (SAMPLES if uncertainty else 1)
     choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": height_width}
     # Only what is given: a folder's record of finished files hangs on every option.

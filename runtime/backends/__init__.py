@@ -7,9 +7,8 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import BackendError, ParameterError
@@ -17,15 +16,17 @@ from runtime.manifest import Numerics
 
 _logger = logging.getLogger(__name__)
 
-Arrays = Mapping[str, NDArray[np.float32]]
+Arrays = Mapping[str, NDArray[Any]]
+"""By name: float32 NCHW, or uint8 NHWC where the graph takes bytes."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Session(Protocol):
     """One graph, loaded and ready; `run` may be called from many threads at once."""
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name for inputs by name, float32 NCHW.
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name, as the graph has them.
 
         Raises:
             BackendError: the backend failed.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime import engine_cache, machine
@@ -38,7 +37,7 @@ class OnnxRuntimeSession:
             raise BackendError(f"ONNX Runtime refuses the graph: {_one_line(error)}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name."""
         try:
             values = self._session.run(self._outputs, dict(feeds))

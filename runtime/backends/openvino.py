@@ -14,7 +14,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime import atomic, engine_cache, machine
@@ -61,7 +60,7 @@ class OpenVinoSession:
         """
         self._expected = {name: tuple(shape) for name, shape in shapes.items()}
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name."""
         shapes = {name: value.shape for name, value in feeds.items()}
         try:
@@ -118,7 +117,7 @@ class _Program:
         # A cast that is optimised away leaves its name at an output, beside the graph's own.
         self._names = [sorted(output.get_names()) for output in compiled.outputs]
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         try:
             request = self._idle.pop()
         except IndexError:

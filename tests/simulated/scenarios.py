@@ -12,10 +12,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.simulated import behaviour, mistakes, refusals, tensorrt_module
+from tests.simulated import behaviour, eight_bits, mistakes, refusals, tensorrt_module
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes)
+MODULES = (behaviour, refusals, mistakes, eight_bits)
 """Importing them has filled `SCENARIOS`."""
 
 

@@ -156,14 +156,20 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             assert self.scratch[0], "no scratch memory is set"
             addresses = dict(self.addresses)
             shapes |= self.engine.infer(shapes)
+            dtypes = self.engine.dtypes
             ranges = [(*self.scratch, 1)] + [
-                (addresses[name], 4 * int(np.prod(shapes[name])), int(name in self.engine.outputs))
+                (
+                    addresses[name],
+                    dtypes[name].itemsize * int(np.prod(shapes[name])),
+                    int(name in self.engine.outputs),
+                )
                 for name in shapes
             ]
 
             def kernel(_: Any) -> int:
                 def at(name: str) -> Any:
-                    kind = ctypes.c_float * int(np.prod(shapes[name]))
+                    each = np.ctypeslib.as_ctypes_type(dtypes[name])
+                    kind = each * int(np.prod(shapes[name]))
                     array = np.ctypeslib.as_array(kind.from_address(addresses[name]))
                     return array.reshape(shapes[name])
 
@@ -188,6 +194,10 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
             self.inputs = [x.name for x in self.session.get_inputs()]
             self.outputs = [x.name for x in self.session.get_outputs()]
+            self.dtypes = {
+                x.name: np.dtype({"tensor(float)": "f4", "tensor(uint8)": "u1"}[x.type])
+                for x in (*self.session.get_inputs(), *self.session.get_outputs())
+            }
             self.num_io_tensors = len(self.inputs) + len(self.outputs)
             self.inferred: dict[Any, dict[str, tuple[int, ...]]] = {}
 
@@ -197,7 +207,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         def infer(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
             key = tuple(sorted(shapes.items()))
             if key not in self.inferred:
-                feeds = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+                feeds = {name: np.zeros(s, self.dtypes[name]) for name, s in shapes.items()}
                 values = self.session.run(self.outputs, feeds)
                 self.inferred[key] = {n: v.shape for n, v in zip(self.outputs, values, strict=True)}
             return self.inferred[key]
@@ -209,7 +219,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
 
         def get_tensor_dtype(self, name: str) -> str:
-            return "float32"
+            return self.dtypes[name].name
 
         def create_runtime_config(self) -> RuntimeConfig:
             return RuntimeConfig()

@@ -77,6 +77,8 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
         if (graph.direction != direction) continue;
         there.insert(to_string(graph.precision));
         if (graph.precision != precision) continue;
+        // Images of bytes only where there is nothing else, and then the refusal below names them.
+        if (found != nullptr && graph.io != "float32") continue;
         if (found == nullptr || (graph.latents == latents && found->latents != latents))
             found = &graph;
     }

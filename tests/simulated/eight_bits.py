@@ -1,0 +1,105 @@
+"""Engines whose images are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+import runtime
+from export import uint8
+from runtime import eight_bits
+from runtime.backends.tensorrt import open_engine
+from runtime.device import Device
+from runtime.engines import Range
+from runtime.errors import ParameterError
+from runtime.manifest import Numerics
+from tests.bundles import inverse_graph, write_bundle
+from tests.simulated.rig import (
+    download,
+    feeds,
+    fine,
+    plan,
+    raises,
+    ranges,
+    scenario,
+    sidecar,
+    upload,
+)
+
+GRAPH = ir.to_proto(uint8.convert(inverse_graph(True))).SerializeToString()
+
+
+def _ranges() -> dict[str, Range]:
+    def at_the_boundary(name: str, each: Range) -> Range:
+        sizes = (each.smallest, each.best, each.largest)
+        return Range(*(eight_bits.shape(name, size) for size in sizes))
+
+    return {name: at_the_boundary(name, each) for name, each in ranges(8, 2).items()}
+
+
+def _values(seed: int = 0) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    values = feeds(seed=seed)
+    return values | {"lr": np.rint(values["lr"] * np.float32(255)) / np.float32(255)}
+
+
+def _prepare(folder: Path) -> Path:
+    """A bundle whose byte graph has an engine."""
+    bundle = write_bundle(folder / "bundle")
+    data = plan(GRAPH, (_ranges(),))
+    engine = sidecar(GRAPH, data, profiles=(_ranges(),))
+    (bundle / engine.file).write_bytes(data)
+    manifest = runtime.Bundle.open(bundle).manifest
+    entry = next(g for g in manifest.graphs if g.direction == "inverse")
+    entry = replace(
+        entry, io="uint8", file="inverse.uint8.onnx", sha256=engine.graph, bytes=len(GRAPH)
+    )
+    (bundle / entry.file).write_bytes(GRAPH)
+    manifest = replace(manifest, graphs=(*manifest.graphs, entry), engines=(engine.to_mapping(),))
+    (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    return bundle
+
+
+@scenario
+def bytes_cross_the_bus_as_bytes(folder: Path) -> None:
+    s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
+    cpu = runtime.backends.open_session("onnxruntime", GRAPH, Numerics(False, "float32", "f32"), 1)
+    for seed in range(4):  # plain, captured, replayed, replayed
+        values = eight_bits.inputs(_values(seed))
+        got, want = s.run(values), cpu.run(values)
+        assert got["hr"].dtype == np.uint8
+        assert np.array_equal(got["hr"], want["hr"])
+        assert np.array_equal(got["health"], want["health"])
+    (plan_,) = s._all[-1]._plans.values()
+    assert plan_.host["lr"].array.nbytes == 3 * 3 * 5
+    fine()
+
+
+@scenario
+def a_model_upscales_through_an_engine_of_bytes(folder: Path) -> None:
+    bundle = _prepare(folder)
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    model = runtime.load(bundle, backend="tensorrt-rtx", io="uint8")
+    assert np.array_equal(
+        model.upscale(image, tau=1.0, seed=3), runtime.load(bundle).upscale(image, tau=1.0, seed=3)
+    )
+    fine()
+
+
+@scenario
+def gpu_arrays_of_bytes_are_taken_and_floats_refused(folder: Path) -> None:
+    s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
+    stream = Device.open().stream()
+    values = eight_bits.inputs(_values())
+    out = s.enqueue(upload(stream, values), stream.handle)
+    assert np.array_equal(download(stream, out["hr"]), s.run(values)["hr"])
+    floats = upload(stream, _values())
+    raises(
+        ParameterError,
+        "input 'lr' is float32: the engine takes uint8",
+        lambda: s.enqueue(floats, stream.handle),
+    )
+    stream.synchronise()
+    fine()
