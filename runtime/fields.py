@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import BundleError
+
+_LARGEST = sys.float_info.max
+_LONE = re.compile(
+    "[\ud800-\udfff]"
+)  # JSON can spell half a surrogate pair, which no file can hold
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Field:
     def text(self, pattern: str = r".*", what: str = "a string") -> str:
         """A string that matches the whole pattern; `what` describes the pattern."""
         value: str = self._of(str, what)
-        if re.fullmatch(pattern, value, re.DOTALL) is None:
+        if re.fullmatch(pattern, value, re.DOTALL) is None or _LONE.search(value):
             raise self._wrong(what)
         return value
 
@@ -55,15 +61,18 @@ class Field:
         """One of the strings given."""
         return self.text("|".join(map(re.escape, options)), "one of " + ", ".join(options))
 
-    def integer(self, minimum: int) -> int:
-        """An integer ≥ minimum."""
+    def integer(self, minimum: int, maximum: int = 2**53) -> int:
+        """An integer from minimum to maximum, by default what a float64 counts to."""
         if type(self.value) is not int or self.value < minimum:
             raise self._wrong(f"an integer, {minimum} or more")
+        if self.value > maximum:
+            raise self._wrong(f"an integer, {maximum} or less")
         return self.value
 
     def number(self, minimum: float = -math.inf) -> float:
-        """A number ≥ minimum."""
-        if type(self.value) not in (int, float) or not minimum <= self.value < math.inf:
+        """A number ≥ minimum that a float64 holds."""
+        least = max(minimum, -_LARGEST)
+        if type(self.value) not in (int, float) or not least <= self.value <= _LARGEST:
             raise self._wrong(
                 "a number" + (f", {minimum:g} or more" if minimum > -math.inf else "")
             )

@@ -60,6 +60,9 @@ CONTRACT = 1
 Task = Literal["rescaling", "sr"]
 TASKS: tuple[Task, ...] = ("rescaling", "sr")
 
+LARGEST_SCALE = 64
+"""Beyond it a manifest is damaged or hostile: no memory is asked for it."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -130,9 +133,9 @@ class Manifest:
             )
         manifest = cls(
             schema=schema,
-            name=root["name"].text(r"[^/\\\x00-\x1f]+", "a name without slashes"),
+            name=root["name"].text(r"[^/\\\x00-\x1f\x7f-\x9f]+", "a name without slashes"),
             task=cast(Task, root["task"].choice(TASKS)),
-            scale=root["scale"].integer(2),
+            scale=root["scale"].integer(2, LARGEST_SCALE),
             default_tau=root["default_tau"].number(0),
             latents=_latents(root["latents"]),
             checkpoint=Checkpoint(

@@ -27,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")
 
 _NAMESPACE = "urn:hcflow-deploy:origin:1"
 _RECORD = re.compile(
-    rb'\s*<rdf:Description rdf:about=""\s+xmlns:hcflow="urn:hcflow-deploy:origin:1"\s+'
+    rb'<rdf:Description rdf:about=""\s+xmlns:hcflow="urn:hcflow-deploy:origin:1"\s+'
     rb'hcflow:origin="([^"<]*)"\s*/>'
 )
 _END = b"</rdf:RDF>"
@@ -94,7 +94,7 @@ def extract(xmp: bytes | None, where: str) -> Origin | None:
         root = Field(json.loads(html.unescape(found[1].decode("ascii"))), where)
         psnr = root.get("round_trip_psnr_db")
         return Origin(
-            model=root["model"].text(r"[^\x00-\x1f]{1,200}", "a model's name"),
+            model=root["model"].text(r"[^\x00-\x1f\x7f-\x9f]{1,200}", "a model's name"),
             checkpoint=root["checkpoint"].text(*_DIGEST),
             scale=root["scale"].integer(2),
             width=root["width"].integer(1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,16 @@ def test_other_metadata_stays_beside_the_record() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("scale", 1), ("checkpoint", "../.."), ("width", -1), ("model", "a\nb"), ("tau", "hot")],
+    [
+        ("scale", 1),
+        ("checkpoint", "../.."),
+        ("width", -1),
+        ("model", "a\nb"),
+        ("model", "a\x9b31mred"),
+        ("tau", "hot"),
+        ("tau", 10**400),
+        ("round_trip_psnr_db", 10**400),
+    ],
 )
 def test_a_forged_record_is_not_used(
     key: str, value: object, caplog: pytest.LogCaptureFixture
@@ -111,6 +121,14 @@ def test_a_forged_record_is_not_used(
     with caplog.at_level(logging.WARNING):
         assert origin.extract(forged, "x") is None
     assert "the record of its making is not used: x: $." in caplog.text
+
+
+def test_a_packet_of_blanks_takes_no_time() -> None:
+    start = time.monotonic()
+    assert (
+        origin.extract(b" " * 100_000, "x") is None
+    )  # looked for with a leading \s*: half a minute
+    assert time.monotonic() - start < 1
 
 
 def test_stated_pixel_dimensions_follow_the_image() -> None:

@@ -80,6 +80,13 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("graphs.0.numerics.tf32", 0, "$.graphs[0].numerics.tf32 is 0; it must be true or false"),
         ("graphs.0.parity.0.psnr_db", "good", "$.graphs[0].parity[0].psnr_db is 'good'"),
         ("vectors.file", "a/b.npz", "$.vectors.file is 'a/b.npz'"),
+        ("scale", 65, "$.scale is 65; it must be an integer, 64 or less"),
+        ("default_tau", 10**400, "$.default_tau is 1000"),
+        ("graphs.0.parity.0.psnr_db", -(10**400), "$.graphs[0].parity[0].psnr_db is -1000"),
+        ("graphs.0.bytes_per_lr_pixel", 10**400, "it must be an integer, 9007199254740992 or less"),
+        ("graphs.0.tile", 10**30, "it must be an integer, 9007199254740992 or less"),
+        ("name", "a\x9b31mred", "it must be a name without slashes"),
+        ("tools.onnx", "\ud800", "$.tools.onnx is '\\ud800'; it must be a string"),
     ],
 )
 def test_what_is_wrong_in_a_manifest_is_named(
