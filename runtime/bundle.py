@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from runtime.manifest import CONTRACT, FILE_NAME, PRECISIONS, Direction, Graph, 
 
 IOS = ("float32", eight_bits.IO)
 """Kinds of images that a graph may take and give."""
+
+MOST_VECTORS = 1 << 28
+"""Bytes of a bundle's test vectors, unpacked: hundreds of times what small images take."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +118,22 @@ class Bundle:
             BundleError: missing, outside the bundle, of another size or digest.
         """
         path = self.folder / file
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise BundleError(f"'{path}' is a link that leaves the bundle: refused")
         try:
+            status = path.stat()
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise BundleError(f"'{path}' is a link that leaves the bundle: refused")
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"'{path}' is no file: fetch or build the bundle again")
+            if size is not None and status.st_size != size:
+                raise BundleError(
+                    f"'{path}' has {status.st_size} bytes, the manifest says {size}: "
+                    "incomplete; fetch or build the bundle again"
+                )
             data = path.read_bytes()
         except FileNotFoundError:
             raise BundleError(f"'{path}' is missing: fetch or build the bundle again") from None
         except OSError as error:
             raise BundleError(f"cannot read '{path}': {error.strerror}") from error
-        if size is not None and len(data) != size:
-            raise BundleError(
-                f"'{path}' has {len(data)} bytes, the manifest says {size}: "
-                "incomplete; fetch or build the bundle again"
-            )
         # What is hashed is what is used: the file is never opened a second time.
         if hashlib.sha256(data).hexdigest() != sha256:
             raise BundleError(
@@ -144,7 +151,13 @@ class Bundle:
         vectors = self.manifest.vectors
         data = self.read(vectors.file, vectors.sha256)
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MOST_VECTORS:
+                raise BundleError(f"'{vectors.file}' unpacks to {unpacked} bytes: refused")
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except BundleError:
+            raise
+        except Exception as error:  # damaged archives fail in all kinds of ways
             raise BundleError(f"'{vectors.file}' holds no test vectors: {error}") from error

@@ -12,9 +12,8 @@ from typing import Any
 from runtime.errors import BundleError
 
 _LARGEST = sys.float_info.max
-_LONE = re.compile(
-    "[\ud800-\udfff]"
-)  # JSON can spell half a surrogate pair, which no file can hold
+# JSON can spell half a surrogate pair, which UTF-8 cannot.
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,18 @@ def read(bundle: Bundle) -> list[Case]:
         if direction not in DIRECTIONS or kind not in ("in", "out", "tau"):
             raise BundleError(f"test vectors of '{bundle.folder}': unexpected key '{key}'")
         found.setdefault((direction, case), {})[entry] = value
-    return [
-        Case(
-            direction=cast(Direction, direction),
-            name=case,
-            tau=float(entries["tau"].item()) if "tau" in entries else 0.0,
-            inputs={k[3:]: v.astype(np.float32) for k, v in entries.items() if k[:3] == "in/"},
-            outputs={k[4:]: v.astype(np.float64) for k, v in entries.items() if k[:4] == "out/"},
-        )
-        for (direction, case), entries in found.items()
-    ]
+    try:
+        return [
+            Case(
+                direction=cast(Direction, direction),
+                name=case,
+                tau=float(entries["tau"].item()) if "tau" in entries else 0.0,
+                inputs={k[3:]: v.astype(np.float32) for k, v in entries.items() if k[:3] == "in/"},
+                outputs={
+                    k[4:]: v.astype(np.float64) for k, v in entries.items() if k[:4] == "out/"
+                },
+            )
+            for (direction, case), entries in found.items()
+        ]
+    except ValueError as error:
+        raise BundleError(f"test vectors of '{bundle.folder}' are no numbers: {error}") from error

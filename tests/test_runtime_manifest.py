@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 import pytest
 
 import runtime
-from runtime import BundleError
+from runtime import BundleError, vectors
 from runtime.manifest import Manifest
 from tests.bundles import write_bundle
 
@@ -169,3 +173,47 @@ def test_a_newer_graph_contract_asks_for_an_upgrade(tmp_path: Path) -> None:
     opened = runtime.Bundle.open(write_bundle(tmp_path / "new", contract=2))
     with pytest.raises(BundleError, match=r"contract 2 .* upgrade hcflow-deploy"):
         opened.graph("inverse", "fp32", None)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "a link to itself"])
+def test_what_is_no_file_is_refused_and_not_waited_for(bundle: Path, kind: str) -> None:
+    opened = runtime.Bundle.open(bundle)
+    graph = opened.graph("inverse", "fp32", True)
+    path = bundle / graph.file
+    path.unlink()
+    {"pipe": os.mkfifo, "folder": os.mkdir}.get(kind, lambda p: p.symlink_to(p.name))(path)
+    with pytest.raises(BundleError, match=r"is no file|Too many levels of symbolic links"):
+        opened.read_graph(graph)
+
+
+def _vectors(header: bytes, data: bytes = b"", name: str = "inverse/a/in/lr.npy") -> bytes:
+    """An .npz by hand, for arrays that NumPy would not write."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+        archive.writestr(name, start + header + data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_vectors(b"{'descr':'<f4','fortran_order':False,'shape':(%d,)}" % 10**13), "no test"),
+        (
+            _vectors(b"{'descr':'|u1','fortran_order':False,'shape':(9,)}", bytes(2000)),
+            "unpacks to",
+        ),
+        (_vectors(b"{'descr':'<U1','fortran_order':False,'shape':(1,)}", b"a\0\0\0"), "no numbers"),
+        (b"no archive", "no test vectors"),
+    ],
+)
+def test_hostile_test_vectors_are_one_line_and_little_memory(
+    bundle: Path, data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.bundle.MOST_VECTORS", 1000)
+    content = _manifest(bundle)
+    content["vectors"] = {"file": "v.npz", "sha256": hashlib.sha256(data).hexdigest()}
+    (bundle / "v.npz").write_bytes(data)
+    (bundle / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(BundleError, match=message):
+        vectors.read(runtime.Bundle.open(bundle))
