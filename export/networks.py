@@ -55,9 +55,13 @@ class DeployDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N×I×H×W → N×O×H×W."""
+        # Each concatenation is of the parts: of one another, TensorRT-RTX would keep `x` inside
+        # the last one's buffer, twice its size, for as long as a residual needs it.
+        parts, joined = [x], x
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = torch.cat([x, F.leaky_relu(layer(x), LEAKY_SLOPE)], 1)
-        out: Tensor = self.conv5(x)
+            parts.append(F.leaky_relu(layer(joined), LEAKY_SLOPE))
+            joined = torch.cat(parts, 1)
+        out: Tensor = self.conv5(joined)
         return out
 
 

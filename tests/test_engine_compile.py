@@ -146,9 +146,6 @@ def test_refitting_without_a_gpu_is_refused_before_the_compiler_fails() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="the flow state stays float32, and 8 MB of scratch are the compiler's own", strict=True
-)
 def test_the_fp16_inverse_takes_at_most_0_60_of_the_naive_fp32_exports_memory() -> None:
     from benchmarks.engines import rows  # noqa: PLC0415
 
