@@ -6,7 +6,7 @@ BUNDLE := bundles/rescale_x4
 # Threads that wait without spinning: several programs may share the machine's few cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-slow cpp cpp-slow lint benchmark benchmark-engines fuzz clean
+.PHONY: demo test test-slow cpp cpp-slow lint benchmark benchmark-engines ptx fuzz clean
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ benchmark: $(VENV)/installed
 
 benchmark-engines: $(VENV)/installed
 	$(BIN)/python -m benchmarks.engines
+
+# The kernel that draws latents on GPUs; after runtime/latents.cu has changed.
+ptx: $(VENV)/installed
+	$(BIN)/python -m tests.latents_ptx
 
 # Needs atheris: .venv/bin/pip install atheris
 fuzz: $(VENV)/installed

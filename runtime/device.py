@@ -40,19 +40,19 @@ class Device:
 
     def __init__(self, ordinal: int) -> None:
         self.ordinal = ordinal
-        driver = _driver()
-        self._device = _check(driver.cuDeviceGet(ordinal))
-        self._context = _check(driver.cuDevicePrimaryCtxRetain(self._device))
-        attribute = driver.CUdevice_attribute
+        api = driver()
+        self._device = check(api.cuDeviceGet(ordinal))
+        self._context = check(api.cuDevicePrimaryCtxRetain(self._device))
+        attribute = api.CUdevice_attribute
         major, minor = (
-            int(_check(driver.cuDeviceGetAttribute(kind, self._device)))
+            int(check(api.cuDeviceGetAttribute(kind, self._device)))
             for kind in (
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
             )
         )
         self.compute_capability = f"{major}.{minor}"
-        name = _check(driver.cuDeviceGetName(256, self._device))
+        name = check(api.cuDeviceGetName(256, self._device))
         self.name = bytes(name).split(b"\0")[0].decode(errors="replace").strip()
 
     @staticmethod
@@ -63,20 +63,20 @@ class Device:
         Raises:
             BackendError: no `cuda-python`, no driver, a driver that is too old, or no such GPU.
         """
-        driver = _driver()
+        api = driver()
         try:
-            _check(driver.cuInit(_NO_FLAGS))
+            check(api.cuInit(_NO_FLAGS))
         except RuntimeError as error:  # the binding finds no libcuda
             raise BackendError(
                 "there is no NVIDIA driver on this machine: install one, or use another backend"
             ) from error
-        version = int(_check(driver.cuDriverGetVersion()))
+        version = int(check(api.cuDriverGetVersion()))
         if version < _OLDEST_DRIVER:
             raise BackendError(
                 f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, and "
                 f"{_version(_OLDEST_DRIVER)} is needed: upgrade it"
             )
-        count = int(_check(driver.cuDeviceGetCount()))
+        count = int(check(api.cuDeviceGetCount()))
         if ordinal >= count:
             raise BackendError(
                 f"there is no GPU number {ordinal} here, {count} answer: see nvidia-smi and "
@@ -86,18 +86,18 @@ class Device:
 
     def use(self) -> None:
         """Make the primary context current in this thread."""
-        _check(_driver().cuCtxSetCurrent(self._context))
+        check(driver().cuCtxSetCurrent(self._context))
 
     def memory(self) -> tuple[int, int]:
         """Free and total bytes."""
         self.use()
-        free, total = _check(_driver().cuMemGetInfo())
+        free, total = check(driver().cuMemGetInfo())
         return int(free), int(total)
 
     def stream(self) -> Stream:
         """A new stream that does not wait for the default one."""
         self.use()
-        return Stream(self, int(_check(_driver().cuStreamCreate(_NON_BLOCKING))))
+        return Stream(self, int(check(driver().cuStreamCreate(_NON_BLOCKING))))
 
     def allocate(self, size: int) -> Buffer:
         """Device memory, kept until `free`.
@@ -107,7 +107,7 @@ class Device:
         """
         self.use()
         try:
-            return Buffer(int(_check(_driver().cuMemAlloc(max(size, 1)))), size)
+            return Buffer(int(check(driver().cuMemAlloc(max(size, 1)))), size)
         except BackendError as error:
             free, total = self.memory()
             raise BackendError(
@@ -120,7 +120,7 @@ class Device:
         """Host memory that the GPU copies from and to by itself."""
         self.use()
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
-        pointer = int(_check(_driver().cuMemAllocHost(size)))
+        pointer = int(check(driver().cuMemAllocHost(size)))
         return Pinned(pointer, _host_array(pointer, shape, dtype))
 
 
@@ -133,7 +133,7 @@ class Buffer:
 
     def free(self) -> None:
         """Give it back; nothing on the GPU may still use it."""
-        _check(_driver().cuMemFree(self.pointer))
+        check(driver().cuMemFree(self.pointer))
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Pinned:
 
     def free(self) -> None:
         """Give it back; no copy may still be under way, nor `array` be used again."""
-        _check(_driver().cuMemFreeHost(self.pointer))
+        check(driver().cuMemFreeHost(self.pointer))
 
 
 class Stream:
@@ -157,33 +157,33 @@ class Stream:
 
     def synchronise(self) -> None:
         """Wait for everything in the stream."""
-        _check(_driver().cuStreamSynchronize(self.handle))
+        check(driver().cuStreamSynchronize(self.handle))
 
     def upload(self, target: int, source: Pinned) -> None:
         """Pinned host memory → device memory."""
         size = source.array.nbytes
-        _check(_driver().cuMemcpyHtoDAsync(target, source.pointer, size, self.handle))
+        check(driver().cuMemcpyHtoDAsync(target, source.pointer, size, self.handle))
 
     def download(self, target: Pinned, source: int) -> None:
         """Device memory → pinned host memory."""
         size = target.array.nbytes
-        _check(_driver().cuMemcpyDtoHAsync(target.pointer, source, size, self.handle))
+        check(driver().cuMemcpyDtoHAsync(target.pointer, source, size, self.handle))
 
     def allocate(self, size: int) -> int:
         """A device pointer that is valid for work behind this in the stream."""
-        return int(_check(_driver().cuMemAllocAsync(max(size, 1), self.handle)))
+        return int(check(driver().cuMemAllocAsync(max(size, 1), self.handle)))
 
     def free(self, pointer: int) -> None:
         """Give an `allocate`d pointer back once the stream comes to here."""
-        _check(_driver().cuMemFreeAsync(pointer, self.handle))
+        check(driver().cuMemFreeAsync(pointer, self.handle))
 
     def record(self, event: Event) -> None:
         """Let the event stand for all work in the stream so far."""
-        _check(_driver().cuEventRecord(event.handle, self.handle))
+        check(driver().cuEventRecord(event.handle, self.handle))
 
     def wait(self, event: Event) -> None:
         """Let work from here on wait for the event."""
-        _check(_driver().cuStreamWaitEvent(self.handle, event.handle, _NO_FLAGS))
+        check(driver().cuStreamWaitEvent(self.handle, event.handle, _NO_FLAGS))
 
     def capture(self, work: Callable[[], None]) -> CapturedGraph:
         """What `work` puts into this stream, recorded and not run.
@@ -191,49 +191,49 @@ class Stream:
         Raises:
             BackendError: something in it cannot be captured.
         """
-        driver = _driver()
-        mode = driver.CUstreamCaptureMode(_THREAD_LOCAL_CAPTURE)
-        _check(driver.cuStreamBeginCapture(self.handle, mode))
+        api = driver()
+        mode = api.CUstreamCaptureMode(_THREAD_LOCAL_CAPTURE)
+        check(api.cuStreamBeginCapture(self.handle, mode))
         try:
             work()
         except BaseException:
-            _, graph = driver.cuStreamEndCapture(self.handle)  # leave the stream usable
+            _, graph = api.cuStreamEndCapture(self.handle)  # leave the stream usable
             if graph is not None and int(graph):
-                driver.cuGraphDestroy(graph)
+                api.cuGraphDestroy(graph)
             raise
-        graph = _check(driver.cuStreamEndCapture(self.handle))
+        graph = check(api.cuStreamEndCapture(self.handle))
         try:
-            return CapturedGraph(_check(driver.cuGraphInstantiate(graph, _NO_FLAGS)))
+            return CapturedGraph(check(api.cuGraphInstantiate(graph, _NO_FLAGS)))
         finally:
-            _check(driver.cuGraphDestroy(graph))
+            check(api.cuGraphDestroy(graph))
 
     def launch(self, graph: CapturedGraph) -> None:
         """Run a captured graph, with the addresses that it was captured with."""
-        _check(_driver().cuGraphLaunch(graph.handle, self.handle))
+        check(driver().cuGraphLaunch(graph.handle, self.handle))
 
     def destroy(self) -> None:
         """End the stream; its work is finished first."""
         self.synchronise()
-        _check(_driver().cuStreamDestroy(self.handle))
+        check(driver().cuStreamDestroy(self.handle))
 
 
 class Event:
     """A point in a stream that others can wait for."""
 
     def __init__(self, timing: bool = False) -> None:
-        self.handle = int(_check(_driver().cuEventCreate(_NO_FLAGS if timing else _DISABLE_TIMING)))
+        self.handle = int(check(driver().cuEventCreate(_NO_FLAGS if timing else _DISABLE_TIMING)))
 
     def synchronise(self) -> None:
         """Wait for it on the host."""
-        _check(_driver().cuEventSynchronize(self.handle))
+        check(driver().cuEventSynchronize(self.handle))
 
     def milliseconds_since(self, earlier: Event) -> float:
         """GPU time between two events made with `timing`."""
-        return float(_check(_driver().cuEventElapsedTime(earlier.handle, self.handle)))
+        return float(check(driver().cuEventElapsedTime(earlier.handle, self.handle)))
 
     def destroy(self) -> None:
         """Give it back."""
-        _check(_driver().cuEventDestroy(self.handle))
+        check(driver().cuEventDestroy(self.handle))
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class CapturedGraph:
 
     def destroy(self) -> None:
         """Give it back; it may not be running."""
-        _check(_driver().cuGraphExecDestroy(self.handle))
+        check(driver().cuGraphExecDestroy(self.handle))
 
 
 def _host_array(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -258,7 +258,8 @@ _loading = threading.Lock()
 
 
 @functools.cache
-def _driver() -> Any:
+def driver() -> Any:
+    """The driver's API by `cuda-python`; raises `BackendError` where that is missing."""
     with _loading:
         try:
             from cuda.bindings import driver  # noqa: PLC0415 - only GPU backends need it
@@ -269,7 +270,7 @@ def _driver() -> Any:
     return driver
 
 
-def _check(result: tuple[Any, ...]) -> Any:
+def check(result: tuple[Any, ...]) -> Any:
     """The values of a driver call, without its status.
 
     Raises:

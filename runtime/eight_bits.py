@@ -30,7 +30,7 @@ below; what overflowed in float16 and was capped at 65504 lies far above."""
 _LARGEST = np.float32(255)
 
 Tensor = NDArray[np.float32]
-Runner = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+Runner = Callable[[Mapping[str, Any]], Mapping[str, NDArray[Any]]]
 
 
 def is_exact(planes: Tensor) -> bool:
@@ -57,12 +57,15 @@ def to_planes(image: NDArray[np.uint8]) -> Tensor:
     return np.divide(np.ascontiguousarray(image.transpose(0, 3, 1, 2)), _LARGEST, dtype=np.float32)
 
 
-def inputs(feeds: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """Inputs of a graph of bytes from float images; raises `ParameterError` as `to_bytes`."""
+def inputs(feeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs of a graph of bytes from float images; raises `ParameterError` as `to_bytes`.
+
+    What is no image, latents above all, stays as it is.
+    """
     return {name: to_bytes(x) if name in IMAGES else x for name, x in feeds.items()}
 
 
-def run(runner: Runner, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def run(runner: Runner, feeds: Mapping[str, Any]) -> dict[str, Tensor]:
     """Run a graph of bytes on float images; its outputs as floats, `health` among them."""
     outputs = runner(inputs(feeds))
     return {name: to_planes(x) if name in IMAGES else x for name, x in outputs.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,50 @@ def draw(
     if tau != 1:
         values *= np.float32(tau)
     return values
+
+
+@dataclass(frozen=True)
+class Region:
+    """Latents that are still to be drawn, on the host or on a GPU: the arguments of `draw`.
+
+    As an input of a graph it stands for float32 [1, channels, height, width].
+    """
+
+    seed: int
+    sample: int
+    level: int
+    channels: int
+    top: int
+    left: int
+    height: int
+    width: int
+    tau: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the array it stands for."""
+        return 1, self.channels, self.height, self.width
+
+    def values(self) -> NDArray[np.float32]:
+        """The array itself; raises `ParameterError` as `draw` does."""
+        return draw(
+            self.seed,
+            self.sample,
+            self.level,
+            self.channels,
+            self.top,
+            self.left,
+            self.height,
+            self.width,
+            self.tau,
+        )[None]
+
+    def words(self) -> NDArray[np.uint32]:
+        """`Place` of runtime/latents.cu: twelve words, τ as its bits."""
+        tau = int(np.float32(self.tau).view(np.uint32))
+        seed = self.seed & 0xFFFFFFFF, self.seed >> 32
+        place = self.top, self.left, self.height, self.width
+        return np.array([*seed, self.sample, self.level, self.channels, *place, tau, 0, 0], "u4")
 
 
 def fresh_seed() -> int:

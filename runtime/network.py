@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from runtime import backends, eight_bits, memory
 from runtime.bundle import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
-from runtime.latents import SCHEME
+from runtime.latents import SCHEME, Region
 from runtime.manifest import Direction, Graph, Manifest, Precision
-from runtime.sources import Drawn, check_given
+from runtime.sources import Drawn, Latent, check_given
 from runtime.tiles import Grid
 
 Tensor = NDArray[np.float32]
@@ -102,10 +102,10 @@ class Network:
         return self._run_whole(graph, self.feeds(graph, lr, latents), height, width)["hr"]
 
     def feeds(
-        self, graph: Graph, lr: Tensor, latents: Sequence[Tensor] | None
-    ) -> dict[str, Tensor]:
+        self, graph: Graph, lr: Tensor, latents: Sequence[Latent] | None
+    ) -> dict[str, Latent]:
         """The inputs of an inverse graph by name; latents left out are zeros."""
-        feeds = {"lr": lr}
+        feeds: dict[str, Latent] = {"lr": lr}
         if graph.latents:
             if latents is None:
                 shapes = self.latent_shapes(lr.shape[0], *lr.shape[2:])
@@ -145,7 +145,8 @@ class Network:
         """
         self.check_scheme()
         tile = next(Grid.whole(height, width).tiles())
-        return Drawn(self.manifest.latents.levels, height, width, seed, tau).window(tile, sample)
+        drawn = Drawn(self.manifest.latents.levels, height, width, seed, tau)
+        return [_values(z) for z in drawn.window(tile, sample)]
 
     def check_scheme(self) -> None:
         """Raise `BundleError` unless this runtime draws latents by the manifest's scheme."""
@@ -164,8 +165,10 @@ class Network:
         """Note that windows which need `size` bytes have been run."""
         self._held[graph.file] = max(size, self.held(graph))
 
-    def run(self, graph: Graph, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def run(self, graph: Graph, feeds: Mapping[str, Latent]) -> dict[str, Tensor]:
         """Outputs of a graph by name, as they come: neither memory nor numbers are checked.
+
+        Latents that are regions are drawn by the backend where it can, and here otherwise.
 
         Images are floats here even where the graph takes and gives bytes.
 
@@ -174,12 +177,14 @@ class Network:
             ParameterError: the graph takes bytes, and the image has more than 8 bits.
         """
         session = self._session(graph)
+        if not (isinstance(session, backends.Drawing) and session.draws_latents):
+            feeds = {name: _values(value) for name, value in feeds.items()}
         if graph.io == eight_bits.IO:
             return eight_bits.run(session.run, feeds)
         return session.run(feeds)
 
     def _run_whole(
-        self, graph: Graph, feeds: Mapping[str, Tensor], lr_height: int, lr_width: int
+        self, graph: Graph, feeds: Mapping[str, Latent], lr_height: int, lr_width: int
     ) -> dict[str, Tensor]:
         memory.check(graph, lr_height, lr_width)
         outputs = self.run(graph, feeds)
@@ -219,6 +224,10 @@ class Network:
                     session.expect(self._window_shapes(graph))
                 self._sessions[graph.file] = session
             return self._sessions[graph.file]
+
+
+def _values(latent: Latent) -> Tensor:
+    return latent.values() if isinstance(latent, Region) else latent
 
 
 def _check_image(name: str, image: Tensor, multiple: int) -> None:

@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ParameterError
-from runtime.latents import check_tau, draw
+from runtime.latents import Region, check_tau, draw
 from runtime.manifest import Level
 from runtime.regions import TauMap
 from runtime.tiles import Tile
 
 Tensor = NDArray[np.float32]
+Latent = Tensor | Region
+"""A latent, or where it is to be drawn: a GPU draws by itself."""
 
 
 class Source(Protocol):
     """Latents by window, already times τ."""
 
-    def window(self, tile: Tile, sample: int) -> list[Tensor] | None:
+    def window(self, tile: Tile, sample: int) -> Sequence[Latent] | None:
         """z1 … zL [1, C, …] of a tile's window; None where all are 0."""
 
     @property
@@ -59,22 +61,22 @@ class Drawn:
         check_tau(self.tau)
         draw(self.seed, 0, 1, 0, 0, 0, 0, 0)
 
-    def window(self, tile: Tile, sample: int) -> list[Tensor]:
+    def window(self, tile: Tile, sample: int) -> list[Latent]:
         """z1 … zL of a tile's window."""
         return [
-            self._level(index, level, tile, sample)[None]
+            self._level(index, level, tile, sample)
             for index, level in enumerate(self.levels, start=1)
         ]
 
-    def _level(self, index: int, level: Level, tile: Tile, sample: int) -> Tensor:
+    def _level(self, index: int, level: Level, tile: Tile, sample: int) -> Latent:
         f = level.factor
         y, x = tile.y.window(f), tile.x.window(f)
         place = y.start, x.start, y.stop - y.start, x.stop - x.start
-        tau = self.tau if self.tau_map is None else 1.0
-        values = draw(self.seed, sample, index, level.channels, *place, tau=tau)
-        if self.tau_map is not None:
-            part = self.tau_map.window(self.height * f, self.width * f, *place)
-            values *= np.float32(self.tau) * part
+        if self.tau_map is None:
+            return Region(self.seed, sample, index, level.channels, *place, self.tau)
+        values = Region(self.seed, sample, index, level.channels, *place).values()
+        part = self.tau_map.window(self.height * f, self.width * f, *place)
+        values *= np.float32(self.tau) * part
         return values
 
 

@@ -14,7 +14,7 @@ from runtime.latents import check_tau
 from runtime.manifest import Graph
 from runtime.network import Network
 from runtime.regions import TauMap
-from runtime.sources import Drawn, Given, Source, Zero
+from runtime.sources import Drawn, Given, Latent, Source, Zero
 from runtime.tiles import Tile
 from runtime.watch import Healed
 
@@ -65,7 +65,7 @@ class InverseWindows:
         """`hr` [1, 3, …] of a window from `lr` [1, 3, …], and how it was healed."""
         latents = self._source.window(tile, sample)
 
-        def attempt(graph: Graph, zs: Sequence[Tensor] | None, how: str) -> Attempt:
+        def attempt(graph: Graph, zs: Sequence[Latent] | None, how: str) -> Attempt:
             feeds = self._network.feeds(graph, lr, zs)
             return Attempt(how, graph, lambda: self._network.run(graph, feeds))
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 NAMES = [
     name
-    for module in ("behaviour", "refusals", "mistakes", "eight_bits")
+    for module in ("behaviour", "refusals", "mistakes", "eight_bits", "drawing")
     for name in re.findall(
         r"^@scenario\ndef (\w+)",
         (SOURCE.parent / f"{module}.py").read_text(encoding="utf-8"),
@@ -37,8 +37,8 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compile
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     folder = tmp_path_factory.mktemp("driver")
     library = folder / "libcuda.so.1"
-    flags = ["-O1", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-w"]
-    subprocess.run(["cc", *flags, "-o", library, SOURCE, "-ldl", "-lpthread"], check=True)
+    flags = ["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-w"]
+    subprocess.run(["cc", *flags, "-o", library, SOURCE, "-ldl", "-lpthread", "-lm"], check=True)
     (folder / "runs").mkdir(mode=0o755)
     run = subprocess.run(
         [sys.executable, "-m", "tests.simulated.scenarios", folder / "runs"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
 import shutil
@@ -16,6 +17,7 @@ from scipy import stats
 
 from runtime import latents
 from runtime.errors import ParameterError
+from tests import latents_ptx
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "latents.md"
 
@@ -75,22 +77,47 @@ def test_another_seed_sample_or_level_is_another_field(change: str) -> None:
     assert abs(np.corrcoef(one[0].ravel(), one[1].ravel())[0, 1]) < 0.05
 
 
-def test_c_compiled_with_every_optimisation_agrees_to_the_bit(tmp_path: Path) -> None:
+def test_the_kernels_source_compiled_for_the_host_agrees_to_the_bit(tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler on this machine")
-    program = tmp_path / "latents"
-    source = Path(__file__).with_name("latents.c")
-    flags = ["-O3", "-march=native", "-ffp-contract=off", "-Wall", "-Werror"]
-    subprocess.run([compiler, *flags, str(source), "-o", str(program), "-lm"], check=True)
+    library = tmp_path / "latents.so"
+    flags = ["-O3", "-march=native", "-ffp-contract=off", "-Wall", "-Werror", "-shared", "-fPIC"]
+    source = ["-x", "c", str(latents_ptx.SOURCE)]
+    subprocess.run([compiler, *flags, *source, "-o", str(library), "-lm"], check=True)
+    kernel = ctypes.CDLL(str(library)).hcflow_latents
     for place in [
         (0, 0, 1, 6, 0, 0, 300, 300),
         (2**64 - 1, 2**32 - 1, 2, 45, 17, 3, 31, 29),
         (1234567890123, 7, 3, 2, 2**32 - 5, 2**32 - 9, 5, 9),
+        *((5, 0, 1, 2, 3, left, 2, width) for left in range(4) for width in range(1, 6)),
     ]:
-        run = subprocess.run([program, *map(str, place)], check=True, capture_output=True)
-        theirs = np.frombuffer(run.stdout, np.uint32)
-        np.testing.assert_array_equal(latents.draw(*place).view(np.uint32).ravel(), theirs)
+        for tau in (1.0, 0.9, 0.0):
+            region = latents.Region(*place, tau)
+            theirs = np.full(region.shape, np.nan, np.float32)
+            words = region.words()
+            kernel(ctypes.c_void_p(words.ctypes.data), ctypes.c_void_p(theirs.ctypes.data))
+            assert np.array_equal(region.values().view(np.uint32), theirs.view(np.uint32))
+
+
+def test_the_shipped_kernel_is_what_nvrtc_makes_of_the_source() -> None:
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python")
+    try:
+        _, *version = nvrtc.nvrtcVersion()
+    except RuntimeError as error:
+        pytest.skip(f"no NVRTC: {error}")
+    if version != [13, 0]:
+        pytest.skip(f"NVRTC {version}: the kernel is shipped for drivers of CUDA 13.0")
+    assert latents_ptx.compiled() == latents_ptx.SHIPPED.read_text(encoding="utf-8")
+
+
+def test_the_shipped_kernel_fuses_no_multiply_and_add() -> None:
+    text = latents_ptx.SHIPPED.read_text(encoding="utf-8")
+    arithmetic = set(re.findall(r"\t((?:add|sub|mul|div|sqrt|fma|mad)\.\S*f32)", text))
+    # Rounded to nearest by name: what has no rounding in its name an assembler may fuse.
+    assert arithmetic == {"add.rn.f32", "sub.rn.f32", "mul.rn.f32", "div.rn.f32", "sqrt.rn.f32"}
+    assert ".version 9.0" in text
+    assert ".target sm_75" in text
 
 
 def test_values_are_standard_normal() -> None:

@@ -16,8 +16,9 @@ from runtime.manifest import Numerics
 
 _logger = logging.getLogger(__name__)
 
-Arrays = Mapping[str, NDArray[Any]]
-"""By name: float32 NCHW, or uint8 NHWC where the graph takes bytes."""
+Arrays = Mapping[str, Any]
+"""Arrays by name: float32 NCHW, uint8 NHWC where the graph takes bytes; for a session that draws
+latents also `latents.Region`."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -39,6 +40,15 @@ class Expecting(Session, Protocol):
 
     def expect(self, shapes: Shapes) -> None:
         """Inputs of exactly these shapes will come often; to be called before the first `run`."""
+
+
+@runtime_checkable
+class Drawing(Session, Protocol):
+    """A session that may take latents as regions and draw them where it computes."""
+
+    @property
+    def draws_latents(self) -> bool:
+        """Whether it does, on this machine."""
 
 
 Opener = Callable[[bytes, Numerics, int], Session]

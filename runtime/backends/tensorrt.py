@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import queue
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +23,13 @@ from runtime.backends.tensorrt_lane import Lane
 from runtime.backends.tensorrt_library import MODULES, Loaded, load_library
 from runtime.device import Device, Stream, gpu_missing
 from runtime.device_arrays import DeviceArray, stream_handle, view
+from runtime.device_latents import Drawer
 from runtime.engines import Engine, Library, Machine
 from runtime.errors import BackendError, ParameterError
+from runtime.latents import Region
 from runtime.manifest import Numerics
+
+_logger = logging.getLogger(__name__)
 
 LANES = 2
 """Streams with contexts of their own: one computes while the other's images cross the bus."""
@@ -38,17 +43,25 @@ class EngineSession:
         self._loaded = loaded
         self._where = where
         self._lanes: queue.LifoQueue[Lane] = queue.LifoQueue()
-        self._all = [Lane(loaded, self._profile) for _ in range(lanes)]
+        self._drawer, self._no_drawer = _drawer(loaded)
+        self._all = [Lane(loaded, self._profile, self._drawer) for _ in range(lanes)]
         for lane in self._all:
             self._lanes.put(lane)
+
+    @property
+    def draws_latents(self) -> bool:
+        """Whether latents given as `Region` are drawn on the GPU."""
+        return self._drawer is not None
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name, all on the host.
 
+        A latent given as `latents.Region` is drawn on the GPU and crosses no bus.
+
         Raises:
             BackendError: a shape outside every profile, no memory, or the GPU failed.
         """
-        arrays = {name: self._host(name, value) for name, value in feeds.items()}
+        arrays = {name: self._input(name, value) for name, value in feeds.items()}
         lane = self._lanes.get()
         try:
             return lane.run(arrays)
@@ -64,7 +77,8 @@ class EngineSession:
         come past this run. Capturing it into a CUDA graph of the caller's is not supported.
 
         Args:
-            feeds: inputs by name: `__cuda_array_interface__` or DLPack, contiguous.
+            feeds: inputs by name: `__cuda_array_interface__` or DLPack, contiguous; a
+                `latents.Region` is drawn in the stream.
             stream: the stream, of PyTorch, CuPy, PyCUDA, Numba or as an integer; not 0, on which
                 TensorRT waits for the whole GPU.
             outputs: arrays to write to, by name; those not given are allocated in the stream.
@@ -84,6 +98,7 @@ class EngineSession:
         device = self._loaded.device
         device.use()
         target = Stream(device, handle)
+        feeds = {name: self._drawn(name, each, target) for name, each in feeds.items()}
         views = {name: view(name, array, target) for name, array in feeds.items()}
         for name, each in views.items():
             self._check(name, each.dtype)
@@ -125,6 +140,26 @@ class EngineSession:
         """Give everything on the GPU back; waits for what is running."""
         for lane in self._all:
             lane.close()
+
+    def _input(self, name: str, value: Any) -> Any:
+        """A region that the GPU will draw, or an array."""
+        if not isinstance(value, Region):
+            return self._host(name, value)
+        if self._drawer is None:
+            return self._host(name, value.values())
+        self._check(name, np.dtype(np.float32))
+        return value
+
+    def _drawn(self, name: str, value: Any, stream: Stream) -> Any:
+        """A region as a GPU array, drawn in the stream; anything else as it is."""
+        if not isinstance(value, Region):
+            return value
+        if self._drawer is None:
+            raise BackendError(f"'{name}' cannot be drawn on the GPU: {self._no_drawer}")
+        self._check(name, np.dtype(np.float32))
+        array = DeviceArray(stream, value.shape, np.dtype(np.float32))
+        self._drawer.enqueue(value, array.pointer, stream)
+        return array
 
     def _host(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
         array = np.asarray(value)
@@ -195,6 +230,15 @@ def open_engine(library: Library, graph: bytes, where: Path | None) -> EngineSes
     if library == "tensorrt-rtx":
         loaded.use_runtime_cache(_runtime_cache(engine, machine))
     return EngineSession(loaded, engine, place)
+
+
+def _drawer(loaded: Loaded) -> tuple[Drawer | None, str]:
+    """What draws latents on this GPU, or None and why; the host draws the same bits."""
+    try:
+        return Drawer.open(loaded.device), ""
+    except BackendError as error:
+        _logger.info("latents are drawn on the host: %s", error)
+        return None, str(error)
 
 
 def has_tensorrt() -> bool:

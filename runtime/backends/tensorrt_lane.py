@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from runtime.backends.tensorrt_library import Loaded, profiler
 from runtime.device import Buffer, CapturedGraph, Event, Pinned, Stream
+from runtime.device_latents import Drawer
 from runtime.errors import BackendError
+from runtime.latents import Region
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -36,6 +38,7 @@ class Plan:
     Attributes:
         context: with shapes set.
         outputs: shape and dtype by name.
+        drawn: shape by name of the latents that the GPU draws; `host` holds their words.
         device: one buffer an input and output, made when host arrays first come.
         host: pinned memory likewise.
         runs: how often host arrays ran: the first run warms up, the second is captured.
@@ -45,6 +48,7 @@ class Plan:
 
     context: Any
     outputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+    drawn: dict[str, tuple[int, ...]]
     device: dict[str, Buffer] = field(default_factory=dict)
     host: dict[str, Pinned] = field(default_factory=dict)
     runs: int = 0
@@ -71,8 +75,11 @@ class Plan:
 class Lane:
     """Runs an engine on one stream, one run at a time; callers take turns."""
 
-    def __init__(self, loaded: Loaded, profile: Callable[[Shapes], int]) -> None:
+    def __init__(
+        self, loaded: Loaded, profile: Callable[[Shapes], int], drawer: Drawer | None = None
+    ) -> None:
         self._loaded = loaded
+        self._drawer = drawer
         self._profile = profile
         self._stream = loaded.device.stream()
         self._idle = Event()
@@ -84,16 +91,16 @@ class Lane:
         """Shape and dtype of every output for these input shapes."""
         return self._plan(shapes).outputs
 
-    def run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Host arrays in, host arrays out; returns when they are there."""
+    def run(self, arrays: Mapping[str, NDArray[Any] | Region]) -> dict[str, NDArray[Any]]:
+        """Host arrays, or regions to be drawn, in, host arrays out; returns when they are there."""
         self._loaded.device.use()
         shapes = {name: array.shape for name, array in arrays.items()}
-        plan = self._plan(shapes)
+        plan = self._plan(shapes, [n for n, each in arrays.items() if isinstance(each, Region)])
         if not plan.host:
             self._stage(plan, arrays)
         self._follow(self._stream)
         for name, array in arrays.items():
-            plan.host[name].array[...] = array
+            plan.host[name].array[...] = array.words() if isinstance(array, Region) else array
         if plan.graph is None and plan.runs == 1 and plan.capturable:
             self._capture(plan)
         if plan.graph is not None:
@@ -151,8 +158,8 @@ class Lane:
         self._idle.synchronise()
         self._stream.synchronise()
 
-    def _plan(self, shapes: Shapes) -> Plan:
-        key = _key(shapes)
+    def _plan(self, shapes: Shapes, drawn: Sequence[str] = ()) -> Plan:
+        key = _key(shapes, drawn)
         if key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
@@ -161,11 +168,11 @@ class Lane:
         if len(self._plans) >= MOST_SHAPES:
             self._wait()
             self._plans.popitem(last=False)[1].free()
-        plan = self._prepare(shapes, profile)
+        plan = self._prepare(shapes, profile, drawn)
         self._plans[key] = plan
         return plan
 
-    def _prepare(self, shapes: Shapes, profile: int) -> Plan:
+    def _prepare(self, shapes: Shapes, profile: int, drawn: Sequence[str]) -> Plan:
         """A context with its shapes set and scratch memory given."""
         context = self._loaded.context()
         if context.active_optimization_profile != profile:
@@ -184,7 +191,7 @@ class Lane:
         if bad := [name for name, (shape, _) in outputs.items() if min(shape, default=1) < 0]:
             raise BackendError(f"the engine cannot tell the shape of its output '{bad[0]}'")
         self._give_scratch(context)
-        return Plan(context, outputs)
+        return Plan(context, outputs, {name: shapes[name] for name in drawn})
 
     def _give_scratch(self, context: Any) -> None:
         size = int(context.update_device_memory_size_for_shapes())
@@ -200,14 +207,19 @@ class Lane:
                 plan.context.set_device_memory(self._scratch.pointer, self._scratch.size)
         context.set_device_memory(self._scratch.pointer, self._scratch.size)
 
-    def _stage(self, plan: Plan, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Buffers on both sides for every input and output."""
+    def _stage(self, plan: Plan, arrays: Mapping[str, NDArray[Any] | Region]) -> None:
+        """Buffers on both sides for every input and output; of a region its words on the host."""
         device = self._loaded.device
-        needed = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        needed = {name: (array.shape, self._loaded.inputs[name]) for name, array in arrays.items()}
         try:
             for name, (shape, dtype) in (needed | plan.outputs).items():
                 plan.device[name] = device.allocate(math.prod(shape) * dtype.itemsize)
-                plan.host[name] = device.pinned(shape, dtype)
+                words = name in plan.drawn
+                plan.host[name] = (
+                    device.pinned((12,), np.dtype(np.uint32))
+                    if words
+                    else device.pinned(shape, dtype)
+                )
         except BaseException:
             plan.free()
             raise
@@ -225,7 +237,13 @@ class Lane:
     def _work(self, plan: Plan) -> None:
         inputs = [name for name in plan.device if name not in plan.outputs]
         for name in inputs:
-            self._stream.upload(plan.device[name].pointer, plan.host[name])
+            target = plan.device[name].pointer
+            if name in plan.drawn:
+                assert self._drawer is not None
+                place = plan.host[name].pointer
+                self._drawer.enqueue_at(place, plan.drawn[name], target, self._stream)
+            else:
+                self._stream.upload(target, plan.host[name])
         pointers = {name: buffer.pointer for name, buffer in plan.device.items()}
         self._execute(plan, pointers, self._stream)
         for name in plan.outputs:
@@ -239,5 +257,5 @@ class Lane:
             raise BackendError(f"the engine failed: {self._loaded.last_error()}")
 
 
-def _key(shapes: Shapes) -> tuple[Any, ...]:
-    return tuple(sorted(shapes.items()))
+def _key(shapes: Shapes, drawn: Sequence[str] = ()) -> tuple[Any, ...]:
+    return tuple(sorted(shapes.items())), tuple(sorted(drawn))

@@ -12,10 +12,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.simulated import behaviour, eight_bits, mistakes, refusals, tensorrt_module
+from tests.simulated import behaviour, drawing, eight_bits, mistakes, refusals, tensorrt_module
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes, eight_bits)
+MODULES = (behaviour, refusals, mistakes, eight_bits, drawing)
 """Importing them has filled `SCENARIOS`."""
 
 
