@@ -89,7 +89,7 @@ def compile_bundle(
         built.append((made, data))
     if not into_bundle:
         return [made for made, _ in built]
-    return _add(bundle, built)
+    return add_to_bundle(bundle, built)
 
 
 def _compile(
@@ -168,7 +168,7 @@ def _cache_name(graph: Graph, ranges: Profile, options: EngineOptions, version: 
     return f"{graph.sha256[:12]}.{options.library}-{version}.{key[:12]}.engine"
 
 
-def _add(bundle: Bundle, built: Sequence[tuple[Made, bytes]]) -> list[Made]:
+def add_to_bundle(bundle: Bundle, built: Sequence[tuple[Made, bytes]]) -> list[Made]:
     """Put engines into the bundle: files first, the manifest last, then the replaced files away."""
     manifest = Manifest.from_json(
         (bundle.folder / FILE_NAME).read_text(encoding="utf-8"), f"'{bundle.folder / FILE_NAME}'"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import onnx
 import onnx.printer
@@ -24,6 +24,9 @@ from export.errors import ExportError
 from runtime import atomic
 from runtime.engines import Profile, Range
 from runtime.manifest import Precision
+
+if TYPE_CHECKING:
+    import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
 
 T = TypeVar("T")
 
@@ -65,7 +68,7 @@ def compile_graph(
         _need_gpu(options)
     record, cancelled = Record(), threading.Event()
     log, watch = logger(trt, record), monitor(trt, progress, cancelled)
-    builder = trt.Builder(log)
+    builder: api.Builder = trt.Builder(log)
     network = builder.create_network(_strongly_typed(trt))
     _parse(trt, network, log, graph)
     config = builder.create_builder_config()
@@ -94,8 +97,8 @@ def _strongly_typed(trt: Any) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _parse(trt: Any, network: Any, log: Any, graph: bytes) -> None:
-    parser = trt.OnnxParser(network, log)
+def _parse(trt: Any, network: api.INetworkDefinition, log: Any, graph: bytes) -> None:
+    parser: api.OnnxParser = trt.OnnxParser(network, log)
     if parser.parse(graph):
         return
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
@@ -105,7 +108,7 @@ def _parse(trt: Any, network: Any, log: Any, graph: bytes) -> None:
     raise ExportError(_parser_message(error, graph))
 
 
-def _parser_message(error: Any, graph: bytes) -> str:
+def _parser_message(error: api.ParserError, graph: bytes) -> str:
     """One line: node, operator, the graph's own line, what is wrong, and what to do."""
     reason = " ".join(error.desc().split())
     kind = error.code().name
@@ -129,7 +132,7 @@ def _parser_message(error: Any, graph: bytes) -> str:
     )
 
 
-def _configure(trt: Any, config: Any, options: EngineOptions) -> None:
+def _configure(trt: Any, config: api.IBuilderConfig, options: EngineOptions) -> None:
     flags = trt.BuilderFlag
     if options.tf32:
         config.set_flag(flags.TF32)
@@ -170,14 +173,14 @@ def _configure(trt: Any, config: Any, options: EngineOptions) -> None:
         config.set_compute_capability(known, index)
 
 
-def _profile(builder: Any, profile: Profile) -> Any:
+def _profile(builder: api.Builder, profile: Profile) -> api.IOptimizationProfile:
     made = builder.create_optimization_profile()
     for name, shapes in profile.items():
         made.set_shape(name, shapes.smallest, shapes.best, shapes.largest)
     return made
 
 
-def _read_timing_cache(config: Any, path: Path | None) -> Any:
+def _read_timing_cache(config: api.IBuilderConfig, path: Path | None) -> Any:
     if path is None:
         return None
     try:
@@ -294,7 +297,7 @@ def _need_gpu(options: EngineOptions) -> None:
 
 
 def _inspect(trt: Any, log: Any, data: bytes) -> str:
-    engine = trt.Runtime(log).deserialize_cuda_engine(data)
+    engine: api.ICudaEngine | None = trt.Runtime(log).deserialize_cuda_engine(data)
     if engine is None:
         raise ExportError("the engine that TensorRT built does not load here: report this")
     information = engine.create_engine_inspector().get_engine_information(

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 NAMES = [
     name
-    for module in ("behaviour", "refusals", "mistakes", "eight_bits", "drawing")
+    for module in ("behaviour", "refusals", "mistakes", "eight_bits", "drawing", "refitting")
     for name in re.findall(
         r"^@scenario\ndef (\w+)",
         (SOURCE.parent / f"{module}.py").read_text(encoding="utf-8"),

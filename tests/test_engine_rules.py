@@ -402,6 +402,7 @@ def test_every_name_of_the_library_that_the_code_uses_is_in_the_real_one() -> No
         "ICudaEngine": [
             *("num_io_tensors", "get_tensor_name", "get_tensor_mode", "get_tensor_dtype"),
             *("create_execution_context", "create_runtime_config", "create_engine_inspector"),
+            *("create_serialization_config", "serialize_with_config"),
         ],
         "IRuntimeConfig": [
             *("create_runtime_cache", "set_runtime_cache", "cuda_graph_strategy"),
@@ -423,6 +424,10 @@ def test_every_name_of_the_library_that_the_code_uses_is_in_the_real_one() -> No
             *("INSUFFICIENT_GPU_MEMORY", "MALFORMED_ENGINE", "CUDA_ERROR"),
         ],
         "TensorIOMode": ["INPUT"],
+        "Refitter": ["get_missing_weights", "refit_cuda_engine"],
+        "OnnxParserRefitter": ["refit_from_bytes", "num_errors", "get_error"],
+        "SerializationFlag": ["INCLUDE_REFIT"],
+        "ISerializationConfig": ["set_flag"],
     }
     missing = [
         f"{k}.{n}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,14 @@ def compile_engines(
     version_compatible: arguments.VersionCompatible = False,
     hardware_compatible: arguments.HardwareCompatible = arguments.Hardware.none,
     refit: arguments.Refit = False,
+    refit_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Put this bundle's weights into the engines of another one of the same "
+            "architecture, which were compiled with --refit; needs a GPU.",
+        ),
+    ] = None,
     into_bundle: Annotated[
         bool, typer.Option("--into-bundle", help="Keep the engines in the bundle.")
     ] = False,
@@ -55,6 +64,7 @@ def compile_engines(
     from export import engine_command  # noqa: PLC0415  (onnx loads only when it is used)
 
     opened = runtime.Bundle.open(resolve(bundle))
+    precisions = None if precision is None else (precision,)
     gathered = arguments.gather(
         engine.value,
         smallest=smallest,
@@ -70,14 +80,26 @@ def compile_engines(
         hardware_compatible=hardware_compatible.value,
         refit=refit,
     )
-    made = engine_command.run(
-        opened,
-        gathered,
-        directions=direction.graphs(),
-        precisions=None if precision is None else (precision,),
-        into_bundle=into_bundle,
-        again=again,
-    )
+    if refit_from is None:
+        made = engine_command.run(
+            opened,
+            gathered,
+            directions=direction.graphs(),
+            precisions=precisions,
+            into_bundle=into_bundle,
+            again=again,
+        )
+    else:
+        from export.engine_refit import refit_bundle  # noqa: PLC0415
+
+        made = refit_bundle(
+            opened,
+            runtime.Bundle.open(refit_from),
+            gathered.library,
+            directions=direction.graphs(),
+            precisions=precisions,
+            into_bundle=into_bundle,
+        )
     if as_json:
         rows = [
             {
@@ -94,6 +116,7 @@ def compile_engines(
     out.print(engine_command.table(made))
     for each in made:
         out.print(str(each.path), markup=False, soft_wrap=True)
-    out.print("\nthe same by NVIDIA's own tools:")
+    if refit_from is None:
+        out.print("\nthe same by NVIDIA's own tools:")
     for line in (line for each in made for line in each.commands):
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

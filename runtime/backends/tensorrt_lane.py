@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from runtime.device import Buffer, CapturedGraph, Event, Pinned, Stream
 from runtime.device_latents import Drawer
 from runtime.errors import BackendError
 from runtime.latents import Region
+
+if TYPE_CHECKING:
+    import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -46,7 +49,7 @@ class Plan:
         capturable: False once capturing has failed.
     """
 
-    context: Any
+    context: api.IExecutionContext
     outputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     drawn: dict[str, tuple[int, ...]]
     device: dict[str, Buffer] = field(default_factory=dict)
@@ -193,7 +196,7 @@ class Lane:
         self._give_scratch(context)
         return Plan(context, outputs, {name: shapes[name] for name in drawn})
 
-    def _give_scratch(self, context: Any) -> None:
+    def _give_scratch(self, context: api.IExecutionContext) -> None:
         size = int(context.update_device_memory_size_for_shapes())
         if self._scratch is None or self._scratch.size < size:
             self._wait()

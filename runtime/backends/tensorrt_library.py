@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from runtime import atomic
 from runtime.device import Device
 from runtime.engines import Library
 from runtime.errors import BackendError
+
+if TYPE_CHECKING:
+    import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
 
 MODULES: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
@@ -65,7 +68,7 @@ class Loaded:
         self._runtime_cache: Any = None
         self._runtime_cache_path: Path | None = None
         device.use()
-        self._runtime = trt.Runtime(self._log)
+        self._runtime: api.Runtime = trt.Runtime(self._log)
         self._refuse_invalid(data, where, remedy)
         self.engine = self._runtime.deserialize_cuda_engine(data)
         if self.engine is None:
@@ -83,7 +86,7 @@ class Loaded:
         """What the library complained of last."""
         return self._log.errors[-1] if self._log.errors else "the library does not say why"
 
-    def context(self) -> Any:
+    def context(self) -> api.IExecutionContext:
         """A new execution context whose scratch memory the caller provides.
 
         Raises:

@@ -12,10 +12,18 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.simulated import behaviour, drawing, eight_bits, mistakes, refusals, tensorrt_module
+from tests.simulated import (
+    behaviour,
+    drawing,
+    eight_bits,
+    mistakes,
+    refitting,
+    refusals,
+    tensorrt_module,
+)
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes, eight_bits, drawing)
+MODULES = (behaviour, refusals, mistakes, eight_bits, drawing, refitting)
 """Importing them has filled `SCENARIOS`."""
 
 

@@ -15,6 +15,7 @@ import types
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 MAGIC = b"SIMULATED-ENGINE\n"
@@ -27,9 +28,15 @@ class Range(ctypes.Structure):
     _fields_ = (("at", ctypes.c_size_t), ("size", ctypes.c_size_t), ("write", ctypes.c_int))
 
 
-def engine_bytes(graph: bytes, profiles: list[dict[str, Any]], capability: str = "8.9") -> bytes:
+def engine_bytes(
+    graph: bytes,
+    profiles: list[dict[str, Any]],
+    capability: str = "8.9",
+    refittable: bool = False,
+) -> bytes:
     """What a compiler would have made of a graph; profiles as (smallest, best, largest) shapes."""
-    head = json.dumps({"profiles": profiles, "size": len(graph), "capability": capability})
+    facts = {"profiles": profiles, "size": len(graph), "capability": capability}
+    head = json.dumps(facts | {"refittable": refittable})
     return MAGIC + head.encode() + b"\n" + graph
 
 
@@ -190,6 +197,9 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
     class Engine:
         def __init__(self, head: dict[str, Any], graph: bytes, log: Any) -> None:
             self.profiles = head["profiles"]
+            self.refittable = head["refittable"]
+            self.capability = head["capability"]
+            self.graph = graph
             self.log = log
             self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
             self.inputs = [x.name for x in self.session.get_inputs()]
@@ -221,6 +231,13 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         def get_tensor_dtype(self, name: str) -> str:
             return self.dtypes[name].name
 
+        def create_serialization_config(self) -> SerializationConfig:
+            return SerializationConfig()
+
+        def serialize_with_config(self, config: SerializationConfig) -> bytes:
+            again = Serialization.INCLUDE_REFIT in config.flags
+            return engine_bytes(self.graph, self.profiles, self.capability, again)
+
         def create_runtime_config(self) -> RuntimeConfig:
             return RuntimeConfig()
 
@@ -228,6 +245,48 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             self, strategy: Any = Strategy.STATIC, runtime_config: Any = None
         ) -> Context:
             return Context(self, runtime_config.strategy if runtime_config else strategy)
+
+    class Serialization(enum.Enum):
+        INCLUDE_REFIT = 2
+
+    class SerializationConfig:
+        def __init__(self) -> None:
+            self.flags: set[Serialization] = set()
+
+        def set_flag(self, flag: Serialization) -> None:
+            self.flags.add(flag)
+
+    class Refitter:
+        def __init__(self, engine: Engine, log: Any) -> None:
+            self.engine = engine
+            self.model = onnx.load_from_string(engine.graph)
+            self.missing = [tensor.name for tensor in self.model.graph.initializer]
+
+        def set_named_weights(self, tensor: onnx.TensorProto) -> bool:
+            for own in self.model.graph.initializer:
+                if own.name == tensor.name and own.dims == tensor.dims:
+                    own.CopyFrom(tensor)
+                    self.missing.remove(tensor.name)
+                    return self.engine.refittable
+            return False
+
+        def get_missing_weights(self) -> list[str]:
+            return self.missing
+
+        def refit_cuda_engine(self) -> bool:
+            assert not self.missing, "refitted with weights missing"
+            self.engine.graph = self.model.SerializeToString()
+            return True
+
+    class OnnxParserRefitter:
+        num_errors = 0
+
+        def __init__(self, refitter: Refitter, log: Any) -> None:
+            self.refitter = refitter
+
+        def refit_from_bytes(self, graph: bytes) -> bool:
+            tensors = onnx.load_from_string(graph).graph.initializer
+            return all(map(self.refitter.set_named_weights, tensors))
 
     class Runtime:
         def __init__(self, log: Any) -> None:
@@ -262,6 +321,9 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         "EngineValidity": Validity,
         "EngineInvalidityDiagnostics": Invalidity,
         "Runtime": Runtime,
+        "Refitter": Refitter,
+        "OnnxParserRefitter": OnnxParserRefitter,
+        "SerializationFlag": Serialization,
         "nptype": np.dtype,
     }.items():
         setattr(module, key, value)
