@@ -62,7 +62,8 @@ def place(model: ir.Model, ranges: Ranges, largest: Mapping[str, int]) -> ir.Mod
 
     Args:
         model: a graph whose convolutions have bias and constant weights.
-        ranges: magnitude of the input by convolution name; those not named stay as they are.
+        ranges: magnitude of the input by convolution name; those not named stay as they are. What
+            is read with the same range by several is quantised once.
         largest: of a weight, by convolution name.
     """
     placer = _Placer(model.graph)
@@ -84,20 +85,18 @@ class _Placer:
         assert weight is not None
         assert weight.const_value is not None
         exact = weight.const_value.numpy()
-        scale = self._constant(f"{conv.name}/scale", activation_scale(magnitude, exact.dtype))
+        step = activation_scale(magnitude, exact.dtype)
+        scale = self._constant(f"scale/{float(step)!r}", step)
         zero = self._constant("zero/int8", np.array(0, np.int8))
         producer = source.producer()
         if producer is not None and producer.op_type == "Concat":
-            parts = [
-                self._quantise_value(part, conv, scale, zero, index)
-                for index, part in enumerate(_parts(source))
-            ]
+            parts = [self._quantise_value(part, conv, scale, zero) for part in _parts(source)]
             joined = ir.node("Concat", parts, {"axis": 1}, name=f"{conv.name}/Concat")
             _name(joined)
             self.graph.insert_before(conv, [joined])
             low = joined.outputs[0]
         else:
-            low = self._quantise_value(source, conv, scale, zero, 0)
+            low = self._quantise_value(source, conv, scale, zero)
         conv.replace_input_with(0, self._dequantise(conv, low, [scale, zero], "input"))
         made = quantise_weights(exact, largest)
         constants = [
@@ -108,9 +107,14 @@ class _Placer:
         conv.replace_input_with(1, self._dequantise(conv, constants[0], constants[1:], "weight"))
 
     def _quantise_value(
-        self, value: ir.Value, conv: ir.Node, scale: ir.Value, zero: ir.Value, index: int
+        self, value: ir.Value, conv: ir.Node, scale: ir.Value, zero: ir.Value
     ) -> ir.Value:
-        node = ir.node("QuantizeLinear", [value, scale, zero], name=f"{conv.name}/Quantize_{index}")
+        for reader, _ in value.uses():
+            if reader.op_type == "QuantizeLinear" and reader.inputs[1] is scale:
+                return reader.outputs[0]
+        node = ir.node(
+            "QuantizeLinear", [value, scale, zero], name=f"{value.name}/Quantize/{scale.name}"
+        )
         _name(node)
         self.graph.insert_before(conv, [node])
         return node.outputs[0]

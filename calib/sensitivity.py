@@ -53,6 +53,7 @@ def choose(
     work: Mapping[str, float],
     own: Callable[[str], float],
     loss: LossOf,
+    everything: float,
     budget_db: float,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Choice:
@@ -65,6 +66,7 @@ def choose(
         work: every block's share of the convolutions' multiply-adds.
         own: what one block costs, in dB.
         loss: measures a set of INT8 blocks.
+        everything: the loss with all of them in INT8.
         budget_db: largest loss that is good enough.
         progress: called with a line at every tenth block and every trial.
     """
@@ -74,7 +76,6 @@ def choose(
             progress(f"sensitivity of block {index + 1} of {len(work)}")
         costs[name] = own(name)
     order = sorted(work, key=lambda name: -costs[name] / work[name])
-    everything = loss(frozenset(order))
     few, enough, reached = 0, len(order), 0.0
     if everything <= budget_db:
         enough, reached = 0, everything

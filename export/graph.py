@@ -48,6 +48,9 @@ class _Emitter:
             return ir.val(node.name)
         if node.op == "call_module":
             return self._conv(node)
+        if node.op == "get_attr":
+            array = getattr(self.traced, str(node.target)).numpy()
+            return self.constant(f"{trace.scope(node)}/{node.target}", array)
         handler = _HANDLERS.get(node.target)
         if handler is None:
             raise ExportError(

@@ -12,10 +12,10 @@ from torch.fx import GraphModule
 
 from calib import images
 from calib.images import Crops
+from export import int8, trace
 from export import precision as choosing
-from export import trace
 from export.flow import Direction
-from export.precision import Int8, Progress
+from export.int8 import Int8, Progress
 from export.precision_trials import Trial, inputs_of, judge
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
@@ -108,21 +108,22 @@ def lower(
             progress(f"'{network}' stays float32: '{tensor}' reaches {largest:.3g}")
         traced = trace.trace(deploy(model, direction, "fp16", with_latents, frozenset(kept)))
         scales = judge(model, direction, traced, with_latents)
-    int8 = None
+    chosen = None
     if calibration is not None:
         crops, budget_db = calibration
-        int8 = choosing.choose_int8(
+        chosen = int8.choose(
             scales,
-            choosing.calibration_trials(make, crops, tuple(dict.fromkeys(taus))),
+            int8.calibration_trials(make, crops, tuple(dict.fromkeys(taus))),
             make(crops.hold_out, 0.0),
+            make(int8.middle(crops.hold_out, model.config.scale), 0.0),
             budget_db,
             lambda line: progress(f"{direction} {precision}: {line}"),
         )
-    quantised = int8.quantised if int8 else None
+    quantised = chosen.quantised if chosen else None
     return Lowered(
         traced,
         kept,
-        int8,
+        chosen,
         choosing.losses(scales, photographs, quantised),
         {
             name: (scales.exact_image(trial)[0], scales.image(trial, quantised)[0])

@@ -17,7 +17,7 @@ from torch.fx import GraphModule
 
 from export import contract, trace
 from export.flow import Direction
-from export.rounding import Observer, Quantised, run_rounded
+from export.rounding import Observer, Quantised, Replay, run_rounded
 from hcflow_ref.bicubic import downscale
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
@@ -35,11 +35,6 @@ class Trial:
     truth: Images
     inputs: Arrays
     tau: float
-
-    def every(self, nth: int) -> Trial:
-        """One in `nth` of the photographs, beginning with the first."""
-        inputs = {name: values[::nth] for name, values in self.inputs.items()}
-        return Trial(self.truth[::nth], inputs, self.tau)
 
 
 def inputs_of(
@@ -103,6 +98,15 @@ class Judge:
     def exact_image(self, trial: Trial, observe: Observer | None = None) -> Images:
         """The same of the fp32 graph."""
         return self._finish(run_rounded(self.exact, self.outputs, trial.inputs, observe=observe))
+
+    def watch(self, trial: Trial, observe: Observer) -> None:
+        """Run the graph for its values alone."""
+        run_rounded(self.traced, self.outputs, trial.inputs, observe=observe)
+
+    def again(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
+        """Convolutions in INT8 → the photographs of one trial, all else in float32."""
+        replay = Replay(self.traced, self.outputs, trial.inputs)
+        return lambda quantised: self._finish(replay(quantised))
 
     def _finish(self, outputs: Mapping[str, NDArray[Any]]) -> Images:
         if self.back is None:

@@ -37,6 +37,7 @@ class RoundingInterpreter(Interpreter):
         module: the trace.
         quantised: convolutions in INT8, by path with dots.
         observe: told each value.
+        rounding: `False` leaves float16 out: weights are the graph's, values float32.
     """
 
     half = False
@@ -47,16 +48,21 @@ class RoundingInterpreter(Interpreter):
         module: GraphModule,
         quantised: Mapping[str, Quantised] | None = None,
         observe: Observer | None = None,
+        rounding: bool = True,
     ) -> None:
         super().__init__(module)
         self.quantised = quantised or {}
         self.observe = observe
+        self.rounding = rounding
 
     def run_node(self, n: Node) -> Any:
         """The node's value, rounded where the trace says float16."""
         meta = n.meta.get("tensor_meta")
-        self.half = isinstance(meta, TensorMetadata) and meta.dtype == torch.float16
+        is_half = isinstance(meta, TensorMetadata) and meta.dtype == torch.float16
+        self.half = is_half and self.rounding
         value = super().run_node(n)
+        if n.op == "get_attr":
+            return value.float()
         if self.half:
             value = value.half().float()
         if self.observe is not None and isinstance(value, Tensor):
@@ -97,3 +103,41 @@ def run_rounded(
         values = RoundingInterpreter(traced, quantised, observe).run(*tensors)
     listed = [values] if isinstance(values, Tensor) else values
     return {name: value.numpy() for name, value in zip(outputs, listed, strict=True)}
+
+
+class Replay:
+    """Runs a trace on the same inputs again and again, and computes only what a change reaches.
+
+    Args:
+        traced: the trace; nothing is rounded to float16.
+        outputs: names of what it gives.
+        inputs: in its order.
+    """
+
+    def __init__(
+        self,
+        traced: GraphModule,
+        outputs: list[str],
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+    ) -> None:
+        self._traced, self._outputs = traced, outputs
+        self._inputs = [torch.from_numpy(np.asarray(x)) for x in inputs.values()]
+        first = RoundingInterpreter(traced, rounding=False)
+        first.garbage_collect_values = False
+        with torch.no_grad():
+            first.run(*self._inputs)
+        self._values = dict(first.env)
+
+    def __call__(self, quantised: Mapping[str, Quantised]) -> dict[str, np.ndarray[Any, Any]]:
+        """Outputs by name with these convolutions in INT8."""
+        changed: set[Node] = set()
+        for node in self._traced.graph.nodes:
+            low = node.op == "call_module" and str(node.target) in quantised
+            if low or node.op == "output" or not changed.isdisjoint(node.all_input_nodes):
+                changed.add(node)
+        kept = {node: value for node, value in self._values.items() if node not in changed}
+        again = RoundingInterpreter(self._traced, quantised, rounding=False)
+        with torch.no_grad():
+            values = again.run(*self._inputs, initial_env=kept)
+        listed = [values] if isinstance(values, Tensor) else values
+        return {name: value.numpy() for name, value in zip(self._outputs, listed, strict=True)}

@@ -74,7 +74,7 @@ def test_ranges_do_not_depend_on_how_values_come_in_parts() -> None:
 def test_the_worst_blocks_go_back_first_and_no_more_than_needed() -> None:
     costs = {"a": 0.01, "b": 0.08, "c": 0.05, "d": 0.001}
     work = dict.fromkeys(costs, 0.25)
-    found = choose(work, costs.__getitem__, lambda int8: sum(costs[n] for n in int8), 0.07)
+    found = choose(work, costs.__getitem__, lambda int8: sum(costs[n] for n in int8), 0.141, 0.07)
     assert found.reverted == ("b",)
     assert found.share == 0.75
     assert found.loss_db == pytest.approx(0.061)
@@ -83,11 +83,11 @@ def test_the_worst_blocks_go_back_first_and_no_more_than_needed() -> None:
 
 def test_cheap_blocks_go_back_before_large_ones_of_the_same_cost() -> None:
     costs, work = {"large": 0.1, "small": 0.1}, {"large": 0.9, "small": 0.1}
-    found = choose(work, costs.__getitem__, lambda int8: sum(costs[n] for n in int8), 0.1)
+    found = choose(work, costs.__getitem__, lambda int8: sum(costs[n] for n in int8), 0.2, 0.1)
     assert found.reverted == ("small",)
 
 
 def test_a_budget_that_cannot_be_met_takes_everything_back() -> None:
-    found = choose({"a": 0.5, "b": 0.5}, lambda name: 1.0, lambda int8: 1.0, 0.1)
+    found = choose({"a": 0.5, "b": 0.5}, lambda name: 1.0, lambda int8: 1.0, 1.0, 0.1)
     assert found.share == 0
     assert found.all_int8_loss_db == 1.0
