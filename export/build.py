@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from export import engine_arguments as arguments
 from runtime.manifest import Direction
-
-if TYPE_CHECKING:
-    from export.precision_build import Int8Options
 
 
 class Directions(StrEnum):
@@ -66,7 +63,8 @@ def build(
         bool, typer.Option("--int8", help="Also build int8 graphs; needs --calibration.")
     ] = False,
     calibration: Annotated[
-        Path | None, typer.Option(help="A folder of photographs like those you will serve.")
+        Path | None,
+        typer.Option(help="A folder of photographs like those you will serve: ranges come of it."),
     ] = None,
     int8_budget: Annotated[
         float | None,
@@ -146,7 +144,8 @@ def build(
         model=model,
         output=output,
         precisions=("fp32", "fp16") if fp16 else ("fp32",),
-        int8=_int8(int8, calibration, int8_budget),
+        calibration=_calibration(fp16 or int8, calibration),
+        int8_budget_db=_int8(int8, calibration, int8_budget),
         engines=engines,
         tau=tau,
         with_latents=not no_latents,
@@ -159,17 +158,26 @@ def build(
     )
 
 
-def _int8(int8: bool, calibration: Path | None, budget_db: float | None) -> Int8Options | None:
+def _calibration(lower: bool, folder: Path | None) -> Path | None:
     from export.errors import ExportError  # noqa: PLC0415
-    from export.precision_build import Int8Options  # noqa: PLC0415
+
+    if folder is not None and not lower:
+        raise ExportError("--calibration is for --fp16 and --int8: add one of them")
+    return folder
+
+
+def _int8(int8: bool, calibration: Path | None, budget_db: float | None) -> float | None:
+    """The budget in dB of the INT8 graphs that are asked for."""
+    from export.errors import ExportError  # noqa: PLC0415
+    from export.precision import MOST_LOSS_DB  # noqa: PLC0415
 
     if not int8:
-        if calibration is not None or budget_db is not None:
-            raise ExportError("--calibration and --int8-budget are for --int8: add it")
+        if budget_db is not None:
+            raise ExportError("--int8-budget is for --int8: add it")
         return None
     if calibration is None:
         raise ExportError("--int8 needs --calibration DIR, a folder of photographs")
-    return Int8Options(calibration) if budget_db is None else Int8Options(calibration, budget_db)
+    return MOST_LOSS_DB["int8"] if budget_db is None else budget_db
 
 
 if __name__ == "__main__":

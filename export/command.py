@@ -14,7 +14,6 @@ from export.engine_options import EngineOptions
 from export.errors import ExportError
 from export.flow import Direction
 from export.pipeline import Request, build
-from export.precision_build import Int8Options
 from hcflow_ref.checkpoint import load
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.models import DEFAULT, weights
@@ -29,7 +28,8 @@ def run(
     model: str | None,
     output: Path | None,
     precisions: Sequence[Precision],
-    int8: Int8Options | None,
+    calibration: Path | None,
+    int8_budget_db: float | None,
     engines: EngineOptions | None,
     tau: float | None,
     with_latents: bool,
@@ -66,14 +66,16 @@ def run(
                     with_latents,
                     accept_over_budget,
                     tiling.Options(tile, overlap, tile_photographs),
-                    int8,
+                    calibration,
+                    int8_budget_db,
                     io,
                 ),
                 status.update if console.is_terminal else console.print,
             )
         except CheckpointError as error:
             raise ExportError(str(error)) from error
-    made_in = tuple(dict.fromkeys(("fp32", *precisions, *(("int8",) if int8 else ()))))
+    int8: tuple[Precision, ...] = () if int8_budget_db is None else ("int8",)
+    made_in = tuple(dict.fromkeys(("fp32", *precisions, *int8)))
     made = []
     if engines is not None:
         made = engine_command.run(
@@ -106,7 +108,8 @@ def precision_table(graphs: Sequence[Graph]) -> Table:
     """What each graph is and costs: size, nodes, casts, and dB on the evaluation photographs."""
     table = Table(title="precisions, on crops of the evaluation photographs")
     table.add_column("graph", no_wrap=True)
-    for heading in ("MB", "nodes", "casts", "PSNR to fp32, dB", "largest loss, dB"):
+    headings = ("MB", "nodes", "casts", "PSNR to fp32, dB", "largest error", "largest loss, dB")
+    for heading in headings:
         table.add_column(heading, justify="right")
     for graph in graphs:
         psnr = [row.psnr_fp32_db for row in graph.losses if row.psnr_fp32_db is not None]
@@ -116,6 +119,7 @@ def precision_table(graphs: Sequence[Graph]) -> Table:
             str(graph.nodes),
             str(graph.casts),
             _figure(min(psnr, default=None), ".1f"),
+            _figure(max((row.max_abs or 0.0 for row in graph.losses), default=None), ".4f"),
             _figure(max((row.loss_db for row in graph.losses), default=None), ".3f"),
         )
     return table

@@ -32,8 +32,8 @@ class Request:
         with_latents: `False` makes an inverse for τ = 0 only.
         accept_over_budget: write the bundle, marked, although a graph misses its budget.
         tiling: what is decided of the tile grid beforehand.
-        int8: for int8 graphs, what to calibrate on; `None` makes none.
-        io: `uint8` makes graphs with bytes at the boundary; fp32 is there with float32 as well.
+        calibration: a folder of photographs that ranges are taken on.
+        int8_budget_db: largest loss of int8 graphs on the hold-out; `None` makes none.
     """
 
     name: str
@@ -43,7 +43,8 @@ class Request:
     with_latents: bool = True
     accept_over_budget: bool = False
     tiling: tiling.Options = field(default_factory=tiling.Options)
-    int8: precision_build.Int8Options | None = None
+    calibration: Path | None = None
+    int8_budget_db: float | None = None
     io: str = "float32"
 
 
@@ -63,6 +64,7 @@ def build(
 
     Raises:
         CalibrationError: the calibration folder will not do.
+        ExportError: int8 graphs are asked for without one.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else.
@@ -78,9 +80,10 @@ def build(
     exact = copy.deepcopy(model).double()
     crops = None
     precisions = dict.fromkeys(("fp32", *request.precisions))
-    if request.int8 is not None:
+    if request.int8_budget_db is not None:
         precisions["int8"] = None
-        crops = precision_build.read_crops(model, request.int8, progress)
+    if request.calibration is not None:
+        crops = precision_build.read_crops(model, request.calibration, progress)
     vectors: list[Case] = []
     artifacts = []
     for direction in request.directions:
@@ -88,19 +91,18 @@ def build(
         answers = list(cases(exact, direction, _taus(model, tau)))
         vectors += answers
         graphs = []
+        lowered: precision_build.Lowered | None = None
         for precision in precisions:
-            lowered = None
             if precision != "fp32":
-                calibration = None
-                if precision == "int8" and crops is not None and request.int8 is not None:
-                    calibration = crops, request.int8.budget_db
                 lowered = precision_build.lower(
                     model,
                     direction,
                     precision,
                     request.with_latents,
                     (0.0, tau),
-                    calibration,
+                    crops,
+                    request.int8_budget_db,
+                    lowered,
                     progress,
                 )
             progress(f"{direction} {precision}: fold, export and compare")

@@ -14,8 +14,10 @@ from calib import images
 from calib.images import Crops
 from export import int8, trace
 from export import precision as choosing
+from export.candidates import Progress
+from export.errors import ExportError
 from export.flow import Direction
-from export.int8 import Int8, Progress
+from export.int8 import Int8
 from export.precision_trials import Trial, inputs_of, judge
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
@@ -23,19 +25,6 @@ from runtime.manifest import Loss, Precision
 
 CROP_SIDE = 32
 """Side of a calibration crop in LR pixels."""
-
-
-@dataclass(frozen=True)
-class Int8Options:
-    """What `--int8` was asked for with.
-
-    Attributes:
-        folder: of photographs to calibrate on and to choose by.
-        budget_db: largest loss of PSNR against the ground truth on the hold-out.
-    """
-
-    folder: Path
-    budget_db: float = choosing.MOST_LOSS_DB["int8"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +46,9 @@ class Lowered:
     pictures: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
-def read_crops(model: HCFlow | IRN, options: Int8Options, progress: Progress) -> Crops:
+def read_crops(model: HCFlow | IRN, folder: Path, progress: Progress) -> Crops:
     """The calibration crops for a network."""
-    return images.crops(options.folder, CROP_SIDE * model.config.scale, progress)
+    return images.crops(folder, CROP_SIDE * model.config.scale, progress)
 
 
 def lower(
@@ -68,7 +57,9 @@ def lower(
     precision: Precision,
     with_latents: bool,
     taus: tuple[float, ...],
-    calibration: tuple[Crops, float] | None,
+    crops: Crops | None,
+    int8_budget_db: float | None,
+    higher: Lowered | None,
     progress: Progress,
 ) -> Lowered:
     """Bring one direction of a network to fp16 or int8 and measure it.
@@ -79,11 +70,14 @@ def lower(
         precision: `fp16` or `int8`; an int8 graph is float16 wherever it is not INT8.
         with_latents: whether an inverse takes latents.
         taus: temperatures in use.
-        calibration: for int8, the crops and the budget in dB.
+        crops: what ranges are taken on, and INT8 chosen by; the evaluation photographs stand in
+            where there are none.
+        int8_budget_db: largest loss of INT8 on the hold-out.
+        higher: for int8, the same direction in fp16 where that is known: what it keeps is kept.
         progress: told what goes on.
 
     Raises:
-        ExportError: no network fits into float16.
+        ExportError: no network fits into float16, or INT8 is asked for without crops.
         BudgetError: INT8 cannot keep to its budget.
     """
     from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
@@ -101,22 +95,31 @@ def lower(
         for tau in dict.fromkeys(taus)
     ]
     scales = judge(model, direction, traced, with_latents)
-    progress(f"{direction} {precision}: ranges on photographs")
-    kept = choosing.out_of_half(traced, scales, [trial for _, trial in photographs])
-    if kept:
+    taus = tuple(dict.fromkeys(taus))
+    if crops is None:
+        seen = [trial for _, trial in photographs]
+    else:
+        seen = int8.calibration_trials(make, crops, taus)
+    if higher is None:
+        progress(f"{direction} {precision}: ranges of float16")
+        kept = choosing.out_of_half(traced, scales, seen)
         for network, (tensor, largest) in kept.items():
             progress(f"'{network}' stays float32: '{tensor}' reaches {largest:.3g}")
+    else:
+        kept = dict(higher.kept)
+    if kept:
         traced = trace.trace(deploy(model, direction, "fp16", with_latents, frozenset(kept)))
         scales = judge(model, direction, traced, with_latents)
     chosen = None
-    if calibration is not None:
-        crops, budget_db = calibration
+    if precision == "int8":
+        if crops is None or int8_budget_db is None:
+            raise ExportError("INT8 needs photographs to calibrate on, and a budget")
         chosen = int8.choose(
             scales,
-            int8.calibration_trials(make, crops, tuple(dict.fromkeys(taus))),
+            seen,
             make(crops.hold_out, 0.0),
             make(int8.middle(crops.hold_out, model.config.scale), 0.0),
-            budget_db,
+            int8_budget_db,
             lambda line: progress(f"{direction} {precision}: {line}"),
         )
     quantised = chosen.quantised if chosen else None

@@ -84,24 +84,18 @@ class Judge:
     border: int
     back: Callable[[Images], Images] | None
 
-    def image(
-        self,
-        trial: Trial,
-        quantised: Mapping[str, Quantised] | None = None,
-        observe: Observer | None = None,
-    ) -> Images:
+    def image(self, trial: Trial, quantised: Mapping[str, Quantised] | None = None) -> Images:
         """The photographs that come of a trial, clipped to [0, 1]."""
-        return self._finish(
-            run_rounded(self.traced, self.outputs, trial.inputs, quantised, observe)
-        )
+        return self._finish(run_rounded(self.traced, self.outputs, trial.inputs, quantised))
 
-    def exact_image(self, trial: Trial, observe: Observer | None = None) -> Images:
+    def exact_image(self, trial: Trial) -> Images:
         """The same of the fp32 graph."""
-        return self._finish(run_rounded(self.exact, self.outputs, trial.inputs, observe=observe))
+        return self._finish(run_rounded(self.exact, self.outputs, trial.inputs))
 
-    def watch(self, trial: Trial, observe: Observer) -> None:
-        """Run the graph for its values alone."""
-        run_rounded(self.traced, self.outputs, trial.inputs, observe=observe)
+    def watch(self, trial: Trial, observe: Observer, exact: bool = False) -> None:
+        """Run the graph, or the one in fp32, for its values alone."""
+        traced = self.exact if exact else self.traced
+        run_rounded(traced, self.outputs, trial.inputs, observe=observe)
 
     def again(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
         """Convolutions in INT8 → the photographs of one trial, all else in float32."""

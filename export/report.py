@@ -49,10 +49,6 @@ def _figures(entry: Graph, lowered: Lowered) -> dict[str, Any]:
         "nodes": entry.nodes,
         "casts": entry.casts,
         "losses": [asdict(row) for row in entry.losses],
-        "max_abs": {
-            name: float(np.abs(low - exact).max())
-            for name, (exact, low) in lowered.pictures.items()
-        },
         "kept_float32": {
             network: {"tensor": tensor, "largest": largest}
             for network, (tensor, largest) in lowered.kept.items()
@@ -66,6 +62,7 @@ def _figures(entry: Graph, lowered: Lowered) -> dict[str, Any]:
             "all_int8_hold_out_loss_db": choice.all_int8_loss_db,
             "method_losses_db": dict(lowered.int8.method_losses),
             "multiply_adds": choice.share,
+            "ranges_by_tau": [asdict(row) for row in lowered.int8.growth],
             "reverted": list(choice.reverted),
             "blocks": [asdict(block) for block in choice.blocks],
             "ranges": dict(lowered.int8.ranges),
@@ -80,11 +77,12 @@ def _page(entry: Graph, figures: Mapping[str, Any], lowered: Lowered) -> str:
         f"<h1>{title}</h1><p>{html.escape(entry.file)}: {entry.bytes:,} bytes, {entry.nodes} nodes,"
         f" {entry.casts} casts",
         "<h2>Cost on the evaluation photographs</h2><p>Crops; they only report.<table><tr><th>"
-        "<th>τ<th>PSNR against fp32, dB<th>loss against the photograph, dB",
+        "<th>τ<th>PSNR against fp32, dB<th>largest difference<th>loss against the photograph, dB",
     ]
     for row in entry.losses:
         psnr = "identical" if row.psnr_fp32_db is None else f"{row.psnr_fp32_db:.2f}"
-        parts.append(f"<tr><td>{row.case}<td>{row.tau:g}<td>{psnr}<td>{row.loss_db:.4f}")
+        cells = f"<td>{psnr}<td>{(row.max_abs or 0) * 255:.1f}/255<td>{row.loss_db:.4f}"
+        parts.append(f"<tr><td>{row.case}<td>{row.tau:g}{cells}")
     parts.append(f"</table><h2>Error maps</h2><p>|difference from fp32| × {_GAIN}, τ = 0.<br>")
     for name, (exact, low) in lowered.pictures.items():
         parts.append(
@@ -97,8 +95,13 @@ def _page(entry: Graph, figures: Mapping[str, Any], lowered: Lowered) -> str:
             f"<h2>INT8</h2><p>{int8['method']} ranges; {int8['multiply_adds']:.1%} of the "
             f"convolutions' multiply-adds; {int8['hold_out_loss_db']:.3f} dB on the hold-out, "
             f"{int8['all_int8_hold_out_loss_db']:.3f} dB with every candidate in INT8."
-            f"<h2>Loss of each block alone, dB</h2>{_bars(int8['blocks'])}"
         )
+        parts += [
+            f"<p>At τ = {row['tau']:g} what is quantised reaches {row['median']:.2f} times as far "
+            f"as at τ = 0 (median), {row['largest']:.2f} times at most."
+            for row in int8["ranges_by_tau"]
+        ]
+        parts.append(f"<h2>Loss of each block alone, dB</h2>{_bars(int8['blocks'])}")
     for network, worst in figures["kept_float32"].items():
         parts.append(
             f"<p>{html.escape(network)} stays float32: {html.escape(worst['tensor'])} reaches "

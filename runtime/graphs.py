@@ -59,13 +59,15 @@ class Loss:
     """What a precision below fp32 costs on one photograph.
 
     `psnr_fp32_db` is the output against the fp32 graph's (None: identical); `loss_db` is the fall
-    of PSNR against the ground truth, in dB, negative for a gain.
+    of PSNR against the ground truth, in dB, negative for a gain; `max_abs` is the largest
+    difference from fp32 after clipping (None where an older build did not note it).
     """
 
     case: str
     tau: float
     psnr_fp32_db: float | None
     loss_db: float
+    max_abs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _loss(field: Field) -> Loss:
         tau=field["tau"].number(0),
         psnr_fp32_db=_optional_number(field["psnr_fp32_db"]),
         loss_db=field["loss_db"].number(),
+        max_abs=worst.number(0) if (worst := field.get("max_abs")) else None,
     )
 
 

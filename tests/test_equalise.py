@@ -12,8 +12,9 @@ from torch.fx import GraphModule, Node
 
 from export import equalise, trace
 from export.artifact import deploy
+from export.candidates import convolutions
 from export.precision_trials import inputs_of
-from export.rounding import Replay, run_rounded
+from export.rounding import Quantised, Replay, run_rounded
 from hcflow_ref.checkpoint import load
 from runtime.manifest import Direction
 from tests.golden_files import weights
@@ -102,12 +103,10 @@ def test_a_dense_block_is_one_group_and_so_are_the_readers_of_a_feature() -> Non
 
 
 def test_a_replay_computes_what_a_whole_run_does() -> None:
-    from export.int8 import _tables, convolutions  # noqa: PLC0415
-
     graph, inputs, names = traced("rescale_x4", "inverse")
     found = equalise.groups(graph, half_convolutions(graph))
     candidates = convolutions(graph, found)
-    tables = _tables(candidates, {conv.path: 2.0 for conv in candidates})
+    tables = {conv.path: Quantised(0.02, conv.weight.float()) for conv in candidates}
     late = candidates[-1].path
     replay = Replay(graph, names, inputs)
     for some in ({}, {late: tables[late]}, tables):

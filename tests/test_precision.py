@@ -20,10 +20,10 @@ from export.engine_compile import compile_graph
 from export.engine_options import EngineOptions
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
-from export.precision_build import Int8Options
 from export.precision_trials import inputs_of, judge
 from hcflow.cli import application
 from hcflow_ref.checkpoint import load
+from hcflow_ref.hcflow import HCFlow
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
 from tests.engine_graphs import SIZES, ranges
@@ -64,7 +64,8 @@ def bundle(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "small",
         ("inverse",),
         ("fp32", "fp16"),
-        int8=Int8Options(photographs, budget_db=50.0),
+        calibration=photographs,
+        int8_budget_db=50.0,
         accept_over_budget=True,
     )
     return folder, build(load(weights(NETWORK)), folder, request)
@@ -202,13 +203,35 @@ def test_the_report_stands_beside_the_graph_and_is_removed_with_it(
         assert {row.case for row in entry.losses} == {"astronaut", "chelsea", "coffee", "rocket"}
 
 
+def test_verify_says_what_each_precision_is_and_costs(bundle: tuple[Path, Manifest]) -> None:
+    folder, manifest = bundle
+    arguments = ["verify", "--backend", "onnxruntime"]
+    result = CliRunner().invoke(application(), [*arguments, str(folder), "--json"])
+    (report,) = json.loads(result.stdout)["backends"]
+    assert [row["precision"] for row in report["precisions"]] == ["fp32", "fp16", "int8"]
+    for row, entry in zip(report["precisions"], manifest.graphs, strict=True):
+        assert (row["bytes"], row["nodes"], row["casts"]) == (
+            entry.bytes,
+            entry.nodes,
+            entry.casts,
+        )
+        assert len(row["losses_when_built"]) == len(entry.losses)
+    assert "inverse int8" in CliRunner().invoke(application(), [*arguments, str(folder)]).stdout
+
+
+def lower_for_tau_0(model: HCFlow) -> precision_build.Lowered:
+    return precision_build.lower(
+        model, "inverse", "fp16", False, (0.0,), None, None, None, lambda _: None
+    )
+
+
 def test_a_seeded_overflow_is_named_and_kept_out_of_float16() -> None:
     model = load(weights("sr_x4")).model
     net = model.levels[1].cond.steps[0].net
     with torch.no_grad():  # the same function, by way of values around 1e6
         net.conv1.actnorm.logs += np.log(1e6)
         net.conv2.weight *= 1e-6
-    lowered = precision_build.lower(model, "inverse", "fp16", False, (0.0,), None, lambda _: None)
+    lowered = lower_for_tau_0(model)
     seeded = "level1.cond.steps.0.coupling"
     assert list(lowered.kept) == [seeded]
     tensor, largest = lowered.kept[seeded]
@@ -227,13 +250,13 @@ def test_a_model_that_overflows_everywhere_is_refused() -> None:
             if isinstance(module, torch.nn.Conv2d):
                 module.weight *= 1e5
     with pytest.raises(ExportError, match="every network of this model passes 10000"):
-        precision_build.lower(model, "inverse", "fp16", False, (0.0,), None, lambda _: None)
+        lower_for_tau_0(model)
 
 
 def test_a_budget_that_cannot_be_met_says_what_was_reached(
     photographs: Path, tmp_path: Path
 ) -> None:
-    request = Request("x", ("inverse",), int8=Int8Options(photographs, -100.0))
+    request = Request("x", ("inverse",), calibration=photographs, int8_budget_db=-100.0)
     with pytest.raises(
         BudgetError, match=r"at least 85% are asked for\. The worst blocks are level"
     ):
@@ -245,7 +268,9 @@ def test_a_budget_that_cannot_be_met_says_what_was_reached(
     ("arguments", "message"),
     [
         (["--int8"], "--int8 needs --calibration DIR"),
-        (["--calibration", "x"], "are for --int8"),
+        (["--calibration", "x"], "--calibration is for --fp16 and --int8"),
+        (["--fp16", "--int8-budget", "1"], "--int8-budget is for --int8"),
+        (["--fp16", "--calibration", "/nowhere"], "no such folder"),
         (["--int8", "--calibration", "/nowhere"], "no such folder"),
     ],
 )

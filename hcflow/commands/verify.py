@@ -18,6 +18,7 @@ from hcflow import console
 from hcflow.commands import options
 from hcflow.models import resolve
 from runtime import backends
+from runtime.parity import IMAGES
 from runtime.verify import Check, RoundTrip, TileCheck, check_graphs, check_tiles, round_trips
 from runtime.watch import BUDGET
 
@@ -99,6 +100,8 @@ def _show(reports: list[_Report]) -> None:
                 "ok" if c.ok else "[bold red]missed",
             )
         out.print(table)
+        if len({check.graph.precision for check in report.checks}) > 1:
+            out.print(_precisions(report.checks))
         for line in _grids(report.tiles):
             out.print(line)
         for trip in report.trips:
@@ -106,6 +109,30 @@ def _show(reports: list[_Report]) -> None:
                 f"round trip {trip.precision}, {trip.case}: hr → lr of 8 bits → hr: "
                 f"{trip.psnr_db:.2f} dB"
             )
+
+
+def _precisions(checks: Sequence[Check]) -> Table:
+    """What each graph is, how far its image is from the reference here, and its cost as built."""
+    table = Table(title="precisions; fp32 and loss: on crops of four photographs, when built")
+    table.add_column("graph", no_wrap=True)
+    headings = ("MB", "nodes", "casts", "PSNR here", "max abs here", "PSNR to fp32", "loss, dB")
+    for column in headings:
+        table.add_column(column, justify="right")
+    for graph in dict.fromkeys(check.graph for check in checks):
+        here = [c.comparison for c in checks if c.graph == graph and c.output in IMAGES]
+        psnr = [c.psnr_db for c in here if c.psnr_db is not None]
+        built = [row.psnr_fp32_db for row in graph.losses if row.psnr_fp32_db is not None]
+        table.add_row(
+            f"{graph.direction} {graph.precision}",
+            f"{graph.bytes / 1e6:.1f}",
+            str(graph.nodes),
+            str(graph.casts),
+            f"{min(psnr):.1f}" if psnr else "identical",
+            f"{max((c.max_abs for c in here), default=0.0):.1e}",
+            f"{min(built):.1f}" if built else "",
+            f"{max(row.loss_db for row in graph.losses):.3f}" if graph.losses else "",
+        )
+    return table
 
 
 def _grids(checks: Sequence[TileCheck]) -> Iterator[str]:
@@ -136,6 +163,17 @@ def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
                     **{k: _finite(v) for k, v in asdict(check.comparison).items()},
                 }
                 for check in report.checks
+            ],
+            "precisions": [
+                {
+                    "graph": graph.file,
+                    "precision": graph.precision,
+                    "bytes": graph.bytes,
+                    "nodes": graph.nodes,
+                    "casts": graph.casts,
+                    "losses_when_built": [asdict(row) for row in graph.losses],
+                }
+                for graph in dict.fromkeys(check.graph for check in report.checks)
             ],
             "tiles": [
                 {

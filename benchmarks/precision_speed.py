@@ -1,0 +1,121 @@
+"""How long each precision takes in OpenVINO against the naive export: one run, one table.
+
+    python -m benchmarks.precision_speed rescaling bundles/rescale_x4 [--sides 40,128]
+    python -m benchmarks.precision_speed general --photographs DIR
+
+`rescaling` takes the inverse graphs of a built bundle; `general` is the full general SR ×4 with
+synthetic weights, every candidate in INT8 (the line above the table has its loss on the folder's
+hold-out). Rounds are interleaved; figures are medians, as ratios to the naive export in fp32 and in
+bf16. Every contender is compiled for the shape at hand, with the same threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from benchmarks.speed import Feeds, Runner, about, cached_naive, inputs, measure, our_inverse
+from calib import images
+from calib.placement import place
+from export import contract, graph, int8, trace
+from export.artifact import NUMERICS, deploy
+from export.candidates import prepare
+from export.precision_trials import inputs_of, judge
+from hcflow_ref.checkpoint import load
+from hcflow_ref.config import OFFICIAL
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.models import weights
+from hcflow_ref.synthetic import synthetic
+from runtime.backends import Expecting, open_session
+from runtime.bundle import Bundle
+from runtime.manifest import PRECISIONS
+
+FP32, BF16 = "naive export, fp32", "naive export, bf16"
+CALIBRATION_SIDE = 24
+"""LR side of the crops for the synthetic network: enough for ranges, and seconds to run."""
+
+
+def of_bundle(folder: Path) -> tuple[HCFlow, dict[str, bytes], str]:
+    bundle = Bundle.open(folder)
+    model = load(weights(bundle.manifest.name)).model
+    graphs = {p: bundle.read_graph(bundle.graph("inverse", p, True)) for p in PRECISIONS}
+    return model, graphs, f"`{bundle.manifest.name}`"
+
+
+def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
+    model = synthetic(OFFICIAL["sr_x4"])
+    graphs = {p: our_inverse(model, p) for p in ("fp32", "fp16")}
+    crops = images.crops(photographs, CALIBRATION_SIDE * model.config.scale, print)
+    traced = trace.trace(deploy(model, "inverse", "fp16", True))
+    scales = judge(model, "inverse", traced, True)
+    trials = [inputs_of(model, "inverse", crops.calibrate[:2], tau, True) for tau in (0.0, 0.9)]
+    prepared = prepare(scales, trials, print)
+    low = prepared.quantised("percentile", prepared.work)
+    hold_out = inputs_of(model, "inverse", crops.hold_out[:2], 0.0, True)
+    loss = int8.loss_on(scales, hold_out)(low)
+    emitted = graph.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    ranges = prepared.ranges["percentile"]
+    place(
+        emitted,
+        {path.replace(".", "/"): ranges[path] for path in low},
+        {conv.path.replace(".", "/"): conv.largest for conv in prepared.candidates},
+    )
+    graphs["int8"] = ir.to_proto(emitted).SerializeToString()
+    share = sum(prepared.work.values())
+    return model, graphs, f"general SR ×4, {share:.0%} in INT8, loss {loss:.3f} dB"
+
+
+def contenders(
+    graphs: dict[str, bytes], naive: bytes, feeds: Feeds, threads: int
+) -> Iterator[tuple[str, Runner]]:
+    low = replace(NUMERICS, openvino_precision_hint="bf16")
+    listed = [(FP32, naive, NUMERICS), (BF16, naive, low)]
+    listed += [(f"ours, {name}", data, NUMERICS) for name, data in graphs.items()]
+    for name, data, numerics in listed:
+        session = open_session("openvino", data, numerics, threads)
+        if isinstance(session, Expecting):
+            session.expect({key: value.shape for key, value in feeds.items()})
+
+        def run(given: Feeds, session=session):  # type: ignore[no-untyped-def]
+            return session.run(given)["hr"]
+
+        yield name, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("network", choices=("rescaling", "general"))
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--sides", default="40,128", help="of the LR image")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--prepare", action="store_true", help="only what is cached between runs")
+    arguments = parser.parse_args()
+    if arguments.network == "rescaling":
+        model, graphs, title = of_bundle(arguments.bundle)
+    else:
+        model, graphs, title = general(arguments.photographs)
+    naive = cached_naive(model, our_inverse(model))
+    if arguments.prepare:
+        return
+    print(f"{title}; {about(arguments.threads, arguments.rounds)}\n")
+    print("| inverse, OpenVINO | output | / naive fp32 | / naive bf16 |\n|---|---|---|---|")
+    for side in map(int, arguments.sides.split(",")):
+        feeds = inputs(model, side)
+        runs = dict(contenders(graphs, naive, feeds, arguments.threads))
+        seconds = measure(runs, feeds, arguments.rounds)
+        for name, time in seconds.items():
+            output = f"{side * model.config.scale}×{side * model.config.scale}"
+            print(
+                f"| {name} | {output} | {time / seconds[FP32]:.2f} | {time / seconds[BF16]:.2f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
