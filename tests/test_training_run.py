@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.log import RunLog
 from hcflow_ref.training.perceptual import VGGFeatures
 from hcflow_ref.training.trainer import train
+from hcflow_ref.training.validation import bicubic_psnr
 from tests.training_runs import small_run, write_images
 
 
@@ -99,7 +101,8 @@ def test_progress_tells_losses_speed_and_time_left_and_the_log_keeps_them(tmp_pa
         all(word in line for word in ("step 2/4", "hr ", "lr ", "images/s", "left"))
         for line in lines
     )
-    assert any("validation PSNR" in line for line in lines)
+    assert any(line.startswith("step 2: validation PSNR") for line in lines)
+    assert any("bicubic's validation PSNR of" in line for line in lines)
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [e["step"] for e in entries if "hr" in e] == [1, 2, 3, 4]
     assert [e["step"] for e in entries if "validation_psnr" in e] == [2, 4]
@@ -207,6 +210,14 @@ def test_a_validation_that_is_not_finite_is_null_in_the_log(tmp_path, data, monk
     assert "NaN" not in (tmp_path / "log.jsonl").read_text()
 
 
+def test_a_flat_image_counts_for_50_db_in_the_validation():
+    flat, noisy = np.full((64, 64, 3), 90, np.uint8), np.indices((64, 64, 3)).sum(0) % 2 * 255
+    assert bicubic_psnr([flat], 4) == 50
+    assert bicubic_psnr([flat, noisy.astype(np.uint8)], 4) == pytest.approx(
+        (50 + bicubic_psnr([noisy.astype(np.uint8)], 4)) / 2
+    )
+
+
 def test_only_the_first_process_opens_a_log(tmp_path):
     RunLog(tmp_path, print, first=False).close()
     assert not list(tmp_path.iterdir())
@@ -269,6 +280,18 @@ def test_a_full_disk_under_the_log_names_it_and_keeps_the_checkpoint(tmp_path, d
     with pytest.raises(TrainingError, match=r"log\.jsonl: cannot be written \(No space left"):
         RunLog(tmp_path, print).write(1, {"hr": 0.5})
     assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_a_resumed_run_no_longer_needs_the_weights_it_started_from(tmp_path, data):
+    run(small_run(steps=1), data, tmp_path / "first")
+    weights = tmp_path / "first" / "model.safetensors"
+    config = small_run(steps=2, network={"init": str(weights)})
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        run(config, data, tmp_path / "second")
+    weights.unlink()
+    state, _ = run(config, data, tmp_path / "second")
+    assert state.step == 2
 
 
 def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, data):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -65,13 +65,15 @@ def _sizes(architecture: HCFlowConfig | IRNConfig) -> str:
 
 
 def build(
-    config: TrainConfig, place: Place, features: VGGFeatures | None = None
+    config: TrainConfig, place: Place, features: VGGFeatures | None = None, resumed: bool = False
 ) -> tuple[State, Losses]:
     """State and losses at step 0 on this process's device.
 
-    `features` replaces the feature network that `loss.features` names.
+    `features` replaces the feature network that `loss.features` names. A run that is `resumed`, its
+    state to be replaced by a checkpoint, no longer needs the weights of `network.init`.
     """
-    model = build_network(config).to(place.device)
+    network = replace(config.network, init="") if resumed else config.network
+    model = build_network(replace(config, network=network)).to(place.device)
     from_first(model, place)
     optimisers = {"flow": adam(model.parameters(), config.schedule.lr)}
     average = averaged_copy(model)

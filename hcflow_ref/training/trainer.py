@@ -24,9 +24,9 @@ from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.log import RunLog, progress_line
 from hcflow_ref.training.perceptual import VGGFeatures
 from hcflow_ref.training.setup import Losses, build
-from hcflow_ref.training.state import State, resume, save_state
+from hcflow_ref.training.state import STATE_FILE, State, resume, save_state
 from hcflow_ref.training.step import take_step
-from hcflow_ref.training.validation import validation_images, validation_psnr
+from hcflow_ref.training.validation import bicubic_psnr, validation_images, validation_psnr
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,15 @@ def train(
         paths = list_images(data, config.data.patch, report)
         training, held_out = hold_out(paths, config.data.validation)
         report(f"{len(training)} images to train on, {len(held_out)} to validate on")
-        state, losses = build(config, place, features)
+        state, losses = build(config, place, features, resumed=(out / STATE_FILE).exists())
         if resume(state, config, out):
             report(f"going on from step {state.step}")
         patches = Patches(training, config.data, config.run.seed, report)
         short_side = min(config.data.short_sides, default=0)
         images = validation_images(held_out, config.network.scale, short_side)
+        if images:
+            bicubic = bicubic_psnr(images, config.network.scale)
+            report(f"to beat on those: bicubic's validation PSNR of {bicubic:.2f} dB")
         with closing(RunLog(out, report, place.first)) as log, _interruptible() as interrupted:
             run = Run(config, place, state, losses, out, log, report)
             _until_done(run, patches, images, interrupted)
