@@ -28,7 +28,7 @@ from hcflow_ref.metrics import (
 )
 from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import crop_to_multiple, photographs
-from hcflow_ref.training.dataset import UNREADABLE, open_image
+from hcflow_ref.training.dataset import UNREADABLE, open_image, to_rgb
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -136,7 +136,7 @@ def read_folder(folder: Path | None, scale: int) -> dict[str, Image]:
     for path in paths:
         try:
             with open_image(path) as file:
-                image = np.asarray(file.convert("RGB"))
+                image = np.asarray(to_rgb(file))
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a whole image ({error})") from error
         images[path.name] = crop_to_multiple(image, scale)

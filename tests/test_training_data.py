@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from hcflow_ref.training.config import DataSettings
-from hcflow_ref.training.dataset import Patches, detail, hold_out, list_images
+from hcflow_ref.training.dataset import Patches, detail, hold_out, list_images, read_image
 from hcflow_ref.training.errors import TrainingError
 from tests.training_runs import write_images
 
@@ -30,6 +30,18 @@ def test_corrupt_and_small_files_are_named_and_left_out(tmp_path):
     assert len(list_images(tmp_path, 32, lines.append)) == 2
     assert any("broken.png: not a whole image" in line for line in lines)
     assert any("narrow.png: 31×500 is smaller than the patch of 32" in line for line in lines)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_gray_is_scaled_and_32_bits_are_refused(tmp_path, suffix):
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / f"ramp.{suffix}")
+    read = read_image(tmp_path / f"ramp.{suffix}")
+    assert read.shape == (64, 64, 3)
+    assert np.abs(read - ramp[..., None] / 257).max() <= 0.51
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ValueError, match="32 bits a channel"):
+        read_image(tmp_path / "float.tif")
 
 
 def test_a_file_cut_off_in_the_middle_is_named_when_it_is_read_and_replaced(tmp_path):

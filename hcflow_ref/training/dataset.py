@@ -45,12 +45,30 @@ def open_image(path: Path) -> Image.Image:
     return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image as 8-bit RGB; Pillow's own conversion would clip 16-bit gray to white.
+
+    Raises:
+        ValueError: it has 32 bits a channel, the range of which no file states.
+    """
+    if image.mode.startswith("I;16"):
+        gray = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(gray.round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a channel, the range of which is not known")
+    return image.convert("RGB")
+
+
 def read_image(path: Path, short_side: int = 0) -> Pixels:
-    """The image as H×W×3 uint8 RGB, downscaled to `short_side` where that is smaller."""
+    """The image as H×W×3 uint8 RGB, downscaled to `short_side` where that is smaller.
+
+    Raises:
+        One of `UNREADABLE`: it is not a whole image, or none of 8 or 16 bits a channel.
+    """
     with open_image(path) as image:
         if short_side:
             image.draft("RGB", (2 * short_side, 2 * short_side))
-        rgb = image.convert("RGB")
+        rgb = to_rgb(image)
     ratio = short_side / min(rgb.size)
     if 0 < ratio < 1:
         width, height = (max(1, round(side * ratio)) for side in rgb.size)
