@@ -1,0 +1,76 @@
+"""Tables of the shipped models as Markdown, from what `hcflow evaluate NAME --json` wrote.
+
+`python -m benchmarks.weights` prints the table of all models, at τ = 0, of which README.md holds a
+copy; with a NAME, or the JSON of any other evaluation, the table of that model's card.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hcflow_ref.models import names, weights
+
+Row = dict[str, Any]
+
+
+def figures(evaluation: str) -> list[Row]:
+    """The images' figures of a shipped model, or of a file of JSON, and their average."""
+    path = Path(evaluation)
+    if path.suffix != ".json":
+        path = weights(evaluation).with_suffix(".json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return [*content["images"], content["average"]]
+
+
+def scale(name: str) -> int:
+    """The scale that every model's name ends in."""
+    return int(name.rpartition("x")[2])
+
+
+def table(heading: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    first, *others = [f"| {' | '.join(line)} |" for line in (heading, *rows)]
+    return "\n".join([first, "|" + "---|" * len(heading), *others])
+
+
+def _pair(fidelity: Row) -> str:
+    return f"{fidelity['psnr']:.2f} / {fidelity['ssim']:.4f}"
+
+
+def all_models() -> str:
+    """PSNR / SSIM at τ = 0 of bicubic at each scale and of every model."""
+    columns: dict[str, list[str]] = {}
+    for name in sorted(names(), key=lambda name: (scale(name), name)):
+        rows = figures(name)
+        columns.setdefault("photograph", [row["name"] for row in rows])
+        columns.setdefault(f"bicubic ×{scale(name)}", [_pair(row["bicubic"]) for row in rows])
+        columns[f"`{name}`"] = [_pair(row["restored"]) for row in rows]
+    return table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+
+
+def card(evaluation: str) -> str:
+    """Every figure of one model."""
+    rows = figures(evaluation)
+    rescaling = rows[0]["lr_psnr"] is not None
+    samples = rows[0]["sampled"] is not None
+    heading = ["photograph", "bicubic", "τ = 0"]
+    heading += ["LR against bicubic LR"] if rescaling else ["consistency"]
+    heading += ["samples", "their consistency", "diversity"] * samples + ["NLL"] * (not rescaling)
+    body = []
+    for row in rows:
+        cells = [row["name"], _pair(row["bicubic"]), _pair(row["restored"])]
+        cells.append(f"{row['lr_psnr'] if rescaling else row['consistency']['psnr']:.1f}")
+        if samples:
+            cells += [_pair(row["sampled"]), f"{row['sampled_consistency']['psnr']:.1f}"]
+            cells.append(f"{row['diversity']:.2f}")
+        if not rescaling:
+            cells.append(f"{row['bits_per_pixel']:.2f}")
+        body.append(cells)
+    return table(heading, body)
+
+
+if __name__ == "__main__":
+    print(card(sys.argv[1]) if sys.argv[1:] else all_models())
