@@ -12,7 +12,7 @@ import pytest
 from tests.bundles import write_bundle
 
 ROOT = Path(__file__).parents[1]
-ALLOWED = {"numpy", "PIL", "runtime", "onnxruntime", "openvino", "cuda"}
+ALLOWED = {"numpy", "PIL", "runtime", "onnxruntime", "openvino", "cuda", "tensorrt_rtx_bindings"}
 ALLOWED |= set(sys.stdlib_module_names)
 
 _PROBE = """
