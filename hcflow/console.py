@@ -6,18 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T")
 
@@ -44,14 +36,10 @@ def run(label: str, work: Callable[[], T]) -> T:
     thread = threading.Thread(target=target, daemon=True)
     thread.start()
     thread.join(_QUIET_SECONDS)
-    while not label and thread.is_alive():
+    while thread.is_alive() and not (label and sys.stderr.isatty()):
         thread.join(_TICK_SECONDS)
     if thread.is_alive():
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        console = Console(stderr=True)
-        with Progress(
-            *columns, console=console, transient=True, disable=not sys.stderr.isatty()
-        ) as progress:
+        with _spinner() as progress:
             progress.add_task(label, total=None)
             while thread.is_alive():
                 thread.join(_TICK_SECONDS)
@@ -71,12 +59,36 @@ def run_with_bar(work: Callable[[Callable[[int, int], None]], T]) -> T:
 
 def progress() -> Progress:
     """A bar with count, rate and time left on stderr; nothing where that is no terminal."""
+    from rich.progress import (  # noqa: PLC0415 - as in `_on_stderr`
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    rate = TextColumn("{task.fields[rate]}")
+    return _on_stderr(
+        SpinnerColumn(), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
+    )
+
+
+def _spinner() -> Progress:
+    from rich.progress import (  # noqa: PLC0415 - as in `_on_stderr`
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    return _on_stderr(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+
+
+def _on_stderr(*columns: ProgressColumn) -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - takes longer to load than a small image
+    from rich.progress import Progress  # noqa: PLC0415
+
     return Progress(
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        *columns,
         console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),

@@ -159,7 +159,10 @@ def format_of(path: str | os.PathLike[str]) -> str:
         ImageError: a suffix of no format in `FORMATS`.
     """
     suffix = Path(path).suffix.lower()
-    known = Image.registered_extensions()
+    known = Image.EXTENSION
+    Image.preinit()
+    if suffix not in known:  # all of Pillow's plugins take longer to load than a small image
+        Image.init()
     if known.get(suffix) not in FORMATS:
         usual = ".png .tif .jpg .webp .avif .jp2 .bmp .ppm"
         raise ImageError(f"'{path}': unknown image suffix '{suffix}'; known are {usual}")
