@@ -1,5 +1,5 @@
 """`python -m hcflow` is the command `hcflow`."""
 
-from hcflow.cli import main
+from hcflow.cli import program
 
-main()
+program()

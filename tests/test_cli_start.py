@@ -42,3 +42,27 @@ def test_every_command_is_there_and_in_the_help() -> None:
 def test_debug_without_a_command_shows_the_help() -> None:
     done = CliRunner().invoke(application(), ["--debug"], env={"HCFLOW_DEBUG": ""})
     assert "upscale" in done.output
+
+
+def test_the_program_ends_quickly_but_not_before_its_exit_handlers_and_threads(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import atexit, sys, threading, time\n"
+        "from hcflow import cli\n"
+        "atexit.register(lambda: print('handler'))\n"
+        "def late(): time.sleep(0.2); print('thread')\n"
+        "if sys.argv[1] == 'busy': threading.Thread(target=late).start()\n"
+        "sys.argv[1:] = sys.argv[2:]\n"
+        "cli.program()"
+    )
+
+    def ran(*words: str) -> tuple[int, str]:
+        run = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True
+        )
+        return run.returncode, run.stdout.split("\n", 1)[1]
+
+    assert ran("idle", "--version") == (0, "handler\n")
+    assert ran("busy", "--version") == (0, "thread\nhandler\n")
+    assert ran("idle", "info", str(tmp_path / "none"))[0] == 1
