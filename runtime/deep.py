@@ -43,7 +43,7 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
         return _jpeg2000_depth(data[:_HEADER]) > 8
     args = image.tile[0].args
     args = args if isinstance(args, tuple) else (args,)
-    if image.tile[0].codec_name == "ppm":
+    if image.tile[0].codec_name in ("ppm", "ppm_plain"):
         return bool(args[1] > 0xFF)
     return any(isinstance(arg, str) and ";16" in arg for arg in args)
 

@@ -144,6 +144,10 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         _logger.warning("%s has %d frames: the first is used", where, frames)
     opened.load()
+    metadata.sound_exif(opened.getexif)
+    # It is kept parsed; turning the image, Pillow would write it again, which can fail.
+    for block in ("exif", "Raw profile type exif"):
+        opened.info.pop(block, None)
     image: Image.Image = ImageOps.exif_transpose(opened)
     exif = metadata.portable_exif(opened)
     icc = image.info.get("icc_profile")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
+from collections.abc import Callable
 
 from PIL import ExifTags, Image
 
@@ -21,6 +23,8 @@ _DESCRIPTIVE = (
 )
 XMP_TAG = 700
 """TIFF's tag for an XMP packet."""
+
+_logger = logging.getLogger(__name__)
 
 
 def portable_exif(image: Image.Image) -> bytes | None:
@@ -49,20 +53,25 @@ def xmp_of(image: Image.Image) -> bytes | None:
 
 
 def upright_exif(data: bytes | None) -> bytes | None:
-    """The same of EXIF given as bytes."""
-    if data is None:
+    """The same of EXIF given as bytes; None, with a warning, where they are damaged."""
+    exif = None if data is None else sound_exif(lambda: _loaded(data))
+    return None if exif is None else _upright(exif)
+
+
+def sound_exif(read: Callable[[], Image.Exif]) -> Image.Exif | None:
+    """What `read` gives; None, with a warning, where the EXIF is damaged: the picture is not."""
+    try:
+        return read()
+    except Exception as error:  # damaged EXIF fails in all kinds of ways
+        _logger.warning("damaged EXIF is left out: %s", " ".join(str(error).split()))
         return None
-    exif = Image.Exif()
-    exif.load(data)
-    return _upright(exif)
 
 
 def sized_exif(data: bytes | None, width: int, height: int) -> bytes | None:
     """EXIF whose pixel dimensions, where it states any, are those of the image it goes with."""
     if data is None:
         return None
-    exif = Image.Exif()
-    exif.load(data)
+    exif = _loaded(data)
     detail = exif.get_ifd(_Ifd.Exif)
     for tags, names in (
         (exif, (_Base.ImageWidth, _Base.ImageLength)),
@@ -91,9 +100,8 @@ def sized_xmp(data: bytes | None, width: int, height: int) -> bytes | None:
 
 def tiff_tags(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
     """What a TIFF's directory takes of them: the descriptive tags and the XMP packet."""
-    whole, tags = Image.Exif(), Image.Exif()
-    if exif is not None:
-        whole.load(exif)
+    whole = Image.Exif() if exif is None else _loaded(exif)
+    tags = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in whole:
             tags[tag] = whole[tag]
@@ -102,11 +110,17 @@ def tiff_tags(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
     return tags
 
 
+def _loaded(data: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
 def _upright(exif: Image.Exif) -> bytes | None:
     exif.pop(_Base.Orientation, None)
-    if not exif and not exif.get_ifd(_Ifd.Exif) and not exif.get_ifd(_Ifd.GPSInfo):
-        return None
     try:
+        if not exif and not exif.get_ifd(_Ifd.Exif) and not exif.get_ifd(_Ifd.GPSInfo):
+            return None
         return exif.tobytes()
     except (struct.error, TypeError, ValueError, OverflowError):
         return None  # values that no EXIF can hold: a damaged directory

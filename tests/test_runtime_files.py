@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from runtime import ImageError, atomic, files
+from runtime import ImageError, atomic, files, metadata
 from runtime.files import Photo
 
 
@@ -58,6 +58,7 @@ def _png(width: int, height: int, depth: int, colour: int, data: bytes = b"") ->
         (_png(2, 1, 16, 6, bytes(17)), "x has more than 8 bits a channel in colour"),
         (_png(2, 1, 16, 4, bytes(9)), "x has more than 8 bits a channel in colour"),
         (b"P6 2 1 65535\n" + bytes(12), "x has more than 8 bits a channel in colour"),
+        (b"P3 1 1 65535\n1 2 3\n", "x has more than 8 bits a channel in colour"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(
@@ -116,9 +117,27 @@ def test_a_rotated_jpeg_comes_upright_and_loses_the_tag() -> None:
     assert photo.image.size == (4, 6)
     again = files.decode(files.encode(photo, "JPEG"), "x")
     assert again.image.size == (4, 6)
-    tags = again.image.getexif()
+    tags = Image.Exif()
+    tags.load(again.exif or b"")
     assert 0x0112 not in tags
     assert tags[0x010F] == "Camera"
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"garbage", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\xff"])
+def test_damaged_exif_is_left_out_of_a_sound_picture(format_name: str, exif: bytes) -> None:
+    data = _bytes(_ramp(size=(8, 8)), format_name, exif=b"Exif\0\0" + exif)
+    photo = files.decode(data, "x")
+    assert files.decode(files.encode(photo, "PNG"), "x").size == (8, 8)
+    metadata.upright_exif(b"Exif\0\0" + exif)  # as libvips gives it
+
+
+def test_exif_that_cannot_be_written_again_still_turns_the_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    broken = exif.tobytes().replace(b"\x01\x0f", b"\x01\x00")  # the text is the picture's width
+    data = _bytes(_ramp(size=(8, 4)), "PNG", exif=broken)
+    assert files.decode(data, "x").size == (4, 8)
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "TIFF", "WEBP"])
