@@ -21,6 +21,7 @@ from runtime import atomic, bands, files, geometry, origin, strips, vips
 from runtime.bands import Band, Plan
 from runtime.errors import ImageError
 from runtime.journal import Journal
+from runtime.latents import fresh_seed
 from runtime.manifest import Direction as GraphDirection
 from runtime.model import Model
 from runtime.origin import Origin
@@ -137,6 +138,7 @@ def upscale(
     tau = options.get("tau")
     tau = model.default_tau if tau is None else float(tau)
     seed = options.get("seed", 0)
+    seed = fresh_seed() if seed is None else seed
     feed = _Feed(rows)
 
     def made(plan: Plan, start: int) -> Iterator[Band]:

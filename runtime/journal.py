@@ -40,7 +40,9 @@ class Journal:
         self.pixels = Path(f"{real}.hcflow-pixels")
         self._path = Path(f"{real}.hcflow-journal")
         self._head = json.dumps({"recipe": recipe}, sort_keys=True)
-        self._lines: IO[str] = open(self._path, "a+", encoding="ascii")  # noqa: SIM115
+        self._lines: IO[str] = open(  # noqa: SIM115
+            self._path, "a+", encoding="ascii", errors="replace"
+        )
         if not _lock(self._lines):
             self._lines.close()
             raise ImageError(f"'{result}' is being made by another process")
@@ -105,7 +107,7 @@ class Journal:
         try:
             entry = json.loads(line)
             number, size, crc = (int(entry[key]) for key in ("band", "bytes", "crc32"))
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         if number != index or not 0 < size <= os.fstat(self._raw.fileno()).st_size:
             return None

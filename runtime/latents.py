@@ -11,6 +11,7 @@ Source of the generator: Salmon et al., "Parallel random numbers: as easy as 1, 
 from __future__ import annotations
 
 import math
+import operator
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from runtime.errors import ParameterError
 
 SCHEME = "philox4x32-10/box-muller-f32/1"
 """The id of this scheme in a manifest; another one means other values."""
+
+MOST_TAU = 1e6
+"""Far beyond any use, and far from where float32 latents would become infinite."""
 
 _ROUNDS = 10
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -67,7 +71,7 @@ def draw(
         left: absolute column, ≥ 0.
         height: rows; `top + height` at most 2³².
         width: columns; `left + width` at most 2³².
-        tau: temperature, ≥ 0; 0 gives +0 everywhere.
+        tau: temperature, 0 to `MOST_TAU`; 0 gives +0 everywhere.
 
     Returns:
         float32 [channels, height, width], equal to the crop of any larger region.
@@ -75,9 +79,9 @@ def draw(
     Raises:
         ParameterError: a value out of its range.
     """
-    _check("seed", seed, 1 << 64)
-    _check("sample", sample, 1 << 32)
-    _check("level", level, 1 << 16)
+    seed = _check("seed", seed, 1 << 64)
+    sample = _check("sample", sample, 1 << 32)
+    level = _check("level", level, 1 << 16)
     _check("channels", channels, (1 << 16) + 1)
     for name, start, size in (("top", top, height), ("left", left, width)):
         _check(name, start, 1 << 32)
@@ -153,9 +157,11 @@ def fresh_seed() -> int:
 
 
 def check_tau(tau: float) -> None:
-    """Raise `ParameterError` unless τ is a finite number ≥ 0."""
+    """Raise `ParameterError` unless τ is a number from 0 to `MOST_TAU`."""
     if not (math.isfinite(tau) and tau >= 0):
         raise ParameterError(f"τ is {tau}: it must be a finite number, 0 or more")
+    if tau > MOST_TAU:
+        raise ParameterError(f"τ is {tau}: it must be {MOST_TAU:g} or less")
 
 
 def philox4x32(
@@ -249,6 +255,12 @@ def _horner(coefficients: tuple[np.float32, ...], x: NDArray[np.float32]) -> NDA
     return value
 
 
-def _check(name: str, value: int, limit: int) -> None:
-    if not 0 <= value < limit:
-        raise ParameterError(f"{name} is {value}: it must be from 0 to {limit - 1}")
+def _check(name: str, value: int, limit: int) -> int:
+    """The value as Python's own integer, which NumPy's small ones would overflow in the making."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ParameterError(f"{name} is {value!r}: it must be a whole number") from None
+    if not 0 <= number < limit:
+        raise ParameterError(f"{name} is {number}: it must be from 0 to {limit - 1}")
+    return number

@@ -95,8 +95,10 @@ def split(image: Any) -> tuple[list[Picture], Layout]:
     mode = None
     if isinstance(image, Image.Image):
         mode, array = _pillow_array(image)
+    elif np.ma.isMaskedArray(image):
+        raise ImageError("an image cannot be a masked array: give image.filled(VALUE)")
     elif isinstance(image, np.ndarray):
-        array = image
+        array = np.asarray(image)  # a matrix would not take a third axis
     else:
         raise ImageError(
             f"an image cannot be a {type(image).__name__}: give a Pillow image or a NumPy array"

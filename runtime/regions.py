@@ -31,8 +31,12 @@ class TauMap:
         first averaged down to its size.
 
         Raises:
-            ImageError: the mask has colours, alpha or no pixels.
+            ImageError: the mask has colours, alpha or no pixels, or is none of Pillow's.
         """
+        if not isinstance(image, Image.Image):  # as a file of 16-bit colour is read
+            raise ImageError(
+                f"a τ map cannot be a {type(image).__name__}: it must be a gray image without alpha"
+            )
         if image.mode in ("1", "P"):
             image = image.convert("RGB" if image.mode == "P" else "L")
         if image.mode == "RGB" and 0 not in image.size:

@@ -64,7 +64,7 @@ class Stream:
         if self.kind != "y4m":
             return b""
         tags = (f"W{self.width}", f"H{self.height}", *self.tags)
-        return ("YUV4MPEG2 " + " ".join(tags) + "\n").encode("ascii")
+        return ("YUV4MPEG2 " + " ".join(tags) + "\n").encode("ascii", "surrogateescape")
 
 
 def open_stream(
@@ -197,7 +197,7 @@ def _parse(line: bytes | None) -> Stream:
         raise ImageError("standard input is not a Y4M stream: it does not begin with YUV4MPEG2")
     found: dict[str, str] = {}
     tags, is_full = [], False
-    for word in line.decode("ascii", "replace").split()[1:]:
+    for word in line.decode("ascii", "surrogateescape").split()[1:]:  # tags pass as they are
         if word[0] in "WHC":
             found[word[0]] = word[1:]
         if word[0] not in "WH":
@@ -207,7 +207,7 @@ def _parse(line: bytes | None) -> Stream:
         r"(420jpeg|420mpeg2|420|422|444|mono)(?:p?(9|10|12|14|16))?", found.get("C", "420jpeg")
     )
     if match is None:
-        raise ImageError(f"a Y4M stream of colour space '{found['C'][:20]}' is not read")
+        raise ImageError(f"a Y4M stream of colour space {found['C'][:20]!r} is not read")
     if not all(re.fullmatch(r"[1-9]\d{0,5}", found.get(side, "")) for side in "WH"):
         raise ImageError("the Y4M header has no size (W and H)")
     width, height = int(found["W"]), int(found["H"])

@@ -330,8 +330,10 @@ def test_a_tau_map_sets_the_temperature_by_region(tiny: Model) -> None:
     np.testing.assert_array_equal(drawn[:, 36:], lively[:, 36:])
     white = Image.new("L", (3, 3), 255)
     np.testing.assert_array_equal(tiny.upscale(image, tau=0.4, tau_map=white), lively)
-    with pytest.raises(ImageError, match="it must be a gray image without alpha"):
-        tiny.upscale(image, tau=0.4, tau_map=Image.fromarray(noise(3, 3)))
+    colour = np.zeros((3, 3, 3), np.uint16)  # how a file of 16-bit colour is read
+    for wrong in (Image.fromarray(noise(3, 3)), colour):
+        with pytest.raises(ImageError, match="it must be a gray image without alpha"):
+            tiny.upscale(image, tau=0.4, tau_map=wrong)
 
 
 @given(

@@ -90,6 +90,15 @@ def test_sixteen_bits_are_streamed_whole(model: hcflow.Model, tmp_path: Path) ->
     np.testing.assert_array_equal(_pixels(up), model.upscale(pixels))
 
 
+def test_a_seed_may_be_left_to_chance_by_strips_too(bundle: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    _picture("RGB", 8, 8).save(source)
+    results = [tmp_path / "1.png", tmp_path / "2.png"]
+    for result in results:
+        hcflow.upscale_file(source, result, model=bundle, strips=True, seed=None, tau=1.0)
+    assert (_pixels(results[0]) != _pixels(results[1])).any()
+
+
 def test_a_cut_off_file_is_one_line(model: hcflow.Model, tmp_path: Path) -> None:
     source = tmp_path / "in.png"
     _picture("RGB", 64, 64).save(source)
@@ -129,6 +138,20 @@ def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
         assert (journal.bands, pixels.read_bytes()) == (0, b"")
         journal.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "left", [b"\xff\xfe\x00", b"[" * 100_000, b'{"band": Infinity, "bytes": 1, "crc32": 1}']
+)
+def test_whatever_stands_in_a_journal_the_work_begins_anew(tmp_path: Path, left: bytes) -> None:
+    result = tmp_path / "out.png"
+    with Journal(result, {"tau": 0}):
+        pass
+    journal = Path(f"{result}.hcflow-journal")
+    for text in (left, journal.read_bytes() + left):
+        journal.write_bytes(text)
+        with Journal(result, {"tau": 0}) as again:
+            assert again.bands == 0
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path: Path) -> None:

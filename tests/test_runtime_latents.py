@@ -175,6 +175,9 @@ def test_tau_multiplies_in_float32_and_zero_gives_zeros() -> None:
         ({"left": 2**32 - 4, "width": 5}, "width is 5"),
         ({"tau": -0.1}, "τ is -0.1: it must be a finite number, 0 or more"),
         ({"tau": math.nan}, "τ is nan"),
+        ({"tau": 1e39}, "τ is 1e+39: it must be 1e+06 or less"),
+        ({"seed": 1.5}, "seed is 1.5: it must be a whole number"),
+        ({"seed": "3"}, "seed is '3': it must be a whole number"),
     ],
 )
 def test_values_out_of_range_are_named(changed: dict[str, float], message: str) -> None:
@@ -183,6 +186,12 @@ def test_values_out_of_range_are_named(changed: dict[str, float], message: str) 
     }  # fmt: skip
     with pytest.raises(ParameterError, match=re.escape(message)):
         latents.draw(**place | changed)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, np.uint64])
+def test_a_seed_of_numpy_is_the_same_seed(kind: type[np.integer]) -> None:
+    place = 0, 1, 1, 0, 0, 1, 4
+    np.testing.assert_array_equal(latents.draw(kind(7), *place), latents.draw(7, *place))
 
 
 def test_the_document_and_the_code_agree() -> None:

@@ -179,6 +179,7 @@ def test_a_drawn_seed_is_reported_and_gives_the_picture_again(
         (np.full((5, 5), 200.0), "they must be numbers in [0, 1] (divide 8-bit values by 255)"),
         (np.full((5, 5), np.nan), "float pixels from nan to nan"),
         (np.full((5, 5), np.inf, np.float16), "float pixels from inf"),
+        (np.ma.masked_array(np.zeros((5, 5), np.uint8), mask=True), "an image cannot be a masked"),
     ],
 )
 def test_what_is_no_image_is_refused(model: Model, image: Any, message: str) -> None:
@@ -186,6 +187,19 @@ def test_what_is_no_image_is_refused(model: Model, image: Any, message: str) -> 
         model.upscale(image)
     with pytest.raises(ImageError, match=re.escape(message)):
         model.downscale(image)
+
+
+def test_an_array_may_lie_in_memory_as_it_likes(model: Model) -> None:
+    image = _noise((5, 7, 3), np.uint16)
+    flipped = image[::-1, ::-1].copy()[::-1, ::-1]
+    for same in (flipped, np.asfortranarray(image), image.astype(">u2")):
+        same.flags.writeable = False
+        large = model.upscale(same)
+        assert large.dtype == same.dtype
+        np.testing.assert_array_equal(large, model.upscale(image))
+    gray = image[..., 0]
+    matrix = gray.view(np.matrix)
+    np.testing.assert_array_equal(model.upscale(matrix), model.upscale(gray))
 
 
 @pytest.mark.parametrize(

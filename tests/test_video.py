@@ -75,6 +75,8 @@ def test_the_head_is_honoured_and_passed_on() -> None:
     head = stream.sized(8, 4).header()
     assert head == b"YUV4MPEG2 W8 H4 F30000:1001 Ip A1:1 C420jpeg XCOLORRANGE=FULL\n"
     assert _open(b"YUV4MPEG2 W640 H480\n").matrix == "bt601"
+    head = b"YUV4MPEG2 W8 H4 XWHO=\xff\xe4\n"  # a tag of no use to us need not be ASCII
+    assert _open(head).header() == head
 
 
 @pytest.mark.parametrize(

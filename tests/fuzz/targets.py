@@ -38,6 +38,7 @@ def read_video(data: bytes) -> None:
             if frame is None:
                 break
             video.encode(video.decode(frame, stream), stream)
+        stream.sized(8, 8).header()
 
 
 TARGETS = {"images": read_image, "manifests": read_manifest, "videos": read_video}
