@@ -1,10 +1,12 @@
-"""Engines of every network and precision, compiled by TensorRT-RTX on this machine: one table.
+"""Engines of every network, direction and precision, compiled by TensorRT-RTX: one table.
 
-    python -m benchmarks.engines [--networks rescale_x4,sr_x4,sr_x8] [--json]
+    python -m benchmarks.engines [--networks rescale_x4,sr_x4,sr_x8] [--write FILE.json]
+    python -m benchmarks.engines --readme FILE.json …        # the table into README.md
 
-Compiled for compute capability 8.0, 8.6, 8.9 and 12.0 together, LR 40×40, batch 1; full-size
-networks with synthetic weights. Memory is what the compiler reports. The last column holds each
-engine's scratch and weights against the naive fp32 export's of the same network.
+Full-size networks with synthetic weights, LR from 8×8 to 40×40, batch 1, for compute capability
+8.0, 8.6, 8.9 and 12.0 together. Memory is what the compiler reports: scratch and weights. INT8 is
+in every convolution that may have it, with ranges of no meaning: what is compiled does not hang on
+them.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
+import torch
 
 from benchmarks.naive import naive_inverse
-from export import contract, graph, trace
+from calib.placement import LARGEST as LARGEST_WEIGHT
+from calib.placement import place
+from export import contract, engine_library, graph, trace
 from export.artifact import deploy
 from export.engine_compile import compile_graph
 from export.engine_options import EngineOptions
@@ -28,65 +37,141 @@ from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.synthetic import synthetic
 from runtime.engines import Profile, Range
 
-SIDE = 40
-SIZES = Sizes((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
+SMALLEST, LARGEST = 8, 40
+SIZES = Sizes((SMALLEST, SMALLEST), (LARGEST, LARGEST), (LARGEST, LARGEST))
 OPTIONS = EngineOptions("tensorrt-rtx", SIZES)
+PRECISIONS = ("fp32", "fp16", "int8")
+TITLES = {"rescale_x4": "rescaling ×4", "sr_x4": "general SR ×4", "sr_x8": "face SR ×8"}
+BEGIN, END = "<!-- engines: make benchmark-engines -->", "<!-- /engines -->"
+RANGE = 4.0
+"""Magnitude of every INT8 convolution's input."""
+
+Row = dict[str, Any]
 
 
 def ours(model: HCFlow, direction: Any, precision: Any) -> bytes:
+    """A graph as a build makes it."""
     traced = trace.trace(deploy(model, direction, precision, True))
-    boundary = contract.boundary(model.config, direction, True)
-    return ir.to_proto(graph.to_onnx(traced, *boundary, {})).SerializeToString()
+    emitted = graph.to_onnx(traced, *contract.boundary(model.config, direction, True), {})
+    if precision == "int8":
+        chosen = [
+            str(node.target).replace(".", "/")
+            for node in traced.graph.nodes
+            if node.op == "call_module"
+            and traced.get_parameter(f"{node.target}.weight").dtype == torch.float16
+        ]
+        place(emitted, dict.fromkeys(chosen, RANGE), dict.fromkeys(chosen, LARGEST_WEIGHT))
+    return ir.to_proto(emitted).SerializeToString()
+
+
+def ranges(data: bytes) -> Profile:
+    """Accepted shapes of a graph of ours."""
+    return profile(onnx.load_from_string(data), SIZES)
 
 
 def naive_ranges(model: HCFlow) -> Profile:
-    shapes = [(3, SIDE, SIDE), *model.config.latent_shapes(SIDE, SIDE)]
-    names = ["lr", *(f"z{j + 1}" for j in range(len(shapes) - 1))]
-    return {n: Range(*((1, *s),) * 3) for n, s in zip(names, shapes, strict=True)}
+    """The same shapes under the names of the naive export."""
+    sides = [[(3, side, side), *model.config.latent_shapes(side, side)] for side in _sides()]
+    names = ["lr", *(f"z{j + 1}" for j in range(len(sides[0]) - 1))]
+    shapes = zip(*sides, strict=True)
+    return {n: Range(*((1, *s) for s in each)) for n, each in zip(names, shapes, strict=True)}
 
 
-def figures(network: str, title: str, data: bytes, ranges: Profile) -> dict[str, Any]:
-    compiled = compile_graph(data, ranges, "fp32", OPTIONS)
+def _sides() -> tuple[int, int, int]:
+    return SMALLEST, LARGEST, LARGEST
+
+
+def figures(network: str, kind: str, precision: Any, data: bytes, shapes: Profile) -> Row:
+    """Compile one graph."""
+    compiled = compile_graph(data, shapes, precision, OPTIONS)
     memory = compiled.record.memory()
     return {
         "network": network,
-        "graph": title,
+        "graph": kind,
+        "precision": precision,
         "megabytes": len(compiled.data) / 1e6,
         "seconds": compiled.seconds,
-        "scratch": (memory.scratch or 0) / 1e6,
-        "weights": (memory.weights or 0) / 1e6,
+        "memory": ((memory.scratch or 0) + (memory.weights or 0)) / 1e6,
     }
 
 
-def rows(network: str) -> list[dict[str, Any]]:
+def naive(network: str, model: HCFlow) -> Row:
+    """The naive export of a network's inverse, in fp32."""
+    data = naive_inverse(copy.deepcopy(model))
+    return figures(network, "naive", "fp32", data, naive_ranges(model))
+
+
+def rows(network: str) -> list[Row]:
+    """Every engine of a network."""
     model = synthetic(OFFICIAL[network])
-    naive = naive_inverse(copy.deepcopy(model))
-    found = [figures(network, "naive inverse fp32", naive, naive_ranges(model))]
+    found = [naive(network, model)]
     for direction in ("inverse", "forward"):
-        for precision in ("fp32", "fp16"):
+        for precision in PRECISIONS:
             data = ours(model, direction, precision)
-            ranges = profile(onnx.load_from_string(data), SIZES)
-            found.append(figures(network, f"{direction} {precision}", data, ranges))
-    whole = found[0]["scratch"] + found[0]["weights"]
-    return [row | {"against_naive": (row["scratch"] + row["weights"]) / whole} for row in found]
+            found.append(figures(network, direction, precision, data, ranges(data)))
+    return found
+
+
+def table(found: Sequence[Row]) -> list[str]:
+    """Markdown; each cell holds fp32, fp16 and int8."""
+    lines = [
+        "| graph | engine MB | seconds | scratch and weights MB | against the naive fp32 export |",
+        "|---|---|---|---|---|",
+    ]
+    for network in dict.fromkeys(row["network"] for row in found):
+        of = [row for row in found if row["network"] == network]
+        (base,) = (row for row in of if row["graph"] == "naive")
+        for kind, title in (("naive", "naive"), ("inverse", "up"), ("forward", "down")):
+            cells = [row for row in of if row["graph"] == kind]
+            columns = [
+                *(" / ".join(f"{r[key]:.0f}" for r in cells) for key in ("megabytes",)),
+                " / ".join(f"{r['seconds']:.1f}" for r in cells),
+                " / ".join(f"{r['memory']:.1f}" for r in cells),
+                "1"
+                if kind == "naive"
+                else " / ".join(f"{r['memory'] / base['memory']:.2f}" for r in cells)
+                if kind == "inverse"
+                else "",
+            ]
+            lines.append(f"| {TITLES[network]}, {title} | {' | '.join(columns)} |")
+    return lines
+
+
+def write_readme(found: Sequence[Row], where: str) -> None:
+    """Put the table between its marks."""
+    path = Path(__file__).parents[1] / "README.md"
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    text = "\n".join([BEGIN, f"Compiled on {where}.", "", *table(found), END])
+    path.write_text(before + text + after, encoding="utf-8")
+
+
+def _where() -> str:
+    version = engine_library.version(engine_library.load("tensorrt-rtx"))
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    load = os.getloadavg()[1]  # of five minutes; a compilation by itself keeps about one core busy
+    busy = f", beside other work (load {load:.0f})" if load > len(names) + 0.5 else ""
+    cores = f"{names[0] if names else platform.machine()}, {len(names)} cores"
+    return f"{cores}, TensorRT-RTX {version}{busy}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", default=",".join(OFFICIAL))
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--networks", default=",".join(TITLES))
+    parser.add_argument("--write", type=Path, help="also keep the figures as JSON")
+    parser.add_argument("--readme", type=Path, nargs="+", help="figures to put into README.md")
     arguments = parser.parse_args()
-    found = [row for network in arguments.networks.split(",") for row in rows(network)]
-    if arguments.json:
-        print(json.dumps(found, indent=1))
+    if arguments.readme:
+        kept = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.readme]
+        write_readme([row for each in kept for row in each["rows"]], kept[0]["where"])
         return
-    print("| network | graph | engine MB | seconds | scratch MB | weights MB | against naive |")
-    print("|---|---|---|---|---|---|---|")
-    for r in found:
-        print(
-            f"| {r['network']} | {r['graph']} | {r['megabytes']:.1f} | {r['seconds']:.1f} | "
-            f"{r['scratch']:.1f} | {r['weights']:.1f} | {r['against_naive']:.2f} |"
-        )
+    found = []
+    for network in arguments.networks.split(","):
+        found += rows(network)
+        if arguments.write:
+            arguments.write.write_text(json.dumps({"where": _where(), "rows": found}, indent=1))
+    print("\n".join(table(found)))
 
 
 if __name__ == "__main__":

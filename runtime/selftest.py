@@ -13,6 +13,7 @@ from runtime import backends, eight_bits
 from runtime.bundle import Bundle
 from runtime.device import Device, gpu_missing
 from runtime.errors import BackendError, HcflowError
+from runtime.latents import Region
 from runtime.manifest import Graph
 from runtime.network import Network
 from runtime.parity import budget
@@ -22,6 +23,7 @@ Outcome = Literal["ok", "failed", "not tried"]
 
 MANY_RUNS = 1000
 SIDE = 16
+OUTSIDE = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ GPU_CHECKS = (
     "GPU arrays run on the caller's stream",
     "shapes outside every profile are refused",
     f"GPU memory is back at its start after {MANY_RUNS} runs",
+    "latents drawn on the GPU are the CPU's to the bit",
 )
 """What only a GPU can tell."""
 
@@ -65,6 +68,7 @@ def selftest(bundle: Bundle, threads: int | None = None) -> Iterator[Result]:
         if missing is not None:
             yield Result(name, "not tried", missing)
     if missing is None:
+        yield _attempt(GPU_CHECKS[6], _latents)
         for graph in bundle.manifest.graphs:
             for library in ("tensorrt", "tensorrt-rtx"):
                 if library in working:
@@ -101,17 +105,17 @@ def _repeats(bundle: Bundle, threads: int | None) -> str:
 
 
 def _run(
-    network: Network, graph: Graph, seed: int, side: int = SIDE
+    network: Network, graph: Graph, seed: int, height: int = SIDE, width: int = SIDE
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     random = np.random.default_rng(seed)
     scale = network.manifest.scale
     if graph.direction == "forward":
-        hr = _noise(random, (1, 3, scale * side, scale * side))
+        hr = _noise(random, (1, 3, scale * height, scale * width))
         return network.encode(hr, latents=graph.latents)["lr"]
-    lr = _noise(random, (1, 3, side, side))
+    lr = _noise(random, (1, 3, height, width))
     if not graph.latents:
         return network.decode(lr)
-    shapes = network.latent_shapes(1, side, side)
+    shapes = network.latent_shapes(1, height, width)
     return network.decode(lr, [random.standard_normal(s, np.float32) for s in shapes])
 
 
@@ -197,10 +201,35 @@ def _on_stream(gpu: Network, bundle: Bundle, library: str, graph: Graph) -> str:
 
 def _outside(gpu: Network, graph: Graph) -> str:
     try:
-        _run(gpu, graph, 1, side=1 << 13)
+        _run(gpu, graph, 1, height=OUTSIDE, width=1)  # narrow: it need not fit into memory
     except HcflowError as error:
         return str(error)
-    raise BackendError(f"a side of {1 << 13} was not refused")
+    raise BackendError(f"a height of {OUTSIDE} was not refused")
+
+
+def _latents() -> str:
+    from runtime.device_arrays import DeviceArray  # noqa: PLC0415 - a GPU is there
+    from runtime.device_latents import Drawer  # noqa: PLC0415
+
+    device = Device.open()
+    stream = device.stream()
+    drawer, count = Drawer.open(device), 0
+    for region in (
+        Region(0, 0, 1, 6, 0, 0, 300, 300),
+        Region(2**64 - 1, 2**32 - 1, 2, 45, 17, 3, 31, 29, 0.9),
+        Region(1234567890123, 7, 3, 2, 2**32 - 5, 2**32 - 9, 5, 9, 0.8),
+    ):
+        array = DeviceArray(stream, region.shape, np.dtype(np.float32))
+        drawer.enqueue(region, array.pointer, stream)
+        pinned = device.pinned(array.shape, array.dtype)
+        stream.download(pinned, array.pointer)
+        stream.synchronise()
+        assert np.array_equal(pinned.array.view(np.uint32), region.values().view(np.uint32)), (
+            f"{region} differs"
+        )
+        count += pinned.array.size
+        pinned.free()
+    return f"{count} values"
 
 
 def _memory(gpu: Network, graph: Graph) -> str:

@@ -19,9 +19,21 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
+SCENARIOS = (
+    *("behaviour", "refusals", "mistakes", "eight_bits", "drawing", "refitting"),
+    "selftesting",
+)
 NAMES = [
     name
-    for module in ("behaviour", "refusals", "mistakes", "eight_bits", "drawing", "refitting")
+    for module in (
+        "behaviour",
+        "refusals",
+        "mistakes",
+        "eight_bits",
+        "drawing",
+        "refitting",
+        "selftesting",
+    )
     for name in re.findall(
         r"^@scenario\ndef (\w+)",
         (SOURCE.parent / f"{module}.py").read_text(encoding="utf-8"),

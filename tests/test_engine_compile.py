@@ -143,11 +143,3 @@ def test_refitting_without_a_gpu_is_refused_before_the_compiler_fails() -> None:
     data = onnx_bytes("rescale_x4", "inverse", "fp32")
     with pytest.raises(ExportError, match=r"--refit needs a GPU"):
         compile_graph(data, ranges(data), "fp32", replace(OPTIONS, refittable=True))
-
-
-@pytest.mark.slow
-def test_the_fp16_inverse_takes_at_most_0_60_of_the_naive_fp32_exports_memory() -> None:
-    from benchmarks.engines import rows  # noqa: PLC0415
-
-    (row,) = (row for row in rows("rescale_x4") if row["graph"] == "inverse fp16")
-    assert row["against_naive"] <= 0.60, row

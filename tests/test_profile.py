@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from export import work
 from hcflow import profile_page, profile_run
 from hcflow.commands.profile import profile
+from hcflow_ref.checkpoint import load
 from runtime import profiling
 from runtime.backends import open_session
 from runtime.bundle import Bundle
@@ -20,6 +22,7 @@ from runtime.manifest import Numerics
 from runtime.profiling_layers import Layer, by_kind, layers
 from tests.bundles import inverse_graph, write_bundle
 from tests.engine_graphs import onnx_bytes
+from tests.golden_files import weights
 
 NUMERICS = Numerics(False, "float32", "f32")
 INVERSE = {"lr": (1, 3, 8, 8), "z1": (1, 6, 16, 16), "z2": (1, 21, 8, 8)}
@@ -137,6 +140,19 @@ def test_a_backend_that_does_not_work_is_skipped_with_its_reason(tmp_path: Path)
     assert works["skipped"] is None
     assert fails["latency"] is None
     assert fails["skipped"]
+
+
+def test_the_reference_runs_eager_and_compiled_beside_the_backends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(write_bundle(tmp_path / "b"))
+    model = load(weights("rescale_x4")).model
+    (setting,) = profile_run.settings(["onnxruntime"], bundle, ("forward",), None, [(2, 2)], [1])
+    monkeypatch.setattr(torch, "compile", lambda call: call)  # its own time is not ours to test
+    for compiled, name in ((False, "PyTorch eager"), (True, "torch.compile")):
+        found = profile_run.reference(model, bundle, setting, 0.01, 1, compiled)
+        assert found.setting.backend == name
+        assert found.latency is not None, found.skipped
 
 
 def test_names_in_the_page_are_text_and_never_markup(tmp_path: Path) -> None:

@@ -53,11 +53,16 @@ def profile(
         float, typer.Option(min=0.01, help="How long to measure each setting.")
     ] = 2.0,
     threads: options.Threads = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Also PyTorch, eager.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also PyTorch, eager and by torch.compile.")
+    ] = False,
     torch_compile: Annotated[
         bool,
-        typer.Option("--torch-compile", help="Also torch.compile, which takes minutes to compile."),
-    ] = False,
+        typer.Option(
+            "--torch-compile/--no-torch-compile",
+            help="With --reference: torch.compile, which takes minutes to compile.",
+        ),
+    ] = True,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="What --reference runs. [default: the shipped model's]"),
@@ -80,7 +85,7 @@ def profile(
     names = backend or backends.available()
     _check(names, precision or ())
     sizes = [parse("--size", text) for text in size or ["64x64"]]
-    model = _model(opened, checkpoint) if reference or torch_compile else None
+    model = _model(opened, checkpoint) if reference else None
     used = threads or machine.usable_cpus()
     ceilings = profile_run.Ceilings(threads)
     profiles: list[Profile] = []

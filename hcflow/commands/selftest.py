@@ -20,14 +20,19 @@ import runtime
 from hcflow import console
 from hcflow.commands import options
 from hcflow.models import resolve
-from runtime import atomic
+from runtime import atomic, backends
 from runtime.device import Device, gpu_missing
-from runtime.selftest import Result
+from runtime.engines import LIBRARIES
+from runtime.errors import HcflowError
+from runtime.selftest import SIDE, Result
 from runtime.selftest import selftest as run_checks
 
 FAILED = 1
 INCOMPLETE = 3
 """Everything that could be tried holds, and something could not be."""
+
+LARGEST = (32, 32)
+"""LR size that engines are compiled up to: the largest test vector has 16×24."""
 
 TOOLS = (
     *("hcflow-deploy", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino"),
@@ -42,6 +47,12 @@ def selftest(
         "hcflow-selftest.json"
     ),
     threads: options.Threads = None,
+    build: Annotated[
+        bool,
+        typer.Option(
+            "--compile/--no-compile", help="On a GPU: compile every graph first, into the cache."
+        ),
+    ] = True,
     as_json: options.Json = False,
 ) -> None:
     """Try everything that this machine allows with a bundle, and write one report.
@@ -51,7 +62,8 @@ def selftest(
     """
     opened = runtime.Bundle.open(resolve(bundle))
     results = console.run(
-        f"testing '{opened.manifest.name}'", lambda: list(run_checks(opened, threads))
+        f"testing '{opened.manifest.name}'",
+        lambda: [*(compile_all(opened) if build else ()), *run_checks(opened, threads)],
     )
     facts = {
         "machine": _machine(),
@@ -69,6 +81,31 @@ def selftest(
         Console().print(f"report: {report}", markup=False)
     outcomes = Counter(result.outcome for result in results)
     raise typer.Exit(FAILED if outcomes["failed"] else INCOMPLETE if outcomes["not tried"] else 0)
+
+
+def compile_all(opened: runtime.Bundle) -> list[Result]:
+    """Compile every graph with every library that finds a GPU; each graph is a check of its own."""
+    found = []
+    for library in (name for name in LIBRARIES if name in backends.available()):
+        from export.engine import compile_bundle  # noqa: PLC0415  (onnx loads only on a GPU)
+        from export.engine_options import EngineOptions  # noqa: PLC0415
+        from export.engine_profile import Sizes  # noqa: PLC0415
+
+        sized = EngineOptions(library, Sizes((1, 1), (SIDE, SIDE), LARGEST))
+        for direction, precision in dict.fromkeys(
+            (g.direction, g.precision) for g in opened.manifest.graphs
+        ):
+            name = f"{library} {direction} {precision}: compiles"
+            try:
+                made = compile_bundle(
+                    opened, sized, directions=(direction,), precisions=(precision,)
+                )
+            except HcflowError as error:
+                found.append(Result(name, "failed", str(error)))
+                continue
+            seconds = sum(each.engine.build_seconds for each in made)
+            found.append(Result(name, "ok", f"{seconds:.1f} s"))
+    return found
 
 
 def _show(results: Sequence[Result]) -> None:

@@ -19,11 +19,12 @@ from tests.simulated import (
     mistakes,
     refitting,
     refusals,
+    selftesting,
     tensorrt_module,
 )
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes, eight_bits, drawing, refitting)
+MODULES = (behaviour, refusals, mistakes, eight_bits, drawing, refitting, selftesting)
 """Importing them has filled `SCENARIOS`."""
 
 

@@ -1,0 +1,41 @@
+"""Full-size networks, synthetic weights, dynamic sizes: the real TensorRT-RTX compiles them.
+
+`make benchmark-engines` compiles all eighteen; here each network, direction and precision occurs.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from hcflow_ref.config import OFFICIAL
+from hcflow_ref.synthetic import synthetic
+
+pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("network", "direction", "precision"),
+    [
+        ("rescale_x4", "inverse", "fp32"),
+        ("rescale_x4", "inverse", "int8"),
+        ("rescale_x4", "forward", "fp16"),
+        ("sr_x4", "inverse", "fp16"),
+        ("sr_x8", "forward", "fp32"),
+    ],
+)
+def test_a_full_size_network_compiles(network: str, direction: str, precision: str) -> None:
+    from benchmarks import engines  # noqa: PLC0415
+
+    data = engines.ours(synthetic(OFFICIAL[network]), direction, precision)
+    row = engines.figures(network, direction, precision, data, engines.ranges(data))
+    assert row["memory"] > 0
+
+
+def test_the_fp16_inverse_takes_at_most_0_60_of_the_naive_fp32_exports_memory() -> None:
+    from benchmarks import engines  # noqa: PLC0415
+
+    model = synthetic(OFFICIAL["rescale_x4"])
+    data = engines.ours(model, "inverse", "fp16")
+    row = engines.figures("rescale_x4", "inverse", "fp16", data, engines.ranges(data))
+    assert row["memory"] <= 0.60 * engines.naive("rescale_x4", model)["memory"]
