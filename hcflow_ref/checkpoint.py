@@ -166,6 +166,11 @@ def _float32(key: str, weight: Tensor) -> Tensor:
     if weight.dtype not in FLOATS or weight.layout != torch.strided or weight.device.type != "cpu":
         kind = f"{weight.dtype}, {weight.layout}, {weight.device}".replace("torch.", "")
         raise CheckpointError(f"key {key!r} is {kind}; expected dense floats of 16, 32 or 64 bits")
+    if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+        # A pickle can repeat one number a million million times.
+        raise CheckpointError(
+            f"key {key!r} has shape {list(weight.shape)}, more than the file holds"
+        )
     weight = weight.detach().float()
     if not torch.isfinite(weight).all():
         raise CheckpointError(f"key {key!r} holds NaN, infinity or what is too large for float32")

@@ -183,6 +183,7 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
         (torch.zeros(1, 3, 1, 1, dtype=torch.int32), "int32"),
         (torch.zeros(1, 3, 1, 1, dtype=torch.complex64), "complex64"),
         (torch.zeros(1, 3, 1, 1, device="meta"), "meta"),
+        (torch.zeros(1).expand(10**13), "10000000000000.*more than the file holds"),
     ],
 )
 def test_numbers_that_are_no_weights_are_refused_by_key(
