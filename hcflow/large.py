@@ -73,7 +73,7 @@ def wants_strips(source: str, recipe: Recipe, format_name: str) -> bool:
         raise ImageError(f"{format_name} is not written by strips: {', '.join(vips.SAVERS)} are")
     if found is None:
         files.read(source)  # says what is wrong with it; a sound file is of another format
-        raise ImageError(f"'{source}' is not read by strips: {', '.join(vips.LOADED)} are")
+        raise ImageError(_not_by_strips(source))
     return True
 
 
@@ -246,8 +246,13 @@ class _Feed:
 def _open(source: str) -> Rows:
     found = strips.probe(source)
     if found is None:
-        raise ImageError(f"'{source}' is not read by strips: {', '.join(vips.LOADED)} are")
+        raise ImageError(_not_by_strips(source))
     return Rows(source, found[0])
+
+
+def _not_by_strips(source: str) -> str:
+    formats = ", ".join(vips.LOADED)
+    return f"'{source}' is not read by strips: {formats} of one frame in gray or RGB are"
 
 
 def _plan(model: Model, direction: GraphDirection, form: Form, options: Mapping[str, Any]) -> Plan:

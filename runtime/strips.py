@@ -21,6 +21,9 @@ from runtime.errors import ImageError
 
 _BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, with some room
 
+# Pillow modes of what libvips would turn into other colours than Pillow does, or not at all.
+_WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
+
 
 @dataclass(frozen=True)
 class Form:
@@ -46,7 +49,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     """Format, width and height by a file's header; None where `open_rows` would not read it."""
     try:
         with Image.open(path, formats=[f for f in vips.LOADED if f in files.READ]) as image:
-            if getattr(image, "n_frames", 1) > 1:
+            if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
                 return None
             return str(image.format), image.width, image.height
     except Exception:  # whoever reads the file will say what is wrong with it

@@ -120,6 +120,17 @@ def test_what_was_asked_for_and_cannot_be_streamed_is_refused(tmp_path: Path) ->
     assert strips.probe(tmp_path / "nowhere") is None
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "F", "I"])
+def test_colour_that_libvips_reads_otherwise_is_not_streamed(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(tmp_path / "in.tif")
+    Image.new(mode, (4, 4)).save(source)
+    monkeypatch.setattr(large, "AT_ONCE", {"upscale": 1})
+    recipe = Recipe("upscale", None, {}, {}, MAX_PIXELS)
+    assert not large.wants_strips(source, recipe, "PNG")
+
+
 def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
     result = tmp_path / "out.png"
     with Journal(result, {"tau": 0}) as journal:
