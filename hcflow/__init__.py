@@ -37,11 +37,18 @@ __all__ = [
 ]
 
 
-def load(path_or_name: str | os.PathLike[str] | None = None, **options: Any) -> Model:
+def load(
+    path_or_name: str | os.PathLike[str] | None = None,
+    *,
+    compile_engines: bool = False,
+    **options: Any,
+) -> Model:
     """Open a model by its bundle's folder or its name; None is the shipped default.
 
     Args:
         path_or_name: see `hcflow.models.resolve`; a default that is not built yet is built once.
+        compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
+            lacks on this machine.
         **options: `backend`, `precision`, `threads` and `io` of `runtime.load`.
 
     Raises:
@@ -50,7 +57,17 @@ def load(path_or_name: str | os.PathLike[str] | None = None, **options: Any) -> 
     from hcflow.models import resolve  # noqa: PLC0415 - needed by this call alone
 
     name = None if path_or_name is None else os.fspath(path_or_name)
-    return runtime.load(resolve(name), **options)
+    path = resolve(name)
+    if compile_engines:
+        from hcflow.fresh_engines import ensure  # noqa: PLC0415 - only where it is asked for
+
+        precision = options.get("precision")
+        ensure(
+            runtime.Bundle.open(path),
+            options.get("backend", "onnxruntime"),
+            "fp32" if precision in (None, "auto") else precision,
+        )
+    return runtime.load(path, **options)
 
 
 def upscale_file(

@@ -97,7 +97,7 @@ def convert_file(
     return {"model": result.model.manifest.name, "size": list(photo.size)}
 
 
-_LOAD = ("backend", "precision", "threads", "io")
+_LOAD = ("backend", "precision", "threads", "io", "compile_engines")
 _RECIPE = ("max_pixels", "round_trip", "obey_record", "strips", "force")
 
 

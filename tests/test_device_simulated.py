@@ -21,19 +21,11 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 SCENARIOS = (
     *("behaviour", "refusals", "mistakes", "eight_bits", "drawing", "refitting"),
-    "selftesting",
+    *("selftesting", "compiling"),
 )
 NAMES = [
     name
-    for module in (
-        "behaviour",
-        "refusals",
-        "mistakes",
-        "eight_bits",
-        "drawing",
-        "refitting",
-        "selftesting",
-    )
+    for module in SCENARIOS
     for name in re.findall(
         r"^@scenario\ndef (\w+)",
         (SOURCE.parent / f"{module}.py").read_text(encoding="utf-8"),

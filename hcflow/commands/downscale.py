@@ -24,6 +24,7 @@ def downscale(
     backend: options.Backend = "onnxruntime",
     precision: options.PrecisionName = None,
     io: options.Io = None,
+    compile_engines: options.CompileEngines = False,
     format_name: options.Format = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     round_trip: Annotated[
@@ -51,6 +52,7 @@ def downscale(
     """
     load = {"backend": backend, "precision": precision, "threads": threads}
     load |= {} if io is None else {"io": io}
+    load |= {"compile_engines": True} if compile_engines else {}
     grid = {"tile": tile, "overlap": overlap}
     choice: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
     recipe = Recipe(

@@ -95,7 +95,11 @@ def _open(
     if path.is_dir() or path.name == "manifest.json":
         import hcflow  # noqa: PLC0415
 
-        options = {"backend": backend, "precision": precision, "threads": threads}
+        options: dict[str, Any] = {
+            "backend": backend,
+            "precision": precision,
+            "threads": threads,
+        }
         model = hcflow.load(what, **{k: v for k, v in options.items() if v is not None})
         manifest = model.manifest
         about = {

@@ -54,6 +54,12 @@ Io = Annotated[
         show_default="float32 where the model has it",
     ),
 ]
+CompileEngines = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="On a GPU: first compile the engines that the backend lacks here."
+    ),
+]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Largest input accepted, in pixels.")]
 Format = Annotated[
     str | None,

@@ -50,6 +50,7 @@ def upscale(
     backend: options.Backend = "onnxruntime",
     precision: options.PrecisionName = None,
     io: options.Io = None,
+    compile_engines: options.CompileEngines = False,
     format_name: options.Format = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     obey_record: Annotated[
@@ -92,6 +93,7 @@ def upscale(
     number = _parse_seed(seed)
     load = {"backend": backend, "precision": precision, "threads": threads}
     load |= {} if io is None else {"io": io}
+    load |= {"compile_engines": True} if compile_engines else {}
     samples = samples or (SAMPLES if uncertainty else 1)
     choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": height_width}
     # Only what is given: a folder's record of finished files hangs on every option.

@@ -43,8 +43,10 @@ class Recipe:
             "obey_record": self.obey_record,
             "strips": self.strips,
         }
-        # Threads never change a byte.
-        same["load"] = {k: v for k, v in self.load.items() if k != "threads"}
+        # Neither threads nor who compiled an engine changes what was asked for.
+        same["load"] = {
+            k: v for k, v in self.load.items() if k not in ("threads", "compile_engines")
+        }
         images = {k: digest(v) for k, v in self.options.items() if isinstance(v, Image.Image)}
         same["options"] = {**self.options, **images}
         graphs = {g.file: g.sha256 for g in manifest.graphs}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.simulated import (
     behaviour,
+    compiling,
     drawing,
     eight_bits,
     mistakes,
@@ -24,7 +25,7 @@ from tests.simulated import (
 )
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes, eight_bits, drawing, refitting, selftesting)
+MODULES = (behaviour, refusals, mistakes, eight_bits, drawing, refitting, selftesting, compiling)
 """Importing them has filled `SCENARIOS`."""
 
 
