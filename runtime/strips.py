@@ -47,6 +47,8 @@ class Form:
 
 def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     """Format, width and height by a file's header; None where `open_rows` would not read it."""
+    if not os.path.isfile(path):  # what is taken from a pipe is gone
+        return None
     try:
         with Image.open(path, formats=[f for f in vips.LOADED if f in files.READ]) as image:
             if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_standard_input_and_output_carry_images_only(run: Runner, picture: Path)
     assert "standard output takes one image and nothing else" in message
 
 
+def test_an_image_may_come_through_a_named_pipe(run: Runner, picture: Path, tmp_path: Path) -> None:
+    pipe, output = tmp_path / "pipe", tmp_path / "out.png"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(picture.read_bytes()))
+    writer.start()
+    assert run("upscale", pipe, "-o", output).code == 0
+    writer.join()
+    assert Image.open(output).size[0] == 4 * Image.open(picture).size[0]
+
+
 def test_the_input_is_not_overwritten_without_force(run: Runner, picture: Path) -> None:
     before = picture.read_bytes()
     assert "--force overwrites it" in _usage(run("downscale", picture, "-o", picture))
@@ -171,6 +182,7 @@ def test_what_fails_ends_in_one_line(
     ("options", "message"),
     [
         (["--size", "big"], "width x height in pixels, as 640x480"),
+        (["--size", 5000 * "9" + "x4"], "width x height in pixels, as 640x480"),
         (["--seed", "lucky"], "a whole number, or random"),
         (["--threads", "0"], "threads"),
         (["--samples", "0"], "samples"),

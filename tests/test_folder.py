@@ -159,6 +159,15 @@ def test_links_end_and_the_output_is_not_its_own_input(tmp_path: Path) -> None:
     assert set(reasons) == {"one/back", "two"}
 
 
+def test_a_pipe_among_the_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "dead.png").symlink_to("nowhere")
+    pipe, dead = walk(str(tmp_path), str(tmp_path / "out"), None)
+    assert isinstance(pipe, Problem)
+    assert pipe.message == "is a pipe or device, not a file"
+    assert isinstance(dead, Task)  # which fails for want of its file
+
+
 def test_a_half_written_record_costs_one_image(tmp_path: Path) -> None:
     source, output = tmp_path / "a.png", tmp_path / "b.png"
     source.write_bytes(b"in")

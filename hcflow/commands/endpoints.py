@@ -107,7 +107,7 @@ def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> 
 
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of WIDTHxHEIGHT."""
-    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    match = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", text)
     if match is None:
         raise typer.BadParameter(f"size '{text}': width x height in pixels, as 640x480")
     return int(match[2]), int(match[1])

@@ -75,6 +75,9 @@ def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Pro
                 elif reason:
                     yield Problem(relative, reason, is_warning=True)
             elif Path(entry.name).suffix.lower() in suffixes:
+                if os.path.exists(entry.path) and not entry.is_file():
+                    yield Problem(relative, "is a pipe or device, not a file")
+                    continue
                 names.append(entry.name)
         yield from _tasks(root, output, folder, names, format_name)
         stack.extend(reversed(inner))
