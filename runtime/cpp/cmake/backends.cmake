@@ -28,9 +28,65 @@ if(HCFLOW_OPENVINO)
 endif()
 message(STATUS "hcflow: backend openvino: ${OpenVINO_FOUND} ${OpenVINO_VERSION}")
 
+# TensorRT's and TensorRT-RTX's headers have the same names; NvInferVersion.h tells them apart.
+# Only headers are needed: libraries and driver are loaded when used, where there are any.
+function(hcflow_find_nvinfer name option is_rtx)
+    if(NOT ${option})
+        return()
+    endif()
+    find_path(${name}_INCLUDE_DIR NvInferRuntime.h
+        HINTS "${${name}_ROOT}" "$ENV{${name}_ROOT}" PATH_SUFFIXES include)
+    find_path(CUDA_RUNTIME_INCLUDE_DIR cuda_runtime_api.h
+        HINTS "${CUDAToolkit_ROOT}" "$ENV{CUDA_PATH}" /usr/local/cuda PATH_SUFFIXES include)
+    set(found FALSE)
+    if(${name}_INCLUDE_DIR AND CUDA_RUNTIME_INCLUDE_DIR)
+        file(STRINGS "${${name}_INCLUDE_DIR}/NvInferVersion.h" rtx REGEX "define TRT_MAJOR_RTX ")
+        if((is_rtx AND rtx) OR (NOT is_rtx AND NOT rtx))
+            set(found TRUE)
+        endif()
+    endif()
+    if(NOT found AND NOT ${option} STREQUAL "AUTO")
+        message(FATAL_ERROR "${name}: no NvInferRuntime.h and cuda_runtime_api.h of it: set "
+            "${name}_ROOT and CUDAToolkit_ROOT")
+    endif()
+    set(HCFLOW_HAS_${name} ${found} PARENT_SCOPE)
+endfunction()
+
+if(HCFLOW_SIMULATED_GPU)
+    set(simulated ${CMAKE_CURRENT_SOURCE_DIR}/tests/simulated)
+    set(TensorRT_INCLUDE_DIR ${simulated}/tensorrt)
+    set(TensorRT_RTX_INCLUDE_DIR ${simulated}/tensorrt_rtx)
+    set(CUDA_RUNTIME_INCLUDE_DIR ${simulated}/cuda)
+endif()
+hcflow_find_nvinfer(TensorRT HCFLOW_TENSORRT FALSE)
+hcflow_find_nvinfer(TensorRT_RTX HCFLOW_TENSORRT_RTX TRUE)
+message(STATUS "hcflow: backend tensorrt: ${HCFLOW_HAS_TensorRT} ${TensorRT_INCLUDE_DIR}")
+message(STATUS "hcflow: backend tensorrt-rtx: ${HCFLOW_HAS_TensorRT_RTX} ${TensorRT_RTX_INCLUDE_DIR}")
+
+function(hcflow_add_nvinfer target name source definition)
+    if(HCFLOW_HAS_${name})
+        target_sources(${target} PRIVATE ${source})
+        target_compile_definitions(${target} PRIVATE ${definition})
+        # For this file alone: the headers of one must not be found by the other.
+        set(options "-isystem${${name}_INCLUDE_DIR}" "-isystem${CUDA_RUNTIME_INCLUDE_DIR}")
+        if(HCFLOW_SANITIZE)
+            list(APPEND options -fno-sanitize=vptr)  # the objects' types are the library's own
+        endif()
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}")
+    endif()
+endfunction()
+
 # Compiles the backends into a target; HCFLOW_BACKEND_TARGETS is what a program then links.
 function(hcflow_add_backends target)
     set(targets "")
+    if(HCFLOW_HAS_TensorRT OR HCFLOW_HAS_TensorRT_RTX)
+        target_sources(${target} PRIVATE
+            src/gpu/device.cpp src/gpu/driver.cpp src/gpu/engine_files.cpp src/gpu/lane.cpp
+            src/gpu/passport.cpp src/gpu/session.cpp)
+    endif()
+    hcflow_add_nvinfer(${target} TensorRT src/backends/tensorrt.cpp HCFLOW_WITH_TENSORRT)
+    hcflow_add_nvinfer(${target} TensorRT_RTX src/backends/tensorrt_rtx.cpp
+        HCFLOW_WITH_TENSORRT_RTX)
     if(HCFLOW_OPENVINO AND OpenVINO_FOUND)
         target_sources(${target} PRIVATE src/backends/openvino.cpp)
         target_compile_definitions(${target} PRIVATE HCFLOW_WITH_OPENVINO)

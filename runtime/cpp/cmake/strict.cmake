@@ -9,7 +9,7 @@ function(hcflow_strict target)
         target_compile_options(${target} PRIVATE
             $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
         target_compile_options(${target} PUBLIC
-            -fsanitize=${HCFLOW_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+            -fsanitize=${HCFLOW_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
         target_link_options(${target} PUBLIC -fsanitize=${HCFLOW_SANITIZE})
     endif()
 endfunction()

@@ -21,6 +21,11 @@ class Session {
     /// The outputs of a graph, float32 NCHW; may be called from many threads at once.
     /// Throws Error (backend): the backend failed.
     virtual std::vector<Tensor> run(const std::vector<Feed>& feeds) = 0;
+
+    /// Put a run on GPU memory into the caller's CUDA stream. Throws Error (backend): it failed, or
+    /// this backend runs on no GPU; (parameter): a tensor that the graph does not have.
+    virtual void enqueue(const std::vector<DeviceTensor>& inputs,
+                         const std::vector<DeviceTensor>& outputs, void* stream);
 };
 
 /// What a backend gets to open a graph of a bundle. It must read its files by Bundle::read.
@@ -29,17 +34,26 @@ struct OpenRequest {
     const Graph& graph;
     int threads;        ///< at least 1
     std::string cache;  ///< folder for compiled graphs; empty: none
+    int gpu;            ///< number of the GPU, for backends that run on one
 };
 
 /// Throws Error (bundle, backend).
 using Opener = std::unique_ptr<Session> (*)(const OpenRequest& request);
 
-/// The opener of a name, or of the first backend compiled in for "auto"; `name` becomes its own.
-/// Throws Error (parameter): no such backend; (backend): it was not compiled in.
-Opener find_backend(std::string& name);
+/// The opener of a name; for "auto" of the first backend compiled in that can run the bundle.
+/// `name` becomes its own. Throws Error (parameter): no such backend; (backend): not compiled in.
+Opener find_backend(std::string& name, const Bundle& bundle, const Options& options);
+/// Throws as find_backend does, before a bundle is there.
+void check_backend(const std::string& name);
 
 std::unique_ptr<Session> open_openvino(const OpenRequest& request);
+std::unique_ptr<Session> open_tensorrt(const OpenRequest& request);
+std::unique_ptr<Session> open_tensorrt_rtx(const OpenRequest& request);
 /// No network, but arithmetic of the same shapes (docs/cpp.md); for tests, never "auto".
 std::unique_ptr<Session> open_null(const OpenRequest& request);
+
+/// Whether a GPU answers and every graph of the precision has an engine for it.
+bool has_tensorrt_engines(const Bundle& bundle, const Options& options);
+bool has_tensorrt_rtx_engines(const Bundle& bundle, const Options& options);
 
 }  // namespace hcflow

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "backend.hpp"
@@ -6,22 +7,36 @@
 namespace hcflow {
 namespace {
 
+bool always(const Bundle&, const Options&) { return true; }
+bool never(const Bundle&, const Options&) { return false; }
+
 struct Entry {
     const char* name;
     Opener open;  // null: not compiled in
+    bool (*automatic)(const Bundle&, const Options&);
 };
 
-// Best first: "auto" is the first that is there.
-constexpr std::array<Entry, 2> kBackends = {{
-#ifdef HCFLOW_WITH_OPENVINO
-    {"openvino", open_openvino},
+// Best first: "auto" is the first that is there and can run the bundle.
+constexpr std::array<Entry, 4> kBackends = {{
+#ifdef HCFLOW_WITH_TENSORRT
+    {"tensorrt", open_tensorrt, has_tensorrt_engines},
 #else
-    {"openvino", nullptr},
+    {"tensorrt", nullptr, never},
+#endif
+#ifdef HCFLOW_WITH_TENSORRT_RTX
+    {"tensorrt-rtx", open_tensorrt_rtx, has_tensorrt_rtx_engines},
+#else
+    {"tensorrt-rtx", nullptr, never},
+#endif
+#ifdef HCFLOW_WITH_OPENVINO
+    {"openvino", open_openvino, always},
+#else
+    {"openvino", nullptr, always},
 #endif
 #ifdef HCFLOW_WITH_NULL
-    {"null", open_null},
+    {"null", open_null, never},
 #else
-    {"null", nullptr},
+    {"null", nullptr, never},
 #endif
 }};
 
@@ -40,24 +55,35 @@ std::vector<std::string> backends() {
     return names;
 }
 
-Opener find_backend(std::string& name) {
-    std::vector<std::string> known;
+void check_backend(const std::string& name) {
+    std::vector<std::string> known = {"auto"};
+    for (const Entry& entry : kBackends) known.emplace_back(entry.name);
+    if (std::find(known.begin(), known.end(), name) == known.end())
+        fail(ErrorCode::parameter, "unknown backend '", name, "': one of ", list(known));
+    const std::vector<std::string> there = backends();
+    if (name != "auto" && std::find(there.begin(), there.end(), name) == there.end())
+        fail(ErrorCode::backend, "backend '", name,
+             "' was not compiled in; there are: ", list(there),
+             ". Build hcflow where CMake finds its SDK");
+}
+
+Opener find_backend(std::string& name, const Bundle& bundle, const Options& options) {
+    check_backend(name);
     for (const Entry& entry : kBackends) {
-        known.emplace_back(entry.name);
-        const bool automatic = name == "auto" && entry.name != std::string("null");
-        if (entry.open != nullptr && (automatic || name == entry.name)) {
+        if (entry.open == nullptr) continue;
+        if (name == entry.name || (name == "auto" && entry.automatic(bundle, options))) {
             name = entry.name;
             return entry.open;
         }
-        if (name == entry.name)
-            fail(ErrorCode::backend, "backend '", name,
-                 "' was not compiled in; there are: ", list(backends()),
-                 ". Build hcflow where CMake finds its SDK");
     }
-    if (name == "auto")
-        fail(ErrorCode::backend,
-             "no backend was compiled in: build hcflow where CMake finds OpenVINO");
-    fail(ErrorCode::parameter, "unknown backend '", name, "': one of auto, ", list(known));
+    fail(ErrorCode::backend,
+         "no backend here can run this bundle; compiled in are: ", list(backends()),
+         ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");
+}
+
+void Session::enqueue(const std::vector<DeviceTensor>&, const std::vector<DeviceTensor>&, void*) {
+    fail(ErrorCode::backend,
+         "this backend runs on no GPU: open the bundle with tensorrt or tensorrt-rtx");
 }
 
 }  // namespace hcflow

@@ -78,9 +78,11 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
         there.insert(to_string(graph.precision));
         if (graph.precision != precision) continue;
         // Images of bytes only where there is nothing else, and then the refusal below names them.
-        if (found != nullptr && graph.io != "float32") continue;
-        if (found == nullptr || (graph.latents == latents && found->latents != latents))
-            found = &graph;
+        const auto rank = [&](const Graph& each) {
+            return 2 * static_cast<int>(each.io == "float32") +
+                   static_cast<int>(each.latents == latents);
+        };
+        if (found == nullptr || rank(graph) > rank(*found)) found = &graph;
     }
     if (there.empty())
         fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has no ", way,
@@ -98,6 +100,13 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
     return *found;
 }
 
+bool Bundle::has(Direction direction, Precision precision) const {
+    return std::any_of(manifest_.graphs.begin(), manifest_.graphs.end(), [&](const Graph& graph) {
+        return graph.direction == direction && graph.precision == precision &&
+               graph.contract == kContract && graph.io == "float32";
+    });
+}
+
 std::string Bundle::read(const std::string& file, const std::string& sha256,
                          std::uint64_t size) const {
     const fs::path path = folder_ / file;
@@ -106,11 +115,18 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
     if (!is_there(path))
         fail(ErrorCode::bundle, "'", path.string(),
              "' is missing: fetch or build the bundle again");
+    const auto check_size = [&](std::uint64_t found) {
+        if (found != size)
+            fail(ErrorCode::bundle, "'", path.string(), "' has ", found,
+                 " bytes, the manifest says ", size,
+                 ": incomplete; fetch or build the bundle again");
+    };
+    std::error_code error;
+    // Before anything of that size is allocated; what is no file is refused by reading it.
+    if (const std::uintmax_t found = fs::file_size(path, error); !error) check_size(found);
     // What is hashed is what is used: the file is never opened a second time.
     std::string data = read_file(path);
-    if (data.size() != size)
-        fail(ErrorCode::bundle, "'", path.string(), "' has ", data.size(),
-             " bytes, the manifest says ", size, ": incomplete; fetch or build the bundle again");
+    check_size(data.size());
     if (hcflow::sha256(data.data(), data.size()) != sha256)
         fail(ErrorCode::bundle, "'", path.string(),
              "' does not have the SHA-256 in the manifest: damaged or altered; fetch or build the "

@@ -22,6 +22,9 @@ class Bundle {
     /// Throws Error (bundle): there is none, or it needs a newer runtime.
     [[nodiscard]] const Graph& graph(Direction direction, Precision precision, bool latents) const;
 
+    /// Whether `graph` finds one of this direction and precision.
+    [[nodiscard]] bool has(Direction direction, Precision precision) const;
+
     /// The bytes of one file, equal to the size and digest that the manifest gives.
     /// Throws Error (bundle): missing, outside the bundle, of another size or digest.
     [[nodiscard]] std::string read(const std::string& file, const std::string& sha256,

@@ -96,6 +96,8 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
     options.seed = given.seed;
     options.sample = given.sample;
     options.tiling = tiling(given);
+    hcflow::Report report;
+    options.report = &report;
     hcflow::Latents latents;
     if (given.latents != nullptr) {
         check_latents(model, given);
@@ -107,19 +109,38 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
         options.latents = &latents;
     }
     model.model.upscale(image, result, options);
+    if (given.healed != nullptr) *given.healed = report.healed.size();
 }
 
 void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
                const hcflow_run_options& given) {
-    const hcflow::DownscaleOptions options{tiling(given)};
+    hcflow::Report report;
+    const hcflow::DownscaleOptions options{tiling(given), &report};
     if (given.latents == nullptr) {
         model.model.downscale(image, result, options);
-        return;
+    } else {
+        check_latents(model, given);
+        const hcflow::Latents latents = model.model.downscale_with_latents(image, result, options);
+        for (std::size_t i = 0; i < latents.size(); ++i)
+            std::copy(latents[i].values.begin(), latents[i].values.end(), given.latents[i]);
     }
-    check_latents(model, given);
-    const hcflow::Latents latents = model.model.downscale_with_latents(image, result, options);
-    for (std::size_t i = 0; i < latents.size(); ++i)
-        std::copy(latents[i].values.begin(), latents[i].values.end(), given.latents[i]);
+    if (given.healed != nullptr) *given.healed = report.healed.size();
+}
+
+std::vector<hcflow::DeviceTensor> tensors(const hcflow_device_tensor* given, std::size_t count,
+                                          const char* what) {
+    if (count > 0) not_null(given, what);
+    std::vector<hcflow::DeviceTensor> all;
+    for (std::size_t i = 0; i < count; ++i) {
+        not_null(given[i].name, "the name of a device tensor");
+        not_null(given[i].shape, "the shape of a device tensor");
+        if (given[i].axes > 8)
+            fail(ErrorCode::parameter, "'", given[i].name, "' has ", given[i].axes,
+                 " axes: at most 8");
+        all.push_back(
+            {given[i].name, {given[i].shape, given[i].shape + given[i].axes}, given[i].address});
+    }
+    return all;
 }
 
 }  // namespace
@@ -131,11 +152,11 @@ void hcflow_image_init(hcflow_image* image) {
 }
 
 void hcflow_options_init(hcflow_options* options) {
-    if (options != nullptr) *options = {sizeof *options, nullptr, nullptr, HCFLOW_FP32, 0};
+    if (options != nullptr) *options = {sizeof *options, nullptr, nullptr, HCFLOW_FP32, 0, 0};
 }
 
 void hcflow_run_options_init(hcflow_run_options* options) {
-    if (options != nullptr) *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0};
+    if (options != nullptr) *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr};
 }
 
 hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflow_model** model) {
@@ -149,6 +170,7 @@ hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflo
         if (given.cache != nullptr) wanted.cache = given.cache;
         wanted.precision = static_cast<hcflow::Precision>(given.precision);
         wanted.threads = given.threads;
+        wanted.gpu = given.gpu;
         hcflow::Model opened = hcflow::Model::load(path, wanted);
         hcflow::Latents levels = opened.latent_shapes({1, 1});
         *model = new hcflow_model{std::move(opened), std::move(levels)};
@@ -207,6 +229,21 @@ hcflow_status hcflow_downscale(const hcflow_model* model, const hcflow_image* im
         not_null(model, "model");
         downscale(*model, view(image, "image"), view(result, "result"),
                   grown(options, hcflow_run_options_init, "run_options"));
+    });
+}
+
+hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upscale,
+                             const hcflow_device_tensor* inputs, size_t inputs_count,
+                             const hcflow_device_tensor* outputs, size_t outputs_count,
+                             void* stream) {
+    return guarded([&] {
+        not_null(model, "model");
+        const auto in = tensors(inputs, inputs_count, "inputs"),
+                   out = tensors(outputs, outputs_count, "outputs");
+        if (upscale != 0)
+            model->model.enqueue_upscale(in, out, stream);
+        else
+            model->model.enqueue_downscale(in, out, stream);
     });
 }
 

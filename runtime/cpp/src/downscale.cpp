@@ -5,6 +5,7 @@
 #include "fail.hpp"
 #include "geometry.hpp"
 #include "grid.hpp"
+#include "healing.hpp"
 #include "pixels.hpp"
 
 namespace hcflow {
@@ -33,6 +34,24 @@ Plane reduced_alpha(const ConstView& in, std::size_t scale, const Span& y, const
                     Resampling(blocks.width, width, Filter::box), 0, 0, height, width);
 }
 
+/// lr of one window and, if asked for, z1 … zL after it: by the graph, else by its fp32 sibling.
+std::vector<Tensor> window(Network& network, const Graph& graph, const Tile& tile,
+                           const std::vector<float>& planes, bool latents, Report* report) {
+    const std::size_t scale = network.manifest().scale;
+    const std::size_t height = tile.y.window(), width = tile.x.window();
+    const Feed hr = {"hr", {1, 3, scale * height, scale * width}, planes.data()};
+    std::vector<std::pair<std::string, Shape>> wanted = {{"lr", {1, 3, height, width}}};
+    if (latents)
+        for (const Level& level : network.manifest().levels)
+            wanted.push_back({text("z", wanted.size()),
+                              {1, level.channels, height * level.factor, width * level.factor}});
+    std::vector<Attempt> attempts;
+    for (const Graph* each : network.with_exact(graph))
+        attempts.push_back({to_string(each->precision), each,
+                            [&, each] { return network.run(*each, {hr}, wanted); }});
+    return first_sound(attempts, tile, report);
+}
+
 }  // namespace
 
 Size reduced_size(Size hr, std::size_t scale) {
@@ -55,32 +74,28 @@ void downscale_into(Network& network, const ConstView& image, View result,
         fail(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
     const Grid grid = make_grid(lr, graph, options.tiling);
-    for (const Span& y : grid.rows)
-        for (const Span& x : grid.columns) {
-            const std::vector<float> planes =
-                read_colour(in, reflected(scale * y.window_start, scale * y.window_stop, in.height),
-                            reflected(scale * x.window_start, scale * x.window_stop, in.width));
-            const std::size_t height = y.window(), width = x.window();
-            std::vector<std::pair<std::string, Shape>> wanted = {{"lr", {1, 3, height, width}}};
-            if (latents != nullptr)
-                for (const Level& level : manifest.levels)
-                    wanted.push_back(
-                        {text("z", wanted.size()),
-                         {1, level.channels, height * level.factor, width * level.factor}});
-            const std::vector<Tensor> outputs =
-                network.run(graph, {{"hr", {1, 3, scale * height, scale * width}, planes.data()}},
-                            wanted, height, width);
+    network.check_memory(graph, grid.window());
+    for (std::size_t i = 0; i < grid.count(); ++i) {
+        const Tile tile = grid.tile(i);
+        const Span &y = tile.y, &x = tile.x;
+        const std::vector<float> planes =
+            read_colour(in, reflected(scale * y.window_start, scale * y.window_stop, in.height),
+                        reflected(scale * x.window_start, scale * x.window_stop, in.width));
+        const std::vector<Tensor> outputs =
+            window(network, graph, tile, planes, latents != nullptr, options.report);
 
-            const float* core = outputs[0].values.get() + (y.start - y.window_start) * width +
-                                (x.start - x.window_start);
-            const std::optional<Plane> alpha =
-                has_alpha(in) ? std::make_optional(reduced_alpha(in, scale, y, x)) : std::nullopt;
-            write_pixels(result, y.start, x.start, y.stop - y.start, x.stop - x.start,
-                         {core, height * width, width}, alpha ? &*alpha : nullptr);
-            if (latents != nullptr)
-                for (std::size_t i = 0; i < latents->size(); ++i)
-                    keep(outputs[i + 1], manifest.levels[i], y, x, (*latents)[i]);
-        }
+        const std::size_t height = y.window(), width = x.window();
+        const float* core = outputs[0].values.get() + (y.start - y.window_start) * width +
+                            (x.start - x.window_start);
+        const std::optional<Plane> alpha =
+            has_alpha(in) ? std::make_optional(reduced_alpha(in, scale, y, x)) : std::nullopt;
+        write_pixels(result, y.start, x.start, y.stop - y.start, x.stop - x.start,
+                     {core, height * width, width}, alpha ? &*alpha : nullptr);
+        if (latents != nullptr)
+            for (std::size_t level = 0; level < latents->size(); ++level)
+                keep(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);
+    }
+    network.hold(graph, grid.window());
 }
 
 }  // namespace hcflow

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "fail.hpp"
 
@@ -9,6 +10,7 @@ namespace hcflow {
 namespace {
 
 constexpr std::size_t kShown = 60;  // characters of a wrong value
+constexpr int kMostDepth = 100;     // of nested JSON
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -19,14 +21,14 @@ Field::Field(const Json& value, std::string where, std::string path)
     : value_(&value), where_(std::move(where)), path_(std::move(path)) {}
 
 Field Field::operator[](const std::string& key) const {
-    const auto found = object().find(key);
+    const auto found = as_object().find(key);
     if (found == value_->end())
         fail(ErrorCode::bundle, where_, ": ", path_, ".", key, " is missing");
     return {*found, where_, text(path_, ".", key)};
 }
 
 std::optional<Field> Field::get(const std::string& key) const {
-    const auto found = object().find(key);
+    const auto found = as_object().find(key);
     if (found == value_->end() || found->is_null()) return std::nullopt;
     return Field(*found, where_, text(path_, ".", key));
 }
@@ -41,7 +43,7 @@ std::vector<Field> Field::items() const {
 
 std::vector<std::pair<std::string, Field>> Field::members() const {
     std::vector<std::pair<std::string, Field>> fields;
-    for (const auto& [key, value] : object().items())
+    for (const auto& [key, value] : as_object().items())
         fields.emplace_back(key, Field(value, where_, text(path_, ".", key)));
     return fields;
 }
@@ -80,10 +82,15 @@ const std::string& Field::plain_name() const {
 
 const std::string& Field::name() const {
     const auto is_bad = [](char c) {
-        return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+        return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+    };
+    // U+0080 to U+009F are control characters as well.
+    const auto is_control = [](char one, char two) {
+        return one == '\xC2' && static_cast<unsigned char>(two) < 0xA0;
     };
     if (!value_->is_string() || string().empty() ||
-        std::any_of(string().begin(), string().end(), is_bad))
+        std::any_of(string().begin(), string().end(), is_bad) ||
+        std::adjacent_find(string().begin(), string().end(), is_control) != string().end())
         wrong("a name without slashes");
     return string();
 }
@@ -92,10 +99,9 @@ std::int64_t Field::integer(std::int64_t minimum, std::int64_t maximum) const {
     const auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     const bool fits = value_->is_number_integer() &&
                       (!value_->is_number_unsigned() || value_->get<std::uint64_t>() <= largest);
-    if (!fits || value_->get<std::int64_t>() < minimum || value_->get<std::int64_t>() > maximum)
-        wrong(maximum == std::numeric_limits<std::int64_t>::max()
-                  ? text("an integer, ", minimum, " or more")
-                  : text("an integer from ", minimum, " to ", maximum));
+    if (!fits || value_->get<std::int64_t>() < minimum)
+        wrong(text("an integer, ", minimum, " or more"));
+    if (value_->get<std::int64_t>() > maximum) wrong(text("an integer, ", maximum, " or less"));
     return value_->get<std::int64_t>();
 }
 
@@ -113,7 +119,9 @@ bool Field::flag() const {
 
 bool Field::is_null() const { return value_->is_null(); }
 
-const Field::Json& Field::object() const {
+std::string Field::object() const { return as_object().dump(); }
+
+const Field::Json& Field::as_object() const {
     if (!value_->is_object()) wrong("an object");
     return *value_;
 }
@@ -123,5 +131,26 @@ void Field::wrong(const std::string& what) const {
     if (shown.size() > kShown) shown = shown.substr(0, kShown - 3) + "...";
     fail(ErrorCode::bundle, where_, ": ", path_, " is ", shown, "; it must be ", what);
 }
+
+Document::Document(const std::string& json, std::string where, const std::string& what)
+    : where_(std::move(where)) {
+    const auto refuse = [&](const std::string& reason) {
+        fail(ErrorCode::bundle, where_, " is ", what, ": ", reason, "; build the bundle again");
+    };
+    const auto limit_depth = [&](int depth, Field::Json::parse_event_t, Field::Json&) {
+        if (depth > kMostDepth) refuse(text("nested deeper than ", kMostDepth));
+        return true;
+    };
+    if (json.compare(0, 3, "\xEF\xBB\xBF") == 0) refuse("it starts with a byte order mark");
+    try {
+        value_ = std::make_unique<const Field::Json>(Field::Json::parse(json, limit_depth));
+    } catch (const Field::Json::exception& error) {
+        refuse(error.what());
+    }
+}
+
+Document::~Document() = default;
+
+Field Document::root(std::string path) const { return {*value_, where_, std::move(path)}; }
 
 }  // namespace hcflow

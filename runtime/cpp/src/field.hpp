@@ -3,7 +3,8 @@
 
 #include <cstdint>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -36,25 +37,44 @@ class Field {
     [[nodiscard]] const std::string& digest() const;
     /// A file name that stays inside the bundle: letters, digits and `._+-`, no dot in front.
     [[nodiscard]] const std::string& plain_name() const;
-    /// Printable and without slashes.
+    /// Without slashes and control characters.
     [[nodiscard]] const std::string& name() const;
-    /// An integer of a range.
-    [[nodiscard]] std::int64_t integer(
-        std::int64_t minimum,
-        std::int64_t maximum = std::numeric_limits<std::int64_t>::max()) const;
+    /// An integer of a range, which ends by default at what a double counts to.
+    [[nodiscard]] std::int64_t integer(std::int64_t minimum,
+                                       std::int64_t maximum = std::int64_t{1} << 53U) const;
     /// A finite number >= minimum.
     [[nodiscard]] double number(double minimum = -std::numeric_limits<double>::infinity()) const;
     [[nodiscard]] bool flag() const;
     [[nodiscard]] bool is_null() const;
-    /// The value, which is an object.
-    [[nodiscard]] const Json& object() const;
+    /// The value, which is an object, as JSON again.
+    [[nodiscard]] std::string object() const;
     /// Throws: what the value is, and what it must be.
     [[noreturn]] void wrong(const std::string& what) const;
 
   private:
+    [[nodiscard]] const Json& as_object() const;
+
     const Json* value_;
     std::string where_;
     std::string path_;
+};
+
+/// A decoded JSON text, by which its fields live.
+class Document {
+  public:
+    /// `where` names it in errors, `what` says what it is when it is none ("not a manifest").
+    /// Throws Error (bundle): not JSON, nested too deep, or NaN in it.
+    Document(const std::string& json, std::string where, const std::string& what);
+    Document(const Document&) = delete;
+    Document& operator=(const Document&) = delete;
+    ~Document();
+
+    /// The outermost value; `path` is what errors call it.
+    [[nodiscard]] Field root(std::string path = "$") const;
+
+  private:
+    std::string where_;
+    std::unique_ptr<const Field::Json> value_;
 };
 
 }  // namespace hcflow

@@ -1,8 +1,24 @@
 #include "grid.hpp"
 
+#include <algorithm>
+
 #include "fail.hpp"
 
 namespace hcflow {
+
+Tile Grid::tile(std::size_t index) const {
+    const std::size_t row = index / columns.size(), column = index % columns.size();
+    return {row, column, rows[row], columns[column]};
+}
+
+Size Grid::window() const {
+    const auto largest = [](const std::vector<Span>& spans) {
+        std::size_t most = 0;
+        for (const Span& span : spans) most = std::max(most, span.window());
+        return most;
+    };
+    return {largest(columns), largest(rows)};
+}
 
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted) {
     if (wanted && wanted->tile > 0 && wanted->overlap > wanted->tile)

@@ -9,10 +9,22 @@
 
 namespace hcflow {
 
-/// The tiles of an LR size along both axes; the tiles are their product, row-major.
+/// A tile and where it stands in the grid.
+struct Tile {
+    std::size_t row, column;
+    Span y, x;
+};
+
+/// The tiles of an LR size along both axes.
 struct Grid {
     std::vector<Span> rows;
     std::vector<Span> columns;
+
+    /// The tiles are their product; this is number `index`, row-major.
+    [[nodiscard]] Tile tile(std::size_t index) const;
+    [[nodiscard]] std::size_t count() const { return rows.size() * columns.size(); }
+    /// The largest window there is, LR pixels.
+    [[nodiscard]] Size window() const;
 };
 
 /// Throws Error (parameter): an overlap larger than its tile.

@@ -25,7 +25,7 @@ std::string user_cache() {
         const char* found = std::getenv(name);
         return std::string(found != nullptr ? found : "");
     };
-    if (const std::string chosen = value("HCFLOW_CACHE"); !chosen.empty()) return chosen;
+    if (std::string chosen = value("HCFLOW_CACHE"); !chosen.empty()) return chosen;
     if (const std::string base = value("XDG_CACHE_HOME"); !base.empty()) return base + "/hcflow";
     if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/hcflow";
     return "";

@@ -51,6 +51,7 @@ struct Manifest {
     std::string latent_scheme;
     std::vector<Level> levels;
     std::vector<Graph> graphs;
+    std::vector<std::string> engines;  ///< sidecars as JSON, read when an engine is looked for
 };
 
 /// Parse and check a manifest; `where` names it in errors.

@@ -12,7 +12,7 @@ namespace hcflow {
 
 class Model::Body {
   public:
-    explicit Body(Bundle bundle, Opener open, std::string backend, const Options& options)
+    Body(Bundle bundle, Opener open, std::string backend, const Options& options)
         : network(std::move(bundle), open, std::move(backend), options) {}
 
     Network network;
@@ -28,8 +28,10 @@ Model Model::load(const std::string& path, const Options& options) {
         fail(ErrorCode::parameter, "threads is ", options.threads, ": it must be 0 or more");
     (void)to_string(options.precision);  // refuses one that is none
     std::string backend = options.backend;
-    const Opener open = find_backend(backend);
-    return Model(std::make_unique<Body>(Bundle::open(path), open, std::move(backend), options));
+    check_backend(backend);
+    Bundle bundle = Bundle::open(path);
+    const Opener open = find_backend(backend, bundle, options);
+    return Model(std::make_unique<Body>(std::move(bundle), open, std::move(backend), options));
 }
 
 const std::string& Model::name() const { return body_->network.manifest().name; }
@@ -115,6 +117,20 @@ Latents Model::downscale_with_latents(ConstView image, View result,
     for (Latent& z : latents) z.values.resize(z.channels * z.height * z.width);
     downscale_into(body_->network, image, result, options, &latents);
     return latents;
+}
+
+void Model::enqueue_upscale(const std::vector<DeviceTensor>& inputs,
+                            const std::vector<DeviceTensor>& outputs, void* stream) const {
+    Network& network = body_->network;
+    const Graph& graph = network.graph(Direction::inverse, inputs.size() > 1);
+    network.session(graph).enqueue(inputs, outputs, stream);
+}
+
+void Model::enqueue_downscale(const std::vector<DeviceTensor>& inputs,
+                              const std::vector<DeviceTensor>& outputs, void* stream) const {
+    Network& network = body_->network;
+    const Graph& graph = network.graph(Direction::forward, outputs.size() > 1);
+    network.session(graph).enqueue(inputs, outputs, stream);
 }
 
 Latents Model::latent_shapes(Size lr) const {

@@ -26,11 +26,18 @@ class Network {
     /// Read, check and load a graph, if that has not been done. Throws Error (bundle, backend).
     Session& session(const Graph& graph);
 
-    /// Outputs of a graph: those of `names`, of the shapes given and finite.
-    /// Throws Error: backend, bundle; image: not enough memory for such a window of LR pixels.
+    /// The graph and, for one below fp32, the fp32 graph that can take its place, if there is one.
+    [[nodiscard]] std::vector<const Graph*> with_exact(const Graph& graph) const;
+
+    /// Throws Error (image): not enough memory for a window of so many LR pixels.
+    void check_memory(const Graph& graph, Size window);
+    /// Note that such a window has been run: what it took is used again for the next.
+    void hold(const Graph& graph, Size window);
+
+    /// Outputs of a graph: those of `wanted` first, of the shapes given, then all others. Their
+    /// numbers are not looked at. Throws Error (backend, bundle).
     std::vector<Tensor> run(const Graph& graph, const std::vector<Feed>& feeds,
-                            const std::vector<std::pair<std::string, Shape>>& wanted,
-                            std::size_t lr_height, std::size_t lr_width);
+                            const std::vector<std::pair<std::string, Shape>>& wanted);
 
   private:
     Bundle bundle_;
@@ -39,8 +46,11 @@ class Network {
     Precision precision_;
     int threads_;
     std::string cache_;
+    int gpu_;
     std::mutex opening_;
     std::map<std::string, std::unique_ptr<Session>> sessions_;
+    std::mutex holding_;
+    std::map<std::string, double> held_;  // bytes
 };
 
 }  // namespace hcflow

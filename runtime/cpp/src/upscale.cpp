@@ -1,12 +1,12 @@
 #include "upscale.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "fail.hpp"
 #include "grid.hpp"
-#include "latents.hpp"
+#include "healing.hpp"
+#include "latent_source.hpp"
 #include "pixels.hpp"
 
 namespace hcflow {
@@ -17,85 +17,6 @@ std::vector<std::size_t> range(std::size_t start, std::size_t stop) {
     std::iota(places.begin(), places.end(), start);
     return places;
 }
-
-/// A window of a given latent.
-std::vector<float> crop(const Latent& z, std::size_t top, std::size_t left, std::size_t height,
-                        std::size_t width) {
-    std::vector<float> values;
-    values.reserve(z.channels * height * width);
-    for (std::size_t c = 0; c < z.channels; ++c)
-        for (std::size_t y = top; y < top + height; ++y) {
-            const float* row = z.values.data() + (c * z.height + y) * z.width + left;
-            values.insert(values.end(), row, row + width);
-        }
-    return values;
-}
-
-void check_latents(const Latents& given, const std::vector<Level>& levels, Size lr) {
-    if (given.size() != levels.size())
-        fail(ErrorCode::parameter, given.size(), " latents given: this model takes z1 to z",
-             levels.size());
-    for (std::size_t i = 0; i < given.size(); ++i) {
-        const Latent& z = given[i];
-        const std::size_t channels = levels[i].channels;
-        const std::size_t height = lr.height * levels[i].factor,
-                          width = lr.width * levels[i].factor;
-        if (z.channels != channels || z.height != height || z.width != width ||
-            z.values.size() != channels * height * width)
-            fail(ErrorCode::parameter, "latent z", i + 1, " is [", z.channels, ", ", z.height, ", ",
-                 z.width, "] with ", z.values.size(), " values: it must be [", channels, ", ",
-                 height, ", ", width, "] for this image");
-        if (!std::all_of(z.values.begin(), z.values.end(),
-                         [](float v) { return std::isfinite(v); }))
-            fail(ErrorCode::parameter, "latent z", i + 1, " has NaN or infinity in it");
-    }
-}
-
-/// How the latents of a run come about.
-class LatentSource {
-  public:
-    LatentSource(const Manifest& manifest, const UpscaleOptions& options, Size lr)
-        : levels_(manifest.levels), options_(options) {
-        if (options.latents != nullptr) {
-            if (options.tau || options.sample != 0)
-                fail(ErrorCode::parameter,
-                     "latents take the place of tau and sample: give one or the other");
-            check_latents(*options.latents, levels_, lr);
-            return;
-        }
-        tau_ = options.tau.value_or(manifest.default_tau);
-        check_tau(tau_);
-        if (tau_ > 0 && manifest.latent_scheme != kLatentScheme)
-            fail(ErrorCode::bundle, "bundle '", manifest.name, "' draws latents by '",
-                 manifest.latent_scheme, "', this library by '", kLatentScheme,
-                 "': upgrade hcflow, or give latents");
-    }
-
-    /// Whether the graph must take latents for what was asked.
-    [[nodiscard]] bool needed() const { return tau_ > 0 || options_.latents != nullptr; }
-
-    /// z1 … zL of a window, each in `values`, by which they live.
-    void feed(const Span& y, const Span& x, std::vector<std::vector<float>>& values,
-              std::vector<Feed>& feeds) const {
-        values.resize(levels_.size());
-        for (std::size_t i = 0; i < levels_.size(); ++i) {
-            const auto [channels, factor] = levels_[i];
-            const std::size_t top = y.window_start * factor, left = x.window_start * factor;
-            const std::size_t height = y.window() * factor, width = x.window() * factor;
-            values[i] =
-                options_.latents != nullptr
-                    ? crop((*options_.latents)[i], top, left, height, width)
-                    : draw_latent(options_.seed, options_.sample, static_cast<std::uint32_t>(i + 1),
-                                  channels, {top, left, height, width}, tau_);
-            feeds.push_back({text("z", i + 1), {1, channels, height, width}, values[i].data()});
-        }
-    }
-
-  private:
-    const std::vector<Level>& levels_;
-    const UpscaleOptions& options_;
-    double tau_ = 0;
-};
 
 /// The alpha plane of an image, enlarged where it is asked for.
 class EnlargedAlpha {
@@ -115,6 +36,36 @@ class EnlargedAlpha {
     Resampling vertical_, horizontal_;
 };
 
+/// hr of one window: by the graph, else by its fp32 sibling, else by that without latents.
+Tensor window(Network& network, const Graph& graph, const LatentSource& source, const Tile& tile,
+              const std::vector<float>& planes, Report* report) {
+    using Values = std::vector<std::vector<float>>;
+    const std::size_t scale = network.manifest().scale;
+    const std::vector<const Graph*> graphs = network.with_exact(graph);
+    const Graph* exact = graphs.back();
+    const Values latents =
+        graph.latents || exact->latents ? source.window(tile.y, tile.x) : Values{};
+    const Values none;
+    const auto run = [&](const Graph& by, const Values& values) {
+        const std::vector<Feed> feeds = inverse_feeds(network.manifest().levels, tile.y, tile.x,
+                                                      planes, by.latents ? values : none);
+        return network.run(by, feeds,
+                           {{"hr", {1, 3, scale * tile.y.window(), scale * tile.x.window()}}});
+    };
+    std::vector<Attempt> attempts;
+    for (const Graph* each : graphs)
+        if (!source.needed() || each->latents)
+            attempts.push_back(
+                {to_string(each->precision), each, [&, each] { return run(*each, latents); }});
+    if (source.drawn())
+        attempts.push_back({to_string(exact->precision) + " at tau = 0", exact, [&] {
+                                Values zeros;
+                                for (const auto& z : latents) zeros.emplace_back(z.size());
+                                return run(*exact, zeros);
+                            }});
+    return first_sound(attempts, tile, report).front();
+}
+
 }  // namespace
 
 void upscale_into(Network& network, const ConstView& image, View result,
@@ -133,37 +84,35 @@ void upscale_into(Network& network, const ConstView& image, View result,
              result.channels, " channels: it must be ", size.width, "x", size.height, " with ",
              in.channels);
 
-    const LatentSource latents(manifest, options, lr);
-    const Graph& graph = network.graph(Direction::inverse, latents.needed());
-    if (latents.needed() && !graph.latents)
+    const LatentSource source(manifest, options, lr);
+    const Graph& graph = network.graph(Direction::inverse, source.needed());
+    if (source.needed() && !graph.latents)
         fail(ErrorCode::parameter, "'", graph.file,
              "' was built for tau = 0: it takes neither another tau nor latents");
     const std::optional<EnlargedAlpha> alpha =
         has_alpha(in) ? std::make_optional<EnlargedAlpha>(in, scale) : std::nullopt;
     const Grid grid = make_grid(lr, graph, options.tiling);
-    for (const Span& y : grid.rows)
-        for (const Span& x : grid.columns) {
-            const std::vector<float> planes = read_colour(in, range(y.window_start, y.window_stop),
-                                                          range(x.window_start, x.window_stop));
-            std::vector<Feed> feeds = {{"lr", {1, 3, y.window(), x.window()}, planes.data()}};
-            std::vector<std::vector<float>> values;
-            if (graph.latents) latents.feed(y, x, values, feeds);
-            const std::size_t height = scale * y.window(), width = scale * x.window();
-            const std::vector<Tensor> outputs =
-                network.run(graph, feeds, {{"hr", {1, 3, height, width}}}, y.window(), x.window());
+    network.check_memory(graph, grid.window());
+    for (std::size_t i = 0; i < grid.count(); ++i) {
+        const Tile tile = grid.tile(i);
+        const Span &y = tile.y, &x = tile.x;
+        const std::vector<float> planes = read_colour(in, range(y.window_start, y.window_stop),
+                                                      range(x.window_start, x.window_stop));
+        const Tensor hr = window(network, graph, source, tile, planes, options.report);
 
-            const std::size_t top = scale * y.start, left = scale * x.start;
-            // The last tiles may end beyond the wanted size, but never start there.
-            const std::size_t rows = std::min(scale * y.stop, size.height) - top;
-            const std::size_t columns = std::min(scale * x.stop, size.width) - left;
-            const float* core = outputs[0].values.get() +
-                                scale * (y.start - y.window_start) * width +
-                                scale * (x.start - x.window_start);
-            const std::optional<Plane> part =
-                alpha ? std::make_optional(alpha->at(top, left, rows, columns)) : std::nullopt;
-            write_pixels(result, top, left, rows, columns, {core, height * width, width},
-                         part ? &*part : nullptr);
-        }
+        const std::size_t top = scale * y.start, left = scale * x.start;
+        // The last tiles may end beyond the wanted size, but never start there.
+        const std::size_t rows = std::min(scale * y.stop, size.height) - top;
+        const std::size_t columns = std::min(scale * x.stop, size.width) - left;
+        const std::size_t height = hr.shape[2], width = hr.shape[3];
+        const float* core = hr.values.get() + scale * (y.start - y.window_start) * width +
+                            scale * (x.start - x.window_start);
+        const std::optional<Plane> part =
+            alpha ? std::make_optional(alpha->at(top, left, rows, columns)) : std::nullopt;
+        write_pixels(result, top, left, rows, columns, {core, height * width, width},
+                     part ? &*part : nullptr);
+    }
+    network.hold(graph, grid.window());
 }
 
 }  // namespace hcflow

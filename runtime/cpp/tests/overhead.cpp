@@ -16,8 +16,9 @@ int main(int argc, char** argv) try {
     std::string backend = argv[5];
     hcflow::Options options;
     options.threads = std::stoi(argv[6]);
-    const hcflow::Opener open = hcflow::find_backend(backend);
-    hcflow::Network network(hcflow::Bundle::open(argv[1]), open, backend, options);
+    const hcflow::Bundle bundle = hcflow::Bundle::open(argv[1]);
+    const hcflow::Opener open = hcflow::find_backend(backend, bundle, options);
+    hcflow::Network network(bundle, open, backend, options);
     const hcflow::Graph& graph = network.graph(hcflow::Direction::inverse, true);
     hcflow::Session& session = network.session(graph);
 

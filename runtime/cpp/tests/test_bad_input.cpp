@@ -98,7 +98,8 @@ TEST_CASE("a backend that is unknown or not compiled in is named") {
     };
     hcflow::Options options;
     options.backend = "abacus";
-    CHECK(has(open(options), "1: unknown backend 'abacus': one of auto, openvino"));
+    CHECK(has(open(options),
+              "1: unknown backend 'abacus': one of auto, tensorrt, tensorrt-rtx, openvino, null"));
     options.backend = "openvino";
     const auto all = hcflow::backends();
     if (std::find(all.begin(), all.end(), options.backend) == all.end())

@@ -44,6 +44,10 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/schema", UINT64_MAX), "it must be an integer"));
     CHECK(has(refusal_of("/name", "a/b"), "$.name is \"a/b\"; it must be a name without slashes"));
     CHECK(has(refusal_of("/name", ""), "$.name is \"\""));
+    CHECK(has(refusal_of("/name", "a\xC2\x9B"), "it must be a name without slashes"));
+    CHECK(refusal_of("/name", "\xC3\x9B\xC2\xA9") == "nothing");
+    CHECK(has(refusal_of("/scale", 65), "$.scale is 65; it must be an integer, 64 or less"));
+    CHECK(has(refusal_of("/graphs/0/nodes", std::int64_t{1} << 54), "9007199254740992 or less"));
     CHECK(has(refusal_of("/task", "denoise"), "it must be one of rescaling, sr"));
     CHECK(has(refusal_of("/scale", 1), "$.scale is 1; it must be an integer"));
     CHECK(has(refusal_of("/scale", 8), "levels hold 45 values an LR pixel; scale 8 needs 189"));

@@ -49,11 +49,21 @@ typedef struct hcflow_image {
 
 typedef struct hcflow_options {
     size_t struct_size;
-    const char* backend; /**< null or "auto": the first of hcflow_backends() */
+    const char* backend; /**< null or "auto": the first of hcflow_backends() that
+                              can run the bundle here */
     const char* cache;   /**< folder for compiled graphs; null: none */
     int32_t precision;   /**< HCFLOW_FP32 */
     int32_t threads;     /**< 0: every processor this process may use */
+    int32_t gpu;         /**< 0: number of the GPU, for backends that run on one */
 } hcflow_options;
+
+/** A tensor in GPU memory: float32, contiguous. */
+typedef struct hcflow_device_tensor {
+    const char* name;    /**< "lr", "hr", "z1" …: docs/graph-contract.md */
+    const size_t* shape; /**< N, channels, height, width */
+    size_t axes;         /**< numbers in shape */
+    void* address;       /**< device pointer */
+} hcflow_device_tensor;
 
 typedef struct hcflow_run_options {
     size_t struct_size;
@@ -66,6 +76,8 @@ typedef struct hcflow_run_options {
     float* const* latents; /**< upscale: read, in place of drawn ones; downscale: written. z1 … zL
                                 as hcflow_latent_shape says; null: none */
     size_t latents_count;  /**< number of pointers: hcflow_latent_count */
+    size_t* healed;        /**< written if not null: tiles that gave no picture at first and were
+                                computed again, in fp32 or at tau = 0 */
 } hcflow_run_options;
 
 HCFLOW_API void hcflow_image_init(hcflow_image* image);
@@ -102,6 +114,15 @@ HCFLOW_API hcflow_status hcflow_upscale(const hcflow_model* model, const hcflow_
 HCFLOW_API hcflow_status hcflow_downscale(const hcflow_model* model, const hcflow_image* image,
                                           const hcflow_image* result,
                                           const hcflow_run_options* options);
+
+/** Put a run on GPU memory into a CUDA stream of the caller's and return at once: upscale (lr and,
+ *  for tau > 0, z1 … zL to hr) or, for 0, downscale (hr to every output of the graph). For the
+ *  backends tensorrt and tensorrt-rtx; the stream is not the default one. All tensors must stay as
+ *  they are until the stream has come past the run. */
+HCFLOW_API hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upscale,
+                                        const hcflow_device_tensor* inputs, size_t inputs_count,
+                                        const hcflow_device_tensor* outputs, size_t outputs_count,
+                                        void* stream);
 
 /** What went wrong in this thread's last failed call, one line, valid until its next call. */
 HCFLOW_API const char* hcflow_last_error(void);

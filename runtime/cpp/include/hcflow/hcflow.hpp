@@ -110,14 +110,17 @@ enum class Precision { fp32, fp16, int8 };
 
 /** How a model is opened. */
 struct Options {
-    /** One of backends(), or "auto": the first of them. */
+    /** One of backends(), or "auto": the first of them that can run the bundle here. */
     std::string backend = "auto";
     Precision precision = Precision::fp32;
     /** Threads of the backend, at least 1; 0 is every processor this process may use. */
     int threads = 0;
     /** Folder where a backend may keep compiled graphs, so that the next start is faster; only for
-     *  this user to write to. Empty: none. user_cache() is the usual one. */
+     *  this user to write to. Empty: nothing is kept. user_cache() is the usual one; engines that
+     *  `hcflow compile` made are looked for here, or there if this is empty. */
     std::string cache;
+    /** Number of the GPU, for backends that run on one. */
+    int gpu = 0;
 };
 
 struct Size {
@@ -129,6 +132,21 @@ struct Size {
 struct Tiling {
     std::size_t tile = 0;
     std::size_t overlap = 0;
+};
+
+/** A tile whose first result was no picture: where in the grid, what was wrong, what helped. */
+struct Healed {
+    std::size_t row = 0;
+    std::size_t column = 0;
+    std::string reason;
+    std::string how;
+};
+
+/** Filled while an image is computed; several images may add to one, from one thread at a time. */
+struct Report {
+    /** Computed, healed ones counted once. */
+    std::size_t tiles = 0;
+    std::vector<Healed> healed;
 };
 
 struct UpscaleOptions {
@@ -143,10 +161,21 @@ struct UpscaleOptions {
     std::optional<Tiling> tiling;
     /** Latents to use as they are in place of drawn ones and of tau. Must outlive the call. */
     const Latents* latents = nullptr;
+    /** Takes notes if not null. Must outlive the call. */
+    Report* report = nullptr;
 };
 
 struct DownscaleOptions {
     std::optional<Tiling> tiling;
+    /** As in UpscaleOptions. */
+    Report* report = nullptr;
+};
+
+/** A tensor in GPU memory: float32, contiguous; `address` is a device pointer. */
+struct DeviceTensor {
+    std::string name;                ///< "lr", "hr", "z1" …: docs/graph-contract.md
+    std::vector<std::size_t> shape;  ///< [N, channels, height, width]
+    void* address = nullptr;
 };
 
 /** What downscale_with_latents gives. */
@@ -205,8 +234,20 @@ class HCFLOW_API Model {
     [[nodiscard]] Reduced downscale_with_latents(ConstView image,
                                                  const DownscaleOptions& options = {}) const;
 
-    Latents downscale_with_latents(ConstView image, View result,
-                                   const DownscaleOptions& options = {}) const;
+    [[nodiscard]] Latents downscale_with_latents(ConstView image, View result,
+                                                 const DownscaleOptions& options = {}) const;
+
+    /** Put a run on GPU memory into a CUDA stream of the caller's and return at once; backends
+     *  tensorrt and tensorrt-rtx. Nothing is copied, clipped, rounded or checked for NaN, and
+     *  nobody waits. Inputs: lr and, for tau > 0, z1 … zL; output: hr. All must stay as they are
+     *  until the stream has come past the run. stream: a cudaStream_t or CUstream, not the default
+     *  one. Throws Error: parameter (a tensor missing, unknown, null or of another shape), backend,
+     *  bundle. */
+    void enqueue_upscale(const std::vector<DeviceTensor>& inputs,
+                         const std::vector<DeviceTensor>& outputs, void* stream) const;
+    /** As above. Input: hr; outputs: every output of the graph. */
+    void enqueue_downscale(const std::vector<DeviceTensor>& inputs,
+                           const std::vector<DeviceTensor>& outputs, void* stream) const;
 
     /** Shapes of z1 … zL of an LR image of that size, without values. */
     [[nodiscard]] Latents latent_shapes(Size lr) const;

@@ -1,7 +1,4 @@
 // OpenVINO on the CPU, with the settings of runtime/backends/openvino.py.
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -11,6 +8,7 @@
 
 #include "../backend.hpp"
 #include "../fail.hpp"
+#include "../trust.hpp"
 
 namespace hcflow {
 namespace {
@@ -31,15 +29,6 @@ std::string one_line(const std::string& message) {
 ov::Core& core() {
     static ov::Core instance;
     return instance;
-}
-
-/// A folder for compiled programs: a program is code, so nobody else may write there.
-bool is_ours(const std::filesystem::path& folder) {
-    std::error_code ignored;
-    std::filesystem::create_directories(folder, ignored);
-    struct stat status {};
-    return stat(folder.c_str(), &status) == 0 && status.st_uid == geteuid() &&
-           (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 /// A compiled model and its idle infer requests, one for each thread that is running.

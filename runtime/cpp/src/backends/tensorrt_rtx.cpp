@@ -1,0 +1,26 @@
+// TensorRT-RTX, compiled with its headers; the library itself is loaded when first used.
+#define HCFLOW_NVINFER_NAMESPACE nvinfer1_of_tensorrt_rtx
+#include "nvinfer.hpp"
+
+#include "../gpu/session.hpp"
+
+namespace hcflow {
+namespace {
+
+std::unique_ptr<gpu::Library> load() {
+    return std::make_unique<gpu::NvLibrary>(
+        text("libtensorrt_rtx.so.", NV_TENSORRT_MAJOR),
+        "install TensorRT-RTX, or put its folder into LD_LIBRARY_PATH");
+}
+
+}  // namespace
+
+std::unique_ptr<Session> open_tensorrt_rtx(const OpenRequest& request) {
+    return gpu::open_engine(request, "tensorrt-rtx", load);
+}
+
+bool has_tensorrt_rtx_engines(const Bundle& bundle, const Options& options) {
+    return gpu::has_engines(bundle, options, "tensorrt-rtx", load);
+}
+
+}  // namespace hcflow

@@ -1,0 +1,91 @@
+#include "driver.hpp"
+
+#include <dlfcn.h>
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "../fail.hpp"
+
+namespace hcflow::gpu {
+namespace {
+
+/// CUDA version a driver must speak: stream-ordered memory and graphs as used here.
+constexpr int kOldestDriver = 12000;
+
+struct Entry {
+    const char* name;
+    void** place;
+};
+
+std::string version(int number) { return text(number / 1000, ".", number % 1000 / 10); }
+
+Driver load() {
+    void* library = dlopen("libcuda.so.1", RTLD_NOW);
+    if (library == nullptr)
+        fail(ErrorCode::backend,
+             "there is no NVIDIA driver on this machine: install one, or use another backend");
+    // The driver's own table: asked for a version, it gives the functions of that version.
+    using Lookup = int (*)(const char*, void**, int, std::uint64_t, int*);
+    const auto lookup = reinterpret_cast<Lookup>(dlsym(library, "cuGetProcAddress_v2"));
+    if (lookup == nullptr)
+        fail(ErrorCode::backend, "the NVIDIA driver is too old: CUDA ", version(kOldestDriver),
+             " is needed: upgrade it");
+    Driver found{};
+    const std::array entries = {
+#define HCFLOW_DRIVER_ENTRY(name, ...) Entry{#name, reinterpret_cast<void**>(&found.name)},
+        HCFLOW_DRIVER_FUNCTIONS(HCFLOW_DRIVER_ENTRY)
+#undef HCFLOW_DRIVER_ENTRY
+    };
+    for (const Entry& entry : entries) {
+        int state = 0;
+        if (lookup(entry.name, entry.place, kOldestDriver, 0, &state) != 0 ||
+            *entry.place == nullptr)
+            fail(ErrorCode::backend, "the NVIDIA driver has no ", entry.name, ": upgrade it");
+    }
+    return found;
+}
+
+std::string describe(int status, const char* name) {
+    constexpr std::array<std::array<const char*, 2>, 4> known = {{
+        {"CUDA_ERROR_NO_DEVICE",
+         "the NVIDIA driver finds no GPU: see nvidia-smi and CUDA_VISIBLE_DEVICES"},
+        {"CUDA_ERROR_OUT_OF_MEMORY", "out of GPU memory: give smaller images or tiles"},
+        {"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+         "the NVIDIA driver was upgraded while it ran: restart the machine"},
+        {"CUDA_ERROR_STUB_LIBRARY",
+         "the CUDA driver library here is a stub: install the NVIDIA driver"},
+    }};
+    if (name == nullptr) return text("the GPU reports error ", status);
+    for (const auto& [each, words] : known)
+        if (std::strcmp(name, each) == 0) return words;
+    return text("the GPU reports ", name, ": run 'hcflow selftest' and attach its report");
+}
+
+void check_with(const Driver& driver, int status) {
+    if (status == 0) return;
+    const char* name = nullptr;
+    driver.cuGetErrorName(status, &name);
+    fail(ErrorCode::backend, describe(status, name));
+}
+
+}  // namespace
+
+const Driver& driver() {
+    static const Driver instance = [] {
+        const Driver loaded = load();
+        check_with(loaded, loaded.cuInit(0));
+        int speaks = 0;
+        check_with(loaded, loaded.cuDriverGetVersion(&speaks));
+        if (speaks < kOldestDriver)
+            fail(ErrorCode::backend, "the NVIDIA driver is too old: it speaks CUDA ",
+                 version(speaks), ", and ", version(kOldestDriver), " is needed: upgrade it");
+        return loaded;
+    }();
+    return instance;
+}
+
+void check(int status) { check_with(driver(), status); }
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,56 @@
+// The CUDA driver's C interface, loaded when first needed: nothing of CUDA is linked.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hcflow::gpu {
+
+using Address = std::uint64_t;  // CUdeviceptr
+using Handle = void*;           // CUstream, CUevent, CUgraph, CUgraphExec, CUcontext
+
+// Name and parameters of every function used; each returns a CUresult, 0 for success.
+#define HCFLOW_DRIVER_FUNCTIONS(X)                                      \
+    X(cuInit, unsigned)                                                 \
+    X(cuDriverGetVersion, int*)                                         \
+    X(cuDeviceGetCount, int*)                                           \
+    X(cuDeviceGet, int*, int)                                           \
+    X(cuDeviceGetAttribute, int*, int, int)                             \
+    X(cuDevicePrimaryCtxRetain, Handle*, int)                           \
+    X(cuCtxSetCurrent, Handle)                                          \
+    X(cuMemGetInfo, std::size_t*, std::size_t*)                         \
+    X(cuMemAlloc, Address*, std::size_t)                                \
+    X(cuMemFree, Address)                                               \
+    X(cuMemAllocHost, void**, std::size_t)                              \
+    X(cuMemFreeHost, void*)                                             \
+    X(cuMemcpyHtoDAsync, Address, const void*, std::size_t, Handle)     \
+    X(cuMemcpyDtoHAsync, void*, Address, std::size_t, Handle)           \
+    X(cuStreamCreate, Handle*, unsigned)                                \
+    X(cuStreamDestroy, Handle)                                          \
+    X(cuStreamSynchronize, Handle)                                      \
+    X(cuStreamWaitEvent, Handle, Handle, unsigned)                      \
+    X(cuStreamBeginCapture, Handle, int)                                \
+    X(cuStreamEndCapture, Handle, Handle*)                              \
+    X(cuEventCreate, Handle*, unsigned)                                 \
+    X(cuEventDestroy, Handle)                                           \
+    X(cuEventRecord, Handle, Handle)                                    \
+    X(cuEventSynchronize, Handle)                                       \
+    X(cuGraphInstantiateWithFlags, Handle*, Handle, unsigned long long) \
+    X(cuGraphDestroy, Handle)                                           \
+    X(cuGraphExecDestroy, Handle)                                       \
+    X(cuGraphLaunch, Handle, Handle)                                    \
+    X(cuGetErrorName, int, const char**)
+
+struct Driver {
+#define HCFLOW_DRIVER_MEMBER(name, ...) int (*name)(__VA_ARGS__);
+    HCFLOW_DRIVER_FUNCTIONS(HCFLOW_DRIVER_MEMBER)
+#undef HCFLOW_DRIVER_MEMBER
+};
+
+/// The driver, initialised. Throws Error (backend): there is none, it is too old, or it refuses.
+const Driver& driver();
+
+/// Throws Error (backend) unless a call of the driver succeeded.
+void check(int status);
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,88 @@
+#include "engine_files.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "../fail.hpp"
+#include "../sha256.hpp"
+#include "../trust.hpp"
+
+namespace hcflow::gpu {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uintmax_t kMostSidecar = std::uintmax_t{1} << 20U;
+
+bool begins(const std::string& text, const std::string& with) {
+    return text.compare(0, with.size(), with) == 0;
+}
+
+std::vector<fs::path> sidecars(const fs::path& cache, const std::string& prefix) {
+    std::vector<fs::path> found;
+    std::error_code error;
+    for (fs::directory_iterator each(cache, error), end; !error && each != end;
+         each.increment(error))
+        if (each->path().extension() == ".json" && begins(each->path().filename().string(), prefix))
+            found.push_back(each->path());
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+}  // namespace
+
+std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
+                                   const fs::path& cache) {
+    std::vector<EngineFile> engines;
+    const auto add = [&](Passport passport, const fs::path& folder) {
+        if (passport.graph != graph.sha256) return;
+        const fs::path path = folder / passport.file;
+        engines.push_back({std::move(passport), path});
+    };
+    for (const fs::path& sidecar : sidecars(cache, graph.sha256.substr(0, 12) + ".")) {
+        std::error_code error;
+        if (!fs::is_regular_file(sidecar, error) || fs::file_size(sidecar, error) > kMostSidecar)
+            continue;
+        std::ostringstream json;
+        json << std::ifstream(sidecar, std::ios::binary).rdbuf();
+        try {
+            add(parse_passport(json.str(), "'" + sidecar.string() + "'"), cache);
+        } catch (const Error&) {  // a cache: what cannot be read is made again
+        }
+    }
+    const std::vector<std::string>& listed = bundle.manifest().engines;
+    for (std::size_t i = 0; i < listed.size(); ++i) {
+        const Document document(listed[i], "'" + bundle.folder().string() + "'", "no engine");
+        add(read_passport(document.root(text("$.engines[", i, "]"))), bundle.folder());
+    }
+    return engines;
+}
+
+const EngineFile& choose(const std::vector<EngineFile>& engines, const Machine& machine,
+                         const Bundle& bundle) {
+    std::string reasons;
+    for (const EngineFile& engine : engines) {
+        const auto reason = misfit(engine.passport, machine);
+        if (!reason) return engine;
+        if (engine.passport.library == machine.library)
+            reasons += text(reasons.empty() ? "" : "; ", "engine '", engine.passport.file,
+                            "' does not fit: ", *reason);
+    }
+    if (reasons.empty()) reasons = "there is no " + machine.library + " engine of this graph here";
+    fail(ErrorCode::backend, reasons,
+         "; make one: ", command(machine.library, bundle.folder().string()));
+}
+
+std::string read_engine(const EngineFile& engine) {
+    std::string data = read_trusted(engine.path);
+    if (data.size() != engine.passport.bytes)
+        fail(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
+             " bytes, its sidecar says ", engine.passport.bytes, ": truncated; compile it again");
+    if (sha256(data.data(), data.size()) != engine.passport.sha256)
+        fail(ErrorCode::backend, "engine '", engine.path.string(),
+             "' does not have its sidecar's SHA-256: damaged; compile it again");
+    return data;
+}
+
+}  // namespace hcflow::gpu

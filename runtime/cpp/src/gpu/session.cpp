@@ -1,0 +1,161 @@
+#include "session.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "../fail.hpp"
+#include "../trust.hpp"
+#include "engine_files.hpp"
+
+namespace hcflow::gpu {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Where compiled engines are looked for, whether or not anything is to be kept there.
+fs::path engine_folder(const std::string& cache) {
+    return fs::path(cache.empty() ? user_cache() : cache) / "engines";
+}
+
+/// Where TensorRT-RTX may keep the kernels it made for an engine on this machine; or nowhere.
+std::string runtime_cache(const std::string& cache, const Passport& engine,
+                          const Machine& machine) {
+    if (cache.empty() || !is_ours(engine_folder(cache))) return {};
+    const std::string name = engine.sha256.substr(0, 12) + "." + machine.version + "." +
+                             machine.compute_capability + ".runtime-cache";
+    return (engine_folder(cache) / name).string();
+}
+
+}  // namespace
+
+class EngineSession::Turn {
+  public:
+    explicit Turn(EngineSession& session) : session_(session) {
+        std::unique_lock<std::mutex> lock(session_.mutex_);
+        session_.returned_.wait(lock, [&] { return !session_.idle_.empty(); });
+        lane_ = session_.idle_.back();
+        session_.idle_.pop_back();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn() {
+        {
+            const std::lock_guard<std::mutex> lock(session_.mutex_);
+            session_.idle_.push_back(lane_);
+        }
+        session_.returned_.notify_one();
+    }
+    Lane* operator->() const { return lane_; }
+
+  private:
+    EngineSession& session_;
+    Lane* lane_;
+};
+
+EngineSession::EngineSession(const Device& device, std::unique_ptr<Engine> engine,
+                             Passport passport, std::string bundle)
+    : engine_(std::move(engine)), passport_(std::move(passport)), bundle_(std::move(bundle)) {
+    device.use();
+    for (std::size_t i = 0; i < kLanes; ++i) {
+        lanes_.push_back(std::make_unique<Lane>(
+            device, *engine_, [this](const Shapes& shapes) { return profile(shapes); }));
+        idle_.push_back(lanes_.back().get());
+    }
+}
+
+std::vector<Tensor> EngineSession::run(const std::vector<Feed>& feeds) {
+    Shapes shapes;
+    for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
+    check_inputs(shapes);
+    return Turn(*this)->run(feeds);
+}
+
+void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
+                            const std::vector<DeviceTensor>& outputs, void* stream) {
+    if (stream == nullptr)
+        fail(ErrorCode::parameter,
+             "stream is the default stream, on which TensorRT waits for the whole GPU: make one");
+    Shapes shapes, given;
+    Addresses addresses;
+    const auto take = [&](const DeviceTensor& tensor, Shapes& into) {
+        if (tensor.address == nullptr)
+            fail(ErrorCode::parameter, "'", tensor.name, "' is null: give its device address");
+        if (!addresses.emplace(tensor.name, reinterpret_cast<Address>(tensor.address)).second)
+            fail(ErrorCode::parameter, "'", tensor.name, "' is given twice");
+        into[tensor.name] = tensor.shape;
+    };
+    for (const DeviceTensor& tensor : inputs) take(tensor, shapes);
+    for (const DeviceTensor& tensor : outputs) take(tensor, given);
+    check_inputs(shapes);
+    const Turn lane(*this);
+    const Shapes wanted = lane->output_shapes(shapes);
+    for (const auto& [name, shape] : wanted)
+        if (given.count(name) == 0)
+            fail(ErrorCode::parameter, "output '", name, "' is missing: give ", describe(shape));
+    for (const auto& [name, shape] : given) {
+        const auto found = wanted.find(name);
+        if (found == wanted.end())
+            fail(ErrorCode::parameter, "the engine has no output '", name, "'");
+        if (found->second != shape)
+            fail(ErrorCode::parameter, "output '", name, "' is ", describe(shape), ": it must be ",
+                 describe(found->second));
+    }
+    lane->enqueue(shapes, addresses, stream);
+}
+
+void EngineSession::check_inputs(const Shapes& shapes) const {
+    const std::vector<std::string>& known = engine_->inputs();
+    for (const std::string& name : known)
+        if (shapes.count(name) == 0) fail(ErrorCode::parameter, "input '", name, "' is missing");
+    for (const auto& [name, shape] : shapes)
+        if (std::find(known.begin(), known.end(), name) == known.end())
+            fail(ErrorCode::parameter, "the engine has no input '", name, "'");
+}
+
+std::size_t EngineSession::profile(const Shapes& shapes) const {
+    if (const auto index = passport_.holds(shapes)) return *index;
+    std::string given;
+    for (const auto& [name, shape] : shapes)
+        given += text(given.empty() ? "" : ", ", name, " ", describe(shape));
+    fail(ErrorCode::backend, given, " is outside the engine's shapes (", describe_ranges(passport_),
+         "): give tiles or smaller images, or compile a larger one: ",
+         command(passport_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
+}
+
+std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
+                                     LoadLibrary load) {
+    const Device& device = Device::open(request.gpu);
+    device.use();
+    const std::unique_ptr<Library> library = load();
+    const Machine machine{name, library->version(), device.compute_capability()};
+    const auto engines = engines_of(request.bundle, request.graph, engine_folder(request.cache));
+    const EngineFile& engine = choose(engines, machine, request.bundle);
+    const std::string bundle = request.bundle.folder().string();
+    return std::make_unique<EngineSession>(
+        device,
+        library->load(read_engine(engine), engine.path.string(),
+                      "make a fitting one: " + command(name, bundle),
+                      runtime_cache(request.cache, engine.passport, machine)),
+        engine.passport, bundle);
+}
+
+bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
+                 LoadLibrary load) try {
+    std::vector<const Graph*> graphs;
+    bool any = false;
+    for (const Graph& graph : bundle.manifest().graphs) {
+        if (graph.precision != options.precision) continue;
+        graphs.push_back(&graph);
+        any = any || !engines_of(bundle, graph, engine_folder(options.cache)).empty();
+    }
+    if (!any) return false;  // the usual case: neither driver nor library is touched
+    const Device& device = Device::open(options.gpu);
+    const Machine machine{name, load()->version(), device.compute_capability()};
+    for (const Graph* graph : graphs)
+        (void)choose(engines_of(bundle, *graph, engine_folder(options.cache)), machine, bundle);
+    return true;
+} catch (const Error&) {  // what is asked here: no driver, no library, no engine
+    return false;
+}
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,59 @@
+// TensorRT and TensorRT-RTX: a bundle's engines on an NVIDIA GPU (runtime/backends/tensorrt.py).
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "../backend.hpp"
+#include "engine.hpp"
+#include "lane.hpp"
+#include "passport.hpp"
+
+namespace hcflow::gpu {
+
+/// One engine, loaded. Host values travel through pinned memory, a shape's second run is captured
+/// as a CUDA graph; device pointers go in and out as they are, on the caller's stream.
+class EngineSession : public Session {
+  public:
+    /// Streams with contexts of their own: one computes while the other's images cross the bus.
+    static constexpr std::size_t kLanes = 2;
+
+    EngineSession(const Device& device, std::unique_ptr<Engine> engine, Passport passport,
+                  std::string bundle);
+
+    std::vector<Tensor> run(const std::vector<Feed>& feeds) override;
+    void enqueue(const std::vector<DeviceTensor>& inputs, const std::vector<DeviceTensor>& outputs,
+                 void* stream) override;
+
+  private:
+    /// A lane for this caller alone; back in the pool at its end.
+    class Turn;
+
+    [[nodiscard]] std::size_t profile(const Shapes& shapes) const;
+    void check_inputs(const Shapes& shapes) const;
+
+    std::unique_ptr<Engine> engine_;
+    Passport passport_;
+    std::string bundle_;
+    std::vector<std::unique_ptr<Lane>> lanes_;
+    std::mutex mutex_;
+    std::condition_variable returned_;
+    std::vector<Lane*> idle_;
+};
+
+/// Throws Error (backend): the library cannot be loaded.
+using LoadLibrary = std::unique_ptr<Library> (*)();
+
+/// Load the engine that was compiled from a graph and fits this machine. `name`: the library's.
+/// Throws Error (backend): no driver, library, or fitting engine; says what to do.
+std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
+                                     LoadLibrary load);
+
+/// Whether every graph of a precision has an engine here that fits.
+bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
+                 LoadLibrary load);
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,25 @@
+// Compiled programs and engines are code: they are loaded only from where no stranger can write.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace hcflow {
+
+/// Make a folder for compiled programs, if need be, and tell whether only this user may write
+/// there.
+bool is_ours(const std::filesystem::path& folder);
+
+/// The bytes of a file that, like its folder, belongs to this user or root and that not everyone
+/// can write to (runtime/engine_cache.py). Throws Error (backend).
+std::string read_trusted(const std::filesystem::path& path);
+
+/// The bytes of a file of this user's alone; none where there is no such file.
+std::optional<std::string> read_ours(const std::filesystem::path& path);
+
+/// Write a file whole or not at all, for this user alone; false where that cannot be done.
+bool write_whole(const std::filesystem::path& path, const std::string& data);
+
+}  // namespace hcflow

@@ -1,0 +1,93 @@
+#include "gpu.hpp"
+
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+#include "sha256.hpp"
+
+namespace tests {
+namespace {
+
+void put(std::ostream& out, const std::vector<std::size_t>& shape) {
+    for (const std::size_t side : shape) out << ' ' << side;
+}
+
+}  // namespace
+
+Ranges ranges(const std::string& direction, std::size_t side, std::size_t batch) {
+    if (direction == "forward") return {{"hr", {{1, 3, 4, 4}, {batch, 3, 4 * side, 4 * side}}}};
+    return {{"lr", {{1, 3, 1, 1}, {batch, 3, side, side}}},
+            {"z1", {{1, 6, 2, 2}, {batch, 6, 2 * side, 2 * side}}},
+            {"z2", {{1, 21, 1, 1}, {batch, 21, side, side}}}};
+}
+
+EngineText engine(const nlohmann::json& graph, const std::string& library) {
+    const std::string direction = graph["direction"];
+    std::ostringstream text;
+    text << "SIMULATED 8.9 " << direction << " 4 2 6 2 21 1 2";
+    nlohmann::json profiles = nlohmann::json::array();
+    for (const auto& profile : {ranges(direction, 8, 1), ranges(direction, 16, 2)}) {
+        text << ' ' << profile.size();
+        nlohmann::json shapes = nlohmann::json::object();
+        for (const auto& [name, range] : profile) {
+            text << ' ' << name;
+            put(text, range.first);
+            put(text, range.second);
+            shapes[name] = {
+                {"smallest", range.first}, {"best", range.second}, {"largest", range.second}};
+        }
+        profiles.push_back(shapes);
+    }
+    text << " END";
+    const std::string data = text.str();
+    return {data,
+            {{"file", direction + "." + library + ".engine"},
+             {"sha256", hcflow::sha256(data.data(), data.size())},
+             {"bytes", data.size()},
+             {"graph", graph["sha256"]},
+             {"direction", direction},
+             {"precision", "fp32"},
+             {"latents", true},
+             {"library", library},
+             {"version", library == "tensorrt" ? "10.14.1.48" : "1.7.1.116"},
+             {"compute_capabilities", {"8.9"}},
+             {"profiles", profiles},
+             {"tf32", false},
+             {"version_compatible", false},
+             {"hardware", "none"},
+             {"refittable", false},
+             {"optimization_level", nullptr},
+             {"build_seconds", 1.5},
+             {"memory", {{"scratch", nullptr}, {"weights", 5}, {"activations", nullptr}}},
+             {"layers", nullptr}}};
+}
+
+EngineFolder::EngineFolder(const std::string& library,
+                           const std::function<void(nlohmann::json&)>& change) {
+    for (const nlohmann::json& graph : manifest["graphs"]) {
+        EngineText made = engine(graph, library);
+        const std::string file = made.sidecar["file"];
+        if (change) change(made.sidecar);
+        manifest["engines"].push_back(made.sidecar);
+        write(folder / file, made.data);
+    }
+    write_manifest();
+}
+
+void EngineFolder::write_manifest() const { write(folder / "manifest.json", manifest.dump()); }
+
+hcflow::Model EngineFolder::open(const std::string& backend, const std::string& cache) const {
+    hcflow::Options options;
+    options.backend = backend;
+    options.cache = cache;
+    return hcflow::Model::load(path(), options);
+}
+
+bool fine() {
+    const std::string violation = sim_violation();
+    CHECK(violation == "");
+    return violation.empty();
+}
+
+}  // namespace tests

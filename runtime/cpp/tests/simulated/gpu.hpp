@@ -1,0 +1,54 @@
+// A bundle with engines for the simulated GPU, and what tests see of that GPU.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bundle_folder.hpp"
+#include "hcflow/hcflow.hpp"
+
+extern "C" {
+// Of tests/simulated/libcuda.c.
+const char* sim_violation(void);
+void sim_reset(void);
+void sim_machine(int devices, int driver_version, std::size_t bytes);
+std::size_t sim_used(void);
+int sim_copies(void);
+int sim_waits(void);
+std::size_t sim_pending(void);
+// Of library.cpp as TensorRT-RTX.
+const char* sim_kernels();
+}
+
+namespace tests {
+
+/// Shapes of one profile: every input by name, smallest and largest.
+using Ranges = std::map<std::string, std::pair<std::vector<std::size_t>, std::vector<std::size_t>>>;
+
+/// A profile of LR images from 1x1 to side x side, `batch` at once.
+Ranges ranges(const std::string& direction, std::size_t side, std::size_t batch);
+
+/// An engine as its compiler would have written it, and its sidecar.
+struct EngineText {
+    std::string data;
+    nlohmann::json sidecar;
+};
+EngineText engine(const nlohmann::json& graph, const std::string& library);
+
+/// BundleFolder with an engine of each graph in it; `change` may alter sidecars before they are
+/// written, but files, sizes and digests are those of the data.
+class EngineFolder : public BundleFolder {
+  public:
+    explicit EngineFolder(const std::string& library = "tensorrt-rtx",
+                          const std::function<void(nlohmann::json&)>& change = {});
+
+    [[nodiscard]] hcflow::Model open(const std::string& backend = "tensorrt-rtx",
+                                     const std::string& cache = "") const;
+    void write_manifest() const;
+};
+
+/// The GPU saw no mistake so far.
+bool fine();
+
+}  // namespace tests

@@ -1,0 +1,241 @@
+// Stands in for NVIDIA's library on the simulated driver: strict, and really computes.
+//
+// An engine is a text (simulated_gpu.hpp writes it); its kernel is the null backend's arithmetic,
+// run by the stream when it comes to it. What the real library leaves undefined is an error here:
+// an address not set, a shape outside the profile, scratch memory missing or too small.
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "NvInferRuntime.h"
+#include "network.hpp"
+
+extern "C" {
+// Of tests/simulated/libcuda.c.
+struct SimRange {
+    std::uintptr_t at;
+    std::size_t size;
+    int write;
+};
+int sim_kernel(void* stream, int (*kernel)(void*), void* data, int n, SimRange* ranges);
+}
+
+namespace {
+
+using namespace nvinfer1;
+using namespace simulated;
+
+class Context : public IExecutionContext {
+  public:
+    Context(const Facts& facts, ILogger& log) : facts_(facts), log_(log) {}
+
+    bool setOptimizationProfileAsync(std::int32_t index, cudaStream_t) noexcept override {
+        profile_ = static_cast<std::size_t>(index);
+        shapes_.clear();
+        return profile_ < facts_.profiles.size() || complain("there is no such profile");
+    }
+    bool setInputShape(char const* name, Dims const& dims) noexcept override {
+        const auto range = facts_.profiles[profile_].find(name);
+        if (range == facts_.profiles[profile_].end()) return complain("no such input");
+        const Shape shape(dims.d, dims.d + dims.nbDims);
+        const auto& [low, high] = range->second;
+        if (shape.size() != low.size()) return complain("another number of axes");
+        for (std::size_t i = 0; i < shape.size(); ++i)
+            if (shape[i] < low[i] || shape[i] > high[i])
+                return complain("the shape is outside the profile");
+        shapes_[name] = shape;
+        return true;
+    }
+    Dims getTensorShape(char const* name) const noexcept override {
+        Dims dims{-1, {}};
+        if (!complete()) return dims;
+        const Shape shape = facts_.output(name, shapes_);
+        dims.nbDims = static_cast<std::int32_t>(shape.size());
+        std::memcpy(dims.d, shape.data(), shape.size() * sizeof shape[0]);
+        return dims;
+    }
+    std::size_t updateDeviceMemorySizeForShapes() noexcept override {
+        std::size_t pixels = 0;
+        for (const auto& [name, shape] : shapes_) pixels += count(shape);
+        return complete() ? kScratchPerPixel * pixels : 0;
+    }
+    void setDeviceMemoryV2(void* memory, std::int64_t size) noexcept override {
+        scratch_ = memory;
+        scratch_size_ = static_cast<std::size_t>(size);
+    }
+    bool setTensorAddress(char const* name, void* data) noexcept override {
+        at_[name] = static_cast<float*>(data);
+        return true;
+    }
+    bool enqueueV3(cudaStream_t stream) noexcept override {
+        if (!complete()) return complain("not every input has a shape");
+        const std::size_t scratch = updateDeviceMemorySizeForShapes();
+        if (scratch_ == nullptr || scratch_size_ < scratch)
+            return complain("too little scratch memory");
+        Run run{&facts_, shapes_, {}};
+        for (const std::string& name : facts_.outputs)
+            run.shapes[name] = facts_.output(name, shapes_);
+        std::vector<SimRange> ranges = {{reinterpret_cast<std::uintptr_t>(scratch_), scratch, 1}};
+        for (const auto& [name, shape] : run.shapes) {
+            if (at_[name] == nullptr) return complain("the address of '" + name + "' is not set");
+            run.at[name] = at_[name];
+            ranges.push_back({reinterpret_cast<std::uintptr_t>(at_[name]), 4 * count(shape),
+                              shapes_.count(name) == 0});
+        }
+        runs_.push_back(std::make_shared<Run>(std::move(run)));
+        return sim_kernel(stream, kernel, runs_.back().get(), static_cast<int>(ranges.size()),
+                          ranges.data()) == 0;
+    }
+
+  private:
+    [[nodiscard]] bool complete() const { return shapes_.size() == facts_.inputs.size(); }
+    bool complain(const std::string& what) const {
+        log_.log(ILogger::Severity::kERROR, what.c_str());
+        return false;
+    }
+
+    const Facts& facts_;
+    ILogger& log_;
+    std::size_t profile_ = 0;
+    std::map<std::string, Shape> shapes_;
+    std::map<std::string, float*> at_;
+    void* scratch_ = nullptr;
+    std::size_t scratch_size_ = 0;
+    std::vector<std::shared_ptr<Run>> runs_;  // captured graphs may still call them
+};
+
+#ifdef TRT_MAJOR_RTX
+
+std::string& kernels_of_last_cache() {
+    static std::string kernels;
+    return kernels;
+}
+
+class Memory : public IHostMemory {
+  public:
+    explicit Memory(std::string data) : data_(std::move(data)) {}
+    void* data() const noexcept override { return const_cast<char*>(data_.data()); }
+    std::size_t size() const noexcept override { return data_.size(); }
+
+  private:
+    std::string data_;
+};
+
+class Cache : public IRuntimeCache {
+  public:
+    IHostMemory* serialize() const noexcept override {
+        return new Memory(kernels_.empty() ? "kernels" : kernels_);
+    }
+    bool deserialize(void const* data, std::size_t size) noexcept override {
+        kernels_.assign(static_cast<const char*>(data), size);
+        kernels_of_last_cache() = kernels_;
+        return true;
+    }
+
+  private:
+    std::string kernels_;
+};
+
+class Config : public IRuntimeConfig {
+  public:
+    void setExecutionContextAllocationStrategy(
+        ExecutionContextAllocationStrategy strategy) noexcept override {
+        managed = strategy == ExecutionContextAllocationStrategy::kUSER_MANAGED;
+    }
+    void setDynamicShapesKernelSpecializationStrategy(
+        DynamicShapesKernelSpecializationStrategy strategy) noexcept override {
+        eager = strategy == DynamicShapesKernelSpecializationStrategy::kEAGER;
+    }
+    bool setCudaGraphStrategy(CudaGraphStrategy) noexcept override { return true; }
+    IRuntimeCache* createRuntimeCache() const noexcept override { return new Cache; }
+    bool setRuntimeCache(IRuntimeCache const&) noexcept override { return true; }
+
+    bool managed = false, eager = false;
+};
+
+#endif
+
+class Engine : public ICudaEngine {
+  public:
+    Engine(Facts facts, ILogger& log) : facts_(std::move(facts)), log_(log) {}
+
+    std::int32_t getNbIOTensors() const noexcept override {
+        return static_cast<std::int32_t>(facts_.inputs.size() + facts_.outputs.size());
+    }
+    char const* getIOTensorName(std::int32_t index) const noexcept override {
+        const auto i = static_cast<std::size_t>(index);
+        return i < facts_.inputs.size() ? facts_.inputs[i].c_str()
+                                        : facts_.outputs[i - facts_.inputs.size()].c_str();
+    }
+    DataType getTensorDataType(char const*) const noexcept override { return DataType::kFLOAT; }
+    TensorIOMode getTensorIOMode(char const* name) const noexcept override {
+        for (const std::string& each : facts_.inputs)
+            if (each == name) return TensorIOMode::kINPUT;
+        return TensorIOMode::kOUTPUT;
+    }
+    IExecutionContext* createExecutionContext(
+        ExecutionContextAllocationStrategy strategy) noexcept override {
+        return strategy == ExecutionContextAllocationStrategy::kUSER_MANAGED
+                   ? new Context(facts_, log_)
+                   : nullptr;
+    }
+#ifdef TRT_MAJOR_RTX
+    IExecutionContext* createExecutionContext(IRuntimeConfig* config) noexcept override {
+        const auto& given = *static_cast<Config*>(config);
+        return given.managed && given.eager ? new Context(facts_, log_) : nullptr;
+    }
+    IRuntimeConfig* createRuntimeConfig() noexcept override { return new Config; }
+#endif
+
+  private:
+    Facts facts_;
+    ILogger& log_;
+};
+
+class Runtime : public IRuntime {
+  public:
+    explicit Runtime(ILogger& log) : log_(log) {}
+
+    ICudaEngine* deserializeCudaEngine(void const* data, std::size_t size) noexcept override {
+        Facts facts;
+        if (Facts::read({static_cast<const char*>(data), size}, facts))
+            return new Engine(std::move(facts), log_);
+        log_.log(ILogger::Severity::kERROR, "magic tag does not match");
+        return nullptr;
+    }
+#ifdef TRT_MAJOR_RTX
+    EngineValidity getEngineValidity(void const* data, std::int64_t size,
+                                     std::uint64_t* diagnostics) const noexcept override {
+        using Kind = EngineInvalidityDiagnostics;
+        Facts facts;
+        const bool fine =
+            Facts::read({static_cast<const char*>(data), static_cast<std::size_t>(size)}, facts);
+        *diagnostics = 0;
+        if (fine && facts.capability == "8.9") return EngineValidity::kVALID;
+        *diagnostics =
+            static_cast<std::uint64_t>(fine ? Kind::kUNSUPPORTED_CC : Kind::kMALFORMED_ENGINE);
+        return EngineValidity::kINVALID;
+    }
+#endif
+
+  private:
+    ILogger& log_;
+};
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT void* createInferRuntime_INTERNAL(void* log, std::int32_t) noexcept {
+    return static_cast<IRuntime*>(new Runtime(*static_cast<ILogger*>(log)));
+}
+EXPORT std::int32_t getInferLibMajorVersion() noexcept { return NV_TENSORRT_MAJOR; }
+EXPORT std::int32_t getInferLibMinorVersion() noexcept { return NV_TENSORRT_MINOR; }
+EXPORT std::int32_t getInferLibPatchVersion() noexcept { return 1; }
+#ifdef TRT_MAJOR_RTX
+/// The runtime cache that was read last.
+EXPORT const char* sim_kernels() { return kernels_of_last_cache().c_str(); }
+#endif

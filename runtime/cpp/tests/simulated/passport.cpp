@@ -1,0 +1,24 @@
+// How engines are judged, for a comparison with Python: reads lines of
+// LIBRARY, VERSION, COMPUTE CAPABILITY and SIDECAR apart by tabs, writes why it does not fit, or
+// "fits".
+#include "gpu/passport.hpp"
+
+#include <iostream>
+#include <string>
+
+#include "hcflow/hcflow.hpp"
+
+int main() {
+    for (std::string library, version, capability, sidecar;
+         std::getline(std::cin, library, '\t') && std::getline(std::cin, version, '\t') &&
+         std::getline(std::cin, capability, '\t') && std::getline(std::cin, sidecar);) {
+        try {
+            const hcflow::gpu::Passport engine = hcflow::gpu::parse_passport(sidecar, "it");
+            std::cout
+                << hcflow::gpu::misfit(engine, {library, version, capability}).value_or("fits")
+                << '\n';
+        } catch (const hcflow::Error&) {
+            std::cout << "no passport\n";
+        }
+    }
+}

@@ -1,0 +1,166 @@
+// Which engine is taken, from where, and which are refused: before a library is asked to load one.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "gpu.hpp"
+#include "sha256.hpp"
+
+namespace fs = std::filesystem;
+using hcflow::Pixel;
+using tests::EngineFolder;
+using tests::error_of;
+using tests::has;
+using tests::noise;
+
+namespace {
+
+std::string upscale_error(const EngineFolder& folder, const std::string& backend = "tensorrt-rtx",
+                          const std::string& cache = "") {
+    return error_of(
+        [&] { (void)folder.open(backend, cache).upscale(noise(4, 4, 3, Pixel::u8).view()); });
+}
+
+std::string with(const std::string& key, const nlohmann::json& value,
+                 const std::string& library = "tensorrt-rtx") {
+    return upscale_error(
+        EngineFolder(library, [&](nlohmann::json& sidecar) { sidecar[key] = value; }), library);
+}
+
+}  // namespace
+
+TEST_CASE("an engine of another version, GPU, library or graph is refused with the way out") {
+    CHECK(with("version", "1.7.1.5") == "nothing");
+    const std::string version = with("version", "1.6.0.5");
+    CHECK(has(version,
+              "4: engine 'inverse.tensorrt-rtx.engine' does not fit: it was built by "
+              "TensorRT-RTX 1.6.0.5, here is 1.7.1"));
+    CHECK(has(version, "; make one: hcflow compile '"));
+    CHECK(has(with("compute_capabilities", {"7.5", "12.0"}),
+              "it was built for compute capability 7.5, 12.0, this GPU has 8.9"));
+    CHECK(has(with("graph", std::string(64, 'f')), "there is no tensorrt-rtx engine of this"));
+    CHECK(has(upscale_error(EngineFolder("tensorrt"), "tensorrt-rtx"), "there is no tensorrt-rtx"));
+}
+
+TEST_CASE("TensorRT's own compatibilities count") {
+    CHECK(with("version", "10.3.0", "tensorrt") != "nothing");
+    const auto error = [](const nlohmann::json& changes) {
+        return upscale_error(
+            EngineFolder("tensorrt", [&](nlohmann::json& s) { s.update(changes); }), "tensorrt");
+    };
+    CHECK(error({{"version", "10.3.0"}, {"version_compatible", true}}) == "nothing");
+    CHECK(error({{"version", "9.3.0"}, {"version_compatible", true}}) != "nothing");
+    CHECK(error({{"compute_capabilities", {"8.0"}}, {"hardware", "ampere+"}}) == "nothing");
+    CHECK(error({{"compute_capabilities", {"8.0"}}}) != "nothing");
+}
+
+TEST_CASE("a damaged passport in the manifest is named by its path") {
+    CHECK(has(with("profiles", 1), "$.engines[0].profiles is 1; it must be an array"));
+    CHECK(has(with("version", "1..2"), "it must be a version of numbers and dots"));
+    CHECK(has(with("file", "../evil.engine"), "it must be a plain file name"));
+    CHECK(has(with("hardware", "any"), "it must be one of none, ampere+, same-capability"));
+    CHECK(has(with("bytes", 0), "$.engines[0].bytes is 0"));
+}
+
+TEST_CASE("an engine file that is truncated, altered, missing or no engine is refused") {
+    const EngineFolder folder;
+    const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
+    const std::uintmax_t size = fs::file_size(file);
+    fs::resize_file(file, size - 1);
+    CHECK(has(upscale_error(folder), "its sidecar says"));
+    tests::write(file, std::string(size, 'x'));
+    CHECK(has(upscale_error(folder), "does not have its sidecar's SHA-256"));
+    fs::remove(file);
+    CHECK(has(upscale_error(folder), "4: cannot read engine '"));
+    fs::create_directory(file);
+    CHECK(has(upscale_error(folder), "4: cannot read engine '"));
+
+    for (const std::string library : {"tensorrt", "tensorrt-rtx"}) {
+        EngineFolder other(library);
+        const std::string data = "no engine at all";
+        nlohmann::json& sidecar = other.manifest["engines"][0];
+        sidecar["bytes"] = data.size();
+        sidecar["sha256"] = hcflow::sha256(data.data(), data.size());
+        tests::write(other.folder / sidecar["file"].get<std::string>(), data);
+        other.write_manifest();
+        CHECK(has(upscale_error(other, library), library == "tensorrt"
+                                                     ? "does not load: magic tag does not match"
+                                                     : "it is no engine, or a damaged one"));
+    }
+}
+
+TEST_CASE("an engine is code: nobody else may be able to write it") {
+    const EngineFolder folder;
+    const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
+    fs::permissions(file, fs::perms::others_write, fs::perm_options::add);
+    CHECK(has(upscale_error(folder), "can be written by everyone, and an engine is code"));
+    fs::permissions(file, fs::perms::others_write, fs::perm_options::remove);
+    fs::permissions(folder.folder, fs::perms::others_write, fs::perm_options::add);
+    CHECK(has(upscale_error(folder), "can be written by everyone"));
+    fs::permissions(folder.folder, fs::perms::others_write, fs::perm_options::remove);
+    CHECK(upscale_error(folder) == "nothing");
+}
+
+TEST_CASE("the user's cache comes first, and what is damaged in it is left out") {
+    EngineFolder folder;
+    const fs::path cache = folder.folder / "cache", engines = cache / "engines";
+    fs::create_directories(engines);
+    const nlohmann::json sidecar = folder.manifest["engines"][0];
+    const std::string prefix = sidecar["graph"].get<std::string>().substr(0, 12);
+    folder.manifest["engines"] = nlohmann::json::array();
+    folder.write_manifest();
+    CHECK(upscale_error(folder, "tensorrt-rtx", cache.string()) != "nothing");
+    fs::copy(folder.folder / sidecar["file"].get<std::string>(), engines);
+    tests::write(engines / (prefix + ".a.json"), "{");
+    tests::write(engines / (prefix + ".b.json"), sidecar.dump());
+    CHECK(upscale_error(folder, "tensorrt-rtx", cache.string()) == "nothing");
+    setenv("HCFLOW_CACHE", cache.c_str(), 1);
+    CHECK(upscale_error(folder) == "nothing");
+    unsetenv("HCFLOW_CACHE");
+}
+
+TEST_CASE("what TensorRT-RTX compiles while running is kept, where a cache is given") {
+    const EngineFolder folder;
+    const fs::path cache = folder.folder / "cache", engines = cache / "engines";
+    CHECK(upscale_error(folder) == "nothing");
+    CHECK(!fs::exists(engines));
+    CHECK(upscale_error(folder, "tensorrt-rtx", cache.string()) == "nothing");
+    std::vector<fs::path> kept;
+    for (const auto& entry : fs::directory_iterator(engines)) kept.push_back(entry.path());
+    REQUIRE(kept.size() == 1);
+    CHECK(has(kept[0].string(), ".1.7.1.8.9.runtime-cache"));
+    tests::write(kept[0], "kernels of yesterday");
+    CHECK(upscale_error(folder, "tensorrt-rtx", cache.string()) == "nothing");
+    CHECK(std::string(sim_kernels()) == "kernels of yesterday");
+}
+
+TEST_CASE("auto takes engines that fit, and else another backend") {
+    const auto backend = [](const EngineFolder& folder) {
+        std::string name;
+        const std::string error = error_of([&] { name = folder.open("auto").backend(); });
+        return error == "nothing" ? name : error;
+    };
+    CHECK(backend(EngineFolder()) == "tensorrt-rtx");
+    CHECK(backend(EngineFolder("tensorrt")) == "tensorrt");
+    const EngineFolder old("tensorrt", [](nlohmann::json& s) { s["version"] = "9.0.0"; });
+    const auto others = hcflow::backends();
+    const bool openvino = std::find(others.begin(), others.end(), "openvino") != others.end();
+    CHECK(has(backend(old), openvino ? "openvino" : "4: no backend here can run this bundle"));
+    EngineFolder one_way;
+    one_way.manifest["engines"].erase(1);
+    one_way.write_manifest();
+    CHECK(backend(one_way) != "tensorrt-rtx");
+}
+
+TEST_CASE("a GPU that is not there is said so") {
+    const EngineFolder folder;
+    hcflow::Options options;
+    options.backend = "tensorrt-rtx";
+    options.gpu = 3;
+    CHECK(has(error_of([&] {
+                  (void)hcflow::Model::load(folder.path(), options)
+                      .upscale(noise(4, 4, 3, Pixel::u8).view());
+              }),
+              "4: there is no GPU number 3 here, 1 answer"));
+}
