@@ -51,14 +51,19 @@ fuzz: $(VENV)/installed
 	done
 
 CPP_PACKAGES := g++ cmake ninja-build nlohmann-json3-dev libpng-dev pkg-config doctest-dev
+CPP_SLOW_PACKAGES := clang clang-tidy clang-format libclang-rt-14-dev valgrind
+CPP_TESTS := HCFLOW_REQUIRE_CPP=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/test_cpp.py tests/test_cpp_build.py
+missing = dpkg -s $(1) > /dev/null 2>&1 || { echo "needs: apt-get install $(1)"; exit 1; }
 
+# The C++ runtime: built, compared with Python, its tests under sanitizers.
 cpp: $(VENV)/installed
-	@dpkg -s $(CPP_PACKAGES) > /dev/null 2>&1 || { echo "needs: apt-get install $(CPP_PACKAGES)"; exit 1; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" HCFLOW_REQUIRE_CPP=1 $(BIN)/pytest -q tests/test_cpp.py
+	@$(call missing,$(CPP_PACKAGES))
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(CPP_TESTS)
 
-# With sanitizers, clang-tidy, valgrind and libFuzzer.
+# Also static, clang-tidy, valgrind, libFuzzer, and NVIDIA's headers (fetched by pip).
 cpp-slow: $(VENV)/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" HCFLOW_REQUIRE_CPP=1 HCFLOW_CPP_SLOW=1 $(BIN)/pytest -q tests/test_cpp.py
+	@$(call missing,$(CPP_PACKAGES) $(CPP_SLOW_PACKAGES))
+	PATH="$(CURDIR)/$(BIN):$$PATH" HCFLOW_CPP_SLOW=1 $(CPP_TESTS)
 
 clean:
 	rm -rf $(VENV) build dist demo bundles *.egg-info

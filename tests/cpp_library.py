@@ -77,6 +77,7 @@ class Options(ctypes.Structure):
         ("cache", ctypes.c_char_p),
         ("precision", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("gpu", ctypes.c_int32),
     )
 
 
@@ -91,11 +92,12 @@ class Run(ctypes.Structure):
         ("overlap", ctypes.c_size_t),
         ("latents", ctypes.c_void_p),
         ("latents_count", ctypes.c_size_t),
+        ("healed", ctypes.POINTER(ctypes.c_size_t)),
     )
 
 
 class Model:
-    """A bundle opened by the library in a folder of `build`."""
+    """A bundle opened by a library; `healed` is of the last image."""
 
     def __init__(self, library: Path, bundle: Path, backend: str, precision: int = 0) -> None:
         self._library = ctypes.CDLL(str(library))
@@ -129,13 +131,16 @@ class Model:
     ) -> NDArray[Any]:  # fmt: skip
         image = np.ascontiguousarray(image)
         result = np.empty(size, image.dtype)
+        healed = ctypes.c_size_t()
         options = Run(
-            ctypes.sizeof(Run), tau, seed, sample, tile is not None, tile or 0, overlap, None, 0
-        )
+            ctypes.sizeof(Run), tau, seed, sample, tile is not None, tile or 0, overlap, None, 0,
+            ctypes.pointer(healed),
+        )  # fmt: skip
         one, two = Image.of(image), Image.of(result)
         self._check(
             function(self._model, ctypes.byref(one), ctypes.byref(two), ctypes.byref(options))
         )
+        self.healed = healed.value
         return result
 
     def _check(self, status: int) -> None:

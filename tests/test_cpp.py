@@ -1,22 +1,25 @@
-"""The C++ runtime: builds, passes its own tests, and gives Python's pixels."""
+"""The C++ runtime gives Python's pixels and judges engines as Python does."""
 
 from __future__ import annotations
 
-import importlib.util
+import itertools
+import json
 import os
-import re
-from importlib.metadata import version
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import runtime
-from tests import cpp_library
+from hcflow import models
+from runtime.engines import Engine, Machine, misfit
+from runtime.errors import BundleError
+from runtime.watch import Report
+from tests import cpp_library, shipped
 from tests.bundles import write_bundle
-from tests.cpp_library import ROOT, SOURCE, build, need, run
-
-DOCUMENT = ROOT / "docs" / "cpp.md"
+from tests.cpp_library import SOURCE, build, run
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,14 +29,9 @@ pytestmark = [
 ]
 
 
-slow = pytest.mark.skipif(
-    cpp_library.SLOW not in os.environ, reason="many minutes more: run `make cpp-slow`"
-)
-
-
 @pytest.fixture(scope="module")
-def tested() -> Path:
-    return build("test")
+def sanitized() -> Path:
+    return build("asan")
 
 
 @pytest.fixture(scope="module")
@@ -41,120 +39,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prefix = tmp_path_factory.mktemp("prefix")
     run("cmake", "--install", build("release"), "--prefix", prefix)
     return prefix
-
-
-def test_its_own_tests_pass(tested: Path) -> None:
-    run("ctest", "--preset", "test", cwd=SOURCE)
-
-
-@slow
-@pytest.mark.parametrize("sanitizer", ["asan", "tsan"])
-def test_its_own_tests_pass_under_sanitizers(sanitizer: str) -> None:
-    build(sanitizer)
-    run("ctest", "--preset", sanitizer, cwd=SOURCE)
-
-
-@slow
-def test_its_own_tests_are_clean_under_valgrind() -> None:
-    need("valgrind")
-    program = build("null") / "tests" / "hcflow-tests"
-    quick = "-tce=*cores partition*,*known answers of FIPS*"
-    run("valgrind", "-q", "--error-exitcode=9", "--leak-check=full", program, quick)
-
-
-@slow
-def test_the_manifest_reader_survives_the_fuzzer(tmp_path: Path) -> None:
-    need("clang++")
-    fuzzer = build("fuzz") / "fuzz" / "fuzz-manifest"
-    run(fuzzer, "-runs=20000", "-max_len=8192", "-seed=1", tmp_path, SOURCE / "fuzz" / "corpus")
-
-
-@slow
-def test_clang_tidy_and_clang_format_have_nothing_to_say(tested: Path) -> None:
-    need("clang-tidy", "clang-format")
-    folders = ("include", "src", "programs", "tests", "fuzz")
-    files = [f for folder in folders for f in sorted((SOURCE / folder).rglob("*.[ch]*"))]
-    run("clang-format", "--dry-run", "--Werror", *files)
-    sources = sorted((SOURCE / "src").rglob("*.cpp")) + sorted((SOURCE / "programs").glob("*.cpp"))
-    run("clang-tidy", "--quiet", "-p", tested, *sources)
-
-
-def test_files_are_short() -> None:
-    long = [
-        str(path)
-        for path in SOURCE.rglob("*.[ch]*")
-        if len(path.read_text(encoding="utf-8").splitlines()) > 300
-    ]
-    assert not long
-
-
-def test_the_version_is_the_distributions(installed: Path) -> None:
-    header = (installed / "include" / "hcflow" / "api.h").read_text(encoding="utf-8")
-    assert ".".join(re.findall(r"#define HCFLOW_VERSION_\w+ (\d+)", header)) == version(
-        "hcflow-deploy"
-    )
-
-
-def test_only_the_public_names_leave_the_library(installed: Path) -> None:
-    library = next(installed.rglob("libhcflow.so"))
-    names = run("nm", "-DC", "--defined-only", "--format=just-symbols", library).split("\n")
-    c_names = sorted(name for name in names if name.startswith("hcflow_"))
-    declared = re.findall(
-        r"^HCFLOW_API [^;(]*?(hcflow_\w+)\(",
-        (SOURCE / "include" / "hcflow" / "hcflow.h").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    assert c_names == sorted(declared)
-    classes = "Error|Image|Model|backends|user_cache|version"
-    allowed = rf"(typeinfo (name )?for |vtable for )?hcflow::({classes})\b.*"
-    others = [n for n in names if n and n not in c_names and not re.fullmatch(allowed, n)]
-    assert others == []
-
-
-def _snippets(language: str) -> list[str]:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-@pytest.mark.parametrize("kind", ["release", pytest.param("static", marks=slow)])
-def test_an_installed_library_is_found_by_cmake_and_pkg_config_and_the_snippets_compile(
-    kind: str, tmp_path: Path
-) -> None:
-    need("pkg-config")
-    prefix, project = tmp_path / "prefix", tmp_path / "project"
-    run("cmake", "--install", build(kind), "--prefix", prefix)
-    project.mkdir()
-    (cmake_lists,) = _snippets("cmake")
-    (project / "CMakeLists.txt").write_text(cmake_lists, encoding="utf-8")
-    codes = _snippets(r"cpp")
-    (project / "main.cpp").write_text(codes[0], encoding="utf-8")
-    options = [f"-DCMAKE_PREFIX_PATH={prefix}"]
-    if kind == "static":
-        options += [f"-DOpenVINO_DIR={_openvino_cmake()}"]
-    run("cmake", "-G", "Ninja", "-S", project, "-B", tmp_path / "out", *options)
-    run("cmake", "--build", tmp_path / "out")
-
-    flags = run(
-        "pkg-config", *(["--static"] if kind == "static" else []), "--cflags", "--libs", "hcflow",
-        env={"PKG_CONFIG_PATH": str(next(prefix.rglob("pkgconfig"))), "PATH": "/usr/bin:/bin"},
-    ).split()  # fmt: skip
-    for i, code in enumerate(codes):
-        source = project / f"snippet{i}.cpp"
-        source.write_text(code, encoding="utf-8")
-        run("c++", "-std=c++17", "-Wall", "-Werror", source, "-o", source.with_suffix(""), *flags,
-            f"-Wl,-rpath,{next(prefix.rglob('libhcflow*')).parent}")  # fmt: skip
-    for code in _snippets("c"):
-        source = project / "snippet.c"
-        source.write_text(code, encoding="utf-8")
-        run("cc", "-std=c99", "-Wall", "-Wpedantic", "-Werror", "-c", source, "-o",
-            source.with_suffix(".o"), *flags)  # fmt: skip
-
-
-def _openvino_cmake() -> str:
-    spec = importlib.util.find_spec("openvino")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return str(Path(spec.submodule_search_locations[0]) / "cmake")
 
 
 def _library(installed: Path) -> Path:
@@ -186,55 +70,123 @@ def test_a_small_bundle_gives_pythons_bytes(
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Path:
-    # Minutes of certifying tiles, so kept: both runtimes must agree on whichever bundle it is.
-    folder = ROOT / "build" / "cpp" / "bundles" / f"rescale_x4-{version('hcflow-deploy')}"
-    if not (folder / "manifest.json").is_file():
-        run("hcflow", "build", "--model", "rescale_x4", "--fp16", "--output", folder)
-    return folder
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    return {name: shipped.write(folder / name, name) for name in models.shipped()}
 
 
-@pytest.mark.parametrize("tiles", [None, (12, 6)], ids=["whole", "tiled"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_shipped_model_gives_pythons_bytes(
-    installed: Path, shipped: Path, precision: str, tiles: tuple[int, int] | None
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", sorted(models.shipped()))
+def test_shipped_models_give_pythons_bytes(
+    installed: Path, bundles: dict[str, Path], name: str, precision: str
 ) -> None:
-    ours = runtime.load(shipped, backend="openvino", precision=precision, threads=1)
+    bundle = bundles[name]
+    ours = runtime.load(bundle, backend="openvino", precision=precision, threads=1)
     number = ["fp32", "fp16", "int8"].index(precision)
-    theirs = cpp_library.Model(_library(installed), shipped, "openvino", number)
-    grid = {} if tiles is None else {"tile": tiles[0], "overlap": tiles[1]}
-    large = _noise((101, 118, 3), "uint8")
-    small = ours.downscale(large, **grid)
-    _equal(theirs.downscale(large, **grid), small)
-    for tau in (0.0, 0.7):
-        _equal(
-            theirs.upscale(small, tau=tau, seed=2**40, **grid),
-            ours.upscale(small, tau=tau, seed=2**40, **grid),
-        )
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", number)
+    # On the bundle's own grid: 2×2 windows of its full size, which have a program of their own.
+    side = 2 * shipped.TILE + 2 * shipped.OVERLAP
+    image = _noise((side * ours.scale, side * ours.scale, 3), "uint8")
+    small = ours.downscale(image)
+    assert small.shape == (side, side, 3)
+    _equal(theirs.downscale(image), small)
+    _equal(theirs.upscale(small, tau=0.7, seed=2**40), ours.upscale(small, tau=0.7, seed=2**40))
+    # On another: windows of any shape, one of them the whole image.
+    _equal(
+        theirs.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
+        ours.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
+    )
     theirs.close()
 
 
 def test_the_example_takes_a_png_down_and_up(
-    installed: Path, shipped: Path, tmp_path: Path
+    installed: Path, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
-    from PIL import Image  # noqa: PLC0415
-
     pixels = _noise((40, 53, 3), "uint8")
     Image.fromarray(pixels).save(tmp_path / "in.png")
     program = installed / "bin" / "hcflow-cpp"
-    common = ["--bundle", shipped, "--no-cache"]
+    bundle = bundles["rescale_x4"]
+    common = ["--bundle", bundle, "--no-cache"]
     run(program, *common, "--down", tmp_path / "in.png", tmp_path / "small.png")
     run(program, *common, "--size", "53x40", tmp_path / "small.png", tmp_path / "out.png")
-    model = runtime.load(shipped, backend="openvino")
+    model = runtime.load(bundle, backend="openvino")
     small = model.downscale(pixels)
     _equal(np.asarray(Image.open(tmp_path / "small.png")), small)
     _equal(np.asarray(Image.open(tmp_path / "out.png")), model.upscale(small, size=(40, 53)))
     assert len((SOURCE / "programs" / "hcflow_cpp.cpp").read_text().splitlines()) < 150
 
 
-def test_the_c_example_runs(installed: Path, shipped: Path) -> None:
-    answer = run(installed / "bin" / "hcflow-embed", shipped)
+def test_the_c_example_runs(installed: Path, bundles: dict[str, Path]) -> None:
+    answer = run(installed / "bin" / "hcflow-embed", bundles["rescale_x4"])
     assert answer == "rescale_x4 on openvino: 24x16 to 96x64\n"
+
+
+def test_a_backend_that_was_not_compiled_in_is_named(installed: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    done = subprocess.run(
+        [installed / "bin" / "hcflow-embed", bundle, "null"], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("hcflow-embed: open: backend 'null' was not compiled in")
+
+
+def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
+    # Pixels far outside what a precision below fp32 may give; there is fp32 to take its place.
+    bundle = write_bundle(tmp_path / "tiny", gain=40.0, precision="fp16", tile=8, overlap=1)
+    exact = json.loads((write_bundle(tmp_path / "exact") / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for graph in exact["graphs"]:
+        (bundle / graph["file"]).write_bytes((tmp_path / "exact" / graph["file"]).read_bytes())
+    manifest["graphs"] += [graph | {"tile": 8, "overlap": 1} for graph in exact["graphs"]]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    ours = runtime.load(bundle, backend="openvino", precision="fp16", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", 1)
+    image = _noise((20, 17, 3), "uint8")
+    image[:, :12] = 0  # gives nothing to heal
+    report = Report()
+    _equal(theirs.upscale(image), ours.upscale(image, report=report))
+    assert 0 < len(report.healed) < report.tiles
+    assert theirs.healed == len(report.healed)
+    theirs.close()
+
+
+def test_engines_are_judged_as_in_python(sanitized: Path) -> None:
+    plain = {
+        "file": "inverse.engine", "sha256": "a" * 64, "bytes": 10, "graph": "b" * 64,
+        "direction": "inverse", "precision": "fp32", "latents": True, "tf32": False,
+        "profiles": [{"lr": {key: [1, 3, 8, 8] for key in ("smallest", "best", "largest")}}],
+        "refittable": False, "optimization_level": None, "build_seconds": 1.0, "layers": None,
+        "memory": {"scratch": None, "weights": 3, "activations": None},
+    }  # fmt: skip
+    versions = ("1.7.1.116", "1.7.1", "1.8.0", "10.3", "10.14.1.48", "1..7", "")
+    capabilities = (["8.9"], ["8.0", "12.0"], ["7.5"], [], ["089"])
+    machines = [
+        Machine(library, version, capability)
+        for library in ("tensorrt", "tensorrt-rtx")
+        for version in ("1.7.1.5", "10.14.1")
+        for capability in ("8.9", "12.1", "7.5")
+    ]
+    said, expected = "", []
+    for library, version, capability, compatible, hardware in itertools.product(
+        ("tensorrt", "tensorrt-rtx", "other"), versions, capabilities, (True, False),
+        ("none", "ampere+", "same-capability"),
+    ):  # fmt: skip
+        sidecar = plain | {
+            "library": library, "version": version, "compute_capabilities": capability,
+            "version_compatible": compatible, "hardware": hardware,
+        }  # fmt: skip
+        for machine in machines:
+            text = json.dumps(sidecar)
+            facts = (machine.library, machine.version, machine.compute_capability, text)
+            said += "\t".join(facts) + "\n"
+            try:
+                expected.append(misfit(Engine.from_json(text, "it"), machine) or "fits")
+            except BundleError:
+                expected.append("no passport")
+    program = sanitized / "tests" / "simulated" / "hcflow-passport"
+    assert run(program, input=said).splitlines() == expected
+    assert {"fits", "no passport"} < set(expected)
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -1,0 +1,185 @@
+"""The C++ runtime builds, is installed, passes its own tests under sanitizers, and is tidy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests import cpp_library
+from tests.bundles import write_bundle
+from tests.cpp_library import ROOT, SOURCE, build, need, run
+
+DOCUMENT = ROOT / "docs" / "cpp.md"
+KERNEL_LENS = "07cc714e8b5e7f34b672f7c7fad93febe7c747be5837ba276b1527370134ffe0"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        cpp_library.REQUIRED not in os.environ, reason="minutes of compiling: run `make cpp`"
+    ),
+]
+
+
+slow = pytest.mark.skipif(
+    cpp_library.SLOW not in os.environ, reason="many minutes more: run `make cpp-slow`"
+)
+
+
+@pytest.fixture(scope="module")
+def sanitized() -> Path:
+    return build("asan")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    prefix = tmp_path_factory.mktemp("prefix")
+    run("cmake", "--install", build("release"), "--prefix", prefix)
+    return prefix
+
+
+def test_its_own_tests_pass_under_address_and_undefined_behaviour_sanitizers(
+    sanitized: Path,
+) -> None:
+    run("ctest", "--preset", "asan", cwd=SOURCE)
+
+
+def test_its_own_tests_pass_under_the_thread_sanitizer() -> None:
+    build("tsan")
+    run("ctest", "--preset", "tsan", cwd=SOURCE)
+
+
+def test_openvino_runs_under_address_and_undefined_behaviour_sanitizers(
+    sanitized: Path, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "tiny", default_tau=0.05, tile=8, overlap=2)
+    # TBB's own way of loading a library does not go with sanitizers; its leaks at the end of the
+    # process are not ours to mend.
+    run(
+        sanitized / "tests" / "hcflow-overhead", bundle, "20", "13", "3", "openvino", "2",
+        env=os.environ | {"TBB_ENABLE_SANITIZERS": "1", "ASAN_OPTIONS": "detect_leaks=0"},
+    )  # fmt: skip
+
+
+@slow
+def test_its_own_tests_are_clean_under_valgrind() -> None:
+    need("valgrind")
+    program = build("null") / "tests" / "hcflow-tests"
+    quick = "-tce=*cores partition*,*known answers of FIPS*"
+    run("valgrind", "-q", "--error-exitcode=9", "--leak-check=full", program, quick)
+
+
+@slow
+def test_the_manifest_reader_survives_the_fuzzer(tmp_path: Path) -> None:
+    need("clang++")
+    fuzzer = build("fuzz") / "fuzz" / "fuzz-manifest"
+    run(fuzzer, "-runs=200000", "-max_len=8192", "-seed=1", tmp_path, SOURCE / "fuzz" / "corpus")
+
+
+@slow
+def test_clang_tidy_and_clang_format_have_nothing_to_say() -> None:
+    need("clang-tidy", "clang-format")
+    folders = ("include", "src", "programs", "tests", "fuzz")
+    files = [f for folder in folders for f in sorted((SOURCE / folder).rglob("*.[ch]*"))]
+    run("clang-format", "--dry-run", "--Werror", *files)
+    sources = sorted((SOURCE / "src").rglob("*.cpp")) + sorted((SOURCE / "programs").glob("*.cpp"))
+    run("clang-tidy", "--quiet", "-p", build("test"), *sources)
+
+
+@slow
+def test_the_tensorrt_backend_compiles_with_nvidias_own_headers(tmp_path: Path) -> None:
+    # A wheel that carries them (TensorRT 10.14.1, Apache-2.0); none of its code is run.
+    wheel = "kernel-lens==2.0.1 --hash=sha256:" + KERNEL_LENS
+    (tmp_path / "requirements.txt").write_text(wheel, encoding="utf-8")
+    run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
+        "--dest", tmp_path, "-r", tmp_path / "requirements.txt")  # fmt: skip
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(tmp_path)
+    headers = tmp_path / "kernel_lens" / "include" / "tensorrt"
+    cuda, source = SOURCE / "tests/simulated/cuda", SOURCE / "src/backends/tensorrt.cpp"
+    run("c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-isystem", headers,
+        "-isystem", cuda, "-I", SOURCE / "include", source)  # fmt: skip
+
+
+def test_files_are_short() -> None:
+    long = [
+        str(path)
+        for path in SOURCE.rglob("*.[ch]*")
+        if len(path.read_text(encoding="utf-8").splitlines()) > 300
+    ]
+    assert not long
+
+
+def test_the_version_is_the_distributions(installed: Path) -> None:
+    header = (installed / "include" / "hcflow" / "api.h").read_text(encoding="utf-8")
+    assert ".".join(re.findall(r"#define HCFLOW_VERSION_\w+ (\d+)", header)) == version(
+        "hcflow-deploy"
+    )
+
+
+def test_only_the_public_names_leave_the_library(installed: Path) -> None:
+    library = next(installed.rglob("libhcflow.so"))
+    names = run("nm", "-DC", "--defined-only", "--format=just-symbols", library).split("\n")
+    c_names = sorted(name for name in names if name.startswith("hcflow_"))
+    declared = re.findall(
+        r"^HCFLOW_API [^;(]*?(hcflow_\w+)\(",
+        (SOURCE / "include" / "hcflow" / "hcflow.h").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert c_names == sorted(declared)
+    classes = "Error|Image|Model|backends|user_cache|version"
+    allowed = rf"(typeinfo (name )?for |vtable for )?hcflow::({classes})\b.*"
+    others = [n for n in names if n and n not in c_names and not re.fullmatch(allowed, n)]
+    assert others == []
+
+
+def _snippets(language: str) -> list[str]:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("kind", ["release", pytest.param("static", marks=slow)])
+def test_an_installed_library_is_found_by_cmake_and_pkg_config_and_the_snippets_compile(
+    kind: str, tmp_path: Path
+) -> None:
+    need("pkg-config")
+    prefix, project = tmp_path / "prefix", tmp_path / "project"
+    run("cmake", "--install", build(kind), "--prefix", prefix)
+    project.mkdir()
+    (cmake_lists,) = _snippets("cmake")
+    (project / "CMakeLists.txt").write_text(cmake_lists, encoding="utf-8")
+    codes = _snippets(r"cpp")
+    (project / "main.cpp").write_text(codes[0], encoding="utf-8")
+    options = [f"-DCMAKE_PREFIX_PATH={prefix}"]
+    if kind == "static":
+        options += [f"-DOpenVINO_DIR={_openvino_cmake()}"]
+    run("cmake", "-G", "Ninja", "-S", project, "-B", tmp_path / "out", *options)
+    run("cmake", "--build", tmp_path / "out")
+
+    flags = run(
+        "pkg-config", *(["--static"] if kind == "static" else []), "--cflags", "--libs", "hcflow",
+        env={"PKG_CONFIG_PATH": str(next(prefix.rglob("pkgconfig"))), "PATH": "/usr/bin:/bin"},
+    ).split()  # fmt: skip
+    for i, code in enumerate(codes):
+        source = project / f"snippet{i}.cpp"
+        source.write_text(code, encoding="utf-8")
+        run("c++", "-std=c++17", "-Wall", "-Werror", source, "-o", source.with_suffix(""), *flags,
+            f"-Wl,-rpath,{next(prefix.rglob('libhcflow*')).parent}")  # fmt: skip
+    for code in _snippets("c"):
+        source = project / "snippet.c"
+        source.write_text(code, encoding="utf-8")
+        run("cc", "-std=c99", "-Wall", "-Wpedantic", "-Werror", "-c", source, "-o",
+            source.with_suffix(".o"), *flags)  # fmt: skip
+
+
+def _openvino_cmake() -> str:
+    spec = importlib.util.find_spec("openvino")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return str(Path(spec.submodule_search_locations[0]) / "cmake")
