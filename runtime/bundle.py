@@ -20,6 +20,9 @@ from runtime.manifest import CONTRACT, FILE_NAME, PRECISIONS, Direction, Graph, 
 IOS = ("float32", eight_bits.IO)
 """Kinds of images that a graph may take and give."""
 
+# What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours does.
+_EXTERNAL = b"location"
+
 MOST_VECTORS = 1 << 28
 """Bytes of a bundle's test vectors, unpacked: hundreds of times what small images take."""
 
@@ -143,8 +146,15 @@ class Bundle:
         return data
 
     def read_graph(self, graph: Graph) -> bytes:
-        """The checked bytes of a graph's ONNX file."""
-        return self.read(graph.file, graph.sha256, graph.bytes)
+        """The checked bytes of a graph's ONNX file, which refers to no other.
+
+        Raises:
+            BundleError: as `read`, or tensors that lie in another file, whose digest nobody knows.
+        """
+        data = self.read(graph.file, graph.sha256, graph.bytes)
+        if _EXTERNAL in data:
+            raise BundleError(f"'{graph.file}' takes weights from outside itself: refused")
+        return data
 
     def read_vectors(self) -> dict[str, NDArray[np.generic]]:
         """The checked test vectors by key (`runtime.vectors` gives them structure)."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 import runtime
@@ -159,6 +160,22 @@ def test_a_link_out_of_the_bundle_is_refused(tmp_path: Path, bundle: Path) -> No
     (bundle / graph.file).symlink_to(outside)
     with pytest.raises(BundleError, match="a link that leaves the bundle"):
         opened.read_graph(graph)
+
+
+def test_a_graph_with_weights_elsewhere_is_refused(bundle: Path) -> None:
+    content = _manifest(bundle)
+    entry = content["graphs"][0]
+    graph = onnx.load(bundle / entry["file"])
+    onnx.external_data_helper.convert_model_to_external_data(
+        graph, location="weights.bin", size_threshold=0
+    )
+    onnx.save(graph, bundle / entry["file"])
+    data = (bundle / entry["file"]).read_bytes()
+    entry |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (bundle / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    opened = runtime.Bundle.open(bundle)
+    with pytest.raises(BundleError, match="takes weights from outside itself"):
+        opened.read_graph(opened.manifest.graphs[0])
 
 
 def test_what_a_bundle_lacks_is_named(tmp_path: Path) -> None:
