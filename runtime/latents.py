@@ -79,14 +79,8 @@ def draw(
     Raises:
         ParameterError: a value out of its range.
     """
-    seed = _check("seed", seed, 1 << 64)
-    sample = _check("sample", sample, 1 << 32)
-    level = _check("level", level, 1 << 16)
-    _check("channels", channels, (1 << 16) + 1)
-    for name, start, size in (("top", top, height), ("left", left, width)):
-        _check(name, start, 1 << 32)
-        _check("height" if name == "top" else "width", size, (1 << 32) - start + 1)
-    check_tau(tau)
+    checked = Region(seed, sample, level, channels, top, left, height, width, tau)
+    seed, sample, level = checked.seed, checked.sample, checked.level
     values = np.zeros((channels, height, width), np.float32)
     if tau == 0 or values.size == 0:
         return values
@@ -112,6 +106,9 @@ class Region:
     """Latents that are still to be drawn, on the host or on a GPU: the arguments of `draw`.
 
     As an input of a graph it stands for float32 [1, channels, height, width].
+
+    Raises:
+        ParameterError: a value out of its range.
     """
 
     seed: int
@@ -124,13 +121,22 @@ class Region:
     width: int
     tau: float = 1.0
 
+    def __post_init__(self) -> None:
+        limits = {"seed": 1 << 64, "sample": 1 << 32, "level": 1 << 16, "channels": (1 << 16) + 1}
+        for name, limit in (limits | {"top": 1 << 32, "left": 1 << 32}).items():
+            object.__setattr__(self, name, _check(name, getattr(self, name), limit))
+        for name, start in (("height", self.top), ("width", self.left)):
+            size = _check(name, getattr(self, name), (1 << 32) - start + 1)
+            object.__setattr__(self, name, size)
+        check_tau(self.tau)
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Of the array it stands for."""
         return 1, self.channels, self.height, self.width
 
     def values(self) -> NDArray[np.float32]:
-        """The array itself; raises `ParameterError` as `draw` does."""
+        """The array itself."""
         return draw(
             self.seed,
             self.sample,

@@ -186,6 +186,8 @@ def test_values_out_of_range_are_named(changed: dict[str, float], message: str) 
     }  # fmt: skip
     with pytest.raises(ParameterError, match=re.escape(message)):
         latents.draw(**place | changed)
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        latents.Region(**place | changed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, np.uint64])
