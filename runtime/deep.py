@@ -37,6 +37,8 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     """
     if image.format == "AVIF":
         return _avif_depth(data[:_HEADER]) > 8
+    if image.mode.startswith("I;16") and "transparency" in image.info:
+        return True  # Pillow has no gray of 16 bits with alpha
     if image.mode not in ("RGB", "RGBA", "LA", "CMYK", "YCbCr") or not image.tile:
         return False
     if image.format == "JPEG2000":

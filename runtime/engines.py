@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 
 _DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
 _PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name")
-_CAPABILITY = (r"[1-9]\d*\.\d", "a compute capability such as 8.9")
+_CAPABILITY = (r"[1-9]\d{0,8}\.\d", "a compute capability such as 8.9")
 _NAMES: Mapping[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 
@@ -119,7 +119,7 @@ class Engine:
             precision=cast(Precision, field["precision"].choice(PRECISIONS)),
             latents=field["latents"].flag(),
             library=cast(Library, field["library"].choice(LIBRARIES)),
-            version=field["version"].text(r"\d+(\.\d+)*", "a version of numbers and dots"),
+            version=field["version"].text(r"\d{1,9}(\.\d{1,9})*", "a version of numbers and dots"),
             compute_capabilities=tuple(
                 c.text(*_CAPABILITY) for c in field["compute_capabilities"].items()
             ),

@@ -166,9 +166,9 @@ class Canvas:
 
 def result_mode(image: Image.Image) -> str:
     """The mode that comes out for a Pillow image, known before any work is done."""
-    if image.mode == "P" or (image.mode in ("RGB", "L") and "transparency" in image.info):
+    if image.mode == "P" or (image.mode in ("RGB", "L", "1") and "transparency" in image.info):
         has_alpha = "transparency" in image.info
-        return ("LA" if image.mode == "L" else "RGBA") if has_alpha else "RGB"
+        return ("LA" if image.mode in ("L", "1") else "RGBA") if has_alpha else "RGB"
     return "I;16" if image.mode.startswith("I;16") else _CONVERTED.get(image.mode, image.mode)
 
 

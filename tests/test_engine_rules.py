@@ -62,6 +62,7 @@ def test_a_sidecar_read_again_is_the_same() -> None:
         ("bytes", 0),
         ("library", "onnx"),
         ("version", "latest"),
+        ("version", 5000 * "1"),
         ("compute_capabilities", ["sm89"]),
         ("profiles", [{"lr": {"smallest": [0], "best": [1], "largest": [1]}}]),
         ("memory", {"scratch": -1}),

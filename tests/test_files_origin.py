@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import time
@@ -171,6 +172,16 @@ def test_sixteen_bits_of_colour_come_back_to_the_bit(format_name: str, channels:
     assert photo.result_mode == deep.MODES[channels]
     np.testing.assert_array_equal(photo.image, pixels)
     assert origin.extract(photo.xmp, "x") == RECORD
+
+
+@needs_vips
+def test_a_transparent_shade_of_sixteen_bits_becomes_alpha() -> None:
+    buffer = io.BytesIO()
+    values = np.array([[3, 4], [5, 60_000]], np.uint16)
+    Image.fromarray(values).save(buffer, "PNG", transparency=4)
+    photo = files.decode(buffer.getvalue(), "x")
+    np.testing.assert_array_equal(photo.image[..., 0], values)
+    np.testing.assert_array_equal(photo.image[..., 1], [[65535, 0], [65535, 65535]])
 
 
 @needs_vips

@@ -89,6 +89,14 @@ def test_palette_transparency_becomes_alpha(model: Model) -> None:
     assert model.upscale(image).mode == "RGBA"
 
 
+def test_a_transparent_shade_of_a_bilevel_image_becomes_alpha(model: Model) -> None:
+    image = Image.new("1", (4, 4), 1)
+    image.info["transparency"] = 255
+    large = model.upscale(image)
+    assert large.mode == "LA"
+    assert large.getextrema() == ((255, 255), (0, 0))
+
+
 @settings(deadline=None, max_examples=30)
 @given(size=SIZES, dtype=st.sampled_from([np.uint8, np.uint16]))
 def test_with_its_latents_the_image_comes_back(
