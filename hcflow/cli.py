@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from hcflow.console import shown
 from hcflow.models import version
 from runtime.errors import HcflowError
 
@@ -114,6 +115,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             with _signals():
                 command(*args, **kwargs)
+                sys.stdout.flush()  # here, where a full disk or closed pipe still counts
         except BrokenPipeError:
             _drop_stdout()
             raise typer.Exit(FAILED) from None
@@ -127,7 +129,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             _say(f"error: {_describe(error)}")
             raise typer.Exit(FAILED) from None
-        except (typer.Exit, typer.Abort, typer.BadParameter):
+        except typer.BadParameter as error:
+            error.message = shown(error.message)
+            raise
+        except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
             if os.environ.get(_DEBUG):
@@ -169,10 +174,27 @@ def _global_options(
 
 
 def _start(app: typer.Typer) -> None:
-    logging.basicConfig(format="hcflow: %(levelname)s: %(message)s", level=logging.WARNING)
+    _open_closed_streams()
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("hcflow: %(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+class _OneLine(logging.Formatter):
+    """Messages may hold names of files, which may hold what a terminal obeys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+def _open_closed_streams() -> None:
+    """Give a standard stream that was closed to nothing, before a file gets its descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:
@@ -190,7 +212,7 @@ def _describe(error: BaseException) -> str:
 def _say(message: str) -> None:
     # A closed stderr leaves nobody to tell; the exit code still does.
     with contextlib.suppress(OSError):
-        print(f"hcflow: {message}", file=sys.stderr, flush=True)
+        print(f"hcflow: {shown(message)}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int, message: str) -> NoReturn:

@@ -189,12 +189,14 @@ def test_what_fails_ends_in_one_line(
         (["--precision", "fp8"], "precision"),
         (["--format", "gif"], "one of PNG, TIFF"),
         (["--colour"], "No such option"),
+        (["--uncertainty", "OUTPUT"], "cannot be both the picture and its heat map"),
     ],
 )
 def test_wrong_usage_is_exit_code_two(
     run: Runner, picture: Path, options: list[str], message: str
 ) -> None:
     output = picture.with_name("out.png")
+    options = [str(output) if each == "OUTPUT" else each for each in options]
     assert message in _usage(run("upscale", picture, "-o", output, *options))
     assert not output.exists()
 
@@ -214,6 +216,71 @@ def test_bad_inputs_end_in_one_line(run: Runner, picture: Path, tmp_path: Path) 
     assert "JPEG cannot hold alpha: write PNG" in _error(run("upscale", picture, "-o", jpeg))
     assert not output.exists()
     assert not jpeg.exists()
+
+
+def test_names_with_what_a_terminal_obeys_are_shown_escaped(
+    run: Runner, picture: Path, tmp_path: Path
+) -> None:
+    for name in ("a\x1b[31m.png", "a\x9b31m.png", "a\nb.png"):
+        done = run("upscale", tmp_path / name, "-o", tmp_path / "out.png")
+        assert done.code == 1
+        assert done.err.count("\n") == 1
+        assert not {"\x1b", "\x9b"} & set(done.err)
+    strange = tmp_path / os.fsdecode(b"b\xff\x1b[31m.png")
+    strange.write_bytes(picture.read_bytes())
+    assert "\x1b[31m" not in run("upscale", strange, "-o", strange).err
+    page = tmp_path / "page.html"
+    assert run("compare", strange, "-o", page, "--model", run.bundle).code == 0
+    assert r"<title>b\udcff\x1b[31m.png</title>" in page.read_text(encoding="utf-8")
+
+
+def test_warnings_of_a_folder_stand_on_one_line_each(tmp_path: Path, bundle: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    name = "a\x1b[31m :car: [red]" + 40 * "long" + ".gif"
+    frames[0].save(source / name, "GIF", save_all=True, append_images=frames[1:])
+    command = [sys.executable, "-m", "hcflow", "upscale", source, "-o", tmp_path / "out"]
+    command += ["--model", bundle]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    (warning, _, _) = done.stderr.decode().split("\n")
+    shown = name.replace("\x1b", "\\x1b")
+    assert warning.endswith(f"{shown}' has 2 frames: the first is used")
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "message"),
+    [
+        ("<&-", "- -o out.png", 1, "standard input is empty"),
+        (">&-", "in.png -o -", 2, "standard output is closed"),
+        (">&-", "in.png -o out.png --json", 0, ""),
+        ("2>&-", "folder -o out", 0, ""),
+        ("<&- >&- 2>&-", "in.png -o out.png", 0, ""),
+        ("> /dev/full", "in.png -o out.png --json", 1, "No space left on device"),
+    ],
+)
+def test_a_standard_stream_may_be_closed(
+    bundle: Path,
+    picture: Path,
+    tmp_path: Path,
+    closed: str,
+    arguments: str,
+    code: int,
+    message: str,
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("in.png", "folder/in.png"):
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    command = f"'{sys.executable}' -m hcflow upscale {arguments} --model '{bundle}' {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, shell=True, check=False, cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr.decode()
+    if code == 0:
+        files = [*tmp_path.glob("out.png"), *tmp_path.glob("out/*.png")]
+        assert [Image.open(file).size[0] // 4 for file in files] == [Image.open(picture).size[0]]
 
 
 def test_a_damaged_bundle_ends_in_one_line(run: Runner, picture: Path, tmp_path: Path) -> None:

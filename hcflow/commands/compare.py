@@ -85,7 +85,7 @@ def compare(
     if original is not None:
         pictures["original"] = original.image
     text = _page(
-        Path(source).name,
+        console.shown(Path(source).name),
         photo.image,
         {name: _eight_bits(image, width, height) for name, image in pictures.items()},
         f"Model {made.model.manifest.name} ×{made.model.scale}, "

@@ -50,6 +50,8 @@ def outputs(
     if output == STANDARD:
         if samples > 1 or as_json:
             raise typer.BadParameter("standard output takes one image and nothing else")
+        if sys.__stdout__ is None:
+            raise typer.BadParameter("standard output is closed")
         if sys.stdout.isatty():
             raise typer.BadParameter(
                 "an image is not written to a terminal: redirect it, or use -o"

@@ -80,7 +80,13 @@ def convert_folder(
             for outcome in outcomes:
                 task = outcome.task
                 for line in outcome.warnings:
-                    bar.console.print(f"hcflow: warning: {line}", markup=False, highlight=False)
+                    bar.console.print(
+                        f"hcflow: warning: {shown(line)}",
+                        markup=False,
+                        emoji=False,
+                        highlight=False,
+                        soft_wrap=True,
+                    )
                 if outcome.error is None:
                     record.add(task.relative, outcome.mark, task.output)
                     account.done += 1

@@ -8,6 +8,7 @@ from rich.table import Table
 
 import runtime
 from hcflow.commands import options
+from hcflow.console import shown
 from hcflow.models import resolve
 from runtime.manifest import Graph, Manifest
 
@@ -42,7 +43,7 @@ def _summary(manifest: Manifest) -> Table:
         "built with": ", ".join(f"{tool} {v}" for tool, v in manifest.tools.items()),
     }
     for key, value in rows.items():
-        table.add_row(escape(key), escape(value))
+        table.add_row(escape(shown(key)), escape(shown(value)))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -120,6 +121,8 @@ def upscale(
     choice["report"] = noted
     if uncertainty is not None:
         (heat_name,), heat_format = endpoints.outputs(source, uncertainty, force=force)
+        if os.path.realpath(heat_name) == os.path.realpath(names[0]):
+            raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
         photo = endpoints.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
         network = single.Models(load).open(model)

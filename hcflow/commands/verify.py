@@ -92,7 +92,7 @@ def _show(reports: list[_Report]) -> None:
             graph = f"{check.graph.direction} {check.graph.precision}"
             table.add_row(
                 graph if check.graph.latents else f"{graph} τ = 0",
-                escape(check.case),
+                escape(console.shown(check.case)),
                 escape(check.output),
                 "identical" if c.psnr_db is None else f"{c.psnr_db:.1f}",
                 f"{c.max_abs:.1e}",

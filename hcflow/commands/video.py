@@ -46,6 +46,8 @@ def convert_video(
     """
     if (source, output) != (endpoints.STANDARD, endpoints.STANDARD):
         raise typer.BadParameter("a video comes and goes through pipes: - -o -")
+    if sys.__stdout__ is None:
+        raise typer.BadParameter("standard output is closed")
     if sys.stdout.isatty():
         raise typer.BadParameter("a video is not written to a terminal: redirect it")
     if recipe.options.get("samples", 1) > 1:
