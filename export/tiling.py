@@ -2,7 +2,8 @@
 
 The overlap is chosen on noise, step edges, a zone plate and, where the user has some, photographs;
 never on the evaluation photographs, of which one is reported. The tile is as large as a gigabyte of
-memory allows. All precisions of a direction share the grid of its fp32 graph.
+memory allows. A lower precision has the grid of its direction's fp32 graph where that holds for it
+too; an INT8 graph may need a larger overlap (docs/precision.md, section 3).
 """
 
 from __future__ import annotations
@@ -79,39 +80,54 @@ def certify(
         progress: told when no overlap holds.
 
     Returns:
-        The artifacts with `tile`, `overlap` and `deviations`; all null and empty where no overlap
-        of the ladder keeps to the budget: such graphs run images whole.
+        The artifacts with `tile`, `overlap` and `deviations`; null and empty where no overlap of
+        the ladder keeps to the budget: such a graph runs images whole.
 
     Raises:
         ExportError: the calibration folder has no photograph that is large enough.
     """
-    direction = artifacts[0].entry.direction
-    scene = certificate.scene_for(options.overlap or 0)
-    scenery = _pictures(direction, scale, scene, options.calibration)
-    curves = _measure(artifacts[0], levels, scenery, taus, scene)
-    overlap = _smallest(curves, scene) if options.overlap is None else options.overlap
-    if overlap is None:
-        scene = certificate.LARGE
-        scenery = _pictures(direction, scale, scene, options.calibration)
-        curves = _measure(artifacts[0], levels, scenery, taus, scene)
-        overlap = _smallest(curves, scene)
-    if overlap is None:
-        progress(
-            f"{direction}: no overlap up to {LADDER[-1]} keeps tiles to 1/255; "
-            "images will be run whole"
-        )
-        return list(artifacts)
-    tile = options.tile or largest_tile(artifacts[0].entry, overlap)
-    reported = _reported(direction, scale, scene)
-    certified = []
+    certified: list[Artifact] = []
+    least = 0
     for built in artifacts:
-        if built is not artifacts[0]:
-            curves = _measure(built, levels, scenery, taus, scene)
+        entry = built.entry
+        found = _grid(built, least, levels, scale, taus, options)
+        if found is None:
+            progress(
+                f"{entry.direction} {entry.precision}: no overlap up to {LADDER[-1]} keeps tiles "
+                "to 1/255; images will be run whole"
+            )
+            certified.append(built)
+            continue
+        overlap, curves, scene = found
+        if built is artifacts[0]:
+            least = overlap
+        reported = _reported(entry.direction, scale, scene)
         rows = curves + _measure(built, levels, reported, taus, scene)
         deviations = tuple(Deviation(name, tau, float(worst[overlap])) for name, tau, worst in rows)
-        entry = replace(built.entry, tile=tile, overlap=overlap, deviations=deviations)
+        tile = options.tile or largest_tile(artifacts[0].entry, overlap)
+        entry = replace(entry, tile=tile, overlap=overlap, deviations=deviations)
         certified.append(replace(built, entry=entry))
     return certified
+
+
+def _grid(
+    built: Artifact,
+    least: int,
+    levels: Sequence[Level],
+    scale: int,
+    taus: Sequence[float],
+    options: Options,
+) -> tuple[int, list[_Curve], Scene] | None:
+    """The overlap of one graph, at least `least`, and what it was chosen by."""
+    fixed = options.overlap
+    scenes = (certificate.SMALL, certificate.LARGE)
+    for scene in scenes if fixed is None else (certificate.scene_for(fixed),):
+        scenery = _pictures(built.entry.direction, scale, scene, options.calibration)
+        curves = _measure(built, levels, scenery, taus, scene)
+        overlap = _smallest(curves, scene, least) if fixed is None else fixed
+        if overlap is not None:
+            return overlap, curves, scene
+    return None
 
 
 def over_budget(graph: Graph) -> list[str]:
@@ -130,10 +146,10 @@ def largest_tile(graph: Graph, overlap: int) -> int:
     return max(16, (min(side, LARGEST_WINDOW) - 2 * overlap) // 8 * 8)
 
 
-def _smallest(curves: Sequence[_Curve], scene: Scene) -> int | None:
+def _smallest(curves: Sequence[_Curve], scene: Scene, least: int) -> int | None:
     worst = np.max([each for *_, each in curves], axis=0)
     for overlap in LADDER:
-        if overlap <= scene.reach and worst[overlap] <= BUDGET / MARGIN:
+        if least <= overlap <= scene.reach and worst[overlap] <= BUDGET / MARGIN:
             return overlap
     return None
 

@@ -69,6 +69,23 @@ def test_the_smallest_overlap_of_the_ladder_that_holds_is_taken(
     assert "no overlap up to 48 keeps tiles to 1/255" in lines[-1]
 
 
+def test_a_lower_precision_has_the_same_grid_unless_it_needs_a_larger_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = graph_of(tmp_path / "b")
+    reach = {b"fp32": 5, b"fp16": 3, b"int8": 12}
+    made = [Artifact(d, replace(entry, precision=d.decode())) for d in reach]  # type: ignore[arg-type]
+
+    def open_(_backend: str, data: bytes, *_: object) -> object:
+        return type("Session", (), {"run": staticmethod(blur(reach[data], 0.4))})
+
+    monkeypatch.setattr(tiling, "open_session", open_)
+    certified = tiling.certify(made, (), 4, (0.0,), tiling.Options(), print)
+    assert [each.entry.overlap for each in certified] == [8, 8, 12]
+    single, half, low = (each.entry.tile or 0 for each in certified)
+    assert single == half > low
+
+
 def test_the_tile_is_what_a_gigabyte_allows(tmp_path: Path) -> None:
     graph = replace(graph_of(tmp_path / "b"), bytes_per_lr_pixel=10_000)
     tile = tiling.largest_tile(graph, 8)
