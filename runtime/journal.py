@@ -43,7 +43,7 @@ class Journal:
         self._lines: IO[str] = open(  # noqa: SIM115
             self._path, "a+", encoding="ascii", errors="replace"
         )
-        if not _lock(self._lines):
+        if not _lock(self._lines) or not _is_at(self._lines, self._path):
             self._lines.close()
             raise ImageError(f"'{result}' is being made by another process")
         self._raw: IO[bytes] = open(self.pixels, "a+b")  # noqa: SIM115
@@ -113,6 +113,14 @@ class Journal:
             return None
         data = self._raw.read(size)
         return size if len(data) == size and zlib.crc32(data) == crc else None
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """False for a journal that another process has removed between its opening and its locking."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: IO[str]) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -163,6 +164,19 @@ def test_whatever_stands_in_a_journal_the_work_begins_anew(tmp_path: Path, left:
         journal.write_bytes(text)
         with Journal(result, {"tau": 0}) as again:
             assert again.bands == 0
+
+
+def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock_late(file: IO[str]) -> bool:
+        Path(file.name).unlink()  # as the other process does when its result is there
+        return True
+
+    monkeypatch.setattr("runtime.journal._lock", lock_late)
+    with pytest.raises(ImageError, match="is being made by another process"):
+        Journal(tmp_path / "out.png", {"tau": 0})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
