@@ -101,7 +101,7 @@ def main() -> None:
         model, graphs, title = of_bundle(arguments.bundle)
     else:
         model, graphs, title = general(arguments.photographs)
-    naive = cached_naive(model, our_inverse(model))
+    naive = cached_naive(model)
     if arguments.prepare:
         return
     print(f"{title}; {about(arguments.threads, arguments.rounds)}\n")

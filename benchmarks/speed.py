@@ -1,6 +1,8 @@
 """Ours against what anyone would try first, on this machine's processors: one run, one table.
 
-    python -m benchmarks.speed [--rounds 5] [--threads 2] [--network rescaling] [--json]
+    python -m benchmarks.speed --int8 rescaling=BUNDLE --int8 general=PHOTOGRAPHS [--rounds 5]
+    python -m benchmarks.speed --network rescaling --side 40 --json > a.json    # in parts …
+    python -m benchmarks.speed --merge a.json b.json                            # … and one table
 
 Every contender gets the same inputs, threads, number of rounds and its runtime's full optimisation
 (OpenVINO compiles for the shape at hand). Rounds are interleaved, so that a slow moment of the
@@ -13,12 +15,12 @@ import argparse
 import copy
 import hashlib
 import json
-import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -38,14 +40,16 @@ from hcflow_ref.models import DEFAULT, weights
 from hcflow_ref.synthetic import synthetic
 from runtime import atomic, machine
 from runtime.backends import Expecting, Session, open_session
+from runtime.bundle import Bundle
 from runtime.latents import draw
-from runtime.manifest import Numerics, Precision
+from runtime.manifest import FILE_NAME, Numerics, Precision
 
 SIZES = (40, 128)
 """Sides of the square LR images: outputs of 160×160 and 512×512."""
 
 YARDSTICK = "naive, OpenVINO fp32"
 BF16 = "naive, OpenVINO bf16"
+INT8 = "ours int8, OpenVINO"
 
 Feeds = Mapping[str, NDArray[np.float32]]
 Runner = Callable[[Feeds], NDArray[np.float32]]
@@ -63,19 +67,34 @@ def our_inverse(model: HCFlow, precision: Precision = "fp32") -> bytes:
     """ONNX bytes of the folded inverse."""
     traced = trace.trace(deploy(model, "inverse", precision, True))
     emitted = graph.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
-    return ir.to_proto(emitted).SerializeToString()
+    data: bytes = ir.to_proto(emitted).SerializeToString()
+    return data
 
 
-def cached_naive(model: HCFlow, ours: bytes) -> bytes:
+def cached_naive(model: HCFlow) -> bytes:
     """The naive export, which takes minutes, kept in the user's cache by what it is made from."""
-    facts = (
-        ours + torch.__version__.encode() + Path(naive_inverse.__code__.co_filename).read_bytes()
-    )
-    file = cache() / "benchmarks" / f"naive.{hashlib.sha256(facts).hexdigest()[:16]}.onnx"
+    facts = hashlib.sha256(torch.__version__.encode())
+    facts.update(Path(naive_inverse.__code__.co_filename).read_bytes())
+    for name, value in sorted(model.state_dict().items()):
+        facts.update(name.encode() + value.numpy().tobytes())
+    file = cache() / "benchmarks" / f"naive.{facts.hexdigest()[:16]}.onnx"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(file, naive_inverse(copy.deepcopy(model)))
     return file.read_bytes()
+
+
+def int8_inverse(source: Path) -> tuple[bytes, str]:
+    """An INT8 inverse and what is known of it: a bundle's, or from photographs for synthetic SR."""
+    if (source / FILE_NAME).is_file():
+        bundle = Bundle.open(source)
+        graph = bundle.graph("inverse", "int8", True)
+        kept = "within" if graph.within_budget else "over"
+        return bundle.read_graph(graph), f"int8 of `{bundle.manifest.name}`: {kept} its budget"
+    from benchmarks.precision_speed import general  # noqa: PLC0415 - it imports this module
+
+    _, graphs, title = general(source)
+    return graphs["int8"], title
 
 
 def inputs(model: HCFlow, side: int) -> dict[str, NDArray[np.float32]]:
@@ -87,7 +106,7 @@ def inputs(model: HCFlow, side: int) -> dict[str, NDArray[np.float32]]:
 
 
 def contenders(
-    model: HCFlow, ours: bytes, half: bytes, naive: bytes, threads: int, feeds: Feeds
+    model: HCFlow, naive: bytes, int8: bytes | None, threads: int, feeds: Feeds
 ) -> tuple[dict[str, Runner], dict[str, str]]:
     """What can run here, by name, and why the others cannot."""
 
@@ -103,7 +122,9 @@ def contenders(
             result: NDArray[np.float32] = model.inverse(lr, zs).numpy()
         return result
 
-    compiled = torch.compile(model.inverse)
+    compiled = torch.compile(model.inverse, dynamic=False)
+    ours = our_inverse(model)
+    bf16 = replace(NUMERICS, openvino_precision_hint="bf16")
 
     def compiled_by_torch(given: Feeds) -> NDArray[np.float32]:
         lr, *zs = (torch.from_numpy(x) for x in given.values())
@@ -118,14 +139,16 @@ def contenders(
         "naive, ONNX Runtime": session(naive, "onnxruntime"),
         "ours fp32, ONNX Runtime": session(ours, "onnxruntime"),
         "ours fp32, OpenVINO": session(ours, "openvino"),
-        "ours fp16, OpenVINO": session(half, "openvino"),
     }
     absent: dict[str, str] = {}
     if machine.cpu_flags().isdisjoint({"avx512_bf16", "amx_bf16"}):
         absent[BF16] = "the processor has no bf16"
     else:
-        bf16 = replace(NUMERICS, openvino_precision_hint="bf16")
         runs[BF16] = session(naive, "openvino", bf16)
+    if int8 is None:
+        absent[INT8] = "no --int8"
+    else:
+        runs[INT8] = session(int8, "openvino")
     try:
         compiled_by_torch(feeds)
     except Exception as error:  # a compiler of C++ may be missing, or fail
@@ -160,52 +183,77 @@ def about(threads: int, rounds: int) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--network", default="", help="only networks whose name holds this")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    results: list[dict[str, object]] = []
-    for name, model in networks().items():
-        if arguments.network not in name:
-            continue
-        ours, half = our_inverse(model), our_inverse(model, "fp16")
-        naive = cached_naive(model, ours)
-        for side in SIZES:
-            feeds = inputs(model, side)
-            runs, absent = contenders(model, ours, half, naive, arguments.threads, feeds)
-            medians = measure(runs, feeds, arguments.rounds)
-            for contender, seconds in medians.items():
-                ratio = seconds / medians[YARDSTICK]
-                results.append(
-                    {"network": name, "output": 4 * side, "contender": contender, "ratio": ratio}
-                )
-            for contender, why in absent.items():
-                results.append(
-                    {"network": name, "output": 4 * side, "contender": contender, "absent": why}
-                )
-    if arguments.json:
-        print(json.dumps({"machine": about(arguments.threads, arguments.rounds), "rows": results}))
-        return
-    print(about(arguments.threads, arguments.rounds) + "\n")
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Contenders down, networks and sizes across, in Markdown."""
     columns = list(dict.fromkeys((row["network"], row["output"]) for row in results))
-    print(
-        "| time / naive, OpenVINO fp32 | " + " | ".join(f"{n}, {s}×{s}" for n, s in columns) + " |"
-    )
-    print("|---" * (len(columns) + 1) + "|")
+    heads = " | ".join(f"{network}, {side}×{side}" for network, side in columns)
+    lines = [f"| time / {YARDSTICK} | {heads} |", "|---" * (len(columns) + 1) + "|"]
     for contender in dict.fromkeys(row["contender"] for row in results):
         cells = []
         for column in columns:
-            row = next(
-                r
-                for r in results
-                if r["contender"] == contender and (r["network"], r["output"]) == column
-            )
-            cells.append(f"{row['ratio']:.2f}" if "ratio" in row else str(row["absent"]))
-        print(f"| {contender} | " + " | ".join(cells) + " |")
+            found = [
+                row
+                for row in results
+                if row["contender"] == contender and (row["network"], row["output"]) == column
+            ]
+            ratio = found[0].get("ratio") if found else None
+            cells.append(f"{ratio:.2f}" if ratio else found[0]["absent"] if found else "–")
+        lines.append(f"| {contender} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def measured(arguments: argparse.Namespace) -> tuple[list[str], list[dict[str, Any]]]:
+    """Notes, and a row for each contender of each network and size asked for."""
+    sources = dict(pair.split("=", 1) for pair in arguments.int8)
+    notes, results = list[str](), list[dict[str, Any]]()
+    for name, model in networks().items():
+        if arguments.network not in name:
+            continue
+        naive, int8 = cached_naive(model), None
+        if source := next((path for key, path in sources.items() if key in name), None):
+            int8, note = int8_inverse(Path(source))
+            notes.append(note)
+        for side in arguments.side or SIZES:
+            feeds = inputs(model, side)
+            runs, absent = contenders(model, naive, int8, arguments.threads, feeds)
+            medians = measure(runs, feeds, arguments.rounds)
+            column = {"network": name, "output": 4 * side}
+            for contender, seconds in medians.items():
+                ratio = seconds / medians[YARDSTICK]
+                results.append({**column, "contender": contender, "ratio": ratio})
+            for contender, why in absent.items():
+                results.append({**column, "contender": contender, "absent": why})
+    return notes, results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=machine.usable_cpus())
+    parser.add_argument("--network", default="", help="only networks whose name holds this")
+    parser.add_argument("--side", type=int, action="append", help="of the LR image; 40 and 128")
+    parser.add_argument(
+        "--int8",
+        action="append",
+        default=[],
+        metavar="NETWORK=SOURCE",
+        help="INT8 for a network whose name holds this: a bundle, or photographs for general SR",
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--merge", nargs="+", type=Path, help="tables of earlier runs by --json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.merge:
+        parts = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.merge]
+        heads = list(dict.fromkeys(head for part in parts for head in part["about"]))
+        results = [row for part in parts for row in part["rows"]]
+    else:
+        notes, results = measured(arguments)
+        heads = [about(arguments.threads, arguments.rounds), *notes]
+    if arguments.json:
+        print(json.dumps({"about": heads, "rows": results}))
+    else:
+        print("\n".join(heads), table(results), sep="\n\n")
 
 
 if __name__ == "__main__":
