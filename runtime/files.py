@@ -50,6 +50,8 @@ _OPTIONS: dict[str, dict[str, object]] = {
 
 _MARKER_LIMIT = 65_000  # a JPEG's EXIF and XMP each stand in one segment of 64 KiB
 
+_COMMON = (b"\x89PNG", b"\xff\xd8\xff")  # PNG and JPEG, whose plugins `Image.preinit` loads
+
 _logger = logging.getLogger(__name__)
 
 
@@ -111,13 +113,15 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     if not data:
         raise ImageError(f"{where} is empty")
-    Image.init()
-    readable = [name for name in READ if name in Image.OPEN]  # as this Pillow was built
+    Image.preinit()
+    if not data.startswith(_COMMON):  # all plugins take longer to load than a small image
+        Image.init()
     try:
-        opened = Image.open(io.BytesIO(data), formats=readable)
+        opened = Image.open(io.BytesIO(data), formats=_readable())
     except UnidentifiedImageError:
+        Image.init()
         raise ImageError(
-            f"{where} is not an image this program reads ({', '.join(readable)})"
+            f"{where} is not an image this program reads ({', '.join(_readable())})"
         ) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{where}: {error} (PIL.Image.MAX_IMAGE_PIXELS is the limit)") from error
@@ -134,6 +138,11 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
         raise
     except Exception as error:  # decoders of damaged files raise all kinds
         raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+
+
+def _readable() -> list[str]:
+    """Of `READ` what this Pillow was built with, as far as its plugins are loaded."""
+    return [name for name in READ if name in Image.OPEN]
 
 
 def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
