@@ -36,7 +36,9 @@ benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.export_against_naive
 
 benchmark-engines: $(VENV)/installed
-	$(BIN)/python -m benchmarks.engines
+	mkdir -p build
+	$(BIN)/python -m benchmarks.engines --write build/engines.json
+	$(BIN)/python -m benchmarks.engines --readme build/engines.json
 
 # The kernel that draws latents on GPUs; after runtime/latents.cu has changed.
 ptx: $(VENV)/installed
