@@ -20,6 +20,8 @@ from export import contract, graph, trace
 from export.artifact import deploy
 from export.engine_profile import Sizes, profile
 from hcflow_ref.checkpoint import load
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN
 from runtime.engines import Profile
 from tests.golden_files import weights
 
@@ -29,7 +31,11 @@ SIZES = Sizes((8, 8), (16, 16), (32, 32))
 
 @functools.cache
 def onnx_bytes(network: str, direction: Any, precision: Any) -> bytes:
-    model = load(weights(network)).model
+    return onnx_graph(load(weights(network)).model, direction, precision)
+
+
+def onnx_graph(model: HCFlow | IRN, direction: Any, precision: Any = "fp32") -> bytes:
+    """A network's graph with latents, without a build's checks."""
     traced = trace.trace(deploy(model, direction, precision, True))
     boundary = contract.boundary(model.config, direction, True)
     return ir.to_proto(graph.to_onnx(traced, *boundary, {})).SerializeToString()
