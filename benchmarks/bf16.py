@@ -1,0 +1,89 @@
+"""Where bfloat16 is safe in a flow: `python -m benchmarks.bf16 [NAME …]`, as Markdown.
+
+Round trip of a photograph's crop, forward and back with its own latents and the LR image unrounded,
+with more and more of the arithmetic in bfloat16: the networks alone, as `run.bf16` has it, then
+also the 1×1 convolutions, then every layer's output. An exact flow comes back whole.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.weights import table
+from hcflow_ref.checkpoint import load
+from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.irn import IRN, IRNBlock
+from hcflow_ref.layers import ActNorm, InvertibleConv1x1
+from hcflow_ref.models import names, weights
+from hcflow_ref.photographs import photograph, to_tensor
+from hcflow_ref.steps import AffineStep, ThreeChannelStep
+from hcflow_ref.training.precision import networks_in_bf16
+
+CASES: dict[str, tuple[type[nn.Module], ...]] = {
+    "nothing": (),
+    "networks": (),
+    "and 1×1 convolutions": (InvertibleConv1x1,),
+    "and ActNorms": (InvertibleConv1x1, ActNorm),
+    "and couplings": (InvertibleConv1x1, ActNorm, AffineStep, ThreeChannelStep, IRNBlock),
+}
+
+
+def _rounding(method: Callable[..., Any]) -> Callable[..., Any]:
+    def rounded(*inputs: Any) -> Any:
+        output = method(*inputs)
+        if isinstance(output, Tensor):
+            return output.bfloat16().float()
+        return (output[0].bfloat16().float(), *output[1:])
+
+    return rounded
+
+
+@contextmanager
+def rounding(kinds: tuple[type[nn.Module], ...]) -> Iterator[None]:
+    """Within, what these layers put out, forward and back, is rounded to bfloat16."""
+    methods = [
+        (kind, name, getattr(kind, name)) for kind in kinds for name in ("forward", "inverse")
+    ]
+    try:
+        for kind, name, method in methods:
+            setattr(kind, name, _rounding(method))
+        yield
+    finally:
+        for kind, name, method in methods:
+            setattr(kind, name, method)
+
+
+@torch.inference_mode()
+def round_trip(model: HCFlow | IRN, image: Tensor) -> float:
+    """PSNR in dB of an image that went forward and back, against itself."""
+    encoding = model(image)
+    flow = model.inverse(encoding.lr, encoding.latents)
+    return float(-10 * torch.log10((flow - image).square().mean() + 1e-30))
+
+
+def main() -> None:
+    """Print the table."""
+    chosen = sys.argv[1:] or names()
+    crop = np.ascontiguousarray(photograph("astronaut")[64:192, 160:288])
+    rows = []
+    for case, kinds in CASES.items():
+        cells = [case]
+        for name in chosen:
+            model = load(weights(name)).network
+            if case != "nothing":
+                networks_in_bf16(model, "cpu")
+            with rounding(kinds):
+                cells.append(f"{round_trip(model, to_tensor(crop)):.1f}")
+        rows.append(cells)
+    print(table(["in bfloat16", *(f"`{name}`" for name in chosen)], rows))
+
+
+if __name__ == "__main__":
+    main()
