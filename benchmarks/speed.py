@@ -17,7 +17,7 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ SIZES = (40, 128)
 
 YARDSTICK = "naive, OpenVINO fp32"
 BF16 = "naive, OpenVINO bf16"
+COMPILED = "torch.compile"
 INT8 = "ours int8, OpenVINO"
 
 Feeds = Mapping[str, NDArray[np.float32]]
@@ -106,7 +107,12 @@ def inputs(model: HCFlow, side: int) -> dict[str, NDArray[np.float32]]:
 
 
 def contenders(
-    model: HCFlow, naive: bytes, int8: bytes | None, threads: int, feeds: Feeds
+    model: HCFlow,
+    naive: bytes,
+    int8: bytes | None,
+    threads: int,
+    feeds: Feeds,
+    skip: Container[str] = (),
 ) -> tuple[dict[str, Runner], dict[str, str]]:
     """What can run here, by name, and why the others cannot."""
 
@@ -135,7 +141,7 @@ def contenders(
     runs: dict[str, Runner] = {
         YARDSTICK: session(naive, "openvino"),
         "PyTorch eager": eager,
-        "torch.compile": compiled_by_torch,
+        COMPILED: compiled_by_torch,
         "naive, ONNX Runtime": session(naive, "onnxruntime"),
         "ours fp32, ONNX Runtime": session(ours, "onnxruntime"),
         "ours fp32, OpenVINO": session(ours, "openvino"),
@@ -149,28 +155,37 @@ def contenders(
         absent[INT8] = "no --int8"
     else:
         runs[INT8] = session(int8, "openvino")
+    for name in [name for name in runs if name in skip]:
+        del runs[name]
+        absent[name] = "not measured"
     try:
-        compiled_by_torch(feeds)
+        if COMPILED in runs:
+            compiled_by_torch(feeds)
     except Exception as error:  # a compiler of C++ may be missing, or fail
-        del runs["torch.compile"]
-        absent["torch.compile"] = " ".join(str(error).split())[:120]
+        del runs[COMPILED]
+        absent[COMPILED] = " ".join(str(error).split())[:120]
     return runs, absent
 
 
-def measure(runs: Mapping[str, Runner], feeds: Feeds, rounds: int) -> dict[str, float]:
-    """Median seconds of each."""
+def measure(
+    runs: Mapping[str, Runner],
+    feeds: Feeds,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each by a clock."""
     for run in runs.values():
         run(feeds)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run(feeds)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def about(threads: int, rounds: int) -> str:
+def about(threads: int, rounds: int, clock: str = "time") -> str:
     """Processor, library versions and how it was measured."""
     facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = next(line for line in facts.splitlines() if line.startswith("model name"))
@@ -178,8 +193,8 @@ def about(threads: int, rounds: int) -> str:
     return (
         f"{model.split(':')[1].strip()}, {machine.usable_cpus()} cores, {vectors}; PyTorch "
         f"{torch.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenVINO "
-        f"{openvino.__version__.split('-')[0]}; {threads} threads, medians of {rounds} "
-        "interleaved rounds"
+        f"{openvino.__version__.split('-')[0]}; {threads} threads, {clock}, "
+        f"medians of {rounds} interleaved rounds"
     )
 
 
@@ -215,8 +230,9 @@ def measured(arguments: argparse.Namespace) -> tuple[list[str], list[dict[str, A
             notes.append(note)
         for side in arguments.side or SIZES:
             feeds = inputs(model, side)
-            runs, absent = contenders(model, naive, int8, arguments.threads, feeds)
-            medians = measure(runs, feeds, arguments.rounds)
+            runs, absent = contenders(model, naive, int8, arguments.threads, feeds, arguments.skip)
+            clock = time.process_time if arguments.processor_time else time.perf_counter
+            medians = measure(runs, feeds, arguments.rounds, clock)
             column = {"network": name, "output": 4 * side}
             for contender, seconds in medians.items():
                 ratio = seconds / medians[YARDSTICK]
@@ -239,6 +255,10 @@ def main() -> None:
         metavar="NETWORK=SOURCE",
         help="INT8 for a network whose name holds this: a bundle, or photographs for general SR",
     )
+    parser.add_argument(
+        "--processor-time", action="store_true", help="of all threads, where others use the machine"
+    )
+    parser.add_argument("--skip", action="append", default=[], help="a contender, by name")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--merge", nargs="+", type=Path, help="tables of earlier runs by --json")
     arguments = parser.parse_args()
@@ -249,7 +269,8 @@ def main() -> None:
         results = [row for part in parts for row in part["rows"]]
     else:
         notes, results = measured(arguments)
-        heads = [about(arguments.threads, arguments.rounds), *notes]
+        clock = "processor time" if arguments.processor_time else "time"
+        heads = [about(arguments.threads, arguments.rounds, clock), *notes]
     if arguments.json:
         print(json.dumps({"about": heads, "rows": results}))
     else:
