@@ -12,10 +12,12 @@ machine strikes all alike; the table shows medians as ratios to the naive export
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import hashlib
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
@@ -94,7 +96,8 @@ def int8_inverse(source: Path) -> tuple[bytes, str]:
         return bundle.read_graph(graph), f"int8 of `{bundle.manifest.name}`: {kept} its budget"
     from benchmarks.precision_speed import general  # noqa: PLC0415 - it imports this module
 
-    _, graphs, title = general(source)
+    with contextlib.redirect_stdout(sys.stderr):  # what it tells meanwhile is no part of the table
+        _, graphs, title = general(source)
     return graphs["int8"], title
 
 
