@@ -46,7 +46,7 @@ def main() -> None:
     overhead = build("test", "hcflow-overhead") / "tests" / "hcflow-overhead"
     figures["overhead"] = [overhead_at(overhead, bundle, side, asked.runs) for side in SIZES]
     figures["start"] = start(
-        build("release", "hcflow-cpp") / "programs" / "hcflow-cpp", bundle, asked.runs
+        build("test", "hcflow-cpp") / "programs" / "hcflow-cpp", bundle, asked.runs
     )
     figures["start"]["network"] = figures["overhead"][0]["network"]
     print(json.dumps(figures, indent=1) if asked.json else table(figures))
