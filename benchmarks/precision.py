@@ -29,7 +29,7 @@ from runtime.latents import draw
 from runtime.manifest import PRECISIONS, Direction, Graph, Precision
 
 SIDE = 128
-DRAWN_TAU = 1.0
+DRAWN_TAU = 0.1
 
 Arrays = dict[str, NDArray[np.float32]]
 
