@@ -88,7 +88,7 @@ def application() -> typer.Typer:
         invoke_without_command=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        callback=_global_options,
+        callback=guarded(_global_options),
     )
 
 
@@ -233,9 +233,13 @@ def _finish(code: object) -> NoReturn:
         if thread is not threading.current_thread() and not thread.daemon:
             raise SystemExit(code)  # the interpreter knows how to wait for it
     atexit._run_exitfuncs()
-    with contextlib.suppress(OSError, ValueError):  # a closed pipe, as at any exit
-        sys.stdout.flush()
-    with contextlib.suppress(OSError, ValueError):
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except OSError as error:  # a full disk, a closed pipe
+        _say(f"error: {_describe(error)}")
+        code = FAILED
+    with contextlib.suppress(OSError, ValueError):  # nobody is left to tell
         sys.stderr.flush()
     os._exit(code or 0)
 

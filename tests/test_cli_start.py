@@ -71,3 +71,16 @@ def test_the_program_ends_quickly_but_not_before_its_exit_handlers_and_threads(
     assert ran("idle", "--version") == (0, "handler\n")
     assert ran("busy", "--version") == (0, "thread\nhandler\n")
     assert ran("idle", "info", str(tmp_path / "none"))[0] == 1
+
+
+def test_output_that_cannot_be_written_at_the_end_is_an_error() -> None:
+    with open("/dev/full", "w", encoding="ascii") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "hcflow", "--version"],
+            check=False,
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (run.returncode, run.stderr) == (1, "hcflow: error: No space left on device\n")
