@@ -42,7 +42,7 @@ typedef struct Op {
   struct Op *next;
 } Op;
 typedef struct Graph { Op *first; } Graph;
-typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive; struct Stream *next; } Stream;
+typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive, mode; pthread_t capturer; struct Stream *next; } Stream;
 typedef struct Block { uintptr_t at; size_t size; int pinned, freed; struct Block *next; } Block;
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
@@ -217,7 +217,10 @@ int cuCtxGetDevice(int *d) { *d = 0; return OK; }
 int cuMemGetInfo(size_t *f, size_t *t) { *f = total - used; *t = total; return OK; }
 int cuMemAlloc(uintptr_t *p, size_t size) {
   LOCKED(int)
-  for (Stream *s = streams; s; s = s->next) if (s->capture) fault("memory is allocated during a capture");
+  /* A capture in thread-local mode (1) forbids it to the thread that captures, any other mode to all. */
+  for (Stream *s = streams; s; s = s->next)
+    if (s->capture && (s->mode != 1 || pthread_equal(s->capturer, pthread_self())))
+      fault("memory is allocated during a capture");
   result = allocate(size, 0, p);
   DONE
 }
@@ -296,7 +299,14 @@ int cuEventSynchronize(void *event) {
 }
 int cuEventElapsedTime(float *ms, void *a, void *b) { *ms = 1.0f; return OK; }
 
-int cuStreamBeginCapture(void *handle, int mode) { LOCKED(int) stream_of(handle)->capture = calloc(1, sizeof(Graph)); DONE }
+int cuStreamBeginCapture(void *handle, int mode) {
+  LOCKED(int)
+  Stream *s = stream_of(handle);
+  s->capture = calloc(1, sizeof(Graph));
+  s->mode = mode;
+  s->capturer = pthread_self();
+  DONE
+}
 int cuStreamEndCapture(void *handle, void **graph) {
   LOCKED(int)
   *graph = stream_of(handle)->capture;
