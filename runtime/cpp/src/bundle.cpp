@@ -134,4 +134,12 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
     return data;
 }
 
+std::string Bundle::read_graph(const Graph& graph) const {
+    std::string data = read(graph.file, graph.sha256, graph.bytes);
+    // What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours.
+    if (data.find("location") != std::string::npos)
+        fail(ErrorCode::bundle, "'", graph.file, "' takes weights from outside itself: refused");
+    return data;
+}
+
 }  // namespace hcflow

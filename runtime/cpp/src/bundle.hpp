@@ -30,6 +30,10 @@ class Bundle {
     [[nodiscard]] std::string read(const std::string& file, const std::string& sha256,
                                    std::uint64_t size) const;
 
+    /// The bytes of a graph. Throws Error (bundle): as `read`, or tensors that lie in another file,
+    /// whose digest nobody knows.
+    [[nodiscard]] std::string read_graph(const Graph& graph) const;
+
   private:
     Bundle(std::filesystem::path folder, Manifest manifest);
 

@@ -6,6 +6,7 @@
 #include "bundle.hpp"
 #include "bundle_folder.hpp"
 #include "hcflow/hcflow.hpp"
+#include "sha256.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;
@@ -62,6 +63,16 @@ TEST_CASE("altered, truncated, missing and linked files are refused") {
     fs::remove(inverse(bundle));
     tests::write(inverse(bundle), good);
     CHECK(upscale_error(bundle.open()) == "nothing");
+}
+
+TEST_CASE("a graph whose weights lie outside of it is refused") {
+    const std::string graph = "no network; location: weights.bin";
+    const BundleFolder bundle([&](nlohmann::json& manifest) {
+        manifest["graphs"][0]["sha256"] = hcflow::sha256(graph.data(), graph.size());
+        manifest["graphs"][0]["bytes"] = graph.size();
+    });
+    tests::write(inverse(bundle), graph);
+    CHECK(has(upscale_error(bundle.open()), "takes weights from outside itself: refused"));
 }
 
 TEST_CASE("a bundle that changes while in use changes nothing of what is loaded") {

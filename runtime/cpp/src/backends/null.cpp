@@ -12,7 +12,7 @@ class NullSession : public Session {
         : direction_(request.graph.direction),
           scale_(request.bundle.manifest().scale),
           levels_(request.bundle.manifest().levels) {
-        (void)request.bundle.read(request.graph.file, request.graph.sha256, request.graph.bytes);
+        (void)request.bundle.read_graph(request.graph);
         for (const Level& level : levels_)
             if (scale_ % level.factor != 0)
                 fail(ErrorCode::backend, "the null backend cannot lay out a latent at ",

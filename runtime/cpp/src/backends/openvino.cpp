@@ -94,7 +94,7 @@ class OpenVinoSession : public Session {
           outputs_(output_names(request)),
           windows_(window_shapes(request)) {
         const Graph& graph = request.graph;
-        std::string onnx = request.bundle.read(graph.file, graph.sha256, graph.bytes);
+        std::string onnx = request.bundle.read_graph(graph);
         settings_ = {
             // OpenVINO would take bf16 where the processor has it; the parity figures would not
             // hold.
