@@ -205,7 +205,12 @@ class Lane:
                 plan.drop_graph()  # it was captured with the old address
             if old is not None:
                 old.free()
-            self._scratch = self._loaded.device.allocate(max(size, old.size if old else 0))
+            try:
+                self._scratch = self._loaded.device.allocate(max(size, old.size if old else 0))
+            except BackendError:
+                while self._plans:  # their contexts point at what was freed
+                    self._plans.popitem()[1].free()
+                raise
             for plan in self._plans.values():
                 plan.context.set_device_memory(self._scratch.pointer, self._scratch.size)
         context.set_device_memory(self._scratch.pointer, self._scratch.size)
