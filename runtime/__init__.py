@@ -63,5 +63,7 @@ def load(
         raise ParameterError(f"threads is {threads}: it must be 1 or more")
     bundle = Bundle.open(path)
     if precision == "auto":
-        precision = choice.precision(bundle.manifest, machine.cpu_flags())
+        precision = choice.precision(
+            bundle.manifest, backends.automatic_name(backend), machine.cpu_flags()
+        )
     return Model(Network(bundle, backend, precision or "fp32", threads, io))
