@@ -1,7 +1,4 @@
-"""Full-size networks, synthetic weights, dynamic sizes: the real TensorRT-RTX compiles them.
-
-`make benchmark-engines` compiles all eighteen; here each network, direction and precision occurs.
-"""
+"""Full-size networks, synthetic weights, dynamic sizes: the real TensorRT-RTX compiles them."""
 
 from __future__ import annotations
 
@@ -14,17 +11,10 @@ pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 M
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    ("network", "direction", "precision"),
-    [
-        ("rescale_x4", "inverse", "fp32"),
-        ("rescale_x4", "inverse", "int8"),
-        ("rescale_x4", "forward", "fp16"),
-        ("sr_x4", "inverse", "fp16"),
-        ("sr_x8", "forward", "fp32"),
-    ],
-)
-def test_a_full_size_network_compiles(network: str, direction: str, precision: str) -> None:
+@pytest.mark.parametrize("network", OFFICIAL)
+@pytest.mark.parametrize("direction", ["inverse", "forward"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_full_size_network_compiles(network: str, direction: str, precision: str) -> None:
     from benchmarks import engines  # noqa: PLC0415
 
     data = engines.ours(synthetic(OFFICIAL[network]), direction, precision)
