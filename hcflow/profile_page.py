@@ -47,7 +47,7 @@ def label(p: Profile) -> str:
 
 
 HEADINGS = (
-    *("p50 ms", "p90 ms", "p99 ms", "images/s", "overhead ms", "floor ms", "÷ floor", "GFLOP"),
+    *("p50 ms", "p90 ms", "p99 ms", "images/s", "host ms", "floor ms", "÷ floor", "GFLOP"),
     "peak MB",
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -144,10 +145,11 @@ def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
     from hcflow import profile_page  # noqa: PLC0415
 
     out = Console()
-    table = Table(title="; ".join(facts))
-    table.add_column("setting", overflow="fold")
+    # Ten columns that stay readable on a terminal of eighty.
+    table = Table(title="; ".join(facts), box=SIMPLE_HEAD, padding=0)
+    table.add_column("setting", overflow="fold", min_width=11)
     for heading in profile_page.HEADINGS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold", min_width=5)
     for p in profiles:
         if p.skipped is None:
             table.add_row(escape(profile_page.label(p)), *profile_page.cells(p))
