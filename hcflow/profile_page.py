@@ -48,7 +48,7 @@ def label(p: Profile) -> str:
 
 HEADINGS = (
     *("p50 ms", "p90 ms", "p99 ms", "images/s", "host ms", "floor ms", "÷ floor", "GFLOP"),
-    "peak MB",
+    "MB",
 )
 
 
