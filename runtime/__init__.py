@@ -10,6 +10,7 @@ import os
 from typing import Literal
 
 from runtime import backends, choice, machine
+from runtime.backends import automatic
 from runtime.bundle import IOS, Bundle
 from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
 from runtime.manifest import PRECISIONS, Precision
@@ -63,7 +64,6 @@ def load(
         raise ParameterError(f"threads is {threads}: it must be 1 or more")
     bundle = Bundle.open(path)
     if precision == "auto":
-        precision = choice.precision(
-            bundle.manifest, backends.automatic_name(backend), machine.cpu_flags()
-        )
+        name = automatic.name(backend)
+        precision = choice.precision(bundle.manifest, name, machine.cpu_flags())
     return Model(Network(bundle, backend, precision or "fp32", threads, io))

@@ -126,15 +126,6 @@ def _open_engine(
     return None
 
 
-def automatic_name(backend: str) -> str:
-    """The backend itself, or for `auto` the one that it takes where there are no engines."""
-    if backend != "auto":
-        return backend
-    there = available()
-    fastest_first = ("onnxruntime-cuda", "openvino", "onnxruntime")
-    return next((name for name in fastest_first if name in there), "onnxruntime")
-
-
 def available() -> list[str]:
     """The backends installed on this machine."""
     return [name for name in _PROBES if _is_installed(name)]

@@ -5,28 +5,39 @@ from __future__ import annotations
 import importlib.util
 import logging
 
+from runtime import backends
 from runtime.backends import Session
 from runtime.errors import BackendError
 from runtime.manifest import Numerics
 
 _logger = logging.getLogger(__name__)
 
+_INSTEAD = {"onnxruntime-cuda": "the CPU", "openvino": "ONNX Runtime"}
+
+
+def fastest_first() -> list[str]:
+    """What `auto` tries where there are no engines: CUDA, OpenVINO, ONNX Runtime on the CPU.
+
+    The first two only where they are installed; whether they work shows when they are opened.
+    """
+    from runtime.backends import onnxruntime  # noqa: PLC0415 - it imports this package
+
+    has_cuda = importlib.util.find_spec("onnxruntime") is not None and onnxruntime.has_cuda()
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    return [*["onnxruntime-cuda"] * has_cuda, *["openvino"] * has_openvino, "onnxruntime"]
+
+
+def name(backend: str) -> str:
+    """The backend itself, or the first that `auto` tries."""
+    return fastest_first()[0] if backend == "auto" else backend
+
 
 def open_best(graph: bytes, numerics: Numerics, threads: int) -> Session:
-    """ONNX Runtime with CUDA where it works, else OpenVINO, else ONNX Runtime on the CPU.
-
-    The log says why one that is installed was passed over.
-    """
-    from runtime.backends import onnxruntime, openvino  # noqa: PLC0415 - they import this package
-
-    if importlib.util.find_spec("onnxruntime") and onnxruntime.has_cuda():
+    """A session of the first that works; the log says why an earlier one was passed over."""
+    *better, last = fastest_first()
+    for each in better:
         try:
-            return onnxruntime.open_cuda(graph, numerics, threads)
+            return backends.open_session(each, graph, numerics, threads)
         except BackendError as error:
-            _logger.warning("%s; using the CPU", error)
-    if importlib.util.find_spec("openvino"):
-        try:
-            return openvino.open_cpu(graph, numerics, threads)
-        except BackendError as error:
-            _logger.warning("%s; using ONNX Runtime", error)
-    return onnxruntime.open_cpu(graph, numerics, threads)
+            _logger.warning("%s; using %s", error, _INSTEAD[each])
+    return backends.open_session(last, graph, numerics, threads)
