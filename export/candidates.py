@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from calib.placement import LARGEST, LARGEST_SEVEN_BITS, activation_scale, quantise_weights
 from calib.ranges import METHODS, Histograms, Method
-from export import equalise
+from export import equalise, trace
 from export.equalise import Group
 from export.precision_trials import Judge, Trial
 from export.rounding import Quantised
@@ -115,7 +115,7 @@ def convolutions(traced: GraphModule, found: Sequence[Group]) -> list[Conv]:
     work = {}
     for node in calls:
         shape = node.meta["tensor_meta"].shape
-        work[node] = _conv(traced, node).weight.numel() * shape[2] * shape[3]
+        work[node] = trace.convolution(traced, node).weight.numel() * shape[2] * shape[3]
     total = sum(work.values())
     number = {conv: index for index, group in enumerate(found) for conv in group.convs}
     convs = []
@@ -131,7 +131,7 @@ def convolutions(traced: GraphModule, found: Sequence[Group]) -> list[Conv]:
                 number[node],
                 work[node] / total,
                 LARGEST if joined else LARGEST_SEVEN_BITS,
-                _conv(traced, node).weight.detach(),
+                trace.convolution(traced, node).weight.detach(),
             )
         )
     return convs
@@ -139,13 +139,7 @@ def convolutions(traced: GraphModule, found: Sequence[Group]) -> list[Conv]:
 
 def _half_convolutions(traced: GraphModule) -> list[Node]:
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
-    return [node for node in calls if _conv(traced, node).weight.dtype == torch.float16]
-
-
-def _conv(traced: GraphModule, node: Node) -> nn.Conv2d:
-    conv = traced.get_submodule(str(node.target))
-    assert isinstance(conv, nn.Conv2d)
-    return conv
+    return [node for node in calls if trace.convolution(traced, node).weight.dtype == torch.float16]
 
 
 def _channels(

@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.passes.shape_prop import _extract_tensor_metadata
 
@@ -101,7 +101,7 @@ def equalise(traced: GraphModule, found: Sequence[Group], largest: Mapping[str, 
             power = torch.exp2(doublings.clamp(-MOST_DOUBLINGS, MOST_DOUBLINGS))
             power = power.where(reach > 0, torch.ones(()))
             for reader in group.values[value]:
-                weight = _conv(traced, reader.conv).weight
+                weight = trace.convolution(traced, reader.conv).weight
                 part = weight.data[:, reader.start : reader.start + len(power)]
                 part.div_(power[None, :, None, None].to(weight.dtype))
             if kinds[value] == "hidden":
@@ -152,7 +152,7 @@ def _feeds(user: Node, convs: Collection[Node]) -> bool:
 
 
 def _scale_maker(traced: GraphModule, value: Node, power: Tensor) -> None:
-    conv = _conv(traced, _node(value.args[0]))
+    conv = trace.convolution(traced, _node(value.args[0]))
     assert conv.bias is not None
     conv.weight.data.mul_(power[:, None, None, None].to(conv.weight.dtype))
     conv.bias.data.mul_(power.to(conv.bias.dtype))
@@ -202,9 +202,3 @@ def _channels(value: Node) -> int:
 def _node(value: object) -> Node:
     assert isinstance(value, Node)
     return value
-
-
-def _conv(traced: GraphModule, node: Node) -> nn.Conv2d:
-    conv = traced.get_submodule(str(node.target))
-    assert isinstance(conv, nn.Conv2d)
-    return conv

@@ -17,7 +17,6 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F
 from onnx_ir.tape import Tape
-from torch import nn
 from torch.fx import GraphModule, Node
 
 from export import trace
@@ -90,8 +89,7 @@ class _Emitter:
         return self.constant(name, np.array(value, dtype))
 
     def _conv(self, node: Node) -> ir.Value:
-        conv = self.traced.get_submodule(str(node.target))
-        assert isinstance(conv, nn.Conv2d)
+        conv = trace.convolution(self.traced, node)
         assert conv.bias is not None
         path = str(node.target).replace(".", "/")
         weights = [

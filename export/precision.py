@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from export import trace
@@ -31,12 +31,6 @@ MOST_LOSS_DB = {"fp16": 0.02, "int8": 0.10}
 """Of PSNR against the ground truth (DESIGN, section 6)."""
 
 Progress = Callable[[str], None]
-
-
-def _conv(traced: GraphModule, node: Node) -> nn.Conv2d:
-    conv = traced.get_submodule(str(node.target))
-    assert isinstance(conv, nn.Conv2d)
-    return conv
 
 
 def out_of_half(
@@ -70,7 +64,7 @@ def out_of_half(
         networks.add(network)
         largest = float(value.abs().max())
         if node.op == "call_module":
-            largest = max(largest, float(_conv(judge.exact, node).weight.abs().max()))
+            largest = max(largest, float(trace.convolution(judge.exact, node).weight.abs().max()))
         # Written so that NaN counts as beyond every limit.
         if not largest <= LARGEST_HALF and not largest <= worst.get(network, ("", 0.0))[1]:
             worst[network] = path, largest

@@ -61,6 +61,13 @@ def trace(module: DeployFlow | DeployIRN, side: int = 8) -> GraphModule:
     return traced
 
 
+def convolution(traced: GraphModule, node: Node) -> nn.Conv2d:
+    """The module that a `call_module` of a trace calls: convolutions are its only leaves."""
+    conv = traced.get_submodule(str(node.target))
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
 def dtype(node: Node) -> torch.dtype:
     """Dtype of a traced value."""
     found: torch.dtype = node.meta["tensor_meta"].dtype
