@@ -126,10 +126,12 @@ def build(
             request.tiling,
             progress,
         )
-        artifacts += certified[: 1 if request.io == IO else None]
         if request.io == IO:
             progress(f"{direction}: bytes at the boundary")
-            artifacts += [uint8.build(each, answers, request.with_latents) for each in certified]
+            of_bytes = [uint8.build(each, answers, request.with_latents) for each in certified]
+            artifacts += [certified[0], *of_bytes]  # the fp32 graph of floats is always there
+        else:
+            artifacts += certified
     misses = [line for built in artifacts for line in over_budget(built.entry)]
     misses += [line for built in artifacts for line in tiling.over_budget(built.entry)]
     if misses and not request.accept_over_budget:

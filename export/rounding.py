@@ -7,7 +7,7 @@ each operator accumulates in float32, as tensor cores do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +98,9 @@ def run_rounded(
     observe: Observer | None = None,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Outputs by name for inputs in the trace's order; the rest as `RoundingInterpreter`."""
-    tensors = [torch.from_numpy(np.asarray(x)) for x in inputs.values()]
     with torch.no_grad():
-        values = RoundingInterpreter(traced, quantised, observe).run(*tensors)
-    listed = [values] if isinstance(values, Tensor) else values
-    return {name: value.numpy() for name, value in zip(outputs, listed, strict=True)}
+        values = RoundingInterpreter(traced, quantised, observe).run(*_tensors(inputs))
+    return _named(outputs, values)
 
 
 class Replay:
@@ -121,7 +119,7 @@ class Replay:
         inputs: Mapping[str, np.ndarray[Any, Any]],
     ) -> None:
         self._traced, self._outputs = traced, outputs
-        self._inputs = [torch.from_numpy(np.asarray(x)) for x in inputs.values()]
+        self._inputs = _tensors(inputs)
         first = RoundingInterpreter(traced, rounding=False)
         first.garbage_collect_values = False
         with torch.no_grad():
@@ -139,5 +137,16 @@ class Replay:
         again = RoundingInterpreter(self._traced, quantised, rounding=False)
         with torch.no_grad():
             values = again.run(*self._inputs, initial_env=kept)
-        listed = [values] if isinstance(values, Tensor) else values
-        return {name: value.numpy() for name, value in zip(self._outputs, listed, strict=True)}
+        return _named(self._outputs, values)
+
+
+def _tensors(inputs: Mapping[str, np.ndarray[Any, Any]]) -> list[Tensor]:
+    return [torch.from_numpy(np.asarray(x)) for x in inputs.values()]
+
+
+def _named(
+    outputs: list[str], values: Tensor | Sequence[Tensor]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """What a trace returned, which is no sequence where there is one output."""
+    listed = [values] if isinstance(values, Tensor) else values
+    return {name: value.numpy() for name, value in zip(outputs, listed, strict=True)}

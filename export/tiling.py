@@ -8,6 +8,7 @@ too; an INT8 graph may need a larger overlap (docs/precision.md, section 3).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,14 +87,24 @@ def certify(
     Raises:
         ExportError: the calibration folder has no photograph that is large enough.
     """
+    direction = artifacts[0].entry.direction
+
+    @functools.cache
+    def scenery(scene: Scene) -> list[tuple[str, Tensor]]:
+        return _pictures(direction, scale, scene, options.calibration)
+
+    @functools.cache
+    def reported(scene: Scene) -> list[tuple[str, Tensor]]:
+        return _reported(direction, scale, scene)
+
     certified: list[Artifact] = []
     least = 0
     for built in artifacts:
         entry = built.entry
-        found = _grid(built, least, levels, scale, taus, options)
+        found = _grid(built, least, levels, taus, options.overlap, scenery)
         if found is None:
             progress(
-                f"{entry.direction} {entry.precision}: no overlap up to {LADDER[-1]} keeps tiles "
+                f"{direction} {entry.precision}: no overlap up to {LADDER[-1]} keeps tiles "
                 "to 1/255; images will be run whole"
             )
             certified.append(built)
@@ -101,8 +112,7 @@ def certify(
         overlap, curves, scene = found
         if built is artifacts[0]:
             least = overlap
-        reported = _reported(entry.direction, scale, scene)
-        rows = curves + _measure(built, levels, reported, taus, scene)
+        rows = curves + _measure(built, levels, reported(scene), taus, scene)
         deviations = tuple(Deviation(name, tau, float(worst[overlap])) for name, tau, worst in rows)
         tile = options.tile or largest_tile(artifacts[0].entry, overlap)
         entry = replace(entry, tile=tile, overlap=overlap, deviations=deviations)
@@ -114,16 +124,14 @@ def _grid(
     built: Artifact,
     least: int,
     levels: Sequence[Level],
-    scale: int,
     taus: Sequence[float],
-    options: Options,
+    fixed: int | None,
+    scenery: Callable[[Scene], list[tuple[str, Tensor]]],
 ) -> tuple[int, list[_Curve], Scene] | None:
     """The overlap of one graph, at least `least`, and what it was chosen by."""
-    fixed = options.overlap
-    scenes = (certificate.SMALL, certificate.LARGE)
-    for scene in scenes if fixed is None else (certificate.scene_for(fixed),):
-        scenery = _pictures(built.entry.direction, scale, scene, options.calibration)
-        curves = _measure(built, levels, scenery, taus, scene)
+    ladder = [s for s in (certificate.SMALL, certificate.LARGE) if s.reach >= least]
+    for scene in ladder if fixed is None else (certificate.scene_for(fixed),):
+        curves = _measure(built, levels, scenery(scene), taus, scene)
         overlap = _smallest(curves, scene, least) if fixed is None else fixed
         if overlap is not None:
             return overlap, curves, scene
