@@ -114,7 +114,7 @@ def precision_table(graphs: Sequence[Graph]) -> Table:
     for graph in graphs:
         psnr = [row.psnr_fp32_db for row in graph.losses if row.psnr_fp32_db is not None]
         table.add_row(
-            f"{graph.direction} {graph.precision}{_io(graph)}",
+            graph.title,
             f"{graph.bytes / 1e6:.1f}",
             str(graph.nodes),
             str(graph.casts),
@@ -127,7 +127,7 @@ def precision_table(graphs: Sequence[Graph]) -> Table:
 
 def parity_table(graph: Graph) -> Table:
     """A graph against the float64 reference, one row an output."""
-    table = Table(title=f"{graph.direction} {graph.precision}{_io(graph)}, {graph.nodes} nodes")
+    table = Table(title=f"{graph.title}, {graph.nodes} nodes")
     for heading in ("case", "τ", "output"):
         table.add_column(heading, no_wrap=True)
     for heading in ("PSNR dB", "max error", "relative", "budget"):
@@ -143,10 +143,6 @@ def parity_table(graph: Graph) -> Table:
             "[green]ok[/]" if row.ok else "[bold red]missed[/]",
         )
     return table
-
-
-def _io(graph: Graph) -> str:
-    return "" if graph.io == "float32" else f" {graph.io}"
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -95,7 +95,7 @@ def compile_bundle(
 def _compile(
     bundle: Bundle, graph: Graph, options: EngineOptions, again: bool, progress: Progress
 ) -> tuple[Made, bytes]:
-    title = f"{graph.direction} {graph.precision}"
+    title = graph.title
     sized = replace(options, sizes=options.sizes.for_graph(graph))
     data = bundle.read_graph(graph)
     ranges = profile(onnx.load_from_string(data), sized.sizes)

@@ -80,7 +80,7 @@ def refit_bundle(
     for graph in graphs:
         before = source.graph(graph.direction, graph.precision, graph.latents, graph.io)
         data = bundle.read_graph(graph)
-        check_same(source.read_graph(before), data, f"{graph.direction} {graph.precision}")
+        check_same(source.read_graph(before), data, graph.title)
         old, path = _refittable(source, before, machine)
         start = time.monotonic()
         made = refit(trt, engine_cache.read(old, path), data, str(path))

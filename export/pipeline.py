@@ -151,12 +151,11 @@ def _taus(model: HCFlow | IRN, tau: float) -> tuple[float, ...]:
 def over_budget(graph: Graph) -> list[str]:
     """One line for each figure of a graph that misses its budget."""
     return [
-        f"{graph.direction} {graph.precision}, {row.case}, τ {row.tau:g}, {row.output}: "
-        + _figures(row)
+        f"{graph.title}, {row.case}, τ {row.tau:g}, {row.output}: " + _figures(row)
         for row in graph.parity
         if not row.ok
     ] + [
-        f"{graph.direction} {graph.precision}, {row.case}, τ {row.tau:g}: loses {row.loss_db:.3f} "
+        f"{graph.title}, {row.case}, τ {row.tau:g}: loses {row.loss_db:.3f} "
         "dB against the photograph"
         for row in artifact.too_lossy(graph.precision, graph.losses)
     ]

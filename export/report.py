@@ -71,7 +71,7 @@ def _figures(entry: Graph, lowered: Lowered) -> dict[str, Any]:
 
 
 def _page(entry: Graph, figures: Mapping[str, Any], lowered: Lowered) -> str:
-    title = f"{entry.direction} {entry.precision}"
+    title = entry.title
     parts = [
         f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>",
         f"<h1>{title}</h1><p>{html.escape(entry.file)}: {entry.bytes:,} bytes, {entry.nodes} nodes,"

@@ -141,7 +141,7 @@ def _grid(
 def over_budget(graph: Graph) -> list[str]:
     """One line for each figure of a grid that misses its budget."""
     return [
-        f"{graph.direction} {graph.precision}, tiles of {graph.tile} with overlap {graph.overlap}, "
+        f"{graph.title}, tiles of {graph.tile} with overlap {graph.overlap}, "
         f"{row.case}, τ {row.tau:g}: {row.max_abs * 255:.2f}/255 from the whole image"
         for row in graph.deviations
         if not row.max_abs <= BUDGET

@@ -101,6 +101,17 @@ class Graph:
     losses: tuple[Loss, ...] = ()
     report: str | None = None
 
+    @property
+    def title(self) -> str:
+        """What it is, in two words; three where images are bytes."""
+        name = f"{self.direction} {self.precision}"
+        return name if self.io == "float32" else f"{name} {self.io}"
+
+    @property
+    def full_title(self) -> str:
+        """`title`, and whether an inverse was built for τ = 0 alone."""
+        return self.title + (" τ = 0" if self.direction == "inverse" and not self.latents else "")
+
 
 def read(field: Field) -> Graph:
     """A graph's entry, checked; raises `BundleError` with the JSON path of what is wrong."""

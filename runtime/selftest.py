@@ -128,8 +128,7 @@ def _noise(
 
 def _engine(bundle: Bundle, library: str, graph: Graph) -> Iterator[Result]:
     """The checks of one engine; they need a GPU."""
-    io = "" if graph.io == "float32" else f" {graph.io}"
-    title = f"{library} {graph.direction} {graph.precision}{io}: "
+    title = f"{library} {graph.title}: "
     cpu = Network(bundle, "onnxruntime", graph.precision, None, graph.io)
     gpu = Network(bundle, library, graph.precision, None, graph.io)
     yield _attempt(title + GPU_CHECKS[0], lambda: _parity(cpu, gpu, graph))

@@ -47,12 +47,6 @@ def _summary(manifest: Manifest) -> Table:
     return table
 
 
-def _name(graph: Graph) -> str:
-    name = f"{graph.direction} {graph.precision}"
-    name += "" if graph.io == "float32" else f" {graph.io}"
-    return name + (" τ = 0" if graph.direction == "inverse" and not graph.latents else "")
-
-
 def _graphs(graphs: tuple[Graph, ...]) -> Table:
     table = Table(title="graphs")
     columns = ("graph", "MB", "nodes", "casts", "MB per LR megapixel", "worst PSNR dB")
@@ -61,7 +55,7 @@ def _graphs(graphs: tuple[Graph, ...]) -> Table:
     for graph in graphs:
         finite = [p.psnr_db for p in graph.parity if p.psnr_db is not None]
         table.add_row(
-            _name(graph),
+            graph.full_title,
             f"{graph.bytes / 1e6:.1f}",
             str(graph.nodes),
             str(graph.casts),

@@ -89,9 +89,8 @@ def _show(reports: list[_Report]) -> None:
             table.add_column(column, justify="right", no_wrap=True)
         for check in report.checks:
             c = check.comparison
-            graph = f"{check.graph.direction} {check.graph.precision}"
             table.add_row(
-                graph if check.graph.latents else f"{graph} τ = 0",
+                check.graph.full_title,
                 escape(console.shown(check.case)),
                 escape(check.output),
                 "identical" if c.psnr_db is None else f"{c.psnr_db:.1f}",
@@ -123,7 +122,7 @@ def _precisions(checks: Sequence[Check]) -> Table:
         psnr = [c.psnr_db for c in here if c.psnr_db is not None]
         built = [row.psnr_fp32_db for row in graph.losses if row.psnr_fp32_db is not None]
         table.add_row(
-            f"{graph.direction} {graph.precision}",
+            graph.title,
             f"{graph.bytes / 1e6:.1f}",
             str(graph.nodes),
             str(graph.casts),
@@ -141,7 +140,7 @@ def _grids(checks: Sequence[TileCheck]) -> Iterator[str]:
         worst = max(check.deviation.max_abs for check in checks if check.graph == graph)
         verdict = "ok" if worst <= BUDGET else "[bold red]missed[/]"
         yield (
-            f"tiles {graph.direction} {graph.precision}, {graph.tile} with overlap "
+            f"tiles {graph.title}, {graph.tile} with overlap "
             f"{graph.overlap}: within {worst * 255:.3f}/255 of the whole image: {verdict}"
         )
 
