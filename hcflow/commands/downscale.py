@@ -50,9 +50,7 @@ def downscale(
     Keep the result in a lossless format (PNG): what a lossy one drops, upscale cannot bring back.
     The file then knows which model made it, and how large it was.
     """
-    load = {"backend": backend, "precision": precision, "threads": threads}
-    load |= {} if io is None else {"io": io}
-    load |= {"compile_engines": True} if compile_engines else {}
+    load = options.load(backend, precision, threads, io, compile_engines)
     grid = {"tile": tile, "overlap": overlap}
     choice: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
     recipe = Recipe(

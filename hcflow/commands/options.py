@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -124,3 +124,15 @@ Bundle = Annotated[
     str | None,
     typer.Argument(help="Bundle folder or model name.", show_default="the shipped model"),
 ]
+
+
+def load(
+    backend: str, precision: str | None, threads: int | None, io: str | None, compile_engines: bool
+) -> dict[str, Any]:
+    """The options of `hcflow.load`, the last two where given: records of folders hang on them."""
+    found: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
+    return (
+        found
+        | ({} if io is None else {"io": io})
+        | ({"compile_engines": True} if compile_engines else {})
+    )

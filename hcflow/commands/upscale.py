@@ -91,9 +91,7 @@ def upscale(
     """
     height_width = None if size is None else endpoints.parse_size(size)
     number = _parse_seed(seed)
-    load = {"backend": backend, "precision": precision, "threads": threads}
-    load |= {} if io is None else {"io": io}
-    load |= {"compile_engines": True} if compile_engines else {}
+    load = options.load(backend, precision, threads, io, compile_engines)
     samples = samples or (SAMPLES if uncertainty else 1)
     choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": height_width}
     # Only what is given: a folder's record of finished files hangs on every option.
