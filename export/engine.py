@@ -71,11 +71,7 @@ def compile_bundle(
         BundleError: a graph is damaged.
         OSError: the engines cannot be written.
     """
-    graphs = [
-        graph
-        for graph in bundle.manifest.graphs
-        if graph.direction in directions and (precisions is None or graph.precision in precisions)
-    ]
+    graphs = asked_for(bundle, directions, precisions)
     if not graphs:
         raise ExportError(
             f"bundle '{bundle.manifest.name}' has no {' or '.join(directions)} graph"
@@ -90,6 +86,17 @@ def compile_bundle(
     if not into_bundle:
         return [made for made, _ in built]
     return add_to_bundle(bundle, built)
+
+
+def asked_for(
+    bundle: Bundle, directions: Sequence[Direction], precisions: Sequence[Precision] | None
+) -> list[Graph]:
+    """The bundle's graphs of these directions and precisions; None is every precision."""
+    return [
+        graph
+        for graph in bundle.manifest.graphs
+        if graph.direction in directions and (precisions is None or graph.precision in precisions)
+    ]
 
 
 def _compile(

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from export import engine_library
-from export.engine import Made, add_to_bundle
+from export.engine import Made, add_to_bundle, asked_for
 from export.engine_log import Record, logger
 from export.errors import ExportError
 from runtime import engine_cache, engines
@@ -57,11 +57,7 @@ def refit_bundle(
         BackendError: an engine does not fit this machine, or is damaged.
         BundleError: a graph is damaged.
     """
-    graphs = [
-        graph
-        for graph in bundle.manifest.graphs
-        if graph.direction in directions and (precisions is None or graph.precision in precisions)
-    ]
+    graphs = asked_for(bundle, directions, precisions)
     if not graphs:
         raise ExportError(
             f"bundle '{bundle.manifest.name}' has no such graph to put weights in from: see "
