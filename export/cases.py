@@ -47,11 +47,6 @@ class Case:
     inputs: Mapping[str, NDArray[np.float32]]
     outputs: Mapping[str, NDArray[np.float64]]
 
-    @property
-    def image(self) -> NDArray[np.float32]:
-        """The image that goes in, [N, 3, H, W]."""
-        return self.inputs["lr" if self.direction == "inverse" else "hr"]
-
 
 def images(scale: int) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and HR images, 1×3×sH×sW float32."""

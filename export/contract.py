@@ -11,6 +11,8 @@ from export.errors import ExportError
 from export.flow import Direction
 from hcflow_ref.config import HCFlowConfig
 from hcflow_ref.irn import IRNConfig
+from runtime.eight_bits import IO
+from runtime.parity import IMAGES
 
 CONTRACT = 1
 """Version of the contract, written to every graph and manifest."""
@@ -75,7 +77,7 @@ def check(model: ir.Model, io: str = "float32") -> None:
         raise ExportError(f"node name '{repeated[0]}' stands more than once")
     for value in (*model.graph.inputs, *model.graph.outputs):
         expected = ir.DataType.FLOAT
-        if io == "uint8" and value.name in ("lr", "hr"):
+        if io == IO and value.name in IMAGES:
             expected = ir.DataType.UINT8
         if value.dtype != expected:
             raise ExportError(

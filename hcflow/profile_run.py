@@ -99,17 +99,13 @@ def feeds(bundle: Bundle, graph: Graph, setting: Setting) -> dict[str, NDArray[n
     random = np.random.default_rng(0)
     n, h, w, scale = setting.batch, setting.height, setting.width, bundle.manifest.scale
     if graph.direction == "forward":
-        return {"hr": _noise(random, (n, 3, scale * h, scale * w))}
-    found = {"lr": _noise(random, (n, 3, h, w))}
+        return {"hr": eight_bits.noise(random, (n, 3, scale * h, scale * w))}
+    found = {"lr": eight_bits.noise(random, (n, 3, h, w))}
     if graph.latents:
         for i, level in enumerate(bundle.manifest.latents.levels, start=1):
             shape = (n, level.channels, h * level.factor, w * level.factor)
             found[f"z{i}"] = random.standard_normal(shape, np.float32)
     return found
-
-
-def _noise(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return random.integers(0, 256, shape).astype(np.float32) / np.float32(255)
 
 
 def profile(

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ParameterError
+from runtime.parity import IMAGES
 
 IO = "uint8"
 """What the manifest calls the boundary of such a graph."""
-
-IMAGES = ("lr", "hr")
 
 HEALTH = "health"
 """Output [N] of such a graph: 0 where the image is sound; NaN, infinity or more where it is not."""
@@ -36,6 +35,11 @@ Runner = Callable[[Mapping[str, Any]], Mapping[str, NDArray[Any]]]
 def is_exact(planes: Tensor) -> bool:
     """Whether every value is k/255 in float32, as 8-bit pixels are."""
     return bool(np.array_equal(_rounded(planes) / _LARGEST, planes))
+
+
+def fits(feeds: Mapping[str, Any]) -> bool:
+    """Whether every image among a graph's inputs is of 8 bits."""
+    return all(is_exact(x) for name, x in feeds.items() if name in IMAGES)
 
 
 def to_bytes(planes: Tensor) -> NDArray[np.uint8]:
@@ -77,6 +81,11 @@ def shape(name: str, planes: tuple[int, ...]) -> tuple[int, ...]:
         return planes
     n, channels, height, width = planes
     return n, height, width, channels
+
+
+def noise(random: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
+    """An image of noise in 8 bits, which every graph takes; float32 of this shape."""
+    return random.integers(0, 256, shape).astype(np.float32) / _LARGEST
 
 
 def _rounded(planes: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.eight_bits import HEALTH, IMAGES, SATURATED
+from runtime.eight_bits import HEALTH, SATURATED
 from runtime.errors import BackendError
 from runtime.manifest import Graph
+from runtime.parity import IMAGES
 from runtime.tiles import Tile
 from runtime.watch import Healed
 

@@ -110,20 +110,13 @@ def _run(
     random = np.random.default_rng(seed)
     scale = network.manifest.scale
     if graph.direction == "forward":
-        hr = _noise(random, (1, 3, scale * height, scale * width))
+        hr = eight_bits.noise(random, (1, 3, scale * height, scale * width))
         return network.encode(hr, latents=graph.latents)["lr"]
-    lr = _noise(random, (1, 3, height, width))
+    lr = eight_bits.noise(random, (1, 3, height, width))
     if not graph.latents:
         return network.decode(lr)
     shapes = network.latent_shapes(1, height, width)
     return network.decode(lr, [random.standard_normal(s, np.float32) for s in shapes])
-
-
-def _noise(
-    random: np.random.Generator, shape: tuple[int, ...]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """An image of noise in 8 bits, which every graph takes."""
-    return random.integers(0, 256, shape).astype(np.float32) / np.float32(255)
 
 
 def _engine(bundle: Bundle, library: str, graph: Graph) -> Iterator[Result]:
@@ -179,7 +172,7 @@ def _on_stream(gpu: Network, bundle: Bundle, library: str, graph: Graph) -> str:
         if graph.latents:
             zs = gpu.latent_shapes(1, SIDE, SIDE)
             shapes |= {f"z{i}": shape for i, shape in enumerate(zs, start=1)}
-    floats = {name: _noise(random, shape) for name, shape in shapes.items()}
+    floats = {name: eight_bits.noise(random, shape) for name, shape in shapes.items()}
     host: Mapping[str, np.ndarray[Any, Any]] = floats
     if graph.io == eight_bits.IO:
         host = eight_bits.inputs(floats)

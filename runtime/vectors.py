@@ -25,17 +25,12 @@ class Case:
     inputs: Mapping[str, NDArray[np.float32]]
     outputs: Mapping[str, NDArray[np.float64]]
 
-    @property
-    def image(self) -> NDArray[np.float32]:
-        """The image that goes in, [N, 3, H, W]."""
-        return self.inputs["lr" if self.direction == "inverse" else "hr"]
-
     def fits(self, graph: Graph) -> bool:
         """Whether a graph can be held against this case: direction, 8 bits, τ = 0 if it must."""
         return (
             self.direction == graph.direction
             and (graph.direction == "forward" or graph.latents or self.tau == 0)
-            and (graph.io != eight_bits.IO or eight_bits.is_exact(self.image))
+            and (graph.io != eight_bits.IO or eight_bits.fits(self.inputs))
         )
 
 
