@@ -14,16 +14,25 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from benchmarks.speed import Feeds, Runner, about, cached_naive, inputs, measure, our_inverse
+from benchmarks.speed import (
+    LOW,
+    Feeds,
+    Runner,
+    about,
+    cached_naive,
+    inputs,
+    measure,
+    our_inverse,
+    runner,
+)
 from calib import images
 from calib.placement import place
 from export import contract, graph, int8, trace
-from export.artifact import NUMERICS, deploy
+from export.artifact import deploy
 from export.candidates import prepare
 from export.precision_trials import inputs_of, judge
 from hcflow_ref.checkpoint import load
@@ -31,7 +40,6 @@ from hcflow_ref.config import OFFICIAL
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.models import weights
 from hcflow_ref.synthetic import synthetic
-from runtime.backends import Expecting, open_session
 from runtime.bundle import Bundle
 from runtime.manifest import PRECISIONS
 
@@ -73,18 +81,10 @@ def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
 def contenders(
     graphs: dict[str, bytes], naive: bytes, feeds: Feeds, threads: int
 ) -> Iterator[tuple[str, Runner]]:
-    low = replace(NUMERICS, openvino_precision_hint="bf16")
-    listed = [(FP32, naive, NUMERICS), (BF16, naive, low)]
-    listed += [(f"ours, {name}", data, NUMERICS) for name, data in graphs.items()]
-    for name, data, numerics in listed:
-        session = open_session("openvino", data, numerics, threads)
-        if isinstance(session, Expecting):
-            session.expect({key: value.shape for key, value in feeds.items()})
-
-        def run(given: Feeds, session=session):  # type: ignore[no-untyped-def]
-            return session.run(given)["hr"]
-
-        yield name, run
+    yield FP32, runner(naive, "openvino", threads, feeds)
+    yield BF16, runner(naive, "openvino", threads, feeds, LOW)
+    for name, data in graphs.items():
+        yield f"ours, {name}", runner(data, "openvino", threads, feeds)
 
 
 def main() -> None:

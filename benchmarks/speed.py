@@ -53,6 +53,7 @@ YARDSTICK = "naive, OpenVINO fp32"
 BF16 = "naive, OpenVINO bf16"
 COMPILED = "torch.compile"
 INT8 = "ours int8, OpenVINO"
+LOW = replace(NUMERICS, openvino_precision_hint="bf16")
 
 Feeds = Mapping[str, NDArray[np.float32]]
 Runner = Callable[[Feeds], NDArray[np.float32]]
@@ -109,6 +110,16 @@ def inputs(model: HCFlow, side: int) -> dict[str, NDArray[np.float32]]:
     return feeds
 
 
+def runner(
+    data: bytes, backend: str, threads: int, feeds: Feeds, numerics: Numerics = NUMERICS
+) -> Runner:
+    """A graph's image, in a backend that knows the shapes beforehand where it can."""
+    session: Session = open_session(backend, data, numerics, threads)
+    if isinstance(session, Expecting):
+        session.expect({name: value.shape for name, value in feeds.items()})
+    return lambda given: session.run(given)["hr"]
+
+
 def contenders(
     model: HCFlow,
     naive: bytes,
@@ -120,31 +131,22 @@ def contenders(
     """What can run here, by name, and why the others cannot."""
 
     def session(data: bytes, backend: str, numerics: Numerics = NUMERICS) -> Runner:
-        opened: Session = open_session(backend, data, numerics, threads)
-        if isinstance(opened, Expecting):
-            opened.expect({name: value.shape for name, value in feeds.items()})
-        return lambda given: opened.run(given)["hr"]
+        return runner(data, backend, threads, feeds, numerics)
 
-    def eager(given: Feeds) -> NDArray[np.float32]:
-        lr, *zs = (torch.from_numpy(x) for x in given.values())
-        with torch.inference_mode():
-            result: NDArray[np.float32] = model.inverse(lr, zs).numpy()
-        return result
+    def by_torch(inverse: Callable[..., torch.Tensor]) -> Runner:
+        def run(given: Feeds) -> NDArray[np.float32]:
+            lr, *zs = (torch.from_numpy(x) for x in given.values())
+            with torch.inference_mode():
+                result: NDArray[np.float32] = inverse(lr, zs).numpy()
+            return result
 
-    compiled = torch.compile(model.inverse, dynamic=False)
+        return run
+
     ours = our_inverse(model)
-    bf16 = replace(NUMERICS, openvino_precision_hint="bf16")
-
-    def compiled_by_torch(given: Feeds) -> NDArray[np.float32]:
-        lr, *zs = (torch.from_numpy(x) for x in given.values())
-        with torch.inference_mode():
-            result: NDArray[np.float32] = compiled(lr, zs).numpy()
-        return result
-
     runs: dict[str, Runner] = {
         YARDSTICK: session(naive, "openvino"),
-        "PyTorch eager": eager,
-        COMPILED: compiled_by_torch,
+        "PyTorch eager": by_torch(model.inverse),
+        COMPILED: by_torch(torch.compile(model.inverse, dynamic=False)),
         "naive, ONNX Runtime": session(naive, "onnxruntime"),
         "ours fp32, ONNX Runtime": session(ours, "onnxruntime"),
         "ours fp32, OpenVINO": session(ours, "openvino"),
@@ -153,7 +155,7 @@ def contenders(
     if machine.cpu_flags().isdisjoint({"avx512_bf16", "amx_bf16"}):
         absent[BF16] = "the processor has no bf16"
     else:
-        runs[BF16] = session(naive, "openvino", bf16)
+        runs[BF16] = session(naive, "openvino", LOW)
     if int8 is None:
         absent[INT8] = "no --int8"
     else:
@@ -163,7 +165,7 @@ def contenders(
         absent[name] = "not measured"
     try:
         if COMPILED in runs:
-            compiled_by_torch(feeds)
+            runs[COMPILED](feeds)
     except Exception as error:  # a compiler of C++ may be missing, or fail
         del runs[COMPILED]
         absent[COMPILED] = " ".join(str(error).split())[:120]
