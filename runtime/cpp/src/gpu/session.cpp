@@ -141,18 +141,17 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
 
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load) try {
-    std::vector<const Graph*> graphs;
-    bool any = false;
-    for (const Graph& graph : bundle.manifest().graphs) {
-        if (graph.precision != options.precision) continue;
-        graphs.push_back(&graph);
-        any = any || !engines_of(bundle, graph, engine_folder(options.cache)).empty();
-    }
-    if (!any) return false;  // the usual case: neither driver nor library is touched
+    std::vector<std::vector<EngineFile>> of_graphs;
+    for (const Graph& graph : bundle.manifest().graphs)
+        if (graph.precision == options.precision)
+            of_graphs.push_back(engines_of(bundle, graph, engine_folder(options.cache)));
+    // The usual case: neither driver nor library is touched.
+    if (std::all_of(of_graphs.begin(), of_graphs.end(),
+                    [](const auto& engines) { return engines.empty(); }))
+        return false;
     const Device& device = Device::open(options.gpu);
     const Machine machine{name, load()->version(), device.compute_capability()};
-    for (const Graph* graph : graphs)
-        (void)choose(engines_of(bundle, *graph, engine_folder(options.cache)), machine, bundle);
+    for (const auto& engines : of_graphs) (void)choose(engines, machine, bundle);
     return true;
 } catch (const Error&) {  // what is asked here: no driver, no library, no engine
     return false;
