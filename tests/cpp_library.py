@@ -21,6 +21,11 @@ TOOLS = ("cmake", "ninja", "c++")
 REQUIRED = "HCFLOW_REQUIRE_CPP"
 SLOW = "HCFLOW_CPP_SLOW"  # set by `make cpp-slow`: sanitizers, valgrind, clang-tidy, the fuzzer
 
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(REQUIRED not in os.environ, reason="minutes of compiling: run `make cpp`"),
+]
+
 
 def need(*tools: str) -> None:
     """Skip, or under `make cpp` fail, unless these programs are there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -19,26 +18,9 @@ from runtime.errors import BundleError
 from runtime.watch import Report
 from tests import cpp_library, shipped
 from tests.bundles import write_bundle
-from tests.cpp_library import SOURCE, build, run
+from tests.cpp_library import SOURCE, run
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        cpp_library.REQUIRED not in os.environ, reason="minutes of compiling: run `make cpp`"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def sanitized() -> Path:
-    return build("asan")
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    prefix = tmp_path_factory.mktemp("prefix")
-    run("cmake", "--install", build("release"), "--prefix", prefix)
-    return prefix
+pytestmark = cpp_library.MARKS
 
 
 def _library(installed: Path) -> Path:

@@ -19,29 +19,12 @@ from tests.cpp_library import ROOT, SOURCE, build, need, run
 DOCUMENT = ROOT / "docs" / "cpp.md"
 KERNEL_LENS = "07cc714e8b5e7f34b672f7c7fad93febe7c747be5837ba276b1527370134ffe0"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        cpp_library.REQUIRED not in os.environ, reason="minutes of compiling: run `make cpp`"
-    ),
-]
+pytestmark = cpp_library.MARKS
 
 
 slow = pytest.mark.skipif(
     cpp_library.SLOW not in os.environ, reason="many minutes more: run `make cpp-slow`"
 )
-
-
-@pytest.fixture(scope="module")
-def sanitized() -> Path:
-    return build("asan")
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    prefix = tmp_path_factory.mktemp("prefix")
-    run("cmake", "--install", build("release"), "--prefix", prefix)
-    return prefix
 
 
 def test_its_own_tests_pass_under_address_and_undefined_behaviour_sanitizers(
