@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from export import folding
-from export.networks import DeployDenseBlock, DeployFCN, conv
+from export.networks import DeployFCN, conv
 from hcflow_ref.hcflow import ConditionalFlow
 from hcflow_ref.layers import COUPLING_SLOPE
-from hcflow_ref.networks import FCN
-from hcflow_ref.steps import AffineStep, ThreeChannelStep
+from hcflow_ref.steps import AffineStep
 
 Direction = Literal["forward", "inverse"]
 
@@ -41,53 +40,35 @@ def modulate(v: Tensor, shift: Tensor, log_scale: Tensor, direction: Direction) 
 
 
 class Coupling(nn.Module):
-    """A coupling: the driving channels, and a feature `u` where there is one, steer the others.
+    """An affine coupling: its first channels, and a feature `u` where there is one, steer the rest.
 
-    Forward on `v` N×C×H×W gives the coupled `v` and the log-scale that was applied (`None` for a
-    pure shift).
+    Forward on `v` N×C×H×W gives the coupled `v` and the log-scale that was applied.
     """
 
-    def __init__(self, step: AffineStep | ThreeChannelStep, direction: Direction) -> None:
+    def __init__(self, step: AffineStep, direction: Direction) -> None:
         super().__init__()
         self.dtype = STATE
-        sign = 1.0 if direction == "forward" else -1.0
         self.direction: Direction = direction
-        channels = step.actnorm.bias.shape[1]
-        if isinstance(step, AffineStep):
-            self.sizes = [step.drivers, channels - step.drivers]
-            self.affine, self.drives_first = True, True
-        else:
-            self.sizes = [3, channels - 3]
-            self.affine = self.drives_first = step.affine
-        net = step.net
-        last = folding.scaled(net.conv3) if isinstance(net, FCN) else folding.plain(net.conv5)
-        if self.affine:
-            last = folding.deinterleave(last, even=sign, odd=2 * sign)
-        else:
-            last = folding.Kernel(sign * last.weight, sign * last.bias)
-        self.driven = self.sizes[1] if self.drives_first else self.sizes[0]
-        self.net = DeployFCN(net, last) if isinstance(net, FCN) else DeployDenseBlock(net, last)
+        sign = 1.0 if direction == "forward" else -1.0
+        self.driven = step.actnorm.bias.shape[1] - step.drivers
+        self.sizes = [step.drivers, self.driven]
+        last = folding.deinterleave(folding.scaled(step.net.conv3), even=sign, odd=2 * sign)
+        self.net = DeployFCN(step.net, last)
 
     def lower(self, dtype: torch.dtype) -> None:
         """Round the coupling network to `dtype`; what it steers stays as it is."""
         self.dtype = dtype
         self.net.to(dtype)
 
-    def forward(self, v: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """`v`, and the feature of a conditional step → coupled `v`, log-scale or `None`."""
-        v1, v2 = torch.split(v, self.sizes, 1)
-        driver, driven = (v1, v2) if self.drives_first else (v2, v1)
-        driver = driver.to(self.dtype)
-        h = self.net(driver if u is None else torch.cat([driver, u.to(self.dtype)], 1)).to(STATE)
-        log_scale = None
-        if self.affine:
-            shift, s = torch.split(h, self.driven, 1)
-            log_scale = bounded_log_scale(s)
-            driven = modulate(driven, shift, log_scale, self.direction)
-        else:
-            driven = driven + h
-        merged = [v1, driven] if self.drives_first else [driven, v2]
-        return torch.cat(merged, 1), log_scale
+    def forward(self, v: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`v`, and the feature of a conditional step → coupled `v`, log-scale."""
+        driver, driven = torch.split(v, self.sizes, 1)
+        entry = driver.to(self.dtype)
+        entry = entry if u is None else torch.cat([entry, u.to(self.dtype)], 1)
+        shift, s = torch.split(self.net(entry).to(STATE), self.driven, 1)
+        log_scale = bounded_log_scale(s)
+        driven = modulate(driven, shift, log_scale, self.direction)
+        return torch.cat([driver, driven], 1), log_scale
 
 
 class Prior(nn.Module):

@@ -103,6 +103,13 @@ def plain(conv: torch.nn.Conv2d) -> Kernel:
     return Kernel(conv.weight.double(), conv.bias.double())
 
 
+def reading(kernel: Kernel, scale: Tensor) -> Kernel:
+    """A convolution whose first inputs are held as `x` and mean `scale · x`."""
+    weight = kernel.weight.clone()
+    weight[:, : len(scale)] *= scale[:, None, None]
+    return Kernel(weight, kernel.bias)
+
+
 def residual(kernel: Kernel) -> Kernel:
     """The 0.2 of a residual dense block, inside its last convolution."""
     return Kernel(kernel.weight * RESIDUAL_SCALE, kernel.bias * RESIDUAL_SCALE)

@@ -48,8 +48,9 @@ class _Emitter:
         if node.op == "call_module":
             return self._conv(node)
         if node.op == "get_attr":
-            array = getattr(self.traced, str(node.target)).numpy()
-            return self.constant(f"{trace.scope(node)}/{node.target}", array)
+            array = operator.attrgetter(str(node.target))(self.traced).numpy()
+            path = str(node.target).replace(".", "/")
+            return self.constant(path if "/" in path else f"{trace.scope(node)}/{path}", array)
         handler = _HANDLERS.get(node.target)
         if handler is None:
             raise ExportError(

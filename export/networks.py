@@ -43,15 +43,25 @@ class DeployFCN(nn.Module):
 
 
 class DeployDenseBlock(nn.Module):
-    """Five densely connected convolutions; `last` is the folded fifth."""
+    """Five densely connected convolutions.
 
-    def __init__(self, net: DenseBlock, last: Kernel) -> None:
+    Args:
+        net: the reference's.
+        last: the folded fifth.
+        scale: [I], of an input that is held as `x` and means `scale · x`.
+    """
+
+    def __init__(self, net: DenseBlock, last: Kernel, scale: Tensor | None = None) -> None:
         super().__init__()
-        self.conv1 = conv(folding.plain(net.conv1))
-        self.conv2 = conv(folding.plain(net.conv2))
-        self.conv3 = conv(folding.plain(net.conv3))
-        self.conv4 = conv(folding.plain(net.conv4))
-        self.conv5 = conv(last)
+
+        def reading(kernel: Kernel) -> nn.Conv2d:
+            return conv(kernel if scale is None else folding.reading(kernel, scale))
+
+        self.conv1 = reading(folding.plain(net.conv1))
+        self.conv2 = reading(folding.plain(net.conv2))
+        self.conv3 = reading(folding.plain(net.conv3))
+        self.conv4 = reading(folding.plain(net.conv4))
+        self.conv5 = reading(last)
 
     def forward(self, x: Tensor) -> Tensor:
         """N×I×H×W → N×O×H×W."""

@@ -26,6 +26,10 @@ class _Tracer(Tracer):
 class _MetaShapes(ShapeProp):
     """Notes shapes and dtypes without computing a value."""
 
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A constant of shape alone."""
+        return super().get_attr(target, args, kwargs).to("meta")
+
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         """A convolution of shapes alone."""
         conv = self.fetch_attr(str(target))
@@ -56,6 +60,7 @@ def trace(module: DeployFlow | DeployIRN, side: int = 8) -> GraphModule:
         concrete = {"latents": tuple(PH for _ in inputs[1:])}
     traced = GraphModule(module, _Tracer().trace(module, concrete))
     traced.graph.set_codegen(CodeGen())  # flat arguments, as the graph has them
+    traced.graph.eliminate_dead_code()  # log-scales that no likelihood asks for
     with torch.no_grad():
         _MetaShapes(traced).propagate(*inputs)
     return traced
