@@ -5,7 +5,8 @@
 The overhead is the median over runs of `upscale` / the graph call, at τ = 1 with latents drawn, the
 two in turn and each first every other time. The start is the whole life of `hcflow-cpp`: process,
 bundle, graph, a 64×64 PNG in, a 256×256 PNG out, with the compiled graph kept from an earlier start
-and without, beside the graph call alone.
+and without, for one thread and for all, beside its parts: to open the graph (read, hash, load what
+was kept), its first call, a later call.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ def main() -> None:
     arguments.add_argument("--json", action="store_true")
     asked = arguments.parse_args()
     bundle = resolve()
-    figures: Figures = {"processors": machine.usable_cpus(), "runs": asked.runs}
+    all_threads = machine.usable_cpus()
+    figures: Figures = {"runs": asked.runs, "start": []}
     overhead = build("test", "hcflow-overhead") / "tests" / "hcflow-overhead"
-    figures["overhead"] = [overhead_at(overhead, bundle, side, asked.runs) for side in SIZES]
-    figures["start"] = start(
-        build("test", "hcflow-cpp") / "programs" / "hcflow-cpp", bundle, asked.runs
-    )
-    figures["start"]["network"] = figures["overhead"][0]["network"]
+    program = build("release", "hcflow-cpp") / "programs" / "hcflow-cpp"
+    figures["overhead"] = [
+        overhead_at(overhead, bundle, side, asked.runs, all_threads) for side in SIZES
+    ]
+    for threads in sorted({1, all_threads}):
+        figures["start"].append(start(program, overhead, bundle, asked.runs, threads))
     print(json.dumps(figures, indent=1) if asked.json else table(figures))
 
 
@@ -62,49 +65,68 @@ def build(preset: str, target: str) -> Path:
     return ROOT / "build" / "cpp" / preset
 
 
-def overhead_at(program: Path, bundle: Path, side: int, runs: int) -> Figures:
-    """Ratio of `upscale` to the bare call, and the call's seconds, for side × side LR pixels."""
-    command = (program, bundle, side, side, runs, "openvino", machine.usable_cpus())
+def rows_of(
+    program: Path, bundle: Path, side: int, runs: int, threads: int, *cache: Path
+) -> list[dict[str, float]]:
+    """What `hcflow-overhead` says: a row of the start, then one a run."""
+    command = (program, bundle, side, side, runs, "openvino", threads, *cache)
     done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    ratio = statistics.median(row["upscale"] for row in rows)
-    bare = statistics.median(row["bare"] for row in rows)
-    return {"side": side, "ratio": ratio / bare, "network": bare}
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def start(program: Path, bundle: Path, runs: int) -> Figures:
-    """Seconds from start to end of the example, the compiled graph kept and not."""
+def overhead_at(program: Path, bundle: Path, side: int, runs: int, threads: int) -> Figures:
+    """Ratio of `upscale` to the bare call for side × side LR pixels."""
+    _, *rows = rows_of(program, bundle, side, runs, threads)
+    whole, bare = (statistics.median(row[key] for row in rows) for key in ("upscale", "bare"))
+    return {"side": side, "ratio": whole / bare}
+
+
+def start(program: Path, parts: Path, bundle: Path, runs: int, threads: int) -> Figures:
+    """Seconds from start to end of the example, the compiled graph kept and not, and its parts."""
     with tempfile.TemporaryDirectory() as folder:
-        small, large = Path(folder, "small.png"), Path(folder, "large.png")
+        small, large, cache = (Path(folder, name) for name in ("small.png", "large.png", "cache"))
         pixels = np.random.default_rng(0).integers(0, 256, (SIZES[0], SIZES[0], 3), np.uint8)
         Image.fromarray(pixels).save(small)
-        command = [program, "--bundle", bundle, small, large]
-        cached = {**os.environ, "HCFLOW_CACHE": str(Path(folder, "cache"))}
+        command = [program, "--threads", str(threads), "--bundle", bundle, small, large]
+        environment = {**os.environ, "HCFLOW_CACHE": str(cache)}
 
         def seconds(*options: str) -> float:
             begin = time.perf_counter()
-            subprocess.run([*command[:1], *options, *command[1:]], env=cached, check=True)
+            subprocess.run([*command[:1], *options, *command[1:]], env=environment, check=True)
             return time.perf_counter() - begin
 
         seconds()
+        # In turn: what drifts hits all.
+        kept, begun, later = [], [], []
+        for _ in range(runs):
+            kept.append(seconds())
+            first, *rest = rows_of(parts, bundle, SIZES[0], 1, threads, cache)
+            begun.append(first)
+            later += [row["bare"] for row in rest]
         return {
-            "kept": statistics.median(seconds() for _ in range(runs)),
+            "threads": threads,
+            "kept": statistics.median(kept),
             "compiled": statistics.median(seconds("--no-cache") for _ in range(max(runs // 5, 1))),
+            "open": statistics.median(row["open"] for row in begun),
+            "first": statistics.median(row["first"] for row in begun),
+            "later": statistics.median(later),
         }
 
 
 def table(figures: Figures) -> str:
     """The figures in words."""
-    lines = [f"{figures['processors']} processors, {figures['runs']} runs, OpenVINO, medians"]
+    lines = [f"{figures['runs']} runs, OpenVINO, medians"]
     lines += [
         f"overhead of upscale, {row['side']}×{row['side']}: {100 * (row['ratio'] - 1):+.2f} %"
         for row in figures["overhead"]
     ]
-    begun = figures["start"]
-    lines.append(
-        f"start to first pixels, 64×64: {begun['kept']:.2f} s with the compiled graph kept, "
-        f"{begun['compiled']:.2f} s without; the network alone takes {begun['network']:.2f} s"
-    )
+    for row in figures["start"]:
+        lines.append(
+            f"start to first pixels, 64×64, {row['threads']} threads: {row['kept']:.3f} s with the "
+            f"compiled graph kept, {row['compiled']:.3f} s without; of it, to open the kept graph "
+            f"{row['open']:.3f} s, its first call {row['first']:.3f} s (a later one "
+            f"{row['later']:.3f} s)"
+        )
     return "\n".join(lines)
 
 

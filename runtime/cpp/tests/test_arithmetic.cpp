@@ -79,6 +79,15 @@ TEST_CASE("SHA-256 gives the known answers of FIPS 180-4") {
           "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+TEST_CASE("SHA-256 gives the same with the processor's instructions and without") {
+    std::string text;
+    for (std::size_t size = 0; size < 300; ++size) {
+        REQUIRE(hcflow::sha256(text.data(), size, true) ==
+                hcflow::sha256(text.data(), size, false));
+        text += static_cast<char>(37 * size + size / 7);
+    }
+}
+
 TEST_CASE("cores partition an axis, and every window has one size and holds its core") {
     for (std::size_t length = 1; length <= 40; ++length)
         for (std::size_t tile = 1; tile <= 12; ++tile)
