@@ -24,6 +24,8 @@ from runtime import (
     ParameterError,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BackendError",
     "BundleError",

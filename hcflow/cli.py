@@ -17,8 +17,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from hcflow import __version__
 from hcflow.console import shown
-from hcflow.models import version
 from runtime.errors import HcflowError
 
 COMMANDS = {
@@ -165,7 +165,7 @@ def _global_options(
     ] = False,
 ) -> None:
     if show_version:
-        print(f"hcflow-deploy {version()}")
+        print(f"hcflow-deploy {__version__}")
         raise typer.Exit
     if debug:
         os.environ[_DEBUG] = "1"

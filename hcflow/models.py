@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
+from hcflow import __version__, digests
 from runtime.errors import BundleError
 from runtime.manifest import FILE_NAME
 
@@ -33,8 +32,7 @@ def resolve(name_or_path: str | None = None) -> Path:
     if name_or_path is not None and Path(name_or_path).exists():
         return Path(name_or_path)
     weights = _shipped(name_or_path)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    folder = cache() / "bundles" / f"{weights.stem}-{digest[:12]}-{version()}"
+    folder = cache() / "bundles" / f"{weights.stem}-{digest(weights)[:12]}-{__version__}"
     if not (folder / FILE_NAME).is_file():
         _build(weights, folder)
     return folder
@@ -46,6 +44,11 @@ def cache() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "hcflow"
+
+
+def digest(weights: Path) -> str:
+    """The SHA-256 of a shipped model's weights."""
+    return digests.of(weights, cache() / "digests.json")
 
 
 def shipped() -> dict[str, Path]:
@@ -94,11 +97,3 @@ def _build(weights: Path, folder: Path) -> None:
             if not (folder / FILE_NAME).is_file():  # not another builder's, so the error is real
                 raise
             shutil.rmtree(built)
-
-
-def version() -> str:
-    """Version of this distribution, or `checkout` where it is not installed."""
-    try:
-        return metadata.version("hcflow-deploy")
-    except metadata.PackageNotFoundError:  # a checkout that is not installed
-        return "checkout"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def check_pixels(record: Origin | None, image: Any, where: str) -> None:
 def _find(checkpoint: str) -> Path | None:
     """The folder of a model that is here, by its checkpoint's SHA-256; a shipped one first."""
     for name, weights in models.shipped().items():
-        if hashlib.sha256(weights.read_bytes()).hexdigest() == checkpoint:
+        if models.digest(weights) == checkpoint:
             return models.resolve(name)
     for folder in sorted(models.cache().glob("bundles/*/")):
         try:

@@ -10,7 +10,6 @@ import os
 from typing import Literal
 
 from runtime import backends, choice, machine
-from runtime.backends import automatic
 from runtime.bundle import IOS, Bundle
 from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
 from runtime.manifest import PRECISIONS, Precision
@@ -64,6 +63,8 @@ def load(
         raise ParameterError(f"threads is {threads}: it must be 1 or more")
     bundle = Bundle.open(path)
     if precision == "auto":
+        from runtime.backends import automatic  # noqa: PLC0415 - needed by `auto` alone
+
         name = automatic.name(backend)
         precision = choice.precision(bundle.manifest, name, machine.cpu_flags())
     return Model(Network(bundle, backend, precision or "fp32", threads, io))

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hcflow import console, convert, large, single
-from hcflow.commands import endpoints, folder, options
-from hcflow.commands import video as video_command
+from hcflow.commands import endpoints, options
 from hcflow.folders.recipe import Recipe
 from runtime.files import MAX_PIXELS, check_mode
 from runtime.watch import Report
@@ -57,10 +56,14 @@ def downscale(
         "downscale", model, load, choice, max_pixels, round_trip, strips=strips, force=force
     )
     if video is not None:
-        stream = video_command.Stream(video, frame_size, matrix, colour_range)
-        video_command.convert_video(source, output, recipe, stream, jobs)
+        from hcflow.commands import video as pipe  # noqa: PLC0415 - for videos alone
+
+        stream = pipe.Stream(video, frame_size, matrix, colour_range)
+        pipe.convert_video(source, output, recipe, stream, jobs)
         return
     if endpoints.is_folder(source):
+        from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
+
         folder.convert_folder(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
         )

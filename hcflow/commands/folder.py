@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 import typer
 
 import runtime
-from hcflow import console
+from hcflow import __version__, console
 from hcflow.console import shown
 from hcflow.folders import pool
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, walk
-from hcflow.models import resolve, version
+from hcflow.models import resolve
 from runtime import files, machine
 from runtime.errors import ImageError
 
@@ -67,7 +67,7 @@ def convert_folder(
     format_name = format_name and format_name.upper()
     manifest = runtime.Bundle.open(resolve(recipe.model)).manifest
     os.makedirs(output, exist_ok=True)
-    record = Record(output, {**recipe.identity(manifest, version()), "format": format_name})
+    record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
     account = _Account()
     total = sum(isinstance(found, Task) for found in walk(source, output, format_name))
     started = time.monotonic()

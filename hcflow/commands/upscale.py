@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hcflow import console, convert, large, single, uncertain
-from hcflow.commands import endpoints, folder, options
-from hcflow.commands import video as video_command
+from hcflow.commands import endpoints, options
 from hcflow.folders.recipe import Recipe
 from hcflow.uncertain import SAMPLES
 from runtime.files import MAX_PIXELS, check_mode
@@ -102,10 +101,14 @@ def upscale(
         "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
     )
     if video is not None:
-        stream = video_command.Stream(video, frame_size, matrix, colour_range)
-        video_command.convert_video(source, output, recipe, stream, jobs, vary_latents=vary_latents)
+        from hcflow.commands import video as pipe  # noqa: PLC0415 - for videos alone
+
+        stream = pipe.Stream(video, frame_size, matrix, colour_range)
+        pipe.convert_video(source, output, recipe, stream, jobs, vary_latents=vary_latents)
         return
     if endpoints.is_folder(source):
+        from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
+
         folder.convert_folder(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
         )
