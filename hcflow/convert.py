@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hcflow import figures, recall
-from runtime import files, origin
+from runtime import files, origin, plans
 from runtime.errors import BundleError
 from runtime.files import Photo
+from runtime.manifest import Precision
 from runtime.model import Model
 from runtime.origin import Origin
 
@@ -63,11 +64,19 @@ def reduce(
     # What the file gives back is what can be made large again: a lossy format has changed it.
     kept = files.decode(files.encode(result, format_name), "the result").image
     psnr = _round_trip(model, photo, kept) if round_trip else None
-    record = record_of(model, photo.size, origin.digest(kept), psnr)
+    size = figures.size_of(small)
+    graph = plans.graph_for(
+        model.network,
+        "forward",
+        *reversed(size),
+        latents=False,
+        tile=options.get("tile"),
+        overlap=options.get("overlap"),
+    )
+    record = record_of(model, photo.size, origin.digest(kept), psnr, graph.precision)
     has_place = format_name in origin.FORMATS
     if has_place:
         result = replace(result, xmp=origin.embed(result.xmp, record))
-    size = figures.size_of(small)
     plain = figures.bicubic(photo.image, *size)
     return Reduced(
         data=files.encode(result, format_name),
@@ -125,16 +134,20 @@ def enlarge(
 
 
 def record_of(
-    model: Model, size: tuple[int, int], pixels: str | None, psnr: float | None
+    model: Model,
+    size: tuple[int, int],
+    pixels: str | None,
+    psnr: float | None,
+    precision: Precision,
 ) -> Origin:
-    """The record of a reduction of an image of `size` (width, height)."""
+    """The record of a reduction of an image of `size` (width, height) in a precision."""
     return Origin(
         model=model.manifest.name,
         checkpoint=model.manifest.checkpoint.sha256,
         scale=model.scale,
         width=size[0],
         height=size[1],
-        precision=model.network.graph("forward", None).precision,
+        precision=precision,
         tau=model.default_tau,
         pixels=pixels,
         round_trip_psnr_db=psnr,

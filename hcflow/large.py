@@ -211,7 +211,7 @@ def downscale(
             lossless = format_name in _LOSSLESS
             size = form.width, form.height
             digest = _digest(journal.pixels, result) if lossless else None
-            record = record_of(model, size, digest, None)
+            record = record_of(model, size, digest, None, plan.precision)
             result = replace(result, xmp=origin.embed(result.xmp, record))
         _finish(journal, result, output, format_name)
     return Streamed((width, height), model, record)
@@ -303,7 +303,7 @@ def _recipe(
     source: str, model: Model, direction: GraphDirection, plan: Plan, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the bands of a result depend on."""
-    graph = model.network.graph(direction, None)
+    graph = model.network.graph(direction, None, plan.precision)
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     grid = plan.grid

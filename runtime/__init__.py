@@ -44,7 +44,8 @@ def load(
         backend: one of `runtime.backends.NAMES`; `auto` takes CUDA where it works, then
             OpenVINO where it is installed.
         precision: fp32, fp16 or int8; `auto` takes what this processor runs fastest within the
-            bundle's budgets (`runtime.choice`); None is fp32, the closest to the reference.
+            bundle's budgets for each image (`runtime.choice`); None is fp32, the closest to the
+            reference.
         threads: of the backend; None is every processor this process may use.
         io: what images are at the graph's boundary; `uint8` graphs take images of 8 bits a channel
             only. None takes float32 where there is such a graph.
@@ -66,5 +67,6 @@ def load(
         from runtime.backends import automatic  # noqa: PLC0415 - needed by `auto` alone
 
         name = automatic.name(backend)
-        precision = choice.precision(bundle.manifest, name, machine.cpu_flags())
+        candidates = choice.precisions(bundle.manifest, name, machine.cpu_flags())
+        return Model(Network(bundle, backend, candidates, threads, io))
     return Model(Network(bundle, backend, precision or "fp32", threads, io))

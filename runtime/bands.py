@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from runtime import memory, mosaic
 from runtime.errors import ParameterError
 from runtime.healing import Outputs
+from runtime.latents import check_tau
 from runtime.manifest import Graph
 from runtime.mosaic import Work
 from runtime.network import Network
@@ -140,18 +141,19 @@ def draws(
     report: Report | None = None,
 ) -> Iterator[tuple[Band, ...]]:
     """As `enlarge`, several samples at once: each tile is read once and drawn for all of them."""
-    windows = InverseWindows(network, height, width, tau, seed, tau_map, latents)
+    check_tau(tau)
     made = plan or _plan(
         network,
         "inverse",
         height,
         width,
-        latents=windows.graph.latents,
+        latents=latents is not None or tau > 0,
         tile=tile,
         overlap=overlap,
         samples=len(samples),
     )
     _check_plan(made, height, width)
+    windows = InverseWindows(network, made.precision, height, width, tau, seed, tau_map, latents)
 
     def compute(tile: Tile, lr: Tensor) -> list[tuple[Outputs, Healed | None]]:
         return [windows.compute(tile, lr, sample) for sample in samples]
@@ -183,18 +185,19 @@ def spread(
 
     The deviation is that of the population, √(Σ(x − mean)²/K), by Welford's recurrence.
     """
-    windows = InverseWindows(network, height, width, tau, seed, tau_map, None)
+    check_tau(tau)
     made = plan or _plan(
         network,
         "inverse",
         height,
         width,
-        latents=windows.graph.latents,
+        latents=tau > 0,
         tile=tile,
         overlap=overlap,
         samples=2,
     )
     _check_plan(made, height, width)
+    windows = InverseWindows(network, made.precision, height, width, tau, seed, tau_map, None)
 
     def compute(tile: Tile, lr: Tensor) -> list[tuple[Outputs, Healed | None]]:
         healed = None
@@ -250,12 +253,12 @@ def reduce(
     Raises:
         ImageError, BundleError, BackendError: as `Model.downscale`.
     """
-    windows = ForwardWindows(network, latents)
     made = plan or _plan(
         network, "forward", height, width, latents=latents, tile=tile, overlap=overlap
     )
     scale = network.manifest.scale
     _check_plan(made, -(-height // scale), -(-width // scale))
+    windows = ForwardWindows(network, made.precision, latents)
     work = Work(lambda tile, hr: [windows.compute(tile, hr)], windows.factors, "lr", scale)
     rows = RollingRows(hr_rows, height, width, scale)
     for index, (outputs,) in mosaic.run(made, rows, work, start_band, report):

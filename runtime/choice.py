@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from runtime.manifest import Manifest, Precision
+from runtime.tiles import Grid
 
 _INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 """Linux's names of the dot products of bytes; without one INT8 is no faster than float32."""
 
+COST: Mapping[Precision, float] = {"int8": 0.42, "fp16": 1.0, "fp32": 1.0}
+"""Time of a pixel / its time in fp32, in OpenVINO on a processor that multiplies bytes: the largest
+that was measured (docs/precision.md, 6)."""
 
-def precision(manifest: Manifest, backend: str, cpu_flags: Collection[str]) -> Precision:
-    """The precision that `auto` stands for in a backend, on a processor with these flags.
 
-    INT8 where OpenVINO runs it, the processor multiplies bytes and every direction of the bundle
-    has an INT8 graph that kept its budget; else fp32. ONNX Runtime takes longer for INT8 on a CPU
-    than for fp32 (docs/precision.md), and what a GPU gains by it is unmeasured. A processor
-    computes fp16 graphs in float32, so they win no time there.
+def precisions(
+    manifest: Manifest, backend: str, cpu_flags: Collection[str]
+) -> tuple[Precision, ...]:
+    """The precisions that `auto` may take in a backend, the cheapest pixel first.
+
+    INT8 and fp32 where OpenVINO runs them, the processor multiplies bytes and every direction of
+    the bundle has an INT8 graph that kept its budget; else fp32 alone. ONNX Runtime takes longer
+    for INT8 on a CPU than for fp32 (docs/precision.md), and what a GPU gains by it is unmeasured. A
+    processor computes fp16 graphs in float32, so they win no time there.
 
     Args:
         manifest: the bundle's.
         backend: by its own name, not `auto`.
         cpu_flags: `machine.cpu_flags()`.
     """
-    if backend != "openvino":
-        return "fp32"
+    if backend != "openvino" or _INT8.isdisjoint(cpu_flags):
+        return ("fp32",)
     within = {
         graph.direction
         for graph in manifest.graphs
         if graph.precision == "int8" and graph.within_budget
     }
     complete = within == {graph.direction for graph in manifest.graphs}
-    return "int8" if complete and not _INT8.isdisjoint(cpu_flags) else "fp32"
+    return ("int8", "fp32") if complete else ("fp32",)
+
+
+def cheapest(grids: Mapping[Precision, Grid]) -> Precision:
+    """The precision that computes an image in the least time: pixels of all windows × `COST`.
+
+    An INT8 graph needs larger overlaps, and smaller tiles for the same memory, so on many tiles it
+    may compute more pixels than their lower price wins back. Of two equal ones the later is taken.
+    """
+
+    def cost(precision: Precision) -> float:
+        grid = grids[precision]
+        rows, columns = grid.window
+        return COST[precision] * grid.rows * grid.columns * rows * columns
+
+    return min(reversed(list(grids)), key=cost)

@@ -53,7 +53,7 @@ def run(
     """Compute all tiles; yield each band's index and, for each draw, its outputs."""
     grid = plan.grid
     noted = report if report is not None else Report()
-    noted.start(grid, plan.in_flight)
+    noted.start(plan.precision, grid, plan.in_flight)
     band: _Assembly | None = None
     for tile, drawn in _computed(plan, rows, work, start_band):
         if band is None or band.row != tile.row:

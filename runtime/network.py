@@ -30,13 +30,14 @@ class Network:
         self,
         bundle: Bundle,
         backend: str,
-        precision: Precision,
+        precision: Precision | tuple[Precision, ...],
         threads: int | None,
         io: str | None = None,
     ) -> None:
+        """Of several precisions an image takes the one that costs least (`plans.graph_for`)."""
         self._bundle = bundle
         self._backend = backend
-        self._precision = precision
+        self._precisions = (precision,) if isinstance(precision, str) else precision
         self._threads = threads or 0
         self._io = io
         self._sessions: dict[str, backends.Session] = {}
@@ -49,6 +50,11 @@ class Network:
         return self._backend
 
     @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What images may be computed in; whole tensors take the first."""
+        return self._precisions
+
+    @property
     def manifest(self) -> Manifest:
         """Everything known of the bundle."""
         return self._bundle.manifest
@@ -56,10 +62,12 @@ class Network:
     def graph(
         self, direction: Direction, latents: bool | None, precision: Precision | None = None
     ) -> Graph:
-        """`Bundle.graph` at a precision, or at the one and the boundary it was opened with."""
-        if precision is not None:
-            return self._bundle.graph(direction, precision, latents)
-        return self._bundle.graph(direction, self._precision, latents, self._io)
+        """`Bundle.graph` with the boundary it was opened with; None is the first precision."""
+        return self._bundle.graph(direction, precision or self._precisions[0], latents, self._io)
+
+    def exact(self, graph: Graph) -> Graph:
+        """The fp32 graph that can take the place of another; raises `BundleError` without one."""
+        return self._bundle.graph(graph.direction, "fp32", graph.latents)
 
     def encode(self, hr: Tensor, *, latents: bool = True) -> dict[str, Tensor]:
         """Run the forward graph.

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from runtime import machine, memory
+from runtime import choice, machine, memory
 from runtime.errors import ParameterError
-from runtime.manifest import Direction, Graph
+from runtime.manifest import Direction, Graph, Precision
 from runtime.network import Network
 from runtime.tiles import Grid
 
@@ -31,6 +31,7 @@ class Plan:
 
     Attributes:
         direction: which way.
+        precision: of the graph that computes it.
         scale: HR pixels an LR pixel.
         grid: in LR pixels; `grid.rows` is the number of bands.
         in_flight: windows computed at the same time.
@@ -38,6 +39,7 @@ class Plan:
     """
 
     direction: Direction
+    precision: Precision
     scale: int
     grid: Grid
     in_flight: int
@@ -89,9 +91,11 @@ def plan(
         BundleError: no such graph.
     """
     scale = network.manifest.scale
-    graph = network.graph(direction, latents)
     if direction == "forward":
         height, width = -(-height // scale), -(-width // scale)
+    graph = graph_for(
+        network, direction, height, width, latents=latents, tile=tile, overlap=overlap
+    )
     grid = _grid(graph, height, width, tile, overlap)
     if in_flight is not None and in_flight < 1:
         raise ParameterError(f"in_flight is {in_flight}: it must be 1 or more")
@@ -118,7 +122,40 @@ def plan(
         grid = fitting
         while most > 1 and need(grid, most) > have // 2:
             most -= 1
-    return Plan(direction, scale, grid, min(most, grid.rows * grid.columns))
+    return Plan(direction, graph.precision, scale, grid, min(most, grid.rows * grid.columns))
+
+
+def graph_for(
+    network: Network,
+    direction: Direction,
+    lr_height: int,
+    lr_width: int,
+    *,
+    latents: bool | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+) -> Graph:
+    """The graph of a network that computes an image in the least time (`choice.cheapest`).
+
+    It follows from the image's size, so that the same image always gives the same bytes.
+
+    Args:
+        network: of one precision, or of several to choose from.
+        direction: which way.
+        lr_height: LR rows, whatever the direction.
+        lr_width: LR columns.
+        latents: as for `plan`.
+        tile: likewise.
+        overlap: likewise.
+
+    Raises:
+        ParameterError, BundleError: as `plan`.
+    """
+    graphs = {p: network.graph(direction, latents, p) for p in network.precisions}
+    if len(graphs) > 1:
+        grids = {p: _grid(g, lr_height, lr_width, tile, overlap) for p, g in graphs.items()}
+        return graphs[choice.cheapest(grids)]
+    return graphs[network.precisions[0]]
 
 
 def _grid(graph: Graph, height: int, width: int, tile: int | None, overlap: int | None) -> Grid:

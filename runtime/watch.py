@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from runtime.manifest import Precision
 from runtime.tiles import Grid
 
 BUDGET = 1 / 255
@@ -31,6 +32,7 @@ class Report:
     Attributes:
         tiles: windows computed, healed ones counted once.
         in_flight: most windows computed at the same time.
+        precision: of the last image's graph.
         tile: of the last image's grid: most of a window beside its overlap, in LR pixels.
         overlap: of its windows.
         disagreement: largest difference of two neighbouring tiles beside their seam, of images
@@ -40,13 +42,15 @@ class Report:
 
     tiles: int = 0
     in_flight: int = 0
+    precision: Precision | None = None
     tile: int | None = None
     overlap: int | None = None
     disagreement: float | None = None
     healed: list[Healed] = field(default_factory=list)
 
-    def start(self, grid: Grid, in_flight: int) -> None:
-        """Note the grid of an image."""
+    def start(self, precision: Precision, grid: Grid, in_flight: int) -> None:
+        """Note how an image is computed."""
+        self.precision = precision
         self.tile, self.overlap = grid.tile, grid.overlap
         self.in_flight = max(self.in_flight, in_flight)
 

@@ -11,7 +11,7 @@ from runtime import healing
 from runtime.errors import BundleError, ParameterError
 from runtime.healing import Attempt, Outputs
 from runtime.latents import check_tau
-from runtime.manifest import Graph
+from runtime.manifest import Graph, Precision
 from runtime.network import Network
 from runtime.regions import TauMap
 from runtime.sources import Drawn, Given, Latent, Source, Zero
@@ -26,6 +26,7 @@ class InverseWindows:
 
     Args:
         network: the model's.
+        precision: of the graph; the plan's.
         height: LR rows of the image.
         width: LR columns.
         tau: temperature of latents drawn by place; 0 takes none.
@@ -41,6 +42,7 @@ class InverseWindows:
     def __init__(
         self,
         network: Network,
+        precision: Precision,
         height: int,
         width: int,
         tau: float,
@@ -51,7 +53,7 @@ class InverseWindows:
         check_tau(tau)
         self._network = network
         levels = network.manifest.latents.levels
-        self.graph = network.graph("inverse", latents is not None or tau > 0)
+        self.graph = network.graph("inverse", latents is not None or tau > 0, precision)
         self._source: Source = Zero()
         if latents is not None:
             network.check_latents(self.graph, latents, 1, height, width)
@@ -88,9 +90,9 @@ class ForwardWindows:
         BundleError: no such graph.
     """
 
-    def __init__(self, network: Network, latents: bool) -> None:
+    def __init__(self, network: Network, precision: Precision, latents: bool) -> None:
         self._network = network
-        self.graph = network.graph("forward", latents)
+        self.graph = network.graph("forward", latents, precision)
         self.factors = {"lr": 1}
         if latents:
             if not self.graph.latents:
@@ -115,6 +117,6 @@ def _and_exact(network: Network, graph: Graph) -> list[Graph]:
     if graph.precision == "fp32":
         return [graph]
     try:
-        return [graph, network.graph(graph.direction, graph.latents, "fp32")]
+        return [graph, network.exact(graph)]
     except BundleError:  # a bundle without it has nothing to heal with
         return [graph]
