@@ -9,6 +9,7 @@
 namespace hcflow {
 namespace {
 
+constexpr double kMostTau = 1e6;                  // as runtime/latents.py has it
 constexpr std::uint32_t kSqrtHalf = 0x3F3504F3U;  // bits of the float32 nearest to √½
 
 float from_bits(std::uint32_t bits) {
@@ -118,6 +119,8 @@ std::vector<float> draw_latent(std::uint64_t seed, std::uint32_t sample, std::ui
 void check_tau(double tau) {
     if (!(std::isfinite(tau) && tau >= 0))
         fail(ErrorCode::parameter, "tau is ", tau, ": it must be a finite number, 0 or more");
+    if (tau > kMostTau)
+        fail(ErrorCode::parameter, "tau is ", tau, ": it must be ", kMostTau, " or less");
 }
 
 }  // namespace hcflow

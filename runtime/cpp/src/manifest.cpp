@@ -9,7 +9,6 @@ namespace {
 // Far beyond any network, and small enough that no product of them overflows.
 constexpr std::int64_t kMostScale = 64;
 constexpr std::int64_t kMostChannels = 1 << 16;  // what the latent scheme can count
-constexpr std::int64_t kMostSide = std::int64_t{1} << 31;
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
@@ -21,9 +20,9 @@ void check_optional_number(const Field& field) {
     if (!field.is_null()) (void)field.number();
 }
 
-std::optional<std::size_t> optional_side(const Field& field) {
+std::optional<std::size_t> optional_side(const Field& field, std::int64_t least) {
     if (field.is_null()) return std::nullopt;
-    return size(field.integer(0, kMostSide));
+    return size(field.integer(least));
 }
 
 /// The figures of a build: checked as every reader does, used by none of this library.
@@ -76,8 +75,8 @@ Graph read_graph(const Field& field) {
     graph.tf32 = numerics["tf32"].flag();
     (void)numerics["accumulation"].string();
     graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
-    graph.tile = optional_side(field["tile"]);
-    graph.overlap = optional_side(field["overlap"]);
+    graph.tile = optional_side(field["tile"], 1);
+    graph.overlap = optional_side(field["overlap"], 0);
     check_figures(field);
     return graph;
 }

@@ -65,6 +65,9 @@ TEST_CASE("a latent beyond its coordinates, or a wrong tau, is refused") {
                      }),
                      "tau is -1"));
     CHECK(tests::has(tests::error_of([] { hcflow::check_tau(std::stod("nan")); }), "tau is nan"));
+    CHECK(
+        tests::has(tests::error_of([] { hcflow::check_tau(1.1e6); }), "it must be 1e+06 or less"));
+    CHECK(tests::error_of([] { hcflow::check_tau(1e6); }) == "nothing");
 }
 
 TEST_CASE("SHA-256 gives the known answers of FIPS 180-4") {

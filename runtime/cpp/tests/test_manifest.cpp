@@ -63,6 +63,7 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/graphs/0/numerics/tf32", 0), "it must be true or false"));
     CHECK(has(refusal_of("/graphs/0/parity/0/psnr_db", "good"), "$.graphs[0].parity[0].psnr_db"));
     CHECK(has(refusal_of("/graphs/0/tile", -1), "$.graphs[0].tile is -1"));
+    CHECK(has(refusal_of("/graphs/0/tile", 0), "$.graphs[0].tile is 0; it must be an integer, 1"));
     CHECK(has(refusal_of("/graphs/0/deviations", 1), "$.graphs[0].deviations is 1"));
     CHECK(has(refusal_of("/vectors/file", "a/b.npz"), "$.vectors.file is \"a/b.npz\""));
     CHECK(has(refusal_of("/engines", json::array({1})), "$.engines[0] is 1; it must be an object"));
