@@ -56,6 +56,15 @@ def build(preset: str) -> Path:
     return ROOT / "build" / "cpp" / preset
 
 
+def sanitized_openvino() -> dict[str, str]:
+    """The environment in which OpenVINO runs under sanitizers.
+
+    TBB's own way of loading a library does not go with them; its leaks at the end of the process
+    are not ours to mend.
+    """
+    return {**os.environ, "TBB_ENABLE_SANITIZERS": "1", "ASAN_OPTIONS": "detect_leaks=0"}
+
+
 class Image(ctypes.Structure):
     _fields_ = (
         ("struct_size", ctypes.c_size_t),
@@ -98,11 +107,13 @@ class Run(ctypes.Structure):
         ("latents", ctypes.c_void_p),
         ("latents_count", ctypes.c_size_t),
         ("healed", ctypes.POINTER(ctypes.c_size_t)),
+        ("tile_used", ctypes.POINTER(ctypes.c_size_t)),
+        ("disagreement", ctypes.POINTER(ctypes.c_float)),
     )
 
 
 class Model:
-    """A bundle opened by a library; `healed` is of the last image."""
+    """A bundle opened by a library; `healed`, `tile` and `disagreement` are of the last image."""
 
     def __init__(self, library: Path, bundle: Path, backend: str, precision: int = 0) -> None:
         self._library = ctypes.CDLL(str(library))
@@ -136,16 +147,17 @@ class Model:
     ) -> NDArray[Any]:  # fmt: skip
         image = np.ascontiguousarray(image)
         result = np.empty(size, image.dtype)
-        healed = ctypes.c_size_t()
+        healed, side, disagreement = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_float()
         options = Run(
             ctypes.sizeof(Run), tau, seed, sample, tile is not None, tile or 0, overlap, None, 0,
-            ctypes.pointer(healed),
+            ctypes.pointer(healed), ctypes.pointer(side), ctypes.pointer(disagreement),
         )  # fmt: skip
         one, two = Image.of(image), Image.of(result)
         self._check(
             function(self._model, ctypes.byref(one), ctypes.byref(two), ctypes.byref(options))
         )
-        self.healed = healed.value
+        self.healed, self.tile = healed.value, side.value
+        self.disagreement = None if disagreement.value < 0 else disagreement.value
         return result
 
     def _check(self, status: int) -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 
 import runtime
 from hcflow import models
+from runtime import machine
 from runtime.engines import Engine, Machine, misfit
-from runtime.errors import BundleError
+from runtime.errors import BundleError, ImageError
 from runtime.watch import Report
 from tests import cpp_library, shipped
 from tests.bundles import write_bundle
@@ -69,10 +70,16 @@ def test_shipped_models_give_pythons_bytes(
     # On the bundle's own grid: 2×2 windows of its full size, which have a program of their own.
     side = 2 * shipped.TILE + 2 * shipped.OVERLAP
     image = _noise((side * ours.scale, side * ours.scale, 3), "uint8")
-    small = ours.downscale(image)
+    report = Report()
+    small = ours.downscale(image, report=report)
     assert small.shape == (side, side, 3)
     _equal(theirs.downscale(image), small)
-    _equal(theirs.upscale(small, tau=0.7, seed=2**40), ours.upscale(small, tau=0.7, seed=2**40))
+    assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
+    report = Report()
+    options = {"tau": 0.7, "seed": 2**40}
+    _equal(theirs.upscale(small, **options), ours.upscale(small, report=report, **options))
+    assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
+    assert report.disagreement
     # On another: windows of any shape, one of them the whole image.
     _equal(
         theirs.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
@@ -133,6 +140,44 @@ def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
     theirs.close()
 
 
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_short_memory_takes_pythons_smaller_tiles(
+    sanitized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    bundle = write_bundle(tmp_path / "b", tile=64, overlap=2, bytes_per_lr_pixel=10_000)
+    program = sanitized / "tests" / "hcflow-limited"
+    image = _noise((150, 77, 3) if direction == "up" else (599, 310, 3), "uint8")
+    tiles = []
+    for megabytes in (200, 90, 80, 25, 12, 9, 8, 1):
+        have = megabytes * 1_000_000
+        monkeypatch.setattr(machine, "available_memory", lambda have=have: have)
+        ours = runtime.load(bundle, backend="openvino", threads=1)  # holds nothing yet
+        report, expected, refused = Report(), None, ""
+        try:
+            run = ours.upscale if direction == "up" else ours.downscale
+            expected = run(image, report=report)
+        except ImageError as error:
+            refused = str(error).split(" needs about")[0].replace("×", "x")
+        done = subprocess.run(
+            [program, bundle, "openvino", direction, str(image.shape[1]), str(image.shape[0]),
+             str(have)],
+            input=image.tobytes(), capture_output=True, check=False,
+            env=cpp_library.sanitized_openvino(),
+        )  # fmt: skip
+        if expected is None:
+            assert done.stderr.decode().startswith(refused + " needs about")
+            tiles.append(0)
+            continue
+        assert done.returncode == 0, done.stderr.decode()
+        theirs = json.loads(done.stderr)
+        assert theirs["tile"] == report.tile
+        assert theirs["short"] == (report.tile != 64)
+        assert np.float32(theirs["disagreement"]) == np.float32(report.disagreement)
+        _equal(np.frombuffer(done.stdout, np.uint8).reshape(expected.shape), expected)
+        tiles.append(report.tile)
+    assert {64, 32, 16, 0} == set(tiles)
+
+
 def test_engines_are_judged_as_in_python(sanitized: Path) -> None:
     plain = {
         "file": "inverse.engine", "sha256": "a" * 64, "bytes": 10, "graph": "b" * 64,
@@ -158,12 +203,12 @@ def test_engines_are_judged_as_in_python(sanitized: Path) -> None:
             "library": library, "version": version, "compute_capabilities": capability,
             "version_compatible": compatible, "hardware": hardware,
         }  # fmt: skip
-        for machine in machines:
+        for each in machines:
             text = json.dumps(sidecar)
-            facts = (machine.library, machine.version, machine.compute_capability, text)
+            facts = (each.library, each.version, each.compute_capability, text)
             said += "\t".join(facts) + "\n"
             try:
-                expected.append(misfit(Engine.from_json(text, "it"), machine) or "fits")
+                expected.append(misfit(Engine.from_json(text, "it"), each) or "fits")
             except BundleError:
                 expected.append("no passport")
     program = sanitized / "tests" / "simulated" / "hcflow-passport"

@@ -42,11 +42,9 @@ def test_openvino_runs_under_address_and_undefined_behaviour_sanitizers(
     sanitized: Path, tmp_path: Path
 ) -> None:
     bundle = write_bundle(tmp_path / "tiny", default_tau=0.05, tile=8, overlap=2)
-    # TBB's own way of loading a library does not go with sanitizers; its leaks at the end of the
-    # process are not ours to mend.
     run(
         sanitized / "tests" / "hcflow-overhead", bundle, "20", "13", "3", "openvino", "2",
-        env=os.environ | {"TBB_ENABLE_SANITIZERS": "1", "ASAN_OPTIONS": "detect_leaks=0"},
+        env=cpp_library.sanitized_openvino(),
     )  # fmt: skip
 
 

@@ -89,6 +89,12 @@ void check_latents(const hcflow_model& model, const hcflow_run_options& options)
             fail(ErrorCode::parameter, "latent z", i + 1, " is null");
 }
 
+void tell(const hcflow::Report& report, const hcflow_run_options& given) {
+    if (given.healed != nullptr) *given.healed = report.healed.size();
+    if (given.tile_used != nullptr) *given.tile_used = report.tiling.tile;
+    if (given.disagreement != nullptr) *given.disagreement = report.disagreement.value_or(-1);
+}
+
 void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
              const hcflow_run_options& given) {
     hcflow::UpscaleOptions options;
@@ -109,7 +115,7 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
         options.latents = &latents;
     }
     model.model.upscale(image, result, options);
-    if (given.healed != nullptr) *given.healed = report.healed.size();
+    tell(report, given);
 }
 
 void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
@@ -124,7 +130,7 @@ void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow
         for (std::size_t i = 0; i < latents.size(); ++i)
             std::copy(latents[i].values.begin(), latents[i].values.end(), given.latents[i]);
     }
-    if (given.healed != nullptr) *given.healed = report.healed.size();
+    tell(report, given);
 }
 
 std::vector<hcflow::DeviceTensor> tensors(const hcflow_device_tensor* given, std::size_t count,
@@ -156,7 +162,8 @@ void hcflow_options_init(hcflow_options* options) {
 }
 
 void hcflow_run_options_init(hcflow_run_options* options) {
-    if (options != nullptr) *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr};
+    if (options != nullptr)
+        *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr};
 }
 
 hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflow_model** model) {

@@ -4,9 +4,10 @@
 
 #include "fail.hpp"
 #include "geometry.hpp"
-#include "grid.hpp"
 #include "healing.hpp"
 #include "pixels.hpp"
+#include "plan.hpp"
+#include "seams.hpp"
 
 namespace hcflow {
 namespace {
@@ -73,8 +74,8 @@ void downscale_into(Network& network, const ConstView& image, View result,
     if (latents != nullptr && !graph.latents)
         fail(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
-    const Grid grid = make_grid(lr, graph, options.tiling);
-    network.check_memory(graph, grid.window());
+    const Grid grid = make_plan(network, graph, lr, options.tiling, options.report);
+    Seams seams(grid, 1, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
@@ -83,6 +84,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
                         reflected(scale * x.window_start, scale * x.window_stop, in.width));
         const std::vector<Tensor> outputs =
             window(network, graph, tile, planes, latents != nullptr, options.report);
+        seams.place(tile, outputs[0]);
 
         const std::size_t height = y.window(), width = x.window();
         const float* core = outputs[0].values.get() + (y.start - y.window_start) * width +
@@ -95,7 +97,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
             for (std::size_t level = 0; level < latents->size(); ++level)
                 keep(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);
     }
-    network.hold(graph, grid.window());
+    note_run(network, graph, grid);
 }
 
 }  // namespace hcflow

@@ -20,6 +20,11 @@ Size Grid::window() const {
     return {largest(columns), largest(rows)};
 }
 
+Grid cut(Size lr, const Tiling& tiling) {
+    return {lr, tiling, spans(lr.height, tiling.tile, tiling.overlap),
+            spans(lr.width, tiling.tile, tiling.overlap)};
+}
+
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted) {
     if (wanted && wanted->tile > 0 && wanted->overlap > wanted->tile)
         fail(ErrorCode::parameter, "overlap ", wanted->overlap, " is larger than tile ",
@@ -29,9 +34,7 @@ Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted)
              " without a tile: give a tile of at least the overlap");
     Tiling tiling = wanted.value_or(Tiling{graph.tile.value_or(0), graph.overlap.value_or(0)});
     if (!wanted && !(graph.tile && graph.overlap)) tiling = {};
-    if (tiling.tile == 0) return {spans(lr.height, lr.height, 0), spans(lr.width, lr.width, 0)};
-    return {spans(lr.height, tiling.tile, tiling.overlap),
-            spans(lr.width, tiling.tile, tiling.overlap)};
+    return cut(lr, tiling.tile > 0 ? tiling : Tiling{std::max(lr.height, lr.width), 0});
 }
 
 }  // namespace hcflow

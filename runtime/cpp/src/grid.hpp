@@ -17,6 +17,8 @@ struct Tile {
 
 /// The tiles of an LR size along both axes.
 struct Grid {
+    Size lr;
+    Tiling tiling;  ///< of an image run whole: its larger side, 0
     std::vector<Span> rows;
     std::vector<Span> columns;
 
@@ -26,6 +28,9 @@ struct Grid {
     /// The largest window there is, LR pixels.
     [[nodiscard]] Size window() const;
 };
+
+/// The grid of an LR size; tiling.tile >= 1.
+Grid cut(Size lr, const Tiling& tiling);
 
 /// Throws Error (parameter): an overlap larger than its tile.
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted);

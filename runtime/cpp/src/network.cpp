@@ -3,18 +3,9 @@
 #include <algorithm>
 
 #include "fail.hpp"
-#include "machine.hpp"
 
 namespace hcflow {
 namespace {
-
-// Peak memory of a run / live activations, as in runtime/memory.py.
-constexpr double kMemoryOverhead = 2.0;
-
-double needed(const Graph& graph, Size window) {
-    return static_cast<double>(graph.bytes_per_lr_pixel) * kMemoryOverhead *
-           static_cast<double>(window.height) * static_cast<double>(window.width);
-}
 
 std::string describe(const Shape& shape) {
     std::string all;
@@ -24,14 +15,16 @@ std::string describe(const Shape& shape) {
 
 }  // namespace
 
-Network::Network(Bundle bundle, Opener open, std::string backend, const Options& options)
+Network::Network(Bundle bundle, Opener open, std::string backend, const Options& options,
+                 MemoryReader memory)
     : bundle_(std::move(bundle)),
       open_(open),
       backend_(std::move(backend)),
       precision_(options.precision),
       threads_(options.threads > 0 ? options.threads : usable_cpus()),
       cache_(options.cache),
-      gpu_(options.gpu) {}
+      gpu_(options.gpu),
+      memory_(memory) {}
 
 const Graph& Network::graph(Direction direction, bool latents) const {
     return bundle_.graph(direction, precision_, latents);
@@ -51,22 +44,17 @@ std::vector<const Graph*> Network::with_exact(const Graph& graph) const {
     return graphs;
 }
 
-void Network::check_memory(const Graph& graph, Size window) {
-    const auto available = available_memory();
-    if (!available) return;
+std::optional<double> Network::available(const Graph& graph) {
+    const std::optional<std::uint64_t> free = memory_();
+    if (!free) return std::nullopt;
     const std::lock_guard<std::mutex> lock(holding_);
-    const double have = static_cast<double>(*available) + held_[graph.file];
-    const double need = needed(graph, window);
-    if (need > have)
-        fail(ErrorCode::image, "a low-resolution size of ", window.width, "x", window.height,
-             " needs about ", need / 1e9, " GB of memory and ", have / 1e9,
-             " GB are free: give a tiling, or a smaller image");
+    return static_cast<double>(*free) + held_[graph.file];
 }
 
-void Network::hold(const Graph& graph, Size window) {
+void Network::hold(const Graph& graph, double bytes) {
     const std::lock_guard<std::mutex> lock(holding_);
     double& held = held_[graph.file];
-    held = std::max(held, needed(graph, window));
+    held = std::max(held, bytes);
 }
 
 std::vector<Tensor> Network::run(const Graph& graph, const std::vector<Feed>& feeds,

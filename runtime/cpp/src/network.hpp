@@ -9,13 +9,18 @@
 
 #include "backend.hpp"
 #include "bundle.hpp"
+#include "machine.hpp"
 
 namespace hcflow {
 
 /// Both directions of one bundle; every method may be called from many threads.
 class Network {
   public:
-    Network(Bundle bundle, Opener open, std::string backend, const Options& options);
+    /// Tells how much memory can be allocated, in bytes.
+    using MemoryReader = std::optional<std::uint64_t> (*)();
+
+    Network(Bundle bundle, Opener open, std::string backend, const Options& options,
+            MemoryReader memory = available_memory);
 
     [[nodiscard]] const Manifest& manifest() const { return bundle_.manifest(); }
     [[nodiscard]] const std::string& backend() const { return backend_; }
@@ -29,10 +34,11 @@ class Network {
     /// The graph and, for one below fp32, the fp32 graph that can take its place, if there is one.
     [[nodiscard]] std::vector<const Graph*> with_exact(const Graph& graph) const;
 
-    /// Throws Error (image): not enough memory for a window of so many LR pixels.
-    void check_memory(const Graph& graph, Size window);
-    /// Note that such a window has been run: what it took is used again for the next.
-    void hold(const Graph& graph, Size window);
+    /// Bytes that a run of a graph may take: those free, and those that its earlier runs hold and
+    /// use again; none where nothing tells.
+    std::optional<double> available(const Graph& graph);
+    /// Note that a run took so many bytes, which are kept.
+    void hold(const Graph& graph, double bytes);
 
     /// Outputs of a graph: those of `wanted` first, of the shapes given, then all others. Their
     /// numbers are not looked at. Throws Error (backend, bundle).
@@ -47,6 +53,7 @@ class Network {
     int threads_;
     std::string cache_;
     int gpu_;
+    MemoryReader memory_;
     std::mutex opening_;
     std::map<std::string, std::unique_ptr<Session>> sessions_;
     std::mutex holding_;

@@ -4,10 +4,11 @@
 #include <numeric>
 
 #include "fail.hpp"
-#include "grid.hpp"
 #include "healing.hpp"
 #include "latent_source.hpp"
 #include "pixels.hpp"
+#include "plan.hpp"
+#include "seams.hpp"
 
 namespace hcflow {
 namespace {
@@ -91,14 +92,15 @@ void upscale_into(Network& network, const ConstView& image, View result,
              "' was built for tau = 0: it takes neither another tau nor latents");
     const std::optional<EnlargedAlpha> alpha =
         has_alpha(in) ? std::make_optional<EnlargedAlpha>(in, scale) : std::nullopt;
-    const Grid grid = make_grid(lr, graph, options.tiling);
-    network.check_memory(graph, grid.window());
+    const Grid grid = make_plan(network, graph, lr, options.tiling, options.report);
+    Seams seams(grid, scale, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
         const std::vector<float> planes = read_colour(in, range(y.window_start, y.window_stop),
                                                       range(x.window_start, x.window_stop));
         const Tensor hr = window(network, graph, source, tile, planes, options.report);
+        seams.place(tile, hr);
 
         const std::size_t top = scale * y.start, left = scale * x.start;
         // The last tiles may end beyond the wanted size, but never start there.
@@ -112,7 +114,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
         write_pixels(result, top, left, rows, columns, {core, height * width, width},
                      part ? &*part : nullptr);
     }
-    network.hold(graph, grid.window());
+    note_run(network, graph, grid);
 }
 
 }  // namespace hcflow

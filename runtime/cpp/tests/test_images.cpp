@@ -180,3 +180,36 @@ TEST_CASE("an image that cannot fit into memory is refused before it starts") {
     CHECK(has(error_of([&] { (void)bundle.open().upscale(noise(4, 4, 3, Pixel::u8).view()); }),
               "3: a low-resolution size of 4x4 needs about"));
 }
+
+TEST_CASE(
+    "tiles become smaller where memory is short, and neighbours are held against each other") {
+    const BundleFolder bundle([](nlohmann::json& m) {
+        m["graphs"][0]["tile"] = 64;
+        m["graphs"][0]["overlap"] = 2;
+        m["graphs"][0]["bytes_per_lr_pixel"] = 1000000;
+    });
+    const Image small = noise(196, 70, 3, Pixel::u8);
+    const auto run = [&](hcflow::Network::MemoryReader memory, Image& large) {
+        hcflow::Network network(hcflow::Bundle::open(bundle.path()), hcflow::open_null, "null", {},
+                                memory);
+        hcflow::Report report;
+        hcflow::UpscaleOptions options;
+        options.report = &report;
+        const std::string error =
+            error_of([&] { upscale_into(network, small.view(), large.view(), options); });
+        CHECK((error == "nothing" || has(error, "3: a low-resolution size of 20x18 needs about")));
+        return error == "nothing" ? report : hcflow::Report{};
+    };
+    using Memory = std::optional<std::uint64_t>;
+    Image plenty(784, 280, 3, Pixel::u8), little(784, 280, 3, Pixel::u8);
+    const hcflow::Report usual = run([] { return Memory(100'000'000'000); }, plenty);
+    CHECK(usual.tiling.tile == 64);
+    CHECK(!usual.memory_short);
+    const hcflow::Report reduced = run([] { return Memory(4'000'000'000); }, little);
+    CHECK(reduced.tiling.tile == 32);
+    CHECK(reduced.memory_short);
+    CHECK(little.bytes() == plenty.bytes());  // a local network: any grid gives the same
+    CHECK(reduced.disagreement == 0.0F);
+    CHECK(run([] { return Memory(100'000'000); }, little).tiles == 0);
+    CHECK(run([] { return Memory(); }, little).tiling.tile == 64);  // nothing tells
+}

@@ -78,6 +78,10 @@ typedef struct hcflow_run_options {
     size_t latents_count;  /**< number of pointers: hcflow_latent_count */
     size_t* healed;        /**< written if not null: tiles that gave no picture at first and were
                                 computed again, in fp32 or at tau = 0 */
+    size_t* tile_used;     /**< written if not null: side of the tiles, LR pixels; less than was to
+                                be where memory was short */
+    float* disagreement;   /**< written if not null: largest difference of two neighbouring tiles
+                                beside their seam, of images in [0, 1]; -1: none were compared */
 } hcflow_run_options;
 
 HCFLOW_API void hcflow_image_init(hcflow_image* image);

@@ -147,10 +147,19 @@ struct Report {
     /** Computed, healed ones counted once. */
     std::size_t tiles = 0;
     std::vector<Healed> healed;
+    /** Of the last image; of one that ran whole, its larger side in LR pixels and 0. */
+    Tiling tiling;
+    /** Memory was short and tiles are smaller than they were to be: pixels may differ by up to
+     *  1/255 from what more memory gives. */
+    bool memory_short = false;
+    /** Largest difference of two neighbouring tiles on a strip of one LR pixel beside their seam,
+     *  of images clipped to [0, 1]; above 1/255 a larger overlap brings them together. None where
+     *  no two were compared. */
+    std::optional<float> disagreement;
 };
 
 struct UpscaleOptions {
-    /** Temperature, finite and >= 0; none: default_tau(). 0 always gives the same image. */
+    /** Temperature, 0 to 1e6; none: default_tau(). 0 always gives the same image. */
     std::optional<double> tau;
     std::uint64_t seed = 0;
     /** Which of the seed's pictures. */

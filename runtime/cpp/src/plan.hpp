@@ -1,0 +1,19 @@
+// How an image will be computed: the grid of its tiles, smaller ones where memory is short
+// (runtime/plans.py).
+#pragma once
+
+#include "grid.hpp"
+#include "network.hpp"
+
+namespace hcflow {
+
+/// The grid that was asked for or, where not even one of its windows fits into memory, that of
+/// tiles halved until one does; `report`, if not null, takes note.
+/// Throws Error (parameter): an overlap larger than its tile; (image): too little memory.
+Grid make_plan(Network& network, const Graph& graph, Size lr, const std::optional<Tiling>& wanted,
+               Report* report);
+
+/// Note that the windows of a plan have been run: what they took is used again for the next.
+void note_run(Network& network, const Graph& graph, const Grid& grid);
+
+}  // namespace hcflow
