@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -53,40 +54,41 @@ def write(
         ExportError: the folder holds something else.
         OSError: it cannot be written.
     """
-    old = existing(folder, checkpoint)
-    built = [artifact.entry for artifact in artifacts]
-    replaced = {_slot(graph) for graph in built}
-    kept = [graph for graph in old.graphs if _slot(graph) not in replaced] if old else []
-    # An engine is of one graph's bytes: it stays as long as that graph does.
-    digests = {graph.sha256 for graph in (*kept, *built)}
-    engines = [e.to_mapping() for e in _engines(old) if e.graph in digests] if old else []
-    vectors = _vectors(cases, folder, old)
-    digest = hashlib.sha256(vectors).hexdigest()
-    manifest = Manifest(
-        schema=SCHEMA,
-        name=name,
-        task=checkpoint.config.task,
-        scale=checkpoint.config.scale,
-        default_tau=_default_tau(default_tau, built, kept, old),
-        latents=Latents(
-            SCHEME, tuple(Level(c, f) for c, f, _ in checkpoint.config.latent_shapes(1, 1))
-        ),
-        checkpoint=CheckpointEntry(checkpoint.sha256, dict(checkpoint.provenance)),
-        tools=_tool_versions(),
-        graphs=(*kept, *built),
-        vectors=Vectors(f"vectors.{digest[:12]}.npz", digest),
-        engines=tuple(engines),
-    )
-    text = manifest.to_json()
-    Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
-    files = {a.entry.file: a.data for a in artifacts}
-    files |= {name: data for a in artifacts for name, data in a.files.items()}
-    files |= {manifest.vectors.file: vectors, FILE_NAME: text.encode()}
-    before = _files(old) if old else set()
-    _commit(folder, files, before)
-    for file in before - _files(manifest):
-        (folder / file).unlink(missing_ok=True)
-    return manifest
+    with _alone(folder):
+        old = existing(folder, checkpoint)
+        built = [artifact.entry for artifact in artifacts]
+        replaced = {_slot(graph) for graph in built}
+        kept = [graph for graph in old.graphs if _slot(graph) not in replaced] if old else []
+        # An engine is of one graph's bytes: it stays as long as that graph does.
+        digests = {graph.sha256 for graph in (*kept, *built)}
+        engines = [e.to_mapping() for e in _engines(old) if e.graph in digests] if old else []
+        vectors = _vectors(cases, folder, old)
+        digest = hashlib.sha256(vectors).hexdigest()
+        manifest = Manifest(
+            schema=SCHEMA,
+            name=name,
+            task=checkpoint.config.task,
+            scale=checkpoint.config.scale,
+            default_tau=_default_tau(default_tau, built, kept, old),
+            latents=Latents(
+                SCHEME, tuple(Level(c, f) for c, f, _ in checkpoint.config.latent_shapes(1, 1))
+            ),
+            checkpoint=CheckpointEntry(checkpoint.sha256, dict(checkpoint.provenance)),
+            tools=_tool_versions(),
+            graphs=(*kept, *built),
+            vectors=Vectors(f"vectors.{digest[:12]}.npz", digest),
+            engines=tuple(engines),
+        )
+        text = manifest.to_json()
+        Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
+        files = {a.entry.file: a.data for a in artifacts}
+        files |= {name: data for a in artifacts for name, data in a.files.items()}
+        files |= {manifest.vectors.file: vectors, FILE_NAME: text.encode()}
+        before = _files(old) if old else set()
+        _commit(folder, files, before)
+        for file in before - _files(manifest):
+            (folder / file).unlink(missing_ok=True)
+        return manifest
 
 
 def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
@@ -177,16 +179,48 @@ def _tool_versions() -> dict[str, str]:
     return versions
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, made where it is missing, against other builders; wait for one at work.
+
+    Without it two builds that add to one bundle would read the same old manifest, and the later
+    would leave out the earlier's graph.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(folder):
+            yield
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):  # another builder has put something there
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        import fcntl  # noqa: PLC0415 - absent on some systems, which then go without the lock
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _commit(folder: Path, files: Mapping[str, bytes], kept: set[str]) -> None:
     """Write files in order, the manifest last; before it is there, a failure leaves none of them.
 
     Args:
-        folder: made where it is missing.
+        folder: the bundle.
         files: content by name.
         kept: names that an older manifest refers to, and that stay whatever happens.
     """
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         for file, data in files.items():
             atomic.write(folder / file, data)
@@ -196,6 +230,4 @@ def _commit(folder: Path, files: Mapping[str, bytes], kept: set[str]) -> None:
             if not (manifest.is_file() and manifest.read_bytes() == files[FILE_NAME]):
                 for file in files.keys() - kept - {FILE_NAME}:
                     (folder / file).unlink(missing_ok=True)
-                if made:
-                    folder.rmdir()
         raise

@@ -10,6 +10,7 @@ import os
 from typing import Literal
 
 from runtime import backends, choice, machine
+from runtime.arguments import MOST_THREADS, whole
 from runtime.bundle import IOS, Bundle
 from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
 from runtime.manifest import PRECISIONS, Precision
@@ -52,7 +53,7 @@ def load(
 
     Raises:
         BundleError: no bundle there, or one that cannot be used.
-        ParameterError: an unknown backend, precision or io, or fewer than one thread.
+        ParameterError: an unknown backend, precision or io, or threads not from 1 to 1024.
     """
     backends.check_name(backend)
     if precision not in (None, "auto", *PRECISIONS):
@@ -60,8 +61,8 @@ def load(
         raise ParameterError(f"unknown precision '{precision}': one of {names}")
     if io not in (None, *IOS):
         raise ParameterError(f"unknown io '{io}': one of {', '.join(IOS)}")
-    if threads is not None and threads < 1:
-        raise ParameterError(f"threads is {threads}: it must be 1 or more")
+    if threads is not None:
+        threads = whole("threads", threads, 1, MOST_THREADS)
     bundle = Bundle.open(path)
     if precision == "auto":
         from runtime.backends import automatic  # noqa: PLC0415 - needed by `auto` alone

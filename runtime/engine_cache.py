@@ -82,10 +82,11 @@ def read(engine: Engine, path: Path) -> bytes:
     """The bytes of an engine file that this user owns, equal to what its sidecar says.
 
     Raises:
-        BackendError: missing, of another size or digest, or writable by others.
+        BackendError: missing, of another size or digest, or others may write to it or to a folder
+            above it.
     """
     try:
-        for place in (path.parent, path):
+        for place in _places(path):
             _check_owner(place)
         data = path.read_bytes()
     except OSError as error:
@@ -113,7 +114,33 @@ def _check_owner(path: Path) -> None:
             f"'{path}' belongs to another user, and an engine is code: copy the bundle, or compile "
             "the engine again"
         )
-    if stat.S_IMODE(status.st_mode) & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+    if status.st_mode & stat.S_ISVTX and stat.S_ISDIR(status.st_mode):
+        return  # as /tmp: others add to it, and cannot take what is ours away
+    if status.st_mode & stat.S_IWOTH:
         raise BackendError(
             f"'{path}' can be written by everyone, and an engine is code: chmod o-w it first"
         )
+    if status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid):
+        raise BackendError(
+            f"'{path}' can be written by its group, and an engine is code: chmod g-w it first"
+        )
+
+
+def _places(path: Path) -> list[Path]:
+    """A file, the file that a link stands for, and every folder above either."""
+    own, real = path.absolute(), path.resolve()
+    return list(dict.fromkeys((own, *own.parents, real, *real.parents)))
+
+
+def _is_private(group: int) -> bool:
+    """Whether a group is the system's, or this user's own with nobody else in it."""
+    if group == 0:
+        return True
+    try:
+        import grp  # noqa: PLC0415 - absent where there are no groups
+        import pwd  # noqa: PLC0415
+
+        user = pwd.getpwuid(os.getuid())
+        return group == user.pw_gid and set(grp.getgrgid(group).gr_mem) <= {user.pw_name}
+    except (ImportError, KeyError):  # KeyError: a user or group without a name
+        return False

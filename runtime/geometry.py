@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.arguments import whole
 from runtime.errors import ParameterError
 
 
@@ -34,7 +35,11 @@ def target_size(
     full = scale * lr_height, scale * lr_width
     if wanted is None:
         return full
-    height, width = wanted
+    try:
+        height, width = wanted
+    except (TypeError, ValueError):
+        raise ParameterError(f"size is {wanted!r}: it must be (height, width)") from None
+    height, width = whole("height", height, 1), whole("width", width, 1)
     if not (full[0] - scale < height <= full[0] and full[1] - scale < width <= full[1]):
         raise ParameterError(
             f"size {width}×{height} does not belong to a {lr_width}×{lr_height} image at scale "

@@ -15,6 +15,9 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
 PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name inside the bundle")
 
+MOST_OVERLAP = 4
+"""Of a graph's overlap / its tile: there every pixel is computed 81 times."""
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -115,6 +118,8 @@ class Graph:
 
 def read(field: Field) -> Graph:
     """A graph's entry, checked; raises `BundleError` with the JSON path of what is wrong."""
+    tile = _optional_integer(field["tile"], 1)
+    most = MOST_OVERLAP * (tile or 0)
     return Graph(
         direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
         precision=cast(Precision, field["precision"].choice(PRECISIONS)),
@@ -134,8 +139,8 @@ def read(field: Field) -> Graph:
         ),
         within_budget=field["within_budget"].flag(),
         parity=tuple(_parity(p) for p in field["parity"].items()),
-        tile=_optional_integer(field["tile"], 1),
-        overlap=_optional_integer(field["overlap"], 0),
+        tile=tile,
+        overlap=None if field["overlap"].is_null() else field["overlap"].integer(0, most),
         deviations=tuple(_deviation(d) for d in _optional_items(field, "deviations")),
         casts=casts.integer(0) if (casts := field.get("casts")) else 0,
         losses=tuple(_loss(row) for row in _optional_items(field, "losses")),

@@ -11,14 +11,15 @@ Source of the generator: Salmon et al., "Parallel random numbers: as easy as 1, 
 from __future__ import annotations
 
 import math
-import operator
 import secrets
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.arguments import whole
 from runtime.errors import ParameterError
 
 SCHEME = "philox4x32-10/box-muller-f32/1"
@@ -124,9 +125,9 @@ class Region:
     def __post_init__(self) -> None:
         limits = {"seed": 1 << 64, "sample": 1 << 32, "level": 1 << 16, "channels": (1 << 16) + 1}
         for name, limit in (limits | {"top": 1 << 32, "left": 1 << 32}).items():
-            object.__setattr__(self, name, _check(name, getattr(self, name), limit))
+            object.__setattr__(self, name, whole(name, getattr(self, name), 0, limit - 1))
         for name, start in (("height", self.top), ("width", self.left)):
-            size = _check(name, getattr(self, name), (1 << 32) - start + 1)
+            size = whole(name, getattr(self, name), 0, (1 << 32) - start)
             object.__setattr__(self, name, size)
         check_tau(self.tau)
 
@@ -164,6 +165,8 @@ def fresh_seed() -> int:
 
 def check_tau(tau: float) -> None:
     """Raise `ParameterError` unless τ is a number from 0 to `MOST_TAU`."""
+    if not isinstance(tau, Real):
+        raise ParameterError(f"τ is {tau!r}: it must be a number, 0 or more")
     if not (math.isfinite(tau) and tau >= 0):
         raise ParameterError(f"τ is {tau}: it must be a finite number, 0 or more")
     if tau > MOST_TAU:
@@ -259,14 +262,3 @@ def _horner(coefficients: tuple[np.float32, ...], x: NDArray[np.float32]) -> NDA
         value *= x
     value += coefficients[0]
     return value
-
-
-def _check(name: str, value: int, limit: int) -> int:
-    """The value as Python's own integer, which NumPy's small ones would overflow in the making."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ParameterError(f"{name} is {value!r}: it must be a whole number") from None
-    if not 0 <= number < limit:
-        raise ParameterError(f"{name} is {number}: it must be from 0 to {limit - 1}")
-    return number

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime import bands, geometry, pixels
+from runtime.arguments import whole
 from runtime.bands import Band, Spread
 from runtime.errors import ParameterError
 from runtime.latents import check_tau, fresh_seed
@@ -107,8 +108,7 @@ class Model:
         if seed is None:
             seed = fresh_seed()
             _logger.info("seed %d", seed)
-        if samples < 1:
-            raise ParameterError(f"samples is {samples}: it must be 1 or more")
+        seed, samples = whole("seed", seed, 0, (1 << 64) - 1), whole("samples", samples, 1)
         if isinstance(image, list | tuple):
             if latents is not None:
                 raise ParameterError("latents go with one image or one batch, not with a list")
@@ -188,6 +188,7 @@ class Model:
         Raises:
             ImageError, ParameterError, BundleError, BackendError: as `upscale`.
         """
+        seed, samples = whole("seed", seed, 0, (1 << 64) - 1), whole("samples", samples, 1)
         if samples < 2:
             raise ParameterError(f"samples is {samples}: a deviation takes 2 or more")
         tau = self.default_tau if tau is None else tau

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from runtime import choice, machine, memory
+from runtime.arguments import whole
 from runtime.errors import ParameterError
 from runtime.manifest import Direction, Graph, Precision
 from runtime.network import Network
@@ -97,8 +98,7 @@ def plan(
         network, direction, height, width, latents=latents, tile=tile, overlap=overlap
     )
     grid = _grid(graph, height, width, tile, overlap)
-    if in_flight is not None and in_flight < 1:
-        raise ParameterError(f"in_flight is {in_flight}: it must be 1 or more")
+    in_flight = None if in_flight is None else whole("in_flight", in_flight, 1)
     most = in_flight or max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
     have = machine.available_memory()
     if have is not None:
@@ -110,8 +110,8 @@ def plan(
             bands = 2 * pixels * rows * grid.width
             return in_flight * memory.needed(graph, rows * columns) + bands * (grid.rows > 1)
 
-        whole = tile is None and overlap is None and graph.tile is None
-        fitting = _fitting(grid, lambda grid: need(grid, 1), have, whole)
+        uncut = tile is None and overlap is None and graph.tile is None
+        fitting = _fitting(grid, lambda grid: need(grid, 1), have, uncut)
         if fitting != grid:
             _logger.warning(
                 "memory is short: tiles of %d low-resolution pixels in place of %d; the picture "
@@ -163,10 +163,8 @@ def _grid(graph: Graph, height: int, width: int, tile: int | None, overlap: int 
         if graph.tile is None or graph.overlap is None:
             return Grid.whole(height, width)
         return Grid(height, width, graph.tile, graph.overlap)
-    if tile is not None and tile < 1:
-        raise ParameterError(f"tile is {tile}: it must be 1 or more low-resolution pixels")
-    if overlap is not None and overlap < 0:
-        raise ParameterError(f"overlap is {overlap}: it must be 0 or more low-resolution pixels")
+    tile = None if tile is None else whole("tile", tile, 1)
+    overlap = None if overlap is None else whole("overlap", overlap, 0)
     for name, given, stated in (("tile", tile, graph.tile), ("overlap", overlap, graph.overlap)):
         if given is None and stated is None:
             raise ParameterError(f"'{graph.file}' states no tiles of its own: give {name} as well")

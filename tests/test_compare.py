@@ -198,3 +198,19 @@ def test_the_slider_divides_two_pictures_in_a_real_browser(written: Path, browse
         )
         == 0
     )
+
+
+@pytest.mark.parametrize("options", [["--round-trip"], []])
+def test_a_picture_too_large_for_a_page_is_refused_before_the_work(
+    tmp_path: Path, options: list[str]
+) -> None:
+    side = 4500 if options else 1200
+    Image.new("RGB", (side, side)).save(tmp_path / "large.png")
+    (tmp_path / "tiny").mkdir()
+    bundle = write_bundle(tmp_path / "tiny")
+    for graph in bundle.glob("*.onnx"):
+        graph.unlink()  # whoever needs a graph says so instead
+    run = _compare(tmp_path, tmp_path / "large.png", "-o", tmp_path / "page.html", *options)
+    assert run.returncode == 1
+    assert "is too large for a page: crop the input" in run.stderr.decode()
+    assert not (tmp_path / "page.html").exists()

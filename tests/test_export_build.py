@@ -1,7 +1,11 @@
 """`hcflow build` writes a bundle that is right, or none, and says in one line what is wrong."""
 
 import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 import runtime
-from export import artifact
+from export import artifact, bundle
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
 from hcflow.cli import application
@@ -75,6 +79,33 @@ def test_a_later_build_adds_to_the_bundle(checkpoint: Checkpoint, tmp_path: Path
         manifest.vectors.file,
         *(graph.file for graph in manifest.graphs),
     }
+
+
+def test_two_builds_into_one_bundle_at_the_same_time_lose_no_graph(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, ready = bundle.write, list[Callable[[], Manifest]]()
+
+    def later(*arguments: Any) -> Manifest:
+        ready.append(lambda: write(*arguments))
+        return write(tmp_path / "other", *arguments[1:])
+
+    monkeypatch.setattr(bundle, "write", later)
+    for direction in ("inverse", "forward"):
+        small(checkpoint, tmp_path / "b", directions=[direction])
+    commit = bundle._commit
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.5)  # the other would have read the old manifest by now
+        commit(*arguments)
+
+    monkeypatch.setattr(bundle, "_commit", slowly)
+    with ThreadPoolExecutor() as builders:
+        for done in [builders.submit(each) for each in ready]:
+            done.result()
+    manifest = Bundle.open(tmp_path / "b").manifest
+    assert {graph.direction for graph in manifest.graphs} == {"inverse", "forward"}
+    assert len(files(tmp_path / "b")) == 4
 
 
 def test_building_again_changes_no_byte(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -86,6 +86,7 @@ def test_int8_is_left_where_its_overlaps_cost_more_than_it_wins() -> None:
     assert choice.cheapest(many) == "fp32"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300), st.integers(0, 64))
 def test_what_is_chosen_never_costs_more_than_fp32(
     height: int, width: int, tile: int, overlap: int

@@ -16,6 +16,7 @@ from hcflow.page import Layer
 from runtime import atomic, files
 from runtime.errors import ImageError
 from runtime.files import Photo
+from runtime.model import Model
 
 _LARGEST = 20_000_000  # pixels of the result: a page embeds four pictures of that size
 
@@ -52,12 +53,13 @@ def compare(
         raise typer.BadParameter("--round-trip takes INPUT itself as the truth: leave --truth out")
     if output.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"'{output}': name a page, as compare.html")
-    models = single.Models({"backend": backend, "precision": precision, "threads": threads})
+    opened = single.Models({"backend": backend, "precision": precision, "threads": threads})
     photo = endpoints.read(source, max_pixels)
     original = photo if round_trip else None
     plain = None
     if round_trip:
-        network = models.open(model)
+        _check_size(*photo.size)
+        network = opened.open(model)
         reduced = console.run(
             "down", lambda: convert.reduce(network, photo, "PNG", round_trip=False)
         )
@@ -65,19 +67,21 @@ def compare(
         photo = files.decode(reduced.data, "the reduction")
     elif truth is not None:
         original = endpoints.read(truth, max_pixels)
+        _check_size(*original.size)
     size = None if original is None else original.size[::-1]
     choice: dict[str, Any] = {"tau": tau, "seed": seed, "size": size}
+
+    def open_model(name: str | None) -> Model:
+        network = opened.open(name)
+        _check_size(*_full(photo, network.scale))
+        return network
+
     elapsed = console.stopwatch()
     made = console.run(
-        "up", lambda: convert.enlarge(models.open, model, photo, endpoints.named(source), choice)
+        "up", lambda: convert.enlarge(open_model, model, photo, endpoints.named(source), choice)
     )
     seconds = elapsed()
     width, height = made.photos[0].size
-    if width * height > _LARGEST:
-        raise ImageError(
-            f"a result of {width}×{height} is too large for a page: crop the input to "
-            f"{_LARGEST // made.model.scale**2} pixels"
-        )
     bicubic = figures.bicubic(
         photo.image if plain is None else plain, *_full(photo, made.model.scale)
     )
@@ -95,6 +99,15 @@ def compare(
         + ". PSNR on RGB over every pixel, in 8 bits.",
     )
     atomic.write(output, text.encode("utf-8"))
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse a result that is too large for a page, before the work."""
+    if width * height > _LARGEST:
+        raise ImageError(
+            f"a result of {width}×{height} is too large for a page: crop the input, so that it has "
+            f"at most {_LARGEST} pixels"
+        )
 
 
 def _page(name: str, small: Any, pictures: dict[str, Image.Image], note: str) -> str:
