@@ -6,6 +6,7 @@ brought to full resolution by linear interpolation at its siting, and back by th
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError, ParameterError
+
+_logger = logging.getLogger(__name__)
 
 Frame = NDArray[np.float32]
 """[H, W, 3] (gray: [H, W, 1]) in [0, 1]."""
@@ -26,6 +29,7 @@ KINDS = {"y4m": 0, "rgb24": 3, "rgb48le": 6, "gray": 1}
 """Kinds of stream, and bytes a pixel of the raw ones."""
 
 _HD_ROWS = 720
+_INTERLACED = ("It", "Ib", "Im")
 _LONGEST_LINE = 1024
 # Colour space tag → horizontal and vertical subsampling, chroma between two luma columns.
 _LAYOUTS = {
@@ -101,6 +105,10 @@ def open_stream(
     if kind != "y4m":
         if size is None:
             raise ParameterError(f"a raw {kind} stream does not tell its size: --frame-size WxH")
+        if matrix is not None or colour_range is not None:
+            raise ParameterError(
+                f"a raw {kind} stream is RGB or gray: leave --matrix and --range out"
+            )
         stream = Stream(kind, size[1], size[0], kind, 16 if kind == "rgb48le" else 8)
     else:
         if size is not None:
@@ -110,7 +118,11 @@ def open_stream(
             matrix = "bt709" if stream.height >= _HD_ROWS else "bt601"
         is_full = stream.is_full if colour_range is None else colour_range == "full"
         stream = replace(stream, matrix=matrix, is_full=is_full)
-    if not 0 < stream.width * stream.height <= max_pixels:
+    if 0 in (stream.width, stream.height):
+        raise ParameterError(
+            f"frames of {stream.width}×{stream.height} pixels: both sides must be 1 or more"
+        )
+    if stream.width * stream.height > max_pixels:
         raise ImageError(
             f"frames of {stream.width}×{stream.height} pixels, the limit is {max_pixels}: raise "
             "--max-pixels if you trust the stream"
@@ -134,6 +146,8 @@ def read_frame(source: BinaryIO, stream: Stream, index: int) -> bytes | None:
     size = sum(h * w for h, w in _planes(stream)) * (2 if stream.depth > 8 else 1)
     data = source.read(size)
     if not data and stream.kind != "y4m":
+        if index == 0:
+            raise ImageError("standard input is empty: it ends before frame 1")
         return None
     if len(data) < size:
         raise ImageError(f"standard input ends within {what}: {len(data)} of {size} bytes")
@@ -203,6 +217,12 @@ def _parse(line: bytes | None) -> Stream:
         if word[0] not in "WH":
             tags.append(word)
         is_full |= word == "XCOLORRANGE=FULL"
+        if word in _INTERLACED:
+            _logger.warning(
+                "the stream is interlaced (%s): lines of two moments are taken for one picture; "
+                "deinterlace it first",
+                word,
+            )
     match = re.fullmatch(
         r"(420jpeg|420mpeg2|420|422|444|mono)(?:p?(9|10|12|14|16))?", found.get("C", "420jpeg")
     )

@@ -165,3 +165,47 @@ def test_a_video_goes_through_pipes_only(bundle: Path) -> None:
     run = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
     assert run.returncode == 2
     assert b"through pipes" in run.stderr
+
+
+RAW = ("--video", "rgb24", "--frame-size", "2x2")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*RAW, "--uncertainty", "heat.png"),
+        (*RAW, "--strips"),
+        (*RAW, "--format", "JPEG"),
+        (*RAW, "--json"),
+        (*RAW, "--matrix", "bt709"),
+        (*RAW, "--range", "full"),
+        (*RAW, "--size", "99x99"),
+        ("--video", "rgb24", "--frame-size", "0x2"),
+        ("--frame-size", "2x2"),
+        ("--matrix", "bt709"),
+        ("--vary-latents",),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_named_before_anything_is_written(
+    bundle: Path, words: tuple[str, ...]
+) -> None:
+    code, out, error = _run(bundle, bytes(12), *words)
+    assert code != 0
+    assert out == b""
+    named = {"--size": "size 99", "0x2": "frames of 0"}
+    blamed = words[-1] if words[-1].startswith("--") or words[-1] == "0x2" else words[-2]
+    blamed = "--frame-size" if words == ("--frame-size", "2x2") else blamed
+    assert named.get(blamed, blamed) in error.decode()
+
+
+def test_an_empty_raw_stream_is_an_error(bundle: Path) -> None:
+    code, out, error = _run(bundle, b"", *RAW)
+    assert (code, out) == (1, b"")
+    assert error == b"hcflow: error: standard input is empty: it ends before frame 1\n"
+
+
+def test_an_interlaced_stream_is_warned_of(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _open(b"YUV4MPEG2 W2 H2 Ip\n")
+    assert caplog.text == ""
+    _open(b"YUV4MPEG2 W2 H2 It\n")
+    assert "the stream is interlaced (It)" in caplog.text

@@ -58,9 +58,17 @@ def downscale(
     if video is not None:
         from hcflow.commands import video as pipe  # noqa: PLC0415 - for videos alone
 
+        endpoints.refuse(
+            {"--strips": strips, "--format": format_name, "--json": as_json},
+            "does not go with --video",
+        )
         stream = pipe.Stream(video, frame_size, matrix, colour_range)
         pipe.convert_video(source, output, recipe, stream, jobs)
         return
+    endpoints.refuse(
+        {"--frame-size": frame_size, "--matrix": matrix, "--range": colour_range},
+        "is of a video: give its kind with --video",
+    )
     if endpoints.is_folder(source):
         from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
 

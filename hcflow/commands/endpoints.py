@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -84,6 +85,21 @@ def write_bytes(data: bytes, output: str) -> None:
         sys.stdout.buffer.flush()
     else:
         atomic.write(output, data)
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """Refuse options that would have no effect here.
+
+    Args:
+        given: their values by name; None and False are not given.
+        why: what is wrong with them.
+
+    Raises:
+        typer.BadParameter: one is given.
+    """
+    for name, value in given.items():
+        if value not in (None, False):
+            raise typer.BadParameter(f"{name} {why}")
 
 
 def named(source: str) -> str:

@@ -88,14 +88,13 @@ def upscale(
 
     The same input, τ and seed give the same bytes, whatever the number of threads and jobs.
     """
-    height_width = None if size is None else endpoints.parse_size(size)
     number = _parse_seed(seed)
     load = options.load(backend, precision, threads, io, compile_engines)
     samples = samples or (SAMPLES if uncertainty else 1)
-    choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": height_width}
+    exact = None if size is None else endpoints.parse_size(size)
+    choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": exact}
     # Only what is given: a folder's record of finished files hangs on every option.
-    choice |= {} if tile is None else {"tile": tile}
-    choice |= {} if overlap is None else {"overlap": overlap}
+    choice |= {k: v for k, v in (("tile", tile), ("overlap", overlap)) if v is not None}
     choice |= {} if tau_map is None else {"tau_map": endpoints.read(tau_map, max_pixels).image}
     recipe = Recipe(
         "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
@@ -103,9 +102,27 @@ def upscale(
     if video is not None:
         from hcflow.commands import video as pipe  # noqa: PLC0415 - for videos alone
 
-        stream = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(source, output, recipe, stream, jobs, vary_latents=vary_latents)
+        endpoints.refuse(
+            {
+                "--uncertainty": uncertainty,
+                "--strips": strips,
+                "--format": format_name,
+                "--json": as_json,
+            },
+            "does not go with --video",
+        )
+        head = pipe.Stream(video, frame_size, matrix, colour_range)
+        pipe.convert_video(source, output, recipe, head, jobs, vary_latents=vary_latents)
         return
+    endpoints.refuse(
+        {
+            "--frame-size": frame_size,
+            "--matrix": matrix,
+            "--range": colour_range,
+            "--vary-latents": vary_latents,
+        },
+        "is of a video: give its kind with --video",
+    )
     if endpoints.is_folder(source):
         from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
 
@@ -113,13 +130,17 @@ def upscale(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
         )
         return
-    kept = 1 if uncertainty else samples
     names, format_name = endpoints.outputs(
-        source, output, samples=kept, format_name=format_name, force=force, as_json=as_json
+        source,
+        output,
+        samples=1 if uncertainty else samples,
+        format_name=format_name,
+        force=force,
+        as_json=as_json,
     )
     elapsed = console.stopwatch()
-    noted, figures = Report(), dict[str, Any]()
-    choice["report"] = noted
+    figures = dict[str, Any]()
+    choice["report"] = noted = Report()
     if uncertainty is not None:
         (heat_name,), heat_format = endpoints.outputs(source, uncertainty, force=force)
         if os.path.realpath(heat_name) == os.path.realpath(names[0]):
@@ -134,7 +155,7 @@ def upscale(
         endpoints.write(drawn.mean, names[0], format_name)
         endpoints.write(drawn.heat, heat_name, heat_format)
         made_size, record = drawn.mean.size, None
-        figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
+        figures |= {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
         if not as_json and endpoints.STANDARD not in (names[0], heat_name):
             print(
                 f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "

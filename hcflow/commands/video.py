@@ -14,7 +14,7 @@ import typer
 from hcflow import single
 from hcflow.commands import endpoints
 from hcflow.folders.recipe import Recipe
-from runtime import video
+from runtime import geometry, video
 from runtime.errors import ParameterError
 from runtime.video import Convert, Frame
 
@@ -67,9 +67,9 @@ def convert_video(
     if recipe.direction == "downscale":
         height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
     else:
-        height, width = model.scale * stream.height, model.scale * stream.width
-        if options.get("size") is not None:
-            height, width = options["size"]
+        height, width = geometry.target_size(
+            stream.height, stream.width, model.scale, options.get("size")
+        )
 
     def convert(frame: Frame, index: int) -> Frame:
         if recipe.direction == "downscale":
