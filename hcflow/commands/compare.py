@@ -13,8 +13,8 @@ from PIL import Image
 from hcflow import console, convert, figures, page, single
 from hcflow.commands import endpoints, options
 from hcflow.page import Layer
-from runtime import atomic, files
-from runtime.errors import ImageError
+from runtime import atomic, files, geometry
+from runtime.errors import ImageError, ParameterError
 from runtime.files import Photo
 from runtime.model import Model
 
@@ -53,6 +53,8 @@ def compare(
         raise typer.BadParameter("--round-trip takes INPUT itself as the truth: leave --truth out")
     if output.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"'{output}': name a page, as compare.html")
+    if not output.parent.is_dir():
+        raise ImageError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
     opened = single.Models({"backend": backend, "precision": precision, "threads": threads})
     photo = endpoints.read(source, max_pixels)
     original = photo if round_trip else None
@@ -74,6 +76,11 @@ def compare(
     def open_model(name: str | None) -> Model:
         network = opened.open(name)
         _check_size(*_full(photo, network.scale))
+        try:
+            geometry.target_size(photo.size[1], photo.size[0], network.scale, size)
+        except ParameterError as error:
+            named = endpoints.named(source)
+            raise ParameterError(f"--truth is no original of {named}: {error}") from None
         return network
 
     elapsed = console.stopwatch()
