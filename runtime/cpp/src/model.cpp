@@ -63,6 +63,7 @@ std::vector<Image> Model::upscale(const std::vector<ConstView>& images,
     if (options.latents != nullptr && images.size() != 1)
         fail(ErrorCode::parameter, "latents go with one image, not with ", images.size());
     std::vector<Image> results;
+    results.reserve(images.size());
     for (const ConstView& image : images) results.push_back(upscale(image, options));
     return results;
 }
@@ -98,6 +99,7 @@ void Model::downscale(ConstView image, View result, const DownscaleOptions& opti
 std::vector<Image> Model::downscale(const std::vector<ConstView>& images,
                                     const DownscaleOptions& options) const {
     std::vector<Image> results;
+    results.reserve(images.size());
     for (const ConstView& image : images) results.push_back(downscale(image, options));
     return results;
 }

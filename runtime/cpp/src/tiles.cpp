@@ -9,7 +9,8 @@ std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overla
     if (length <= tile || (length - tile + 1) / 2 <= overlap) return {{0, length, 0, length}};
     const std::size_t count = (length - 2 * overlap + tile - 1) / tile;
     const std::size_t window = (length + (count - 1) * 2 * overlap + count - 1) / count;
-    const auto start = [&](std::size_t k) { return k * (length - window) / (count - 1); };
+    const std::size_t gaps = std::max<std::size_t>(count - 1, 1);
+    const auto start = [&](std::size_t k) { return k * (length - window) / gaps; };
     std::vector<Span> all;
     for (std::size_t k = 0; k < count; ++k)
         all.push_back({k == 0 ? 0 : start(k) + overlap,
