@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from calib.errors import CalibrationError
 from runtime import files, pixels
@@ -15,6 +17,9 @@ from runtime.errors import HcflowError
 
 CALIBRATE, HOLD_OUT = 12, 6
 """Crops that ranges are measured on, and crops that every choice is made on."""
+
+SHARP_SIDE = 480
+"""Short side that every second photograph is reduced to: at full size large ones are smooth."""
 
 Batch = NDArray[np.float32]
 
@@ -32,7 +37,8 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
     """Crops of a folder's photographs, the same for the same folder.
 
     Files are taken evenly from the sorted list, every third of them held out; a crop is the most
-    detailed of nine places, since flat sky says little of a range.
+    detailed of nine places, since flat sky says little of a range. Every second one is of a reduced
+    photograph: ranges of smooth ones alone clip the values of a sharp one.
 
     Args:
         folder: searched with its subfolders; every format of `runtime.files`.
@@ -54,7 +60,7 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
         if len(usable) == CALIBRATE + HOLD_OUT:
             break
         try:
-            usable.append((path, _crop(path, side)))
+            usable.append((path, _crop(path, side, sharp=len(usable) % 2 == 1)))
         except HcflowError as error:
             report(f"skipped: {error}")
     if len(usable) < 2:
@@ -75,8 +81,9 @@ def _spread(paths: Sequence[Path]) -> list[Path]:
     return [paths[i] for i in order]
 
 
-def _crop(path: Path, side: int) -> Batch:
-    pictures, _ = pixels.split(files.read(path).image)
+def _crop(path: Path, side: int, sharp: bool) -> Batch:
+    image = files.read(path).image
+    pictures, _ = pixels.split(_reduced(image, max(side, SHARP_SIDE)) if sharp else image)
     picture = pictures[0]
     if min(picture.height, picture.width) < side:
         raise CalibrationError(
@@ -95,3 +102,11 @@ def _crop(path: Path, side: int) -> Batch:
                 best = detail, crop
     assert best is not None
     return best[1]
+
+
+def _reduced(image: Image.Image | NDArray[Any], short_side: int) -> Image.Image | NDArray[Any]:
+    """The image with boxes of whole pixels averaged, its short side not below `short_side`."""
+    if not isinstance(image, Image.Image) or image.mode not in ("L", "LA", "RGB", "RGBA"):
+        return image
+    factor = min(image.size) // short_side
+    return image.reduce(factor) if factor > 1 else image

@@ -47,6 +47,18 @@ def test_a_folder_that_will_not_do_is_refused_with_the_reason(tmp_path: Path) ->
         images.crops(tmp_path, 64, print)
 
 
+def test_every_second_photograph_is_as_sharp_as_a_small_one(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 480, 3), np.uint8)
+    large = noise.repeat(3, 0).repeat(3, 1)
+    for name in "abcd":
+        Image.fromarray(large).save(tmp_path / f"{name}.png")
+    found = images.crops(tmp_path, 64, print)
+    every = [*found.calibrate, *found.hold_out]  # held out: 1; the others: 0, 2, 3
+    steps = [np.abs(np.diff(crop, axis=2)).mean() for crop in every]
+    smooth, sharp = steps[:2], steps[2:]
+    assert min(sharp) > 2.5 * max(smooth)
+
+
 def test_ranges_of_an_outlier() -> None:
     values = np.random.default_rng(0).normal(size=200_000).astype(np.float32)
     values[0] = 100
