@@ -12,7 +12,7 @@ _INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 COST: Mapping[Precision, float] = {"int8": 0.42, "fp16": 1.0, "fp32": 1.0}
 """Time of a pixel / its time in fp32, in OpenVINO on a processor that multiplies bytes: the largest
-that was measured (docs/precision.md, 6)."""
+that was ever measured (docs/precision.md, 3)."""
 
 
 def precisions(
