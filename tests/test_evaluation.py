@@ -132,7 +132,7 @@ def test_the_command_prints_a_table_and_writes_what_it_is_asked(tmp_path, folder
         ([IRN, "--sheet", "sheet.doc"], "unknown image suffix"),
         ([IRN, "--json", "/nowhere/e.json"], "does not exist"),
         ([IRN, "--backend", "onnxruntime"], "--backend and --precision are of bundles"),
-        ([IRN, "--tau", "nan"], "--tau"),
+        ([IRN, "--tau", "nan"], "nan"),
         ([IRN, "--seed", str(2**64)], "--seed"),
         ([IRN, "--seed", "-1"], "--seed"),
     ],
@@ -224,7 +224,7 @@ def test_vif_is_1_for_equal_images_and_falls_with_blur():
     assert loaded.vif(blurred, crop()) < 0.9
 
 
-SHIPPED_ON_CHELSEA = (32.71, 0.8755, 40.4)
+SHIPPED_ON_CHELSEA = (32.90, 0.8819, 40.4)
 """PSNR, SSIM and LR PSNR of the published table of the shipped weights at τ = 0."""
 
 
