@@ -1,7 +1,6 @@
 // OpenVINO on the CPU, with the settings of runtime/backends/openvino.py.
 #include <algorithm>
 #include <filesystem>
-#include <future>
 #include <map>
 #include <mutex>
 #include <openvino/openvino.hpp>
@@ -95,9 +94,6 @@ class OpenVinoSession : public Session {
           outputs_(output_names(request)),
           windows_(window_shapes(request)) {
         const Graph& graph = request.graph;
-        // Its plugin is loaded while the graph is read and hashed.
-        const std::future<void> plugin =
-            std::async(std::launch::async, [] { (void)core().get_versions("CPU"); });
         std::string onnx = request.bundle.read_graph(graph);
         settings_ = {
             // OpenVINO would take bf16 where the processor has it; the parity figures would not
