@@ -82,7 +82,9 @@ class ForwardFlow(DeployFlow):
     def __init__(self, model: HCFlow) -> None:
         super().__init__(model, "forward")
         self.likelihood = model.config.task == "sr"
-        self.log_det_per_pixel = [log_det_per_pixel(level) for level in _levels(model)]
+        self.log_det_per_pixel = (
+            [log_det_per_pixel(level) for level in _levels(model)] if self.likelihood else []
+        )
 
     def forward(self, hr: Tensor) -> tuple[Tensor, ...]:
         """N×3×sH×sW → `lr` N×3×H×W, the latents, `logp` [N]."""
@@ -120,7 +122,7 @@ def _levels(model: HCFlow) -> list[Level]:
 
 
 def log_det_per_pixel(level: Level) -> float:
-    """The part of a level's log-likelihood that is constant: nats per pixel of the level.
+    """The constant part of an SR level's log-likelihood: nats per pixel of the level.
 
     `Σ logs` of ActNorms, `log|det W|` of 1×1 convolutions, `−½ log 2π` of each latent channel.
     """
