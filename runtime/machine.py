@@ -43,7 +43,7 @@ def peak_memory() -> int | None:
 def cpu_flags() -> frozenset[str]:
     """What the processor can do, by Linux's names (`avx2`, `avx512_vnni`, …); empty if unknown."""
     for line in (_read(_PROC / "cpuinfo") or "").splitlines():
-        if line.startswith("flags"):
+        if line.startswith(("flags", "Features")):  # Arm's kernels call them features
             return frozenset(line.partition(":")[2].split())
     return frozenset()
 

@@ -19,6 +19,7 @@ SOURCE = ROOT / "runtime" / "cpp"
 TOOLS = ("cmake", "ninja", "c++")
 # Set by `make cpp` and `make cpp-slow`: what is missing then fails in place of skipping.
 REQUIRED = "HCFLOW_REQUIRE_CPP"
+PRECISIONS = ("fp32", "fp16", "int8", "auto")  # HCFLOW_FP32 …
 SLOW = "HCFLOW_CPP_SLOW"  # set by `make cpp-slow`: sanitizers, valgrind, clang-tidy, the fuzzer
 
 MARKS = [
@@ -109,17 +110,21 @@ class Run(ctypes.Structure):
         ("healed", ctypes.POINTER(ctypes.c_size_t)),
         ("tile_used", ctypes.POINTER(ctypes.c_size_t)),
         ("disagreement", ctypes.POINTER(ctypes.c_float)),
+        ("precision_used", ctypes.POINTER(ctypes.c_int32)),
     )
 
 
 class Model:
-    """A bundle opened by a library; `healed`, `tile` and `disagreement` are of the last image."""
+    """A bundle opened by a library; the other attributes are of the last image."""
 
-    def __init__(self, library: Path, bundle: Path, backend: str, precision: int = 0) -> None:
+    def __init__(
+        self, library: Path, bundle: Path, backend: str, precision: str = "fp32"
+    ) -> None:
         self._library = ctypes.CDLL(str(library))
         self._library.hcflow_last_error.restype = ctypes.c_char_p
         self._library.hcflow_scale.restype = ctypes.c_size_t
-        options = Options(ctypes.sizeof(Options), backend.encode(), None, precision, 1)
+        number = PRECISIONS.index(precision)
+        options = Options(ctypes.sizeof(Options), backend.encode(), None, number, 1)
         self._model = ctypes.c_void_p()
         self._check(
             self._library.hcflow_open(
@@ -148,15 +153,18 @@ class Model:
         image = np.ascontiguousarray(image)
         result = np.empty(size, image.dtype)
         healed, side, disagreement = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_float()
+        used = ctypes.c_int32()
         options = Run(
             ctypes.sizeof(Run), tau, seed, sample, tile is not None, tile or 0, overlap, None, 0,
             ctypes.pointer(healed), ctypes.pointer(side), ctypes.pointer(disagreement),
+            ctypes.pointer(used),
         )  # fmt: skip
         one, two = Image.of(image), Image.of(result)
         self._check(
             function(self._model, ctypes.byref(one), ctypes.byref(two), ctypes.byref(options))
         )
         self.healed, self.tile = healed.value, side.value
+        self.precision = PRECISIONS[used.value]
         self.disagreement = None if disagreement.value < 0 else disagreement.value
         return result
 

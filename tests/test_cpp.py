@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 import runtime
 from hcflow import models
-from runtime import machine
+from runtime import choice, machine
 from runtime.engines import Engine, Machine, misfit
 from runtime.errors import BundleError, ImageError
 from runtime.watch import Report
@@ -65,8 +66,7 @@ def test_shipped_models_give_pythons_bytes(
 ) -> None:
     bundle = bundles[name]
     ours = runtime.load(bundle, backend="openvino", precision=precision, threads=1)
-    number = ["fp32", "fp16", "int8"].index(precision)
-    theirs = cpp_library.Model(_library(installed), bundle, "openvino", number)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", precision)
     # On the bundle's own grid: 2×2 windows of its full size, which have a program of their own.
     side = 2 * shipped.TILE + 2 * shipped.OVERLAP
     image = _noise((side * ours.scale, side * ours.scale, 3), "uint8")
@@ -130,13 +130,36 @@ def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
     manifest["graphs"] += [graph | {"tile": 8, "overlap": 1} for graph in exact["graphs"]]
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     ours = runtime.load(bundle, backend="openvino", precision="fp16", threads=1)
-    theirs = cpp_library.Model(_library(installed), bundle, "openvino", 1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", "fp16")
     image = _noise((20, 17, 3), "uint8")
     image[:, :12] = 0  # gives nothing to heal
     report = Report()
     _equal(theirs.upscale(image), ours.upscale(image, report=report))
     assert 0 < len(report.healed) < report.tiles
     assert theirs.healed == len(report.healed)
+    theirs.close()
+
+
+def test_auto_takes_pythons_precision_for_each_image(installed: Path, tmp_path: Path) -> None:
+    # INT8 with overlaps that cost more than it saves on many tiles, and none on a single one.
+    bundle = write_bundle(tmp_path / "b", tile=16, overlap=2)
+    manifest = runtime.Bundle.open(bundle).manifest
+    low = tuple(replace(g, precision="int8", overlap=16) for g in manifest.graphs)
+    both = replace(manifest, graphs=(*manifest.graphs, *low))
+    (bundle / "manifest.json").write_text(both.to_json(), encoding="utf-8")
+    ours = runtime.load(bundle, backend="openvino", precision="auto", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", "auto")
+    for side in (20, 200):
+        for ours_way, theirs_way, factor in (
+            (ours.upscale, theirs.upscale, 1), (ours.downscale, theirs.downscale, 4),
+        ):  # fmt: skip
+            report, image = Report(), _noise((factor * side, factor * side, 3), "uint8")
+            _equal(theirs_way(image), ours_way(image, report=report))
+            assert (theirs.precision, theirs.tile) == (report.precision, report.tile)
+            if side == 200 or choice.precisions(both, "openvino", machine.cpu_flags()) == ("fp32",):
+                assert theirs.precision == "fp32"
+            else:
+                assert theirs.precision == "int8"
     theirs.close()
 
 

@@ -47,6 +47,13 @@ def test_a_cpu_quota_counts(linux: Path, quota: str, cpus: int) -> None:
     assert machine.usable_cpus() == cpus
 
 
+@pytest.mark.parametrize("key", ["flags\t\t", "Features\t"], ids=["x86", "Arm"])
+def test_what_the_processor_can_do_is_read_as_its_kernel_writes_it(linux: Path, key: str) -> None:
+    text = f"processor\t: 0\n{key}: fp asimddp sve\nvmx flags\t: ept\n"
+    (machine._PROC / "cpuinfo").write_text(text)
+    assert machine.cpu_flags() == {"fp", "asimddp", "sve"}
+
+
 def test_where_nothing_tells_memory_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

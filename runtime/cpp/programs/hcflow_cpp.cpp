@@ -22,7 +22,7 @@ constexpr const char* kUsage =
     "  --tau NUMBER      temperature of the latents; else the bundle's default\n"
     "  --seed NUMBER     of the latents; else 0\n"
     "  --tile N[+M]      tiles of N low-resolution pixels, overlapping by M on each side\n"
-    "  --precision P     fp32, fp16 or int8\n"
+    "  --precision P     fp32, fp16, int8, or auto: whichever is fastest within its budget\n"
     "  --backend NAME    see --backends; else the best there is\n"
     "  --threads N       else every processor\n"
     "  --no-cache        do not keep the compiled graph for the next start\n"
@@ -52,7 +52,8 @@ hcflow::Precision precision(const std::string& text) {
     if (text == "fp32") return hcflow::Precision::fp32;
     if (text == "fp16") return hcflow::Precision::fp16;
     if (text == "int8") return hcflow::Precision::int8;
-    refuse("--precision is '" + text + "': one of fp32, fp16, int8");
+    if (text == "auto") return hcflow::Precision::automatic;
+    refuse("--precision is '" + text + "': one of fp32, fp16, int8, auto");
 }
 
 Arguments parse(const std::vector<std::string>& words) {

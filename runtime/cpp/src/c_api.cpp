@@ -93,6 +93,8 @@ void tell(const hcflow::Report& report, const hcflow_run_options& given) {
     if (given.healed != nullptr) *given.healed = report.healed.size();
     if (given.tile_used != nullptr) *given.tile_used = report.tiling.tile;
     if (given.disagreement != nullptr) *given.disagreement = report.disagreement.value_or(-1);
+    if (given.precision_used != nullptr)
+        *given.precision_used = static_cast<int32_t>(report.precision);
 }
 
 void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
@@ -163,7 +165,7 @@ void hcflow_options_init(hcflow_options* options) {
 
 void hcflow_run_options_init(hcflow_run_options* options) {
     if (options != nullptr)
-        *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr};
+        *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr, nullptr};
 }
 
 hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflow_model** model) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "choice.hpp"
 #include "fail.hpp"
 #include "geometry.hpp"
 #include "healing.hpp"
@@ -70,7 +71,8 @@ void downscale_into(Network& network, const ConstView& image, View result,
         fail(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
              result.channels, " channels: it must be ", lr.width, "x", lr.height, " with ",
              in.channels);
-    const Graph& graph = network.graph(Direction::forward, latents != nullptr);
+    const Graph& graph =
+        choose(network, Direction::forward, latents != nullptr, lr, options.tiling);
     if (latents != nullptr && !graph.latents)
         fail(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -79,6 +80,18 @@ int usable_cpus() {
             cpus = static_cast<int>(std::min<std::int64_t>(cpus, quota / period));
     }
     return std::max(1, cpus);
+}
+
+std::set<std::string> cpu_flags() {
+    std::ifstream file("/proc/cpuinfo");
+    std::string line;
+    while (std::getline(file, line)) {
+        // Arm's kernels call them features.
+        if (line.compare(0, 5, "flags") != 0 && line.compare(0, 8, "Features") != 0) continue;
+        std::istringstream words(line.substr(std::min(line.find(':'), line.size() - 1) + 1));
+        return {std::istream_iterator<std::string>(words), {}};
+    }
+    return {};
 }
 
 }  // namespace hcflow

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
+#include <string>
 
 namespace hcflow {
 
@@ -11,5 +13,8 @@ std::optional<std::uint64_t> available_memory();
 
 /// Processors this process may run on, at least 1: its affinity, cut to the CPU quota.
 int usable_cpus();
+
+/// What the processor can do, by Linux's names ("avx2", "avx512_vnni" …); empty if unknown.
+std::set<std::string> cpu_flags();
 
 }  // namespace hcflow

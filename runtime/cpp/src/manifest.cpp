@@ -9,6 +9,9 @@ namespace {
 // Far beyond any network, and small enough that no product of them overflows.
 constexpr std::int64_t kMostScale = 64;
 constexpr std::int64_t kMostChannels = 1 << 16;  // what the latent scheme can count
+constexpr std::int64_t kMostTile = std::int64_t{1} << 53U;  // what a double counts to
+// Of a graph's overlap / its tile: there every pixel is computed 81 times.
+constexpr std::int64_t kMostOverlap = 4;
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
@@ -20,16 +23,16 @@ void check_optional_number(const Field& field) {
     if (!field.is_null()) (void)field.number();
 }
 
-std::optional<std::size_t> optional_side(const Field& field, std::int64_t least) {
+std::optional<std::size_t> optional_side(const Field& field, std::int64_t least,
+                                         std::int64_t most) {
     if (field.is_null()) return std::nullopt;
-    return size(field.integer(least));
+    return size(field.integer(least, most));
 }
 
-/// The figures of a build: checked as every reader does, used by none of this library.
+/// The other figures of a build: checked as every reader does, used by none of this library.
 void check_figures(const Field& field) {
     (void)field["opset"].integer(1);
     (void)field["nodes"].integer(1);
-    (void)field["within_budget"].flag();
     for (const Field& row : field["parity"].items()) {
         (void)row["case"].string();
         (void)row["tau"].number(0);
@@ -75,8 +78,10 @@ Graph read_graph(const Field& field) {
     graph.tf32 = numerics["tf32"].flag();
     (void)numerics["accumulation"].string();
     graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
-    graph.tile = optional_side(field["tile"], 1);
-    graph.overlap = optional_side(field["overlap"], 0);
+    graph.tile = optional_side(field["tile"], 1, kMostTile);
+    const auto tile = static_cast<std::int64_t>(graph.tile.value_or(0));
+    graph.overlap = optional_side(field["overlap"], 0, kMostOverlap * tile);
+    graph.within_budget = field["within_budget"].flag();
     check_figures(field);
     return graph;
 }
@@ -95,9 +100,11 @@ std::string to_string(Precision precision) {
             return "fp16";
         case Precision::int8:
             return "int8";
+        case Precision::automatic:
+            return "auto";
     }
     fail(ErrorCode::parameter, "unknown precision ", static_cast<int>(precision),
-         ": one of fp32, fp16, int8");
+         ": one of fp32, fp16, int8, auto");
 }
 
 Manifest parse_manifest(const std::string& json, const std::string& where) {

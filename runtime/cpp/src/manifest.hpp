@@ -36,6 +36,7 @@ struct Graph {
     std::string sha256;
     std::uint64_t bytes;
     std::uint64_t bytes_per_lr_pixel;  ///< peak of live activations
+    bool within_budget;
     bool tf32;
     std::string openvino_precision_hint;
     std::optional<std::size_t> tile;  ///< LR pixels; none: images run whole

@@ -42,8 +42,11 @@ const std::string& Model::backend() const { return body_->network.backend(); }
 
 void Model::prepare(bool upscale, bool downscale) const {
     Network& network = body_->network;
-    if (upscale) network.session(network.graph(Direction::inverse, default_tau() > 0));
-    if (downscale) network.session(network.graph(Direction::forward, false));
+    for (const Precision precision : network.precisions()) {
+        if (upscale)
+            network.session(network.graph(Direction::inverse, default_tau() > 0, precision));
+        if (downscale) network.session(network.graph(Direction::forward, false, precision));
+    }
 }
 
 Image Model::upscale(ConstView image, const UpscaleOptions& options) const {
@@ -124,14 +127,16 @@ Latents Model::downscale_with_latents(ConstView image, View result,
 void Model::enqueue_upscale(const std::vector<DeviceTensor>& inputs,
                             const std::vector<DeviceTensor>& outputs, void* stream) const {
     Network& network = body_->network;
-    const Graph& graph = network.graph(Direction::inverse, inputs.size() > 1);
+    const Graph& graph =
+        network.graph(Direction::inverse, inputs.size() > 1, network.precisions().front());
     network.session(graph).enqueue(inputs, outputs, stream);
 }
 
 void Model::enqueue_downscale(const std::vector<DeviceTensor>& inputs,
                               const std::vector<DeviceTensor>& outputs, void* stream) const {
     Network& network = body_->network;
-    const Graph& graph = network.graph(Direction::forward, outputs.size() > 1);
+    const Graph& graph =
+        network.graph(Direction::forward, outputs.size() > 1, network.precisions().front());
     network.session(graph).enqueue(inputs, outputs, stream);
 }
 

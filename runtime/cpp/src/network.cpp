@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "choice.hpp"
 #include "fail.hpp"
 
 namespace hcflow {
@@ -20,14 +21,16 @@ Network::Network(Bundle bundle, Opener open, std::string backend, const Options&
     : bundle_(std::move(bundle)),
       open_(open),
       backend_(std::move(backend)),
-      precision_(options.precision),
+      precisions_(options.precision == Precision::automatic
+                      ? candidates(bundle_.manifest(), backend_, cpu_flags())
+                      : std::vector<Precision>{options.precision}),
       threads_(options.threads > 0 ? options.threads : usable_cpus()),
       cache_(options.cache),
       gpu_(options.gpu),
       memory_(memory) {}
 
-const Graph& Network::graph(Direction direction, bool latents) const {
-    return bundle_.graph(direction, precision_, latents);
+const Graph& Network::graph(Direction direction, bool latents, Precision precision) const {
+    return bundle_.graph(direction, precision, latents);
 }
 
 Session& Network::session(const Graph& graph) {

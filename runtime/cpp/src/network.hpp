@@ -25,8 +25,11 @@ class Network {
     [[nodiscard]] const Manifest& manifest() const { return bundle_.manifest(); }
     [[nodiscard]] const std::string& backend() const { return backend_; }
 
-    /// The graph of a direction in this network's precision. Throws Error (bundle).
-    [[nodiscard]] const Graph& graph(Direction direction, bool latents) const;
+    /// What images may be computed in; tensors of the caller's take the first.
+    [[nodiscard]] const std::vector<Precision>& precisions() const { return precisions_; }
+
+    /// The graph of a direction in a precision. Throws Error (bundle).
+    [[nodiscard]] const Graph& graph(Direction direction, bool latents, Precision precision) const;
 
     /// Read, check and load a graph, if that has not been done. Throws Error (bundle, backend).
     Session& session(const Graph& graph);
@@ -49,7 +52,7 @@ class Network {
     Bundle bundle_;
     Opener open_;
     std::string backend_;
-    Precision precision_;
+    std::vector<Precision> precisions_;
     int threads_;
     std::string cache_;
     int gpu_;

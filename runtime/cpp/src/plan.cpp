@@ -53,6 +53,7 @@ Grid make_plan(Network& network, const Graph& graph, Size lr, const std::optiona
         }
     }
     if (report != nullptr) {
+        report->precision = graph.precision;
         report->tiling = grid.tiling;
         report->memory_short = report->memory_short || smaller;
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "choice.hpp"
 #include "fail.hpp"
 #include "healing.hpp"
 #include "latent_source.hpp"
@@ -86,7 +87,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
              in.channels);
 
     const LatentSource source(manifest, options, lr);
-    const Graph& graph = network.graph(Direction::inverse, source.needed());
+    const Graph& graph = choose(network, Direction::inverse, source.needed(), lr, options.tiling);
     if (source.needed() && !graph.latents)
         fail(ErrorCode::parameter, "'", graph.file,
              "' was built for tau = 0: it takes neither another tau nor latents");

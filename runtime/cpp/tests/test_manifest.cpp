@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "bundle_folder.hpp"
+#include "choice.hpp"
 #include "manifest.hpp"
 
 using nlohmann::json;
@@ -36,6 +37,38 @@ TEST_CASE("a manifest is read") {
     CHECK(!manifest.graphs[0].tile);
 }
 
+TEST_CASE("an overlap that dwarfs its tile is refused") {
+    json manifest = BundleFolder().manifest;
+    manifest["graphs"][0]["tile"] = 8;
+    manifest["graphs"][0]["overlap"] = 32;
+    CHECK(refusal(manifest.dump()) == "nothing");
+    manifest["graphs"][0]["overlap"] = 33;
+    CHECK(has(refusal(manifest.dump()), "overlap is 33; it must be an integer, 32 or less"));
+}
+
+TEST_CASE("automatic takes INT8 where it is complete, within budget, and fast") {
+    using hcflow::Precision;
+    json manifest = BundleFolder().manifest;
+    const auto graphs = manifest["graphs"];
+    for (json graph : graphs) {
+        graph["precision"] = "int8";
+        graph["file"] = "int8-" + graph["file"].get<std::string>();
+        manifest["graphs"].push_back(graph);
+    }
+    const auto taken = [&](const std::string& backend, const std::set<std::string>& flags) {
+        return hcflow::candidates(hcflow::parse_manifest(manifest.dump(), "'m'"), backend, flags)
+            .front();
+    };
+    for (const char* flag : {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+        CHECK(taken("openvino", {"avx2", flag}) == Precision::int8);
+    CHECK(taken("openvino", {"avx2", "avx512f"}) == Precision::fp32);
+    CHECK(taken("tensorrt", {"avx512_vnni"}) == Precision::fp32);
+    manifest["graphs"].back()["within_budget"] = false;
+    CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
+    manifest["graphs"].erase(manifest["graphs"].size() - 1);
+    CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
+}
+
 TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/schema", 2), "2: 'm' was made by a newer hcflow-deploy (schema 2"));
     CHECK(has(refusal_of("/schema", "1"), "$.schema is \"1\"; it must be an integer, 1 or more"));
@@ -64,6 +97,7 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/graphs/0/parity/0/psnr_db", "good"), "$.graphs[0].parity[0].psnr_db"));
     CHECK(has(refusal_of("/graphs/0/tile", -1), "$.graphs[0].tile is -1"));
     CHECK(has(refusal_of("/graphs/0/tile", 0), "$.graphs[0].tile is 0; it must be an integer, 1"));
+    CHECK(has(refusal_of("/graphs/0/overlap", 1), "$.graphs[0].overlap is 1; it must be an"));
     CHECK(has(refusal_of("/graphs/0/deviations", 1), "$.graphs[0].deviations is 1"));
     CHECK(has(refusal_of("/vectors/file", "a/b.npz"), "$.vectors.file is \"a/b.npz\""));
     CHECK(has(refusal_of("/engines", json::array({1})), "$.engines[0] is 1; it must be an object"));

@@ -29,7 +29,8 @@ typedef enum hcflow_status {
 /** Type of one channel: 0 … 255, 0 … 65535, float in [0, 1]. */
 enum { HCFLOW_U8 = 1, HCFLOW_U16 = 2, HCFLOW_F32 = 4 };
 
-enum { HCFLOW_FP32 = 0, HCFLOW_FP16 = 1, HCFLOW_INT8 = 2 };
+/** HCFLOW_AUTO: for each image fp32 or int8, whichever takes less time, within its budget. */
+enum { HCFLOW_FP32 = 0, HCFLOW_FP16 = 1, HCFLOW_INT8 = 2, HCFLOW_AUTO = 3 };
 
 /** An open bundle; may be used from many threads at once. */
 typedef struct hcflow_model hcflow_model;
@@ -82,6 +83,7 @@ typedef struct hcflow_run_options {
                                 be where memory was short */
     float* disagreement;   /**< written if not null: largest difference of two neighbouring tiles
                                 beside their seam, of images in [0, 1]; -1: none were compared */
+    int32_t* precision_used; /**< written if not null: HCFLOW_FP32 … of the graph that ran */
 } hcflow_run_options;
 
 HCFLOW_API void hcflow_image_init(hcflow_image* image);

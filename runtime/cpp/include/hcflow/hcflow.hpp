@@ -106,7 +106,9 @@ struct Latent {
 /** z1 … zL, finest first, already multiplied by tau. */
 using Latents = std::vector<Latent>;
 
-enum class Precision { fp32, fp16, int8 };
+/** `automatic`: for each image fp32 or int8, whichever takes less time here, within the budget that
+ *  the bundle was built to. It follows from image, bundle, backend and processor alone. */
+enum class Precision { fp32, fp16, int8, automatic };
 
 /** How a model is opened. */
 struct Options {
@@ -147,6 +149,8 @@ struct Report {
     /** Computed, healed ones counted once. */
     std::size_t tiles = 0;
     std::vector<Healed> healed;
+    /** Of the graph that computed the last image. */
+    Precision precision = Precision::fp32;
     /** Of the last image; of one that ran whole, its larger side in LR pixels and 0. */
     Tiling tiling;
     /** Memory was short and tiles are smaller than they were to be: pixels may differ by up to

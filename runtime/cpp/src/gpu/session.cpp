@@ -142,8 +142,11 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load) try {
     std::vector<std::vector<EngineFile>> of_graphs;
+    // `automatic` is fp32 here (src/choice.hpp).
+    const Precision wanted =
+        options.precision == Precision::automatic ? Precision::fp32 : options.precision;
     for (const Graph& graph : bundle.manifest().graphs)
-        if (graph.precision == options.precision)
+        if (graph.precision == wanted)
             of_graphs.push_back(engines_of(bundle, graph, engine_folder(options.cache)));
     // The usual case: neither driver nor library is touched.
     if (std::all_of(of_graphs.begin(), of_graphs.end(),

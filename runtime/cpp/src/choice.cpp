@@ -1,0 +1,62 @@
+#include "choice.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "grid.hpp"
+
+namespace hcflow {
+namespace {
+
+// Linux's names of the dot products of bytes; without one INT8 is no faster than float32.
+constexpr std::array<const char*, 4> kInt8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"};
+// Time of a pixel in INT8 / its time in fp32: the largest ever measured (docs/precision.md, 3).
+constexpr double kInt8Cost = 0.42;
+
+double cost(const Graph& graph, const Grid& grid) {
+    const Size window = grid.window();
+    double total = graph.precision == Precision::int8 ? kInt8Cost : 1.0;
+    for (const std::size_t factor :
+         {grid.rows.size(), grid.columns.size(), window.height, window.width})
+        total *= static_cast<double>(factor);
+    return total;
+}
+
+bool complete_in_int8(const Manifest& manifest) {
+    const auto& graphs = manifest.graphs;
+    return std::all_of(graphs.begin(), graphs.end(), [&](const Graph& graph) {
+        return std::any_of(graphs.begin(), graphs.end(), [&](const Graph& other) {
+            return other.direction == graph.direction && other.precision == Precision::int8 &&
+                   other.within_budget;
+        });
+    });
+}
+
+}  // namespace
+
+std::vector<Precision> candidates(const Manifest& manifest, const std::string& backend,
+                                  const std::set<std::string>& flags) {
+    const bool fast = std::any_of(kInt8.begin(), kInt8.end(),
+                                  [&](const char* flag) { return flags.count(flag) > 0; });
+    if (backend != "openvino" || !fast || !complete_in_int8(manifest)) return {Precision::fp32};
+    return {Precision::int8, Precision::fp32};
+}
+
+const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
+                    const std::optional<Tiling>& wanted) {
+    const Graph* best = nullptr;
+    double least = 0;
+    // From the last, so that of two equal ones the later is taken.
+    for (auto precision = network.precisions().rbegin(); precision != network.precisions().rend();
+         ++precision) {
+        const Graph& graph = network.graph(direction, latents, *precision);
+        const double price = cost(graph, make_grid(lr, graph, wanted));
+        if (best == nullptr || price < least) {
+            best = &graph;
+            least = price;
+        }
+    }
+    return *best;
+}
+
+}  // namespace hcflow

@@ -1,0 +1,24 @@
+// Which of a bundle's precisions computes an image in the least time (runtime/choice.py).
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "network.hpp"
+
+namespace hcflow {
+
+/// The precisions that `automatic` may take in a backend, the cheapest pixel first: INT8 where
+/// OpenVINO runs it, the processor multiplies bytes and every direction has an INT8 graph within
+/// its budget; then fp32.
+std::vector<Precision> candidates(const Manifest& manifest, const std::string& backend,
+                                  const std::set<std::string>& flags);
+
+/// The graph among a network's candidates whose windows take the least time for an image; it
+/// follows from the image's size, so that the same image always gives the same bytes.
+/// Throws Error (bundle, parameter): as Network::graph and make_grid.
+const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
+                    const std::optional<Tiling>& wanted);
+
+}  // namespace hcflow
