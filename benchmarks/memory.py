@@ -53,6 +53,7 @@ def measure(
     done = 0
     for band in bands.enlarge(model.network, picture.colour, *size, tau=tau, plan=plan):
         canvas.paint(0, band.top, band.planes)
+        del band  # as Model.upscale
         done += 1
         if done == most_bands:
             break

@@ -287,6 +287,7 @@ def _compute(
             canvas = Canvas(layout, 1, rows, result.width)
             canvas.paint(0, 0, band.planes, alpha(band) if has_alpha else None)
             journal.append(np.ascontiguousarray(canvas.image()).tobytes())
+            del band, canvas  # before the next band is computed
             if progress is not None:
                 progress(journal.bands, plan.grid.rows)
     finally:

@@ -9,8 +9,10 @@ needs, never the image. While the caller deals with a band the next one is being
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +106,7 @@ def enlarge(
         ParameterError, ImageError, BundleError, BackendError: as `Model.upscale`; raised when
             iteration starts or reaches the tile at fault.
     """
-    for (band,) in draws(
+    drawn = draws(
         network,
         lr_rows,
         height,
@@ -119,8 +121,9 @@ def enlarge(
         overlap=overlap,
         start_band=start_band,
         report=report,
-    ):
-        yield band
+    )
+    with closing(drawn):
+        yield from map(itemgetter(0), drawn)
 
 
 def draws(
@@ -139,7 +142,7 @@ def draws(
     overlap: int | None = None,
     start_band: int = 0,
     report: Report | None = None,
-) -> Iterator[tuple[Band, ...]]:
+) -> Generator[tuple[Band, ...]]:
     """As `enlarge`, several samples at once: each tile is read once and drawn for all of them."""
     check_tau(tau)
     made = plan or _plan(
@@ -162,7 +165,10 @@ def draws(
     rows = RollingRows(lr_rows, height, width)
     for index, outputs in mosaic.run(made, rows, work, start_band, report):
         top = made.band_top(index)
-        yield tuple(Band(index, top, each["hr"]) for each in outputs)
+        drawn = tuple(Band(index, top, each["hr"]) for each in outputs)
+        del outputs  # who iterates decides how long a band stays in memory
+        yield drawn
+        del drawn
     _hold(network, windows.graph, made)
 
 

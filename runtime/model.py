@@ -152,6 +152,7 @@ class Model:
             ):
                 for canvas, band in zip(canvases, drawn, strict=True):
                     canvas.paint(i, band.top, band.planes, self._alpha(alpha, band))
+                del drawn, band  # before the next band is computed
         results = [canvas.image() for canvas in canvases]
         return results[0] if samples == 1 else results
 

@@ -117,9 +117,7 @@ class Run(ctypes.Structure):
 class Model:
     """A bundle opened by a library; the other attributes are of the last image."""
 
-    def __init__(
-        self, library: Path, bundle: Path, backend: str, precision: str = "fp32"
-    ) -> None:
+    def __init__(self, library: Path, bundle: Path, backend: str, precision: str = "fp32") -> None:
         self._library = ctypes.CDLL(str(library))
         self._library.hcflow_last_error.restype = ctypes.c_char_p
         self._library.hcflow_scale.restype = ctypes.c_size_t

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -382,3 +383,17 @@ def test_verify_measures_the_grid_again(small: Path) -> None:
     (report,) = json.loads(result.stdout)["backends"]
     assert {row["case"] for row in report["tiles"]} == {certificate.PICTURE}
     assert all(row["ok"] for row in report["tiles"])
+
+
+def test_a_band_that_was_used_is_gone_before_the_next_is_computed(tiny: Model) -> None:
+    image = noise(24, 9).transpose(2, 0, 1) / np.float32(255)
+    used: list[weakref.ref[np.ndarray]] = []
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        assert not any(planes() is not None for planes in used)
+        return image[:, start:stop]
+
+    for band in bands.enlarge(tiny.network, rows, 24, 9):
+        used.append(weakref.ref(band.planes))
+        del band
+    assert len(used) == 4
