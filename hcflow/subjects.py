@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from hcflow_ref.config import Task, quantisation
+from hcflow_ref.footprint import bytes_per_pixel
 from hcflow_ref.hcflow import Encoding, HCFlow
 from hcflow_ref.irn import IRN
 from hcflow_ref.likelihood import bits_per_pixel, nll
 from hcflow_ref.metrics import Image
 from hcflow_ref.photographs import to_image, to_tensor
 from hcflow_ref.training.objectives import encode_lr
-from runtime.errors import BundleError
+from runtime.errors import BackendError, BundleError
 from runtime.latents import draw
 from runtime.model import Model
 
@@ -38,10 +39,15 @@ class Reference:
         """Rescaling or super-resolution."""
         return self._network.config.task
 
+    @property
+    def bytes_per_pixel(self) -> float:
+        """PyTorch runs an image whole."""
+        return bytes_per_pixel(self._network.config)
+
     @torch.inference_mode()
     def reduce(self, hr: Image) -> Image:
         """The network's own LR image."""
-        return to_image(encode_lr(self._network, to_tensor(hr)))
+        return _picture(encode_lr(self._network, to_tensor(hr)), 0.0)
 
     @torch.inference_mode()
     def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
@@ -54,7 +60,7 @@ class Reference:
                 torch.from_numpy(draw(seed, sample, level, c, 0, 0, h, w, tau)[None])
                 for level, (c, h, w) in enumerate(shapes, start=1)
             ]
-            made.append(to_image(self._network.inverse(x, latents)))
+            made.append(_picture(self._network.inverse(x, latents), tau))
         return made
 
     @torch.inference_mode()
@@ -80,6 +86,11 @@ class Deployed:
     def task(self) -> Task:
         """Rescaling or super-resolution."""
         return self._model.task
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """The runtime runs tiles, and refuses what does not fit."""
+        return 0.0
 
     def reduce(self, hr: Image) -> Image:
         """The forward graph's LR image."""
@@ -111,6 +122,13 @@ class Deployed:
             torch.from_numpy(outputs["logp"]),
         )
         return bits_per_pixel(encoding, to_tensor(lr), q).item()
+
+
+def _picture(x: torch.Tensor, tau: float) -> Image:
+    try:
+        return to_image(x)
+    except ValueError as error:
+        raise BackendError(f"the network gives NaN or infinity at τ = {tau:g}") from error
 
 
 def _noise(hr: Image, seed: int) -> torch.Tensor:

@@ -6,7 +6,8 @@ compared with bicubic upscaling of the bicubic LR. Every figure states τ and se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,12 @@ from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import crop_to_multiple, photographs
 from hcflow_ref.training.dataset import UNREADABLE, open_image, to_rgb
 
+METRICS_BYTES = 210
+"""Per HR pixel: 193 to 200 were measured, of which most is SSIM's."""
+
+PICTURES_BYTES = 30
+"""Per HR pixel, of the images that are compared."""
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
@@ -46,6 +53,10 @@ class Subject(Protocol):
     @property
     def task(self) -> Task:
         """Rescaling makes its own LR image; super-resolution is given the bicubic one."""
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Memory per HR pixel that a run takes; 0 where the subject looks after that itself."""
 
     def reduce(self, hr: Image) -> Image:
         """The 8-bit LR image that the network itself makes."""
@@ -119,30 +130,63 @@ class Row:
     lpips: float | None
 
 
-def read_folder(folder: Path | None, scale: int) -> dict[str, Image]:
-    """The folder's images by name, sides cropped to multiples of the scale; None: the four.
+@dataclass(frozen=True)
+class Source:
+    """An image that is read when its turn comes.
+
+    Attributes:
+        name: for people.
+        pixels: of HR.
+        read: the image, sides cropped to multiples of the scale; raises `CheckpointError` for a
+            damaged file.
+    """
+
+    name: str
+    pixels: int
+    read: Callable[[], Image]
+
+
+def sources(folder: Path | None, scale: int) -> list[Source]:
+    """The folder's images, sorted; None: the four photographs.
 
     Raises:
-        CheckpointError: no image there, or one that cannot be read; names the file.
+        CheckpointError: no image there, or one that is none or too small; names the file.
     """
     if folder is None:
-        return photographs(scale)
+        return [
+            Source(name, image.shape[0] * image.shape[1], functools.partial(np.asarray, image))
+            for name, image in photographs(scale).items()
+        ]
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; --data takes a folder of images")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise CheckpointError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
-    images = {}
+    found = []
     for path in paths:
         try:
             with open_image(path) as file:
-                image = np.asarray(to_rgb(file))
+                width, height = file.size
         except UNREADABLE as error:
             raise CheckpointError(f"{path}: not a whole image ({error})") from error
-        images[path.name] = crop_to_multiple(image, scale)
-        if min(images[path.name].shape[:2]) < SSIM_WINDOW * scale:
+        if min(width, height) // scale < SSIM_WINDOW:
             raise CheckpointError(f"{path}: too small to measure at scale {scale}")
-    return images
+        found.append(Source(path.name, width * height, functools.partial(_read, path, scale)))
+    return found
+
+
+def _read(path: Path, scale: int) -> Image:
+    try:
+        with open_image(path) as file:
+            image = np.asarray(to_rgb(file))
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path}: not a whole image ({error})") from error
+    return crop_to_multiple(image, scale)
+
+
+def bytes_needed(subject: Subject, source: Source) -> int:
+    """Memory that evaluating an image takes: its network, then its metrics."""
+    return int(source.pixels * (max(subject.bytes_per_pixel, METRICS_BYTES) + PICTURES_BYTES))
 
 
 def evaluate_image(
@@ -212,13 +256,3 @@ def average(rows: Sequence[Row]) -> Row:
         mean([r.vif for r in rows]),
         mean([r.lpips for r in rows]),
     )
-
-
-def evaluate(
-    subject: Subject, images: Mapping[str, Image], settings: Settings, perception: Perception
-) -> tuple[list[Row], list[Outputs]]:
-    """Rows and outputs of all images, in order."""
-    pairs = [
-        evaluate_image(subject, name, image, settings, perception) for name, image in images.items()
-    ]
-    return [row for row, _ in pairs], [outputs for _, outputs in pairs]

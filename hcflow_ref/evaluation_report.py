@@ -75,26 +75,15 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def contact_sheet(rows: Sequence[Row], outputs: Sequence[Outputs]) -> Image:
-    """A row an image: central crops of truth, bicubic, τ = 0 and (where drawn) a sample."""
-    strips = [
-        _strip(
-            row.name,
-            {
-                "truth": shown.truth,
-                "bicubic": shown.bicubic,
-                "τ=0": shown.restored,
-                **({} if shown.sample is None else {"sample": shown.sample}),
-            },
-        )
-        for row, shown in zip(rows, outputs, strict=True)
-    ]
-    return np.concatenate(strips, 0)
+def strip(name: str, shown: Outputs) -> Image:
+    """An image's row of a contact sheet: central crops of truth, bicubic, τ = 0 and a sample.
 
-
-def _strip(name: str, images: Mapping[str, Image]) -> Image:
-    cells = [_cell(f"{name}: {label}", image) for label, image in images.items()]
-    return np.concatenate(cells, 1)
+    All of one evaluation have the same width; the sample is left out where none was drawn.
+    """
+    images = {"truth": shown.truth, "bicubic": shown.bicubic, "τ=0": shown.restored}
+    if shown.sample is not None:
+        images["sample"] = shown.sample
+    return np.concatenate([_cell(f"{name}: {key}", image) for key, image in images.items()], 1)
 
 
 def _cell(label: str, image: Image) -> Image:

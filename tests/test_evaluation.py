@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -21,17 +22,16 @@ from hcflow_ref.errors import CheckpointError
 from hcflow_ref.evaluation import (
     Settings,
     average,
-    evaluate,
     evaluate_image,
-    read_folder,
+    sources,
 )
-from hcflow_ref.evaluation_report import contact_sheet, table, to_json
+from hcflow_ref.evaluation_report import strip, table, to_json
 from hcflow_ref.likelihood import quantise
 from hcflow_ref.metrics import bicubic_downscale, fidelity
 from hcflow_ref.models import weights
 from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import photograph, to_image, to_tensor
-from runtime import atomic
+from runtime import atomic, machine
 
 BLIND = Perception()
 SR = "tests/golden/sr_x4_small.safetensors"
@@ -79,27 +79,75 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not():
 def test_table_json_and_contact_sheet_hold_every_image(tmp_path):
     images = {"one": crop(), "two": crop()[::-1].copy()}
     settings = Settings(tau=0.9, samples=1)
-    rows, outputs = evaluate(Reference(load(RESCALING).network), images, settings, BLIND)
+    subject = Reference(load(RESCALING).network)
+    pairs = [evaluate_image(subject, *named, settings, BLIND) for named in images.items()]
+    rows = [row for row, _ in pairs]
     assert table(rows, settings).row_count == 3
     content = json.loads(to_json(rows, settings, {"checkpoint": "x"}))
     assert [image["name"] for image in content["images"]] == ["one", "two"]
     mean = (rows[0].restored.psnr + rows[1].restored.psnr) / 2
     assert content["average"]["restored"]["psnr"] == pytest.approx(mean)
     assert average(rows).restored.psnr == pytest.approx(mean)
-    sheet = contact_sheet(rows, outputs)
-    assert sheet.shape == (2 * (3 * 96 + 16), 4 * 3 * 96, 3)
+    for row, outputs in pairs:
+        assert strip(row.name, outputs).shape == (3 * 96 + 16, 4 * 3 * 96, 3)
 
 
 def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
     with pytest.raises(CheckpointError, match="holds no images"):
-        read_folder(tmp_path, 4)
+        sources(tmp_path, 4)
     with pytest.raises(CheckpointError, match="no such folder"):
-        read_folder(tmp_path / "none", 4)
+        sources(tmp_path / "none", 4)
     Image.fromarray(crop()[:-1]).save(tmp_path / "a.png")
-    assert read_folder(tmp_path, 4)["a.png"].shape == (60, 80, 3)
+    (source,) = sources(tmp_path, 4)
+    assert (source.name, source.read().shape) == ("a.png", (60, 80, 3))
     (tmp_path / "b.jpg").write_bytes(b"no image")
     with pytest.raises(CheckpointError, match=r"b\.jpg: not a whole image"):
-        read_folder(tmp_path, 4)
+        sources(tmp_path, 4)
+
+
+def test_an_image_that_turns_out_damaged_is_left_out_and_the_rest_measured(tmp_path, folder):
+    whole = (folder / "a.png").read_bytes()
+    (folder / "b.png").write_bytes(whole[: len(whole) // 2])
+    done = cli(IRN, "--data", folder, "--json", tmp_path / "e.json")
+    assert done.exit_code == 1
+    assert "left out b.png" in done.stderr
+    assert "b.png: not a whole image" in done.stderr
+    assert [i["name"] for i in json.loads((tmp_path / "e.json").read_text())["images"]] == ["a.png"]
+    (folder / "a.png").unlink()
+    done = cli(IRN, "--data", folder)
+    assert done.exit_code == 1
+    assert "none of 1 images could be measured" in done.stderr
+
+
+def test_an_image_too_large_for_the_memory_is_refused_beforehand(folder, monkeypatch):
+    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
+    done = cli(IRN, "--data", folder)
+    assert done.exit_code == 1
+    assert "a.png: its 0 megapixels need about" in done.stderr
+    assert "`hcflow build`" in done.stderr
+
+
+MEMORY = """
+import sys
+import numpy as np, torch
+from hcflow.subjects import Reference
+from hcflow_ref.checkpoint import load
+from hcflow_ref.models import weights
+from runtime import machine
+torch.set_num_threads(1)
+subject = Reference(load(weights(sys.argv[1])).network)
+image = np.random.default_rng(0).integers(64, 192, (640, 640, 3), np.uint8)
+before = machine.peak_memory()
+subject.enlarge(subject.reduce(image) if subject.task == "rescaling" else image[::4, ::4], 0, 0, 1)
+print((machine.peak_memory() - before) / 640**2 / subject.bytes_per_pixel)
+"""
+
+
+@pytest.mark.parametrize("name", ["rescale_x4", "sr_x4"])
+def test_the_estimate_of_a_references_memory_holds(name):
+    command = [sys.executable, "-c", MEMORY, name]  # a process whose peak nothing else has raised
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.4 < float(done.stdout) < 1
 
 
 def cli(*arguments):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hcflow.commands import options
-from runtime.errors import BundleError, ParameterError
+from runtime.errors import BundleError, HcflowError, ImageError, ParameterError
 
 if TYPE_CHECKING:
-    from hcflow_ref.evaluation import Subject
+    from hcflow_ref.evaluation import Row, Settings, Source, Subject
+    from hcflow_ref.perception import Perception
 
 WIDTH = 160
 CHECKPOINTS = frozenset({".pth", ".pt", ".safetensors"})
@@ -46,9 +48,12 @@ def evaluate(
     """Measure PSNR, SSIM, diversity, consistency and likelihood against bicubic.
 
     A checkpoint is measured with PyTorch, a bundle as it is used, on any backend and precision.
-    Figures are on 8-bit RGB inside a border of the scale's width; latents are drawn by place.
+    Figures are on 8-bit RGB inside a border of the scale's width; latents are drawn by place. An
+    image that is damaged, or too large for this machine's memory, is named and left out; the exit
+    code is then 1.
     """
-    from rich.console import Console  # noqa: PLC0415  (heavy imports only when used)
+    import numpy as np  # noqa: PLC0415  (heavy imports only when used)
+    from rich.console import Console  # noqa: PLC0415
 
     from hcflow_ref import evaluation, evaluation_report, perception  # noqa: PLC0415
     from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
@@ -66,13 +71,17 @@ def evaluate(
         subject, default_tau, about = _open(what, backend, precision, threads)
         settings = evaluation.Settings(default_tau if tau is None else tau, seed, samples)
         check_tau(settings.tau)
-        images = evaluation.read_folder(data, subject.scale)
-        metrics = perception.load()
-        for line in metrics.missing:
-            print(f"hcflow: {line}", file=sys.stderr)
-        rows, outputs = evaluation.evaluate(subject, images, settings, metrics)
+        sources = evaluation.sources(data, subject.scale)
     except CheckpointError as error:
         raise BundleError(str(error)) from error
+    metrics = perception.load()
+    for line in metrics.missing:
+        print(f"hcflow: {line}", file=sys.stderr)
+    rows, strips, left_out = _measure(subject, sources, settings, metrics, sheet is not None)
+    for line in left_out:
+        print(f"hcflow: left out {line}", file=sys.stderr)
+    if not rows:
+        raise BundleError(f"none of {len(sources)} images could be measured")
     # Piped, it would be cut to 80 columns.
     width = None if sys.stdout.isatty() else WIDTH
     Console(width=width).print(evaluation_report.table(rows, settings))
@@ -80,7 +89,60 @@ def evaluate(
         text = evaluation_report.to_json(rows, settings, about)
         atomic.write(json, text.encode())
     if sheet:
-        atomic.write(sheet, _encoded(evaluation_report.contact_sheet(rows, outputs), sheet))
+        atomic.write(sheet, _encoded(np.concatenate(strips), sheet))
+    if left_out:
+        raise typer.Exit(1)
+
+
+def _measure(
+    subject: Subject,
+    sources: list[Source],
+    settings: Settings,
+    metrics: Perception,
+    with_strips: bool,
+) -> tuple[list[Row], list[Any], list[str]]:
+    """Figures and crops of the images that can be measured, and a line for each that cannot."""
+    from hcflow_ref import evaluation, evaluation_report  # noqa: PLC0415
+    from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+
+    rows, strips, left_out = [], [], []
+    for source in _shown(sources):
+        try:
+            _check_memory(subject, source)
+            row, outputs = evaluation.evaluate_image(
+                subject, source.name, source.read(), settings, metrics
+            )
+        except (CheckpointError, HcflowError) as error:
+            left_out.append(f"{source.name}: {error}")
+            continue
+        rows.append(row)
+        if with_strips:
+            strips.append(evaluation_report.strip(source.name, outputs))
+    return rows, strips, left_out
+
+
+def _shown(sources: list[Source]) -> Iterable[Source]:
+    """One after another, with progress where somebody looks on."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import track  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    return track(sources, "Evaluating", console=console, disable=not sys.stderr.isatty())
+
+
+def _check_memory(subject: Subject, source: Source) -> None:
+    """Refuse an image whose evaluation would not fit into memory."""
+    from hcflow_ref.evaluation import bytes_needed  # noqa: PLC0415
+    from runtime import machine  # noqa: PLC0415
+
+    need, have = bytes_needed(subject, source), machine.available_memory()
+    if have is None or need <= have:
+        return
+    bundle = "; a bundle takes less, in tiles: `hcflow build`" if subject.bytes_per_pixel else ""
+    raise ImageError(
+        f"its {source.pixels / 1e6:.0f} megapixels need about {need / 1e9:.1f} GB of memory and "
+        f"{have / 1e9:.1f} GB are free: give smaller images{bundle}"
+    )
 
 
 def _open(
