@@ -1,12 +1,12 @@
 """What the C++ runtime costs: beside the bare graph call, and from its start to the first pixels.
 
-    python -m benchmarks.cpp [--runs 15] [--json]
+    python -m benchmarks.cpp [BUNDLE] [--runs 15] [--json]
 
 The overhead is the median over runs of `upscale` / the graph call, at τ = 1 with latents drawn, the
 two in turn and each first every other time. The start is the whole life of `hcflow-cpp`: process,
 bundle, graph, a 64×64 PNG in, a 256×256 PNG out, with the compiled graph kept from an earlier start
 and without, for one thread and for all, beside its parts: to open the graph (read, hash, load what
-was kept), its first call, a later call.
+was kept), its first call, a later call; for a bundle with INT8 graphs also with `--precision auto`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from PIL import Image
 
 from hcflow.models import resolve
 from runtime import machine
+from runtime.bundle import Bundle
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "runtime" / "cpp"
@@ -39,10 +40,11 @@ Figures = dict[str, Any]
 def main() -> None:
     """Measure and print a table."""
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("bundle", nargs="?", help="else the default model's, built where needed")
     arguments.add_argument("--runs", type=int, default=15)
     arguments.add_argument("--json", action="store_true")
     asked = arguments.parse_args()
-    bundle = resolve()
+    bundle = resolve(asked.bundle)
     all_threads = machine.usable_cpus()
     figures: Figures = {"runs": asked.runs, "start": []}
     overhead = build("test", "hcflow-overhead") / "tests" / "hcflow-overhead"
@@ -52,6 +54,8 @@ def main() -> None:
     ]
     for threads in sorted({1, all_threads}):
         figures["start"].append(start(program, overhead, bundle, asked.runs, threads))
+    if any(graph.precision == "int8" for graph in Bundle.open(bundle).manifest.graphs):
+        figures["auto"] = start(program, overhead, bundle, asked.runs, all_threads, "auto")["kept"]
     print(json.dumps(figures, indent=1) if asked.json else table(figures))
 
 
@@ -81,13 +85,19 @@ def overhead_at(program: Path, bundle: Path, side: int, runs: int, threads: int)
     return {"side": side, "ratio": whole / bare}
 
 
-def start(program: Path, parts: Path, bundle: Path, runs: int, threads: int) -> Figures:
-    """Seconds from start to end of the example, the compiled graph kept and not, and its parts."""
+def start(
+    program: Path, parts: Path, bundle: Path, runs: int, threads: int, precision: str = "fp32"
+) -> Figures:
+    """Seconds from start to end of the example, the compiled graph kept and not.
+
+    Also its parts, which are of fp32 whatever the precision.
+    """
     with tempfile.TemporaryDirectory() as folder:
         small, large, cache = (Path(folder, name) for name in ("small.png", "large.png", "cache"))
         pixels = np.random.default_rng(0).integers(0, 256, (SIZES[0], SIZES[0], 3), np.uint8)
         Image.fromarray(pixels).save(small)
-        command = [program, "--threads", str(threads), "--bundle", bundle, small, large]
+        command = [program, "--threads", str(threads), "--precision", precision]
+        command += ["--bundle", bundle, small, large]
         environment = {**os.environ, "HCFLOW_CACHE": str(cache)}
 
         def seconds(*options: str) -> float:
@@ -127,6 +137,8 @@ def table(figures: Figures) -> str:
             f"{row['open']:.3f} s, its first call {row['first']:.3f} s (a later one "
             f"{row['later']:.3f} s)"
         )
+    if "auto" in figures:
+        lines.append(f"with --precision auto and every thread: {figures['auto']:.3f} s")
     return "\n".join(lines)
 
 
