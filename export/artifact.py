@@ -117,7 +117,7 @@ def build(
         losses=lowered.losses,
         within_budget=entry.within_budget and not too_lossy(precision, lowered.losses),
     )
-    written = report.files(entry, lowered)
+    written = report.files(entry, lowered, checkpoint_sha256)
     return Artifact(data, replace(entry, report=next(iter(written))), written)
 
 

@@ -60,7 +60,10 @@ def build(
         bool, typer.Option("--fp16", help="Also build fp16 graphs; the flow state stays float32.")
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Also build int8 graphs; needs --calibration.")
+        bool,
+        typer.Option(
+            "--int8", help="Also build int8 graphs; of your own model with --calibration."
+        ),
     ] = False,
     calibration: Annotated[
         Path | None,
@@ -120,6 +123,9 @@ def build(
     one misses its budget nothing is written and the exit code is 1.
     """
     from export.command import run  # noqa: PLC0415  (torch and onnx load only when they are used)
+    from hcflow_ref.models import DEFAULT  # noqa: PLC0415
+
+    shipped = None if checkpoint else model or DEFAULT
 
     engines = None
     if engine is not Engine.none:  # before the build: what is wrong here is known at once
@@ -145,7 +151,7 @@ def build(
         output=output,
         precisions=("fp32", "fp16") if fp16 else ("fp32",),
         calibration=_calibration(fp16 or int8, calibration),
-        int8_budget_db=_int8(int8, calibration, int8_budget),
+        int8_budget_db=_int8(int8, calibration, int8_budget, shipped),
         engines=engines,
         tau=tau,
         with_latents=not no_latents,
@@ -166,16 +172,19 @@ def _calibration(lower: bool, folder: Path | None) -> Path | None:
     return folder
 
 
-def _int8(int8: bool, calibration: Path | None, budget_db: float | None) -> float | None:
-    """The budget in dB of the INT8 graphs that are asked for."""
+def _int8(
+    int8: bool, calibration: Path | None, budget_db: float | None, shipped: str | None
+) -> float | None:
+    """The budget in dB of the INT8 graphs that are asked for; `shipped`: of the model so called."""
     from export.errors import ExportError  # noqa: PLC0415
     from export.precision import MOST_LOSS_DB  # noqa: PLC0415
+    from hcflow_ref.models import calibrations  # noqa: PLC0415
 
     if not int8:
         if budget_db is not None:
             raise ExportError("--int8-budget is for --int8: add it")
         return None
-    if calibration is None:
+    if calibration is None and not (shipped and calibrations(shipped)):
         raise ExportError("--int8 needs --calibration DIR, a folder of photographs")
     return MOST_LOSS_DB["int8"] if budget_db is None else budget_db
 

@@ -62,16 +62,18 @@ class Prepared:
         candidates: its float16 convolutions.
         ranges: of each candidate's input, by method and path with dots.
         growth: what temperatures above 0 do to them.
+        reach: largest magnitude of each channel [C] that was equalised, by name of the value.
     """
 
     candidates: Sequence[Conv]
     ranges: Mapping[Method, Mapping[str, float]]
     growth: tuple[Growth, ...]
+    reach: Mapping[str, Tensor]
 
     def quantised(self, method: Method, blocks: Collection[str]) -> dict[str, Quantised]:
         """The candidates of these blocks in INT8."""
         return {
-            conv.path: _quantised(conv, self.ranges[method][conv.path])
+            conv.path: quantised(conv, self.ranges[method][conv.path])
             for conv in self.candidates
             if conv.block in blocks
         }
@@ -93,20 +95,43 @@ def prepare(judge: Judge, calibration: Sequence[Trial], progress: Progress) -> P
         calibration: what ranges are measured on.
         progress: told what goes on.
     """
-    names = [str(node.target) for node in _half_convolutions(judge.traced)]
-    found = equalise.groups(judge.traced, names)
-    values = {value.name for group in found for value in group.values}
-    by_tau = _channels(judge, values, calibration, progress)
-    reach = {name: torch.stack([each[name] for each in by_tau.values()]).amax(0) for name in values}
-    equalise.equalise(judge.traced, found, reach)
-    found = equalise.groups(judge.traced, names)  # what they read now
+    channels = shared(judge.traced)
+    by_tau = _channels(judge, channels, calibration, progress)
+    reach = {name: torch.stack([x[name] for x in by_tau.values()]).amax(0) for name in channels}
+    found = equalised(judge.traced, reach)
     candidates = convolutions(judge.traced, found)
     histograms = _histograms(judge, found, calibration, progress)
     ranges: dict[Method, dict[str, float]] = {}
     for method in METHODS:
         by_group = histograms.ranges(method)
         ranges[method] = {conv.path: by_group[str(conv.group)] for conv in candidates}
-    return Prepared(candidates, ranges, growth(by_tau))
+    return Prepared(candidates, ranges, growth(by_tau), reach)
+
+
+def shared(traced: GraphModule) -> dict[str, int]:
+    """Names of the values that the candidates read, and how many channels each has."""
+    found = equalise.groups(traced, _names(traced))
+    return {
+        value.name: int(value.meta["tensor_meta"].shape[1])
+        for group in found
+        for value in group.values
+    }
+
+
+def equalised(traced: GraphModule, reach: Mapping[str, Tensor]) -> list[Group]:
+    """Equalise the channels of a trace, in place, by their magnitudes; the groups as they are then.
+
+    Args:
+        traced: a float16 trace that was not equalised yet.
+        reach: of every value of `shared`, largest magnitude of each channel [C].
+    """
+    names = _names(traced)
+    equalise.equalise(traced, equalise.groups(traced, names), reach)
+    return equalise.groups(traced, names)
+
+
+def _names(traced: GraphModule) -> list[str]:
+    return [str(node.target) for node in _half_convolutions(traced)]
 
 
 def convolutions(traced: GraphModule, found: Sequence[Group]) -> list[Conv]:
@@ -189,7 +214,8 @@ def _histograms(
     return histograms
 
 
-def _quantised(conv: Conv, magnitude: float) -> Quantised:
+def quantised(conv: Conv, magnitude: float) -> Quantised:
+    """A candidate in INT8 whose input reaches this far."""
     weight = conv.weight.numpy()
     scale = float(activation_scale(magnitude, weight.dtype))
     low = quantise_weights(weight, conv.largest)

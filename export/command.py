@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from export import engine_command, tiling
+from export import engine_command, recorded, tiling
 from export.engine_options import EngineOptions
 from export.errors import ExportError
 from export.flow import Direction
@@ -55,8 +55,10 @@ def run(
             path = weights(model or DEFAULT) if checkpoint is None else checkpoint
             name = path.stem
             folder = output if output is not None else Path("bundles") / name
+            loaded = load(path)
+            given = checkpoint is not None or calibration is not None
             manifest = build(
-                load(path),
+                loaded,
                 folder,
                 Request(
                     name,
@@ -69,6 +71,7 @@ def run(
                     calibration,
                     int8_budget_db,
                     io,
+                    {} if given else recorded.of_shipped(name, loaded.sha256),
                 ),
                 status.update if console.is_terminal else console.print,
             )

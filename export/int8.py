@@ -28,7 +28,10 @@ LossOf = Callable[[Mapping[str, Quantised]], float]
 
 @dataclass(frozen=True)
 class Int8:
-    """What `choose` chose: ranges by convolution name with slashes, and why."""
+    """What `choose` chose: ranges by convolution name with slashes, and why.
+
+    `channels` is what equalisation went by: largest magnitudes by name of a value of the trace.
+    """
 
     ranges: Mapping[str, float]
     largest: Mapping[str, int]
@@ -36,6 +39,7 @@ class Int8:
     method_losses: Mapping[Method, float]
     choice: Choice
     growth: tuple[Growth, ...]
+    channels: Mapping[str, Sequence[float]] = field(repr=False)
     quantised: Mapping[str, Quantised] = field(repr=False)
 
 
@@ -87,6 +91,7 @@ def choose(
         method_losses=method_losses,
         choice=choice,
         growth=prepared.growth,
+        channels={name: reach.tolist() for name, reach in prepared.reach.items()},
         quantised=chosen,
     )
 

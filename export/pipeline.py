@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from export import artifact, bundle, precision_build, tiling, uint8
 from export.cases import Case, cases
 from export.errors import BudgetError
 from export.flow import Direction
+from export.recorded import Recorded
 from hcflow_ref.checkpoint import Checkpoint
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
@@ -34,6 +35,7 @@ class Request:
         tiling: what is decided of the tile grid beforehand.
         calibration: a folder of photographs that ranges are taken on.
         int8_budget_db: largest loss of int8 graphs on the hold-out; `None` makes none.
+        recorded: what calibration found before, by direction, in place of photographs.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Request:
     calibration: Path | None = None
     int8_budget_db: float | None = None
     io: str = "float32"
+    recorded: Mapping[Direction, Recorded] = field(default_factory=dict)
 
 
 def build(
@@ -102,6 +105,7 @@ def build(
                     (0.0, tau),
                     crops,
                     request.int8_budget_db,
+                    _recorded(request, direction),
                     lowered,
                     progress,
                 )
@@ -141,6 +145,13 @@ def build(
         )
     progress("writing")
     return bundle.write(folder, request.name, checkpoint, tau, artifacts, vectors)
+
+
+def _recorded(request: Request, direction: Direction) -> Recorded | None:
+    """The record for a graph of the request's kind."""
+    recorded = request.recorded.get(direction)
+    latents = request.with_latents or direction == "forward"
+    return recorded if recorded and recorded.latents == latents else None
 
 
 def _taus(model: HCFlow | IRN, tau: float) -> tuple[float, ...]:

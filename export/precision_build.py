@@ -19,6 +19,7 @@ from export.errors import ExportError
 from export.flow import Direction
 from export.int8 import Int8
 from export.precision_trials import Trial, inputs_of, judge
+from export.recorded import Recorded, again
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
 from runtime.manifest import Loss, Precision
@@ -59,6 +60,7 @@ def lower(
     taus: tuple[float, ...],
     crops: Crops | None,
     int8_budget_db: float | None,
+    recorded: Recorded | None,
     higher: Lowered | None,
     progress: Progress,
 ) -> Lowered:
@@ -73,6 +75,7 @@ def lower(
         crops: what ranges are taken on, and INT8 chosen by; the evaluation photographs stand in
             where there are none.
         int8_budget_db: largest loss of INT8 on the hold-out.
+        recorded: what calibration found before, in place of crops.
         higher: for int8, the same direction in fp16 where that is known: what it keeps is kept.
         progress: told what goes on.
 
@@ -100,7 +103,9 @@ def lower(
         seen = [trial for _, trial in photographs]
     else:
         seen = int8.calibration_trials(make, crops, taus)
-    if higher is None:
+    if crops is None and recorded is not None:
+        kept = dict(recorded.kept)
+    elif higher is None:
         progress(f"{direction} {precision}: ranges of float16")
         kept = choosing.out_of_half(traced, scales, seen)
         for network, (tensor, largest) in kept.items():
@@ -112,16 +117,19 @@ def lower(
         scales = judge(model, direction, traced, with_latents)
     chosen = None
     if precision == "int8":
-        if crops is None or int8_budget_db is None:
+        if crops is not None and int8_budget_db is not None:
+            chosen = int8.choose(
+                scales,
+                seen,
+                make(crops.hold_out, 0.0),
+                make(int8.middle(crops.hold_out, model.config.scale), 0.0),
+                int8_budget_db,
+                lambda line: progress(f"{direction} {precision}: {line}"),
+            )
+        elif recorded is not None:
+            chosen = again(scales, recorded, int8_budget_db)
+        else:
             raise ExportError("INT8 needs photographs to calibrate on, and a budget")
-        chosen = int8.choose(
-            scales,
-            seen,
-            make(crops.hold_out, 0.0),
-            make(int8.middle(crops.hold_out, model.config.scale), 0.0),
-            int8_budget_db,
-            lambda line: progress(f"{direction} {precision}: {line}"),
-        )
     quantised = chosen.quantised if chosen else None
     return Lowered(
         traced,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.precision_build import Lowered
+from export.recorded import FORMAT
 from runtime.manifest import Graph
 
 _STYLE = (
@@ -27,9 +28,9 @@ _GAIN = 20
 """How much brighter than life an error map is."""
 
 
-def files(entry: Graph, lowered: Lowered) -> dict[str, bytes]:
+def files(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str, bytes]:
     """The report's two files by name, the JSON first; names carry the JSON's digest."""
-    figures = _figures(entry, lowered)
+    figures = _figures(entry, lowered, checkpoint_sha256)
     text = (json.dumps(figures, indent=1, ensure_ascii=False) + "\n").encode()
     stem = f"report.{entry.direction}.{entry.precision}.{hashlib.sha256(text).hexdigest()[:12]}"
     return {f"{stem}.json": text, f"{stem}.html": _page(entry, figures, lowered).encode()}
@@ -40,11 +41,14 @@ def page_of(report: str) -> str:
     return report.removesuffix(".json") + ".html"
 
 
-def _figures(entry: Graph, lowered: Lowered) -> dict[str, Any]:
+def _figures(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str, Any]:
     figures: dict[str, Any] = {
+        "format": FORMAT,
+        "checkpoint": checkpoint_sha256,
         "graph": entry.file,
         "direction": entry.direction,
         "precision": entry.precision,
+        "latents": entry.latents,
         "bytes": entry.bytes,
         "nodes": entry.nodes,
         "casts": entry.casts,
@@ -66,6 +70,7 @@ def _figures(entry: Graph, lowered: Lowered) -> dict[str, Any]:
             "reverted": list(choice.reverted),
             "blocks": [asdict(block) for block in choice.blocks],
             "ranges": dict(lowered.int8.ranges),
+            "channels": {name: list(reach) for name, reach in lowered.int8.channels.items()},
         }
     return figures
 

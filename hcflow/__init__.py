@@ -11,7 +11,9 @@ Importing this needs NumPy and Pillow only; a backend is imported when a graph i
 
 from __future__ import annotations
 
+import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import runtime
@@ -25,6 +27,8 @@ from runtime import (
 )
 
 __version__ = "0.1.0"
+
+_logger = logging.getLogger(__name__)
 
 __all__ = [
     "BackendError",
@@ -48,7 +52,8 @@ def load(
     """Open a model by its bundle's folder or its name; None is the shipped default.
 
     Args:
-        path_or_name: see `hcflow.models.resolve`; a default that is not built yet is built once.
+        path_or_name: see `hcflow.models.resolve`; a default that is not built yet is built once,
+            in INT8 too where `precision` takes that.
         compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
             lacks on this machine.
         **options: `backend`, `precision`, `threads` and `io` of `runtime.load`.
@@ -60,6 +65,7 @@ def load(
 
     name = None if path_or_name is None else os.fspath(path_or_name)
     path = resolve(name)
+    _build_precision(path, options)
     if compile_engines:
         from hcflow.fresh_engines import ensure  # noqa: PLC0415 - only where it is asked for
 
@@ -70,6 +76,24 @@ def load(
             "fp32" if precision in (None, "auto") else precision,
         )
     return runtime.load(path, **options)
+
+
+def _build_precision(path: Path, options: dict[str, Any]) -> None:
+    """Build a shipped model in INT8 where that is asked for, or is what `auto` would take."""
+    precision = options.get("precision")
+    if precision not in ("int8", "auto"):
+        return
+    from hcflow.models import ensure_int8  # noqa: PLC0415 - for these two alone
+    from runtime import choice, machine  # noqa: PLC0415
+    from runtime.backends import automatic  # noqa: PLC0415
+
+    if precision == "int8":
+        ensure_int8(path)
+    elif choice.prefers_int8(automatic.name(options.get("backend", "")), machine.cpu_flags()):
+        try:
+            ensure_int8(path)
+        except BundleError as error:
+            _logger.warning("%s; going on in fp32", error)
 
 
 def upscale_file(

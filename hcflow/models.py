@@ -6,9 +6,12 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hcflow import __version__, digests
+from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import FILE_NAME
 
@@ -32,10 +35,14 @@ def resolve(name_or_path: str | None = None) -> Path:
     if name_or_path is not None and Path(name_or_path).exists():
         return Path(name_or_path)
     weights = _shipped(name_or_path)
-    folder = cache() / "bundles" / f"{weights.stem}-{digest(weights)[:12]}-{__version__}"
+    folder = cache() / "bundles" / _folder_name(weights)
     if not (folder / FILE_NAME).is_file():
         _build(weights, folder)
     return folder
+
+
+def _folder_name(weights: Path) -> str:
+    return f"{weights.stem}-{digest(weights)[:12]}-{__version__}"
 
 
 def cache() -> Path:
@@ -71,18 +78,56 @@ def _shipped(name: str | None) -> Path:
     return FOLDER / f"{name}.safetensors"
 
 
-def _build(weights: Path, folder: Path) -> None:
-    """Export a shipped model into the cache; of two builders at once the first to finish stays."""
-    try:
+def ensure_int8(folder: Path) -> None:
+    """Add INT8 graphs to a shipped model's bundle in the cache, if its calibration ships as well.
+
+    Any other bundle is left as it is.
+
+    Raises:
+        BundleError: they would have to be built and cannot be.
+    """
+    if folder.parent != cache() / "bundles":
+        return
+    from hcflow_ref.models import FOLDER, calibrations  # noqa: PLC0415
+
+    weights = FOLDER / f"{folder.name.split('-')[0]}.safetensors"
+    if folder.name != _folder_name(weights) or not calibrations(weights.stem):
+        return
+    if any(graph.precision == "int8" for graph in Bundle.open(folder).manifest.graphs):
+        return
+    with _exporting(weights, "in INT8 "):
         from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
+        from export.precision import MOST_LOSS_DB  # noqa: PLC0415
+        from export.recorded import of_shipped  # noqa: PLC0415
         from hcflow_ref.checkpoint import load  # noqa: PLC0415
-        from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+    checkpoint = load(weights)
+    recorded = of_shipped(weights.stem, checkpoint.sha256)
+    if not recorded:
+        return
+    _logger.warning("building model '%s' in INT8 once, into %s", weights.stem, folder)
+    budget = MOST_LOSS_DB["int8"]
+    build(checkpoint, folder, Request(weights.stem, int8_budget_db=budget, recorded=recorded))
+
+
+@contextmanager
+def _exporting(weights: Path, how: str = "") -> Iterator[None]:
+    """Within, what only exporting needs is imported; a missing package is a line that names it."""
+    try:
+        yield
     except ImportError as error:
         raise BundleError(
-            f"model '{weights.stem}' is not built on this machine yet, and building it needs "
+            f"model '{weights.stem}' is not built {how}on this machine yet, and building it needs "
             f"'{error.name}': pip install 'hcflow-deploy[cpu,export]', or give the folder of a "
             "bundle built elsewhere"
         ) from error
+
+
+def _build(weights: Path, folder: Path) -> None:
+    """Export a shipped model into the cache; of two builders at once the first to finish stays."""
+    with _exporting(weights):
+        from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
+        from hcflow_ref.checkpoint import load  # noqa: PLC0415
+        from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
     _logger.warning("building model '%s' once, into %s", weights.stem, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as workspace:

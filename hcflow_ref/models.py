@@ -16,6 +16,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
+def calibrations(name: str) -> list[Path]:
+    """Files of a shipped model's recorded INT8 calibration: one a direction, or none."""
+    return sorted(FOLDER.glob(f"{name}.*.int8.json"))
+
+
 def weights(name: str) -> Path:
     """The safetensors file of a shipped model.
 

@@ -15,6 +15,11 @@ COST: Mapping[Precision, float] = {"int8": 0.42, "fp16": 1.0, "fp32": 1.0}
 that was ever measured (docs/precision.md, 3)."""
 
 
+def prefers_int8(backend: str, cpu_flags: Collection[str]) -> bool:
+    """Whether a backend (by its own name, not `auto`) computes INT8 faster than fp32 here."""
+    return backend == "openvino" and not _INT8.isdisjoint(cpu_flags)
+
+
 def precisions(
     manifest: Manifest, backend: str, cpu_flags: Collection[str]
 ) -> tuple[Precision, ...]:
@@ -30,7 +35,7 @@ def precisions(
         backend: by its own name, not `auto`.
         cpu_flags: `machine.cpu_flags()`.
     """
-    if backend != "openvino" or _INT8.isdisjoint(cpu_flags):
+    if not prefers_int8(backend, cpu_flags):
         return ("fp32",)
     within = {
         graph.direction

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,16 +16,18 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from export import precision, precision_build, tiling, trace
+from export import precision, precision_build, recorded, tiling, trace
 from export.artifact import deploy
 from export.engine_compile import compile_graph
 from export.engine_options import EngineOptions
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
 from export.precision_trials import inputs_of, judge
+from hcflow import models
 from hcflow.cli import application
 from hcflow_ref.checkpoint import load
 from hcflow_ref.hcflow import HCFlow
+from hcflow_ref.models import calibrations
 from runtime.bundle import Bundle
 from runtime.manifest import Manifest
 from tests.engine_graphs import SIZES, ranges
@@ -219,9 +223,62 @@ def test_verify_says_what_each_precision_is_and_costs(bundle: tuple[Path, Manife
     assert "inverse int8" in CliRunner().invoke(application(), [*arguments, str(folder)]).stdout
 
 
+def record_of(bundle: tuple[Path, Manifest]) -> dict[str, Any]:
+    folder, manifest = bundle
+    (entry,) = [g for g in manifest.graphs if g.precision == "int8"]
+    assert entry.report is not None
+    report: dict[str, Any] = json.loads((folder / entry.report).read_text())
+    return report
+
+
+def test_a_recorded_calibration_gives_the_same_graph_without_photographs(
+    bundle: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    checkpoint = load(weights(NETWORK))
+    record = record_of(bundle)
+    assert record["checkpoint"] == checkpoint.sha256
+    request = Request(
+        "small",
+        ("inverse",),
+        int8_budget_db=50.0,
+        accept_over_budget=True,
+        recorded={"inverse": recorded.read(record)},
+    )
+    made = build(checkpoint, tmp_path / "b", request)
+    files = {g.precision: g.file for g in made.graphs}
+    assert files == {g.precision: g.file for g in bundle[1].graphs if g.precision != "fp16"}
+    assert record_of((tmp_path / "b", made)) == record
+
+
+def test_a_record_that_does_not_fit_is_refused(
+    bundle: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    fitting = recorded.read(record_of(bundle))
+    some = next(iter(fitting.channels))
+    for record, budget, message in (
+        (replace(fitting, channels={**fitting.channels, some: [1.0]}), 50.0, "does not fit"),
+        (replace(fitting, ranges={"level9/conv": 1.0}), 50.0, "does not fit"),
+        (fitting, fitting.choice.loss_db - 1e-6, "recorded calibration loses"),
+    ):
+        request = Request("x", ("inverse",), int8_budget_db=budget, recorded={"inverse": record})
+        with pytest.raises(ExportError, match=message):
+            build(load(weights(NETWORK)), tmp_path / "b", request)
+    assert not (tmp_path / "b").exists()
+
+
+def test_shipped_records_are_of_the_shipped_weights() -> None:
+    for name, path in models.shipped().items():
+        files = calibrations(name)
+        found = recorded.of_shipped(name, load(path).sha256)
+        assert len(found) == len(files)
+        for record in found.values():
+            assert record.choice.loss_db <= precision.MOST_LOSS_DB["int8"]
+    assert len(calibrations("rescale_x4")) == 2
+
+
 def lower_for_tau_0(model: HCFlow) -> precision_build.Lowered:
     return precision_build.lower(
-        model, "inverse", "fp16", False, (0.0,), None, None, None, lambda _: None
+        model, "inverse", "fp16", False, (0.0,), None, None, None, None, lambda _: None
     )
 
 
@@ -267,7 +324,8 @@ def test_a_budget_that_cannot_be_met_says_what_was_reached(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--int8"], "--int8 needs --calibration DIR"),
+        (["--int8", "--model", "sr_x4"], "--int8 needs --calibration DIR"),
+        (["--int8", "--checkpoint", "x"], "--int8 needs --calibration DIR"),
         (["--calibration", "x"], "--calibration is for --fp16 and --int8"),
         (["--fp16", "--int8-budget", "1"], "--int8-budget is for --int8"),
         (["--fp16", "--calibration", "/nowhere"], "no such folder"),

@@ -32,7 +32,7 @@ def test_full_size_in_every_precision(
     model = synthetic(OFFICIAL[network])
     tau = model.config.default_tau
     lowered = precision_build.lower(
-        model, direction, "fp16", True, (0.0, tau), None, None, None, lambda _: None
+        model, direction, "fp16", True, (0.0, tau), None, None, None, None, lambda _: None
     )
     assert not lowered.kept
     assert {row.case for row in lowered.losses} == set(precision.PHOTOGRAPHS)

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import typer
 
-import runtime
+import hcflow
 from hcflow import __version__, console
 from hcflow.console import shown
 from hcflow.folders import pool
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, walk
-from hcflow.models import resolve
 from runtime import files, machine
 from runtime.errors import ImageError
 
@@ -65,7 +64,7 @@ def convert_folder(
     if format_name is None and recipe.direction == "downscale":
         format_name = "PNG"  # what a lossy format drops, upscale cannot bring back
     format_name = format_name and format_name.upper()
-    manifest = runtime.Bundle.open(resolve(recipe.model)).manifest
+    manifest = hcflow.load(recipe.model, **recipe.load).manifest  # built once, before the workers
     os.makedirs(output, exist_ok=True)
     record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
     account = _Account()
