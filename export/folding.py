@@ -14,7 +14,7 @@ from torch import Tensor
 from hcflow_ref.hcflow import Level
 from hcflow_ref.layers import HAAR, ActNorm
 from hcflow_ref.networks import RESIDUAL_SCALE, NormedConv, ScaledConv
-from hcflow_ref.steps import AffineStep, ThreeChannelStep
+from hcflow_ref.steps import AffineStep
 
 
 class Affine(NamedTuple):
@@ -46,11 +46,9 @@ def actnorm(layer: ActNorm) -> Affine:
     return Affine(torch.diag(scale), layer.bias.double().flatten() * scale)
 
 
-def step_linear(step: AffineStep | ThreeChannelStep) -> Affine:
-    """What a flow step does before its coupling: ActNorm, and the 1×1 convolution if it has one."""
+def step_linear(step: AffineStep) -> Affine:
+    """What a flow step does before its coupling: ActNorm and 1×1 convolution."""
     affine = actnorm(step.actnorm)
-    if isinstance(step, ThreeChannelStep):
-        return affine
     weight = step.permute.weight.double()
     return affine.then(Affine(weight, torch.zeros_like(affine.bias)))
 

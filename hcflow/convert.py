@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from hcflow import figures, recall
-from runtime import files, origin, plans
+from runtime import files, origin
 from runtime.errors import BundleError
 from runtime.files import Photo
 from runtime.manifest import Precision
 from runtime.model import Model
 from runtime.origin import Origin
+from runtime.watch import Report
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,16 @@ def reduce(
     Raises:
         HcflowError: as `Model.downscale`, and where the format cannot hold the image.
     """
-    small = model.downscale(photo.image, **options)
+    report = options.get("report") or Report()
+    small = model.downscale(photo.image, **{**options, "report": report})
+    precision = report.precision
+    assert precision is not None
     result = replace(photo, image=small, xmp=origin.remove(photo.xmp))
     # What the file gives back is what can be made large again: a lossy format has changed it.
     kept = files.decode(files.encode(result, format_name), "the result").image
     psnr = _round_trip(model, photo, kept) if round_trip else None
     size = figures.size_of(small)
-    graph = plans.graph_for(
-        model.network,
-        "forward",
-        *reversed(size),
-        latents=False,
-        tile=options.get("tile"),
-        overlap=options.get("overlap"),
-    )
-    record = record_of(model, photo.size, origin.digest(kept), psnr, graph.precision)
+    record = record_of(model, photo.size, origin.digest(kept), psnr, precision)
     has_place = format_name in origin.FORMATS
     if has_place:
         result = replace(result, xmp=origin.embed(result.xmp, record))

@@ -11,7 +11,7 @@ from hcflow_ref.config import HCFlowConfig, LevelConfig
 from hcflow_ref.hcflow import Level
 from hcflow_ref.layers import ActNorm, depth_to_space, haar, haar_inverse, space_to_depth
 from hcflow_ref.networks import NormedConv, ResidualDenseBlock, ScaledConv
-from hcflow_ref.steps import AffineStep, ThreeChannelStep
+from hcflow_ref.steps import AffineStep
 
 EXACT = 1e-12
 
@@ -61,12 +61,6 @@ def test_actnorm_and_matrix_of_a_step_are_one_convolution() -> None:
     assert_equal(run(folding.pointwise(linear), x), step.permute(step.actnorm(x)))
     undone = step.actnorm.inverse(step.permute.inverse(x))
     assert_equal(run(folding.pointwise(linear.inverse()), x), undone)
-
-
-def test_a_step_without_a_matrix_folds_its_actnorm_alone() -> None:
-    step, x = shaken(ThreeChannelStep(6, 4, 0)), image(6)
-    assert isinstance(step, ThreeChannelStep)
-    assert_equal(run(folding.pointwise(folding.step_linear(step)), x), step.actnorm(x))
 
 
 @pytest.mark.parametrize(("task", "squeeze"), [("sr", space_to_depth), ("rescaling", haar)])
