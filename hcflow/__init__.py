@@ -92,7 +92,7 @@ def _build_precision(path: Path, options: dict[str, Any]) -> None:
     elif choice.prefers_int8(automatic.name(options.get("backend", "")), machine.cpu_flags()):
         try:
             ensure_int8(path)
-        except BundleError as error:
+        except (HcflowError, OSError) as error:
             _logger.warning("%s; going on in fp32", error)
 
 
