@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hcflow.folders import pool
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, walk
+from runtime.bundle import Bundle
 from runtime.files import MAX_PIXELS
 from tests.bundles import write_bundle
 
@@ -117,6 +118,15 @@ def test_other_options_are_other_results(bundle: Path, tmp_path: Path) -> None:
     assert _folder(bundle, source, output).report["done"] == 1
     assert _folder(bundle, source, output, "--threads", 1).report["skipped"] == 1
     assert _folder(bundle, source, output, "--no-round-trip").report["done"] == 1
+
+
+def test_graphs_added_for_another_precision_are_no_other_recipe(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    low = tuple(replace(graph, precision="int8", file="low") for graph in manifest.graphs)
+    more = replace(manifest, graphs=(*manifest.graphs, *low))
+    for precision, same in ((None, True), ("fp32", True), ("int8", False), ("auto", False)):
+        recipe = Recipe("upscale", None, {"precision": precision}, {}, MAX_PIXELS)
+        assert (recipe.identity(manifest, "1") == recipe.identity(more, "1")) == same
 
 
 def test_an_input_is_never_overwritten_without_force(bundle: Path, tmp_path: Path) -> None:

@@ -49,5 +49,11 @@ class Recipe:
         }
         images = {k: digest(v) for k, v in self.options.items() if isinstance(v, Image.Image)}
         same["options"] = {**self.options, **images}
-        graphs = {g.file: g.sha256 for g in manifest.graphs}
+        # Graphs that are added later, for another precision, change nothing; fp32 heals any other.
+        precision = self.load.get("precision") or "fp32"
+        graphs = {
+            g.file: g.sha256
+            for g in manifest.graphs
+            if precision == "auto" or g.precision in (precision, "fp32")
+        }
         return {**same, "checkpoint": manifest.checkpoint.sha256, "graphs": graphs, "by": version}
