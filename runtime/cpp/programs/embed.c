@@ -18,14 +18,14 @@ int main(int argc, char** argv) {
         return 2;
     }
     hcflow_options options;
-    hcflow_options_init(&options);
+    hcflow_options_init(&options, sizeof options);
     if (argc > 2) options.backend = argv[2];
     hcflow_model* model = NULL;
     if (hcflow_open(argv[1], &options, &model) != HCFLOW_OK) return failed("open");
 
     hcflow_image small, large;
-    hcflow_image_init(&small);
-    hcflow_image_init(&large);
+    hcflow_image_init(&small, sizeof small);
+    hcflow_image_init(&large, sizeof large);
     small.width = 24;
     small.height = 16;
     large.width = small.width * hcflow_scale(model);
@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
         ((unsigned char*)small.data)[i] = (unsigned char)(i * 7 % 256);
 
     hcflow_run_options run;
-    hcflow_run_options_init(&run);
+    hcflow_run_options_init(&run, sizeof run);
     run.tau = 0;
     if (hcflow_upscale(model, &small, &large, &run) != HCFLOW_OK) {
         status = failed("upscale");

@@ -46,11 +46,19 @@ hcflow_status guarded(Action&& action) noexcept {
     }
 }
 
+/// Defaults for a caller whose structure may be shorter than today's, or longer.
+template <typename Struct>
+void fill(Struct* given, size_t size, Struct defaults) {
+    if (given == nullptr || size < sizeof defaults.struct_size) return;
+    defaults.struct_size = std::min(size, sizeof defaults);
+    std::memcpy(static_cast<void*>(given), &defaults, defaults.struct_size);
+}
+
 /// A structure as this library knows it; what an older caller does not have is left at its default.
 template <typename Struct>
-Struct grown(const Struct* given, void (*init)(Struct*), const char* what) {
+Struct grown(const Struct* given, void (*init)(Struct*, size_t), const char* what) {
     Struct full;
-    init(&full);
+    init(&full, sizeof full);
     if (given == nullptr) return full;
     const std::size_t size = given->struct_size;
     if (size < sizeof(std::size_t) || size > 1024)
@@ -155,17 +163,17 @@ std::vector<hcflow::DeviceTensor> tensors(const hcflow_device_tensor* given, std
 
 extern "C" {
 
-void hcflow_image_init(hcflow_image* image) {
-    if (image != nullptr) *image = {sizeof *image, nullptr, 0, 0, 0, 3, HCFLOW_U8};
+void hcflow_image_init(hcflow_image* image, size_t struct_size) {
+    fill(image, struct_size, {sizeof *image, nullptr, 0, 0, 0, 3, HCFLOW_U8});
 }
 
-void hcflow_options_init(hcflow_options* options) {
-    if (options != nullptr) *options = {sizeof *options, nullptr, nullptr, HCFLOW_FP32, 0, 0};
+void hcflow_options_init(hcflow_options* options, size_t struct_size) {
+    fill(options, struct_size, {sizeof *options, nullptr, nullptr, HCFLOW_FP32, 0, 0});
 }
 
-void hcflow_run_options_init(hcflow_run_options* options) {
-    if (options != nullptr)
-        *options = {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr, nullptr};
+void hcflow_run_options_init(hcflow_run_options* options, size_t struct_size) {
+    fill(options, struct_size,
+         {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr, nullptr});
 }
 
 hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflow_model** model) {

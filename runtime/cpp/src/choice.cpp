@@ -22,13 +22,20 @@ double cost(const Graph& graph, const Grid& grid) {
     return total;
 }
 
+/// Whether an INT8 graph within its budget can take the place of every fp32 one.
 bool complete_in_int8(const Manifest& manifest) {
+    const auto of_floats = [](const Graph& graph, Precision precision) {
+        return graph.precision == precision && graph.io == "float32";
+    };
     const auto& graphs = manifest.graphs;
+    const auto is_exact = [&](const Graph& graph) { return of_floats(graph, Precision::fp32); };
+    if (std::none_of(graphs.begin(), graphs.end(), is_exact)) return false;
     return std::all_of(graphs.begin(), graphs.end(), [&](const Graph& graph) {
-        return std::any_of(graphs.begin(), graphs.end(), [&](const Graph& other) {
-            return other.direction == graph.direction && other.precision == Precision::int8 &&
-                   other.within_budget;
-        });
+        return !is_exact(graph) ||
+               std::any_of(graphs.begin(), graphs.end(), [&](const Graph& other) {
+                   return of_floats(other, Precision::int8) && other.within_budget &&
+                          other.direction == graph.direction && other.latents == graph.latents;
+               });
     });
 }
 
@@ -42,21 +49,27 @@ std::vector<Precision> candidates(const Manifest& manifest, const std::string& b
     return {Precision::int8, Precision::fp32};
 }
 
-const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
-                    const std::optional<Tiling>& wanted) {
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
+                      const std::optional<Tiling>& wanted) {
     const Graph* best = nullptr;
     double least = 0;
     // From the last, so that of two equal ones the later is taken.
-    for (auto precision = network.precisions().rbegin(); precision != network.precisions().rend();
-         ++precision) {
-        const Graph& graph = network.graph(direction, latents, *precision);
-        const double price = cost(graph, make_grid(lr, graph, wanted));
+    for (auto graph = graphs.rbegin(); graph != graphs.rend(); ++graph) {
+        const double price = cost(**graph, make_grid(lr, **graph, wanted));
         if (best == nullptr || price < least) {
-            best = &graph;
+            best = *graph;
             least = price;
         }
     }
     return *best;
+}
+
+const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
+                    const std::optional<Tiling>& wanted) {
+    std::vector<const Graph*> graphs;
+    for (const Precision precision : network.precisions())
+        graphs.push_back(&network.graph(direction, latents, precision));
+    return cheapest(graphs, lr, wanted);
 }
 
 }  // namespace hcflow

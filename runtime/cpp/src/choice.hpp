@@ -10,14 +10,19 @@
 namespace hcflow {
 
 /// The precisions that `automatic` may take in a backend, the cheapest pixel first: INT8 where
-/// OpenVINO runs it, the processor multiplies bytes and every direction has an INT8 graph within
-/// its budget; then fp32.
+/// OpenVINO runs it, the processor multiplies bytes and an INT8 graph within its budget stands
+/// beside every fp32 one; then fp32.
 std::vector<Precision> candidates(const Manifest& manifest, const std::string& backend,
                                   const std::set<std::string>& flags);
 
-/// The graph among a network's candidates whose windows take the least time for an image; it
-/// follows from the image's size, so that the same image always gives the same bytes.
-/// Throws Error (bundle, parameter): as Network::graph and make_grid.
+/// The graph, of at least one, whose windows take the least time for an image; it follows from the
+/// image's size, so that the same image always gives the same bytes. Throws Error (parameter): as
+/// make_grid.
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
+                      const std::optional<Tiling>& wanted);
+
+/// The cheapest of a network's candidates. Throws Error (bundle, parameter): as Network::graph and
+/// make_grid.
 const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
                     const std::optional<Tiling>& wanted);
 

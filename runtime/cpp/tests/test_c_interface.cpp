@@ -1,6 +1,8 @@
 // The C interface: the same pixels, and errors in place of exceptions.
 #include <doctest/doctest.h>
 
+#include <cstring>
+
 #include <thread>
 
 #include "bundle_folder.hpp"
@@ -14,7 +16,7 @@ namespace {
 
 hcflow_image image_of(hcflow::View view) {
     hcflow_image image;
-    hcflow_image_init(&image);
+    hcflow_image_init(&image, sizeof image);
     image.data = view.data;
     image.width = view.width;
     image.height = view.height;
@@ -26,7 +28,7 @@ hcflow_image image_of(hcflow::View view) {
 struct Opened {
     explicit Opened(const BundleFolder& bundle) {
         hcflow_options options;
-        hcflow_options_init(&options);
+        hcflow_options_init(&options, sizeof options);
         options.backend = "null";
         REQUIRE(hcflow_open(bundle.path().c_str(), &options, &model) == HCFLOW_OK);
     }
@@ -59,7 +61,7 @@ TEST_CASE("C gives what C++ gives, latents included") {
         pointers[i] = z[i].data();
     }
     hcflow_run_options run;
-    hcflow_run_options_init(&run);
+    hcflow_run_options_init(&run, sizeof run);
     run.latents = pointers;
     run.latents_count = 2;
     const hcflow_image in = image_of(large.view()), out = image_of(small.view());
@@ -112,7 +114,7 @@ TEST_CASE("null pointers, zero sizes and empty structures are errors in C") {
     CHECK(has(hcflow_last_error(), "fill it with hcflow_image_init first"));
     hcflow_run_options run{};
     CHECK(hcflow_upscale(opened.model, &good, &good, &run) == HCFLOW_ERROR_PARAMETER);
-    hcflow_run_options_init(&run);
+    hcflow_run_options_init(&run, sizeof run);
     run.tau = std::stod("nan");
     hcflow::Image large(16, 16, 3, hcflow::Pixel::u8);
     const hcflow_image out = image_of(large.view());
@@ -126,7 +128,7 @@ TEST_CASE("null pointers, zero sizes and empty structures are errors in C") {
     CHECK(hcflow_latent_count(nullptr) == 0);
     CHECK(std::string(hcflow_name(nullptr)).empty());
     hcflow_close(nullptr);
-    hcflow_options_init(nullptr);
+    hcflow_options_init(nullptr, 64);
 }
 
 TEST_CASE("an older caller's shorter structure gets today's defaults for the rest") {
@@ -135,10 +137,11 @@ TEST_CASE("an older caller's shorter structure gets today's defaults for the res
     hcflow::Image small = noise(4, 4, 3, hcflow::Pixel::u8), large(16, 16, 3, hcflow::Pixel::u8);
     const hcflow_image in = image_of(small.view()), out = image_of(large.view());
     hcflow_run_options run;
-    hcflow_run_options_init(&run);
-    run.struct_size = offsetof(hcflow_run_options, seed);
-    run.own_grid = 1;  // beyond the size it says: not read
-    run.overlap = 99;
+    std::memset(&run, 0x5a, sizeof run);
+    hcflow_run_options_init(&run, offsetof(hcflow_run_options, seed));
+    CHECK(run.struct_size == offsetof(hcflow_run_options, seed));
+    CHECK(run.seed == 0x5a5a5a5a5a5a5a5aU);  // beyond the size it says: neither written nor read
+    CHECK(run.own_grid != 0);
     CHECK(hcflow_upscale(opened.model, &in, &out, &run) == HCFLOW_OK);
 }
 

@@ -63,10 +63,29 @@ TEST_CASE("automatic takes INT8 where it is complete, within budget, and fast") 
         CHECK(taken("openvino", {"avx2", flag}) == Precision::int8);
     CHECK(taken("openvino", {"avx2", "avx512f"}) == Precision::fp32);
     CHECK(taken("tensorrt", {"avx512_vnni"}) == Precision::fp32);
+    manifest["graphs"].back()["io"] = "uint8";
+    CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
+    manifest["graphs"].back()["io"] = "float32";
     manifest["graphs"].back()["within_budget"] = false;
     CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
     manifest["graphs"].erase(manifest["graphs"].size() - 1);
     CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
+}
+
+TEST_CASE("INT8 is left where its overlaps cost more than it wins") {
+    const auto graph = [](hcflow::Precision precision, std::size_t tile, std::size_t overlap) {
+        hcflow::Graph made{};
+        made.precision = precision;
+        made.tile = tile;
+        made.overlap = overlap;
+        return made;
+    };
+    const hcflow::Graph low = graph(hcflow::Precision::int8, 16, 16);
+    const hcflow::Graph exact = graph(hcflow::Precision::fp32, 16, 2);
+    CHECK(&hcflow::cheapest({&low, &exact}, {20, 20}, {}) == &low);
+    CHECK(&hcflow::cheapest({&low, &exact}, {200, 200}, {}) == &exact);
+    const hcflow::Graph same = graph(hcflow::Precision::fp16, 16, 2);
+    CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}) == &exact);  // of two equal ones
 }
 
 TEST_CASE("what is wrong in a manifest is named by its path") {

@@ -2,7 +2,8 @@
  *
  * Every function that can fail returns an hcflow_status; hcflow_last_error() then tells, in the
  * same thread, what was wrong, where, and what to do. No exception crosses. Structures begin with
- * their size, so that later versions can add to their ends: fill them with their _init function.
+ * their size, so that later versions can add to their ends: fill them with their _init function,
+ * hcflow_image_init(&image, sizeof image).
  */
 #ifndef HCFLOW_H
 #define HCFLOW_H
@@ -86,9 +87,10 @@ typedef struct hcflow_run_options {
     int32_t* precision_used; /**< written if not null: HCFLOW_FP32 … of the graph that ran */
 } hcflow_run_options;
 
-HCFLOW_API void hcflow_image_init(hcflow_image* image);
-HCFLOW_API void hcflow_options_init(hcflow_options* options);
-HCFLOW_API void hcflow_run_options_init(hcflow_run_options* options);
+/** Defaults, as far as the caller's structure goes: struct_size is sizeof of it where it is compiled. */
+HCFLOW_API void hcflow_image_init(hcflow_image* image, size_t struct_size);
+HCFLOW_API void hcflow_options_init(hcflow_options* options, size_t struct_size);
+HCFLOW_API void hcflow_run_options_init(hcflow_run_options* options, size_t struct_size);
 
 /** Open a bundle; options may be null. *model is null after an error. */
 HCFLOW_API hcflow_status hcflow_open(const char* path, const hcflow_options* options,
