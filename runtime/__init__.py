@@ -68,6 +68,6 @@ def load(
         from runtime.backends import automatic  # noqa: PLC0415 - needed by `auto` alone
 
         name = automatic.name(backend)
-        candidates = choice.precisions(bundle.manifest, name, machine.cpu_flags())
+        candidates = choice.precisions(bundle.manifest, name, machine.cpu_flags(), io)
         return Model(Network(bundle, backend, candidates, threads, io))
     return Model(Network(bundle, backend, precision or "fp32", threads, io))

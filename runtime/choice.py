@@ -21,12 +21,12 @@ def prefers_int8(backend: str, cpu_flags: Collection[str]) -> bool:
 
 
 def precisions(
-    manifest: Manifest, backend: str, cpu_flags: Collection[str]
+    manifest: Manifest, backend: str, cpu_flags: Collection[str], io: str | None = None
 ) -> tuple[Precision, ...]:
     """The precisions that `auto` may take in a backend, the cheapest pixel first.
 
-    INT8 and fp32 where OpenVINO runs them, the processor multiplies bytes and every direction of
-    the bundle has an INT8 graph that kept its budget; else fp32 alone. ONNX Runtime takes longer
+    INT8 and fp32 where OpenVINO runs them, the processor multiplies bytes and an INT8 graph that
+    kept its budget stands beside every fp32 one; else fp32 alone. ONNX Runtime takes longer
     for INT8 on a CPU than for fp32 (docs/precision.md), and what a GPU gains by it is unmeasured. A
     processor computes fp16 graphs in float32, so they win no time there.
 
@@ -34,16 +34,21 @@ def precisions(
         manifest: the bundle's.
         backend: by its own name, not `auto`.
         cpu_flags: `machine.cpu_flags()`.
+        io: what images are at the boundary; None is float32.
     """
     if not prefers_int8(backend, cpu_flags):
         return ("fp32",)
-    within = {
-        graph.direction
-        for graph in manifest.graphs
-        if graph.precision == "int8" and graph.within_budget
-    }
-    complete = within == {graph.direction for graph in manifest.graphs}
-    return ("int8", "fp32") if complete else ("fp32",)
+    exact, low = (
+        {
+            (graph.direction, graph.latents)
+            for graph in manifest.graphs
+            if graph.precision == precision
+            and graph.io == (io or "float32")
+            and (precision == "fp32" or graph.within_budget)
+        }
+        for precision in ("fp32", "int8")
+    )
+    return ("int8", "fp32") if exact and exact <= low else ("fp32",)
 
 
 def cheapest(grids: Mapping[Precision, Grid]) -> Precision:

@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_a_graph_that_missed_its_budget_is_never_chosen(manifest: Manifest) -> N
         for g in manifest.graphs
     )
     assert choice.precisions(replace(manifest, graphs=graphs), "openvino", VNNI) == ("fp32",)
+
+
+@pytest.mark.parametrize("change", [{"io": "uint8"}, {"latents": False}])
+def test_an_int8_graph_that_cannot_take_fp32s_place_is_never_chosen(
+    manifest: Manifest, change: dict[str, Any]
+) -> None:
+    graphs = tuple(replace(g, **change) if g.precision == "int8" else g for g in manifest.graphs)
+    changed = replace(manifest, graphs=graphs)
+    assert choice.precisions(changed, "openvino", VNNI) == ("fp32",)
 
 
 def test_a_bundle_without_int8_runs_in_float32(tmp_path: Path) -> None:

@@ -51,9 +51,6 @@ class Recipe:
         same["options"] = {**self.options, **images}
         # Graphs that are added later, for another precision, change nothing; fp32 heals any other.
         precision = self.load.get("precision") or "fp32"
-        graphs = {
-            g.file: g.sha256
-            for g in manifest.graphs
-            if precision == "auto" or g.precision in (precision, "fp32")
-        }
+        used = ("int8", "fp32") if precision == "auto" else (precision, "fp32")
+        graphs = {g.file: g.sha256 for g in manifest.graphs if g.precision in used}
         return {**same, "checkpoint": manifest.checkpoint.sha256, "graphs": graphs, "by": version}
