@@ -222,7 +222,10 @@ def spread(
     rows = RollingRows(lr_rows, height, width)
     for index, (outputs,) in mosaic.run(made, rows, work, 0, report):
         deviation = np.sqrt(outputs["square"] / np.float32(len(samples)))
-        yield Spread(index, made.band_top(index), outputs["hr"], deviation)
+        band = Spread(index, made.band_top(index), outputs["hr"], deviation)
+        del outputs, deviation
+        yield band
+        del band
     _hold(network, windows.graph, made)
 
 
@@ -269,7 +272,10 @@ def reduce(
     rows = RollingRows(hr_rows, height, width, scale)
     for index, (outputs,) in mosaic.run(made, rows, work, start_band, report):
         zs = tuple(outputs[name] for name in windows.factors if name != "lr")
-        yield Band(index, made.band_top(index), outputs["lr"], zs)
+        band = Band(index, made.band_top(index), outputs["lr"], zs)
+        del outputs, zs
+        yield band
+        del band
     _hold(network, windows.graph, made)
 
 

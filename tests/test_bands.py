@@ -385,15 +385,21 @@ def test_verify_measures_the_grid_again(small: Path) -> None:
     assert all(row["ok"] for row in report["tiles"])
 
 
-def test_a_band_that_was_used_is_gone_before_the_next_is_computed(tiny: Model) -> None:
-    image = noise(24, 9).transpose(2, 0, 1) / np.float32(255)
+@pytest.mark.parametrize("way", ["enlarge", "spread", "reduce"])
+def test_a_band_that_was_used_is_gone_before_the_next_is_computed(tiny: Model, way: str) -> None:
+    factor = 4 if way == "reduce" else 1
+    height, width = 24 * factor, 9 * factor
+    image = noise(height, width).transpose(2, 0, 1) / np.float32(255)
     used: list[weakref.ref[np.ndarray]] = []
 
     def rows(start: int, stop: int) -> np.ndarray:
         assert not any(planes() is not None for planes in used)
         return image[:, start:stop]
 
-    for band in bands.enlarge(tiny.network, rows, 24, 9):
+    direction = "forward" if way == "reduce" else "inverse"
+    options: dict[str, Any] = {"spread": {"samples": range(2), "tau": 0.5}}.get(way, {})
+    options["plan"] = bands.plan(tiny.network, direction, height, width, in_flight=1)
+    for band in getattr(bands, way)(tiny.network, rows, height, width, **options):
         used.append(weakref.ref(band.planes))
         del band
     assert len(used) == 4
