@@ -18,7 +18,8 @@ from hcflow_ref.likelihood import bits_per_pixel, nll
 from hcflow_ref.metrics import Image
 from hcflow_ref.photographs import to_image, to_tensor
 from hcflow_ref.training.objectives import encode_lr
-from runtime.errors import BackendError, BundleError
+from runtime import memory
+from runtime.errors import BundleError, ImageError
 from runtime.latents import draw
 from runtime.model import Model
 
@@ -89,8 +90,11 @@ class Deployed:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """The runtime runs tiles, and refuses what does not fit."""
-        return 0.0
+        """Tiles, but for a likelihood, which the forward graph gives for a whole image."""
+        graphs = [g for g in self._model.manifest.graphs if g.direction == "forward"]
+        if self.task != "sr" or not graphs:
+            return 0.0
+        return max(memory.needed(graph, 1) for graph in graphs) / self.scale**2
 
     def reduce(self, hr: Image) -> Image:
         """The forward graph's LR image."""
@@ -128,7 +132,7 @@ def _picture(x: torch.Tensor, tau: float) -> Image:
     try:
         return to_image(x)
     except ValueError as error:
-        raise BackendError(f"the network gives NaN or infinity at τ = {tau:g}") from error
+        raise ImageError(f"the network gives NaN or infinity for it at τ = {tau:g}") from error
 
 
 def _noise(hr: Image, seed: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ compared with bicubic upscaling of the bicubic LR. Every figure states τ and se
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Subject(Protocol):
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Memory per HR pixel that a run takes; 0 where the subject looks after that itself."""
+        """Memory per HR pixel that an image run whole takes; 0 where only tiles run."""
 
     def reduce(self, hr: Image) -> Image:
         """The 8-bit LR image that the network itself makes."""
@@ -136,9 +137,9 @@ class Source:
 
     Attributes:
         name: for people.
-        pixels: of HR.
+        pixels: of HR; 0 where that could not be read.
         read: the image, sides cropped to multiples of the scale; raises `CheckpointError` for a
-            damaged file.
+            damaged or too small one.
     """
 
     name: str
@@ -150,7 +151,7 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
     """The folder's images, sorted; None: the four photographs.
 
     Raises:
-        CheckpointError: no image there, or one that is none or too small; names the file.
+        CheckpointError: no image there.
     """
     if folder is None:
         return [
@@ -164,14 +165,10 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
         raise CheckpointError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
     found = []
     for path in paths:
-        try:
-            with open_image(path) as file:
-                width, height = file.size
-        except UNREADABLE as error:
-            raise CheckpointError(f"{path}: not a whole image ({error})") from error
-        if min(width, height) // scale < SSIM_WINDOW:
-            raise CheckpointError(f"{path}: too small to measure at scale {scale}")
-        found.append(Source(path.name, width * height, functools.partial(_read, path, scale)))
+        pixels = 0
+        with contextlib.suppress(*UNREADABLE), open_image(path) as file:
+            pixels = file.size[0] * file.size[1]
+        found.append(Source(path.name, pixels, functools.partial(_read, path, scale)))
     return found
 
 
@@ -180,13 +177,16 @@ def _read(path: Path, scale: int) -> Image:
         with open_image(path) as file:
             image = np.asarray(to_rgb(file))
     except UNREADABLE as error:
-        raise CheckpointError(f"{path}: not a whole image ({error})") from error
+        raise CheckpointError(f"not a whole image ({error})") from error
+    if min(image.shape[:2]) // scale < SSIM_WINDOW:
+        raise CheckpointError(f"too small to measure at scale {scale}")
     return crop_to_multiple(image, scale)
 
 
-def bytes_needed(subject: Subject, source: Source) -> int:
-    """Memory that evaluating an image takes: its network, then its metrics."""
-    return int(source.pixels * (max(subject.bytes_per_pixel, METRICS_BYTES) + PICTURES_BYTES))
+def bytes_needed(subject: Subject, source: Source, samples: int) -> int:
+    """Memory that evaluating an image takes: its network, then its metrics, and its pictures."""
+    pictures = PICTURES_BYTES + 3 * samples
+    return int(source.pixels * (max(subject.bytes_per_pixel, METRICS_BYTES) + pictures))
 
 
 def evaluate_image(

@@ -116,4 +116,9 @@ def diversity(samples: Sequence[Image]) -> float:
     """Mean over pixels and channels of the standard deviation of the samples, in 8-bit steps."""
     if not samples:
         raise ValueError("diversity of no samples")
-    return float(np.std(np.stack(samples).astype(np.float64), axis=0).mean())
+    mean = square = np.zeros((), np.float64)
+    for count, sample in enumerate(samples, start=1):  # Welford's recurrence: memory stays
+        off = sample - mean
+        mean = mean + off / count
+        square = square + off * (sample - mean)
+    return float(np.sqrt(square / len(samples)).mean())

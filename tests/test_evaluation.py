@@ -27,7 +27,7 @@ from hcflow_ref.evaluation import (
 )
 from hcflow_ref.evaluation_report import strip, table, to_json
 from hcflow_ref.likelihood import quantise
-from hcflow_ref.metrics import bicubic_downscale, fidelity
+from hcflow_ref.metrics import bicubic_downscale, diversity, fidelity
 from hcflow_ref.models import weights
 from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import photograph, to_image, to_tensor
@@ -101,22 +101,42 @@ def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
     (source,) = sources(tmp_path, 4)
     assert (source.name, source.read().shape) == ("a.png", (60, 80, 3))
     (tmp_path / "b.jpg").write_bytes(b"no image")
-    with pytest.raises(CheckpointError, match=r"b\.jpg: not a whole image"):
-        sources(tmp_path, 4)
+    Image.fromarray(crop()[:40]).save(tmp_path / "c.png")
+    _, none, small = sources(tmp_path, 4)
+    assert none.pixels == 0
+    for source, complaint in ((none, "not a whole image"), (small, "too small to measure")):
+        with pytest.raises(CheckpointError, match=complaint):
+            source.read()
 
 
 def test_an_image_that_turns_out_damaged_is_left_out_and_the_rest_measured(tmp_path, folder):
     whole = (folder / "a.png").read_bytes()
+    (folder / "0.png").write_bytes(b"")
     (folder / "b.png").write_bytes(whole[: len(whole) // 2])
     done = cli(IRN, "--data", folder, "--json", tmp_path / "e.json")
     assert done.exit_code == 1
-    assert "left out b.png" in done.stderr
-    assert "b.png: not a whole image" in done.stderr
+    for name in ("0.png", "b.png"):
+        assert f"left out {name}: not a whole image" in done.stderr
     assert [i["name"] for i in json.loads((tmp_path / "e.json").read_text())["images"]] == ["a.png"]
     (folder / "a.png").unlink()
     done = cli(IRN, "--data", folder)
     assert done.exit_code == 1
-    assert "none of 1 images could be measured" in done.stderr
+    assert "none of 2 images could be measured" in done.stderr
+
+
+def test_what_fails_with_every_image_is_one_line(tmp_path, folder):
+    build(load(IRN), tmp_path / "b", Request("small", ("inverse",)))
+    for name in ("c.png", "d.png"):
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    done = cli(tmp_path / "b", "--data", folder)
+    assert done.exit_code == 1
+    assert done.stderr.count("has no forward graph") == 1
+
+
+def test_diversity_is_the_mean_deviation_of_the_samples():
+    samples = [np.random.default_rng(i).integers(0, 256, (5, 7, 3), np.uint8) for i in range(4)]
+    expected = np.stack(samples).astype(float).std(0).mean()
+    assert diversity(samples) == pytest.approx(expected, rel=1e-12)
 
 
 def test_an_image_too_large_for_the_memory_is_refused_beforehand(folder, monkeypatch):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hcflow.commands import options
-from runtime.errors import BundleError, HcflowError, ImageError, ParameterError
+from runtime.errors import BackendError, BundleError, ImageError, ParameterError
 
 if TYPE_CHECKING:
     from hcflow_ref.evaluation import Row, Settings, Source, Subject
@@ -101,19 +101,32 @@ def _measure(
     metrics: Perception,
     with_strips: bool,
 ) -> tuple[list[Row], list[Any], list[str]]:
-    """Figures and crops of the images that can be measured, and a line for each that cannot."""
+    """Figures and crops of the images that can be measured, and a line for each that cannot.
+
+    Raises:
+        HcflowError: nothing can be measured with this subject; of an image alone it is a line.
+    """
     from hcflow_ref import evaluation, evaluation_report  # noqa: PLC0415
     from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
 
-    rows, strips, left_out = [], [], []
+    rows: list[Row] = []
+    strips, left_out = [], []
     for source in _shown(sources):
         try:
-            _check_memory(subject, source)
+            _check_memory(subject, source, settings.samples if settings.tau else 0)
             row, outputs = evaluation.evaluate_image(
                 subject, source.name, source.read(), settings, metrics
             )
-        except (CheckpointError, HcflowError) as error:
+        except (CheckpointError, ImageError) as error:
             left_out.append(f"{source.name}: {error}")
+            continue
+        except BackendError as error:
+            if not rows:  # nor would any other image be measured
+                raise
+            left_out.append(f"{source.name}: {error}")
+            continue
+        except MemoryError:
+            left_out.append(f"{source.name}: memory ran out; give smaller images")
             continue
         rows.append(row)
         if with_strips:
@@ -130,15 +143,17 @@ def _shown(sources: list[Source]) -> Iterable[Source]:
     return track(sources, "Evaluating", console=console, disable=not sys.stderr.isatty())
 
 
-def _check_memory(subject: Subject, source: Source) -> None:
+def _check_memory(subject: Subject, source: Source, samples: int) -> None:
     """Refuse an image whose evaluation would not fit into memory."""
+    from hcflow.subjects import Reference  # noqa: PLC0415
     from hcflow_ref.evaluation import bytes_needed  # noqa: PLC0415
     from runtime import machine  # noqa: PLC0415
 
-    need, have = bytes_needed(subject, source), machine.available_memory()
+    need, have = bytes_needed(subject, source, samples), machine.available_memory()
     if have is None or need <= have:
         return
-    bundle = "; a bundle takes less, in tiles: `hcflow build`" if subject.bytes_per_pixel else ""
+    tiles = isinstance(subject, Reference) and subject.task == "rescaling"
+    bundle = "; a bundle takes less, in tiles: `hcflow build`" if tiles else ""
     raise ImageError(
         f"its {source.pixels / 1e6:.0f} megapixels need about {need / 1e9:.1f} GB of memory and "
         f"{have / 1e9:.1f} GB are free: give smaller images{bundle}"
