@@ -62,7 +62,7 @@ def build(
     int8: Annotated[
         bool,
         typer.Option(
-            "--int8", help="Also build int8 graphs; of your own model with --calibration."
+            "--int8", help="Also build int8 graphs; --calibration unless the model ships with one."
         ),
     ] = False,
     calibration: Annotated[
@@ -178,13 +178,14 @@ def _int8(
     """The budget in dB of the INT8 graphs that are asked for; `shipped`: of the model so called."""
     from export.errors import ExportError  # noqa: PLC0415
     from export.precision import MOST_LOSS_DB  # noqa: PLC0415
-    from hcflow_ref.models import calibrations  # noqa: PLC0415
+    from hcflow_ref.models import calibrations, names  # noqa: PLC0415
 
     if not int8:
         if budget_db is not None:
             raise ExportError("--int8-budget is for --int8: add it")
         return None
-    if calibration is None and not (shipped and calibrations(shipped)):
+    known = shipped is None or shipped in names()  # an unknown name has an error of its own
+    if calibration is None and known and not (shipped and calibrations(shipped)):
         raise ExportError("--int8 needs --calibration DIR, a folder of photographs")
     return MOST_LOSS_DB["int8"] if budget_db is None else budget_db
 

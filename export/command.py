@@ -56,7 +56,7 @@ def run(
             name = path.stem
             folder = output if output is not None else Path("bundles") / name
             loaded = load(path)
-            given = checkpoint is not None or calibration is not None
+            shipped = checkpoint is None and calibration is None and int8_budget_db is not None
             manifest = build(
                 loaded,
                 folder,
@@ -71,7 +71,7 @@ def run(
                     calibration,
                     int8_budget_db,
                     io,
-                    {} if given else recorded.of_shipped(name, loaded.sha256),
+                    recorded.of_shipped(name, loaded.sha256) if shipped else {},
                 ),
                 status.update if console.is_terminal else console.print,
             )

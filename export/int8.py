@@ -31,6 +31,7 @@ class Int8:
     """What `choose` chose: ranges by convolution name with slashes, and why.
 
     `channels` is what equalisation went by: largest magnitudes by name of a value of the trace.
+    `taus` are the temperatures of all that was measured.
     """
 
     ranges: Mapping[str, float]
@@ -39,6 +40,7 @@ class Int8:
     method_losses: Mapping[Method, float]
     choice: Choice
     growth: tuple[Growth, ...]
+    taus: tuple[float, ...]
     channels: Mapping[str, Sequence[float]] = field(repr=False)
     quantised: Mapping[str, Quantised] = field(repr=False)
 
@@ -91,6 +93,7 @@ def choose(
         method_losses=method_losses,
         choice=choice,
         growth=prepared.growth,
+        taus=tuple(dict.fromkeys(trial.tau for trial in calibration)),
         channels={name: reach.tolist() for name, reach in prepared.reach.items()},
         quantised=chosen,
     )

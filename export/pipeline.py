@@ -10,7 +10,7 @@ from pathlib import Path
 
 from export import artifact, bundle, precision_build, tiling, uint8
 from export.cases import Case, cases
-from export.errors import BudgetError
+from export.errors import BudgetError, ExportError
 from export.flow import Direction
 from export.recorded import Recorded
 from hcflow_ref.checkpoint import Checkpoint
@@ -67,7 +67,7 @@ def build(
 
     Raises:
         CalibrationError: the calibration folder will not do.
-        ExportError: int8 graphs are asked for without one.
+        ExportError: int8 graphs are asked for without one, and without a record that fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else.
@@ -85,6 +85,12 @@ def build(
     precisions = dict.fromkeys(("fp32", *request.precisions))
     if request.int8_budget_db is not None:
         precisions["int8"] = None
+    recorded = {way: _recorded(request, way, tau) for way in request.directions}
+    if "int8" in precisions and request.calibration is None and None in recorded.values():
+        raise ExportError(
+            "--int8 needs --calibration DIR, a folder of photographs: no recorded calibration is "
+            "of these weights, directions, latents and temperature"
+        )
     if request.calibration is not None:
         crops = precision_build.read_crops(model, request.calibration, progress)
     vectors: list[Case] = []
@@ -105,7 +111,7 @@ def build(
                     (0.0, tau),
                     crops,
                     request.int8_budget_db,
-                    _recorded(request, direction),
+                    recorded[direction],
                     lowered,
                     progress,
                 )
@@ -147,11 +153,13 @@ def build(
     return bundle.write(folder, request.name, checkpoint, tau, artifacts, vectors)
 
 
-def _recorded(request: Request, direction: Direction) -> Recorded | None:
-    """The record for a graph of the request's kind."""
+def _recorded(request: Request, direction: Direction, tau: float) -> Recorded | None:
+    """The record for a graph of the request's kind, at its default temperature or below it."""
     recorded = request.recorded.get(direction)
     latents = request.with_latents or direction == "forward"
-    return recorded if recorded and recorded.latents == latents else None
+    if recorded is None or recorded.latents != latents:
+        return None
+    return recorded if direction == "forward" or tau <= max(recorded.taus) else None
 
 
 def _taus(model: HCFlow | IRN, tau: float) -> tuple[float, ...]:

@@ -80,7 +80,7 @@ def lower(
         progress: told what goes on.
 
     Raises:
-        ExportError: no network fits into float16, or INT8 is asked for without crops.
+        ExportError: no network fits into float16, or INT8 is asked for without crops or a record.
         BudgetError: INT8 cannot keep to its budget.
     """
     from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
@@ -103,7 +103,7 @@ def lower(
         seen = [trial for _, trial in photographs]
     else:
         seen = int8.calibration_trials(make, crops, taus)
-    if crops is None and recorded is not None:
+    if precision == "int8" and crops is None and recorded is not None:
         kept = dict(recorded.kept)
     elif higher is None:
         progress(f"{direction} {precision}: ranges of float16")

@@ -32,11 +32,13 @@ class Recorded:
 
     Attributes:
         latents: whether the graph took (inverse) or gave (forward) latents.
+        taus: temperatures that ranges were measured at.
         kept: networks kept out of float16: path → (tensor, largest magnitude).
         int8: as `Int8` has it, but for the tables, which follow from the weights.
     """
 
     latents: bool
+    taus: tuple[float, ...]
     kept: Mapping[str, tuple[str, float]]
     method: Method
     method_losses: Mapping[Method, float]
@@ -47,12 +49,22 @@ class Recorded:
 
 
 def of_shipped(model: str, checkpoint_sha256: str) -> dict[Direction, Recorded]:
-    """The records of a shipped model; empty where there are none for these very weights."""
+    """The records of a shipped model; empty where there are none for these very weights.
+
+    Raises:
+        ExportError: a file is damaged.
+    """
     found: dict[Direction, Recorded] = {}
     for path in calibrations(model):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["checkpoint"] == checkpoint_sha256 and record["format"] == FORMAT:
-            found[record["direction"]] = read(record)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["checkpoint"] == checkpoint_sha256 and record["format"] == FORMAT:
+                found[record["direction"]] = read(record)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ExportError(
+                f"'{path}' is no recorded calibration ({error!r}): install hcflow-deploy again, or "
+                "give --calibration DIR"
+            ) from error
     return found
 
 
@@ -61,6 +73,7 @@ def read(report: Mapping[str, Any]) -> Recorded:
     int8 = report["int8"]
     return Recorded(
         latents=report["latents"],
+        taus=tuple(int8["taus"]),
         kept={
             network: (worst["tensor"], worst["largest"])
             for network, worst in report["kept_float32"].items()
@@ -73,8 +86,8 @@ def read(report: Mapping[str, Any]) -> Recorded:
             int8["all_int8_hold_out_loss_db"],
         ),
         growth=tuple(Growth(**row) for row in int8["ranges_by_tau"]),
-        channels=int8["channels"],
-        ranges=int8["ranges"],
+        channels={name: [float(x) for x in reach] for name, reach in int8["channels"].items()},
+        ranges={path: float(reach) for path, reach in int8["ranges"].items()},
     )
 
 
@@ -102,7 +115,8 @@ def again(judge: Judge, recorded: Recorded, budget_db: float | None) -> Int8:
         raise _foreign()
     candidates = convolutions(judge.traced, equalised(judge.traced, reach))
     paths = {conv.path.replace(".", "/"): conv for conv in candidates}
-    if not recorded.ranges.keys() <= paths.keys():
+    blocks = {block.name for block in recorded.choice.blocks if block.int8}
+    if recorded.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:
         raise _foreign()
     return Int8(
         ranges=recorded.ranges,
@@ -111,6 +125,7 @@ def again(judge: Judge, recorded: Recorded, budget_db: float | None) -> Int8:
         method_losses=recorded.method_losses,
         choice=recorded.choice,
         growth=recorded.growth,
+        taus=recorded.taus,
         channels=recorded.channels,
         quantised={
             paths[path].path: quantised(paths[path], reached)

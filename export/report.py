@@ -61,6 +61,7 @@ def _figures(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str
     if lowered.int8:
         choice = lowered.int8.choice
         figures["int8"] = {
+            "taus": list(lowered.int8.taus),
             "method": lowered.int8.method,
             "hold_out_loss_db": choice.loss_db,
             "all_int8_hold_out_loss_db": choice.all_int8_loss_db,

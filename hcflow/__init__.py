@@ -65,7 +65,9 @@ def load(
 
     name = None if path_or_name is None else os.fspath(path_or_name)
     path = resolve(name)
-    _build_precision(path, options)
+    model = runtime.load(path, **options)
+    if _added_int8(path, model, options):
+        model = runtime.load(path, **options)
     if compile_engines:
         from hcflow.fresh_engines import ensure  # noqa: PLC0415 - only where it is asked for
 
@@ -75,25 +77,29 @@ def load(
             options.get("backend", "onnxruntime"),
             "fp32" if precision in (None, "auto") else precision,
         )
-    return runtime.load(path, **options)
+    return model
 
 
-def _build_precision(path: Path, options: dict[str, Any]) -> None:
+def _added_int8(path: Path, model: Model, options: dict[str, Any]) -> bool:
     """Build a shipped model in INT8 where that is asked for, or is what `auto` would take."""
     precision = options.get("precision")
-    if precision not in ("int8", "auto"):
-        return
+    if precision not in ("int8", "auto") or options.get("io") == "uint8":
+        return False
     from hcflow.models import ensure_int8  # noqa: PLC0415 - for these two alone
     from runtime import choice, machine  # noqa: PLC0415
     from runtime.backends import automatic  # noqa: PLC0415
 
     if precision == "int8":
         ensure_int8(path)
-    elif choice.prefers_int8(automatic.name(options.get("backend", "")), machine.cpu_flags()):
-        try:
-            ensure_int8(path)
-        except (HcflowError, OSError) as error:
-            _logger.warning("%s; going on in fp32", error)
+        return True
+    backend = automatic.name(model.network.backend)
+    if "int8" in model.network.precisions or not choice.prefers_int8(backend, machine.cpu_flags()):
+        return False
+    try:
+        ensure_int8(path)
+    except (HcflowError, OSError) as error:
+        _logger.warning("%s; going on in fp32", error)
+    return True
 
 
 def upscale_file(

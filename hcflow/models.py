@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hcflow import __version__, digests
+from runtime import atomic
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
 from runtime.manifest import FILE_NAME
@@ -81,30 +82,44 @@ def _shipped(name: str | None) -> Path:
 def ensure_int8(folder: Path) -> None:
     """Add INT8 graphs to a shipped model's bundle in the cache, if its calibration ships as well.
 
-    Any other bundle is left as it is.
+    Any other bundle is left as it is. Of several processes one builds and the others wait.
 
     Raises:
-        BundleError: they would have to be built and cannot be.
+        HcflowError: they would have to be built and cannot be.
+        OSError: the cache cannot be written.
     """
-    if folder.parent != cache() / "bundles":
-        return
-    from hcflow_ref.models import FOLDER, calibrations  # noqa: PLC0415
+    from hcflow_ref.models import calibrations  # noqa: PLC0415
 
-    weights = FOLDER / f"{folder.name.split('-')[0]}.safetensors"
-    if folder.name != _folder_name(weights) or not calibrations(weights.stem):
+    folder = folder.resolve()
+    if folder.parent != (cache() / "bundles").resolve() or _has_int8(folder):
         return
-    if any(graph.precision == "int8" for graph in Bundle.open(folder).manifest.graphs):
-        return
+    for name, weights in shipped().items():
+        if folder.name == _folder_name(weights) and calibrations(name):
+            if not os.access(folder, os.W_OK):
+                raise BundleError(f"'{folder}' cannot be written, so that INT8 cannot be added")
+            with atomic.locked(folder.parent):
+                if not _has_int8(folder):
+                    _add_int8(weights, folder)
+            return
+
+
+def _has_int8(folder: Path) -> bool:
+    return any(graph.precision == "int8" for graph in Bundle.open(folder).manifest.graphs)
+
+
+def _add_int8(weights: Path, folder: Path) -> None:
     with _exporting(weights, "in INT8 "):
         from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
         from export.precision import MOST_LOSS_DB  # noqa: PLC0415
         from export.recorded import of_shipped  # noqa: PLC0415
         from hcflow_ref.checkpoint import load  # noqa: PLC0415
-    checkpoint = load(weights)
-    recorded = of_shipped(weights.stem, checkpoint.sha256)
-    if not recorded:
-        return
+        from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+    try:
+        checkpoint = load(weights)
+    except CheckpointError as error:
+        raise BundleError(str(error)) from error
     _logger.warning("building model '%s' in INT8 once, into %s", weights.stem, folder)
+    recorded = of_shipped(weights.stem, checkpoint.sha256)
     budget = MOST_LOSS_DB["int8"]
     build(checkpoint, folder, Request(weights.stem, int8_budget_db=budget, recorded=recorded))
 

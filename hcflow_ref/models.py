@@ -18,6 +18,8 @@ def names() -> list[str]:
 
 def calibrations(name: str) -> list[Path]:
     """Files of a shipped model's recorded INT8 calibration: one a direction, or none."""
+    if name not in names():
+        return []
     return sorted(FOLDER.glob(f"{name}.*.int8.json"))
 
 

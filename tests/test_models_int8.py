@@ -14,7 +14,7 @@ import hcflow
 from export import pipeline
 from export.errors import ExportError
 from hcflow import models
-from runtime import Bundle, BundleError, machine
+from runtime import Bundle, BundleError, ParameterError, machine
 from runtime.backends import automatic
 from runtime.manifest import DIRECTIONS
 from tests.bundles import write_bundle
@@ -71,6 +71,13 @@ def test_auto_builds_int8_where_it_would_take_it(
     assert len(built) == 1
 
 
+def test_options_are_judged_before_anything_is_built(built: list[Any]) -> None:
+    for wrong in ({"backend": "typo"}, {"threads": 0}, {"io": "bits"}):
+        with pytest.raises(ParameterError):
+            hcflow.load(precision="int8", **wrong)
+    assert not built
+
+
 def test_where_int8_cannot_be_built_auto_goes_on_in_fp32_and_int8_says_why(
     default: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,8 +97,11 @@ def test_where_int8_cannot_be_built_auto_goes_on_in_fp32_and_int8_says_why(
         hcflow.load(precision="int8")
 
 
-def test_a_bundle_of_ones_own_is_left_as_it_is(built: list[Any], tmp_path: Path) -> None:
-    mine = write_bundle(tmp_path / "mine")
+@pytest.mark.parametrize("folder", ["mine", "cache/bundles/mine", "cache/bundles/a-b-c"])
+def test_a_bundle_of_ones_own_is_left_as_it_is(
+    built: list[Any], tmp_path: Path, folder: str
+) -> None:
+    mine = write_bundle(tmp_path / folder)
     model = hcflow.load(mine, precision="int8")
     with pytest.raises(BundleError, match="not in int8"):
         model.network.graph("inverse", None)

@@ -237,6 +237,7 @@ def test_a_recorded_calibration_gives_the_same_graph_without_photographs(
     checkpoint = load(weights(NETWORK))
     record = record_of(bundle)
     assert record["checkpoint"] == checkpoint.sha256
+    assert record["int8"]["taus"] == [0.0, checkpoint.default_tau]
     request = Request(
         "small",
         ("inverse",),
@@ -263,7 +264,23 @@ def test_a_record_that_does_not_fit_is_refused(
         request = Request("x", ("inverse",), int8_budget_db=budget, recorded={"inverse": record})
         with pytest.raises(ExportError, match=message):
             build(load(weights(NETWORK)), tmp_path / "b", request)
+    for other in ({"tau": 1.5}, {"with_latents": False}, {"directions": ("inverse", "forward")}):
+        request = Request("x", ("inverse",), int8_budget_db=50.0, recorded={"inverse": fitting})
+        with pytest.raises(ExportError, match="no recorded calibration is of"):
+            build(load(weights(NETWORK)), tmp_path / "b", replace(request, **other))
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "checkpoint": "x", "int8": {}}']
+)
+def test_a_damaged_record_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.inverse.int8.json").write_text(text)
+    monkeypatch.setattr(recorded, "calibrations", lambda _: [tmp_path / "x.inverse.int8.json"])
+    with pytest.raises(ExportError, match=r"x\.inverse\.int8\.json' is no recorded calibration"):
+        recorded.of_shipped("x", "x")
 
 
 def test_shipped_records_are_of_the_shipped_weights() -> None:
@@ -324,7 +341,7 @@ def test_a_budget_that_cannot_be_met_says_what_was_reached(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--int8", "--model", "sr_x4"], "--int8 needs --calibration DIR"),
+        (["--int8", "--model", "nonsense"], "no shipped model is called 'nonsense'"),
         (["--int8", "--checkpoint", "x"], "--int8 needs --calibration DIR"),
         (["--calibration", "x"], "--calibration is for --fp16 and --int8"),
         (["--fp16", "--int8-budget", "1"], "--int8-budget is for --int8"),
