@@ -55,7 +55,9 @@ def cheapest(grids: Mapping[Precision, Grid]) -> Precision:
     """The precision that computes an image in the least time: pixels of all windows × `COST`.
 
     An INT8 graph needs larger overlaps, and smaller tiles for the same memory, so on many tiles it
-    may compute more pixels than their lower price wins back. Of two equal ones the later is taken.
+    may compute more pixels than their lower price wins back. One for which no overlap holds runs
+    images whole, whatever memory that takes: it is left out where fp32 cuts. Of two equal ones the
+    later is taken.
     """
 
     def cost(precision: Precision) -> float:
@@ -63,4 +65,7 @@ def cheapest(grids: Mapping[Precision, Grid]) -> Precision:
         rows, columns = grid.window
         return COST[precision] * grid.rows * grid.columns * rows * columns
 
-    return min(reversed(list(grids)), key=cost)
+    exact = grids.get("fp32")
+    cut = exact is not None and exact.rows * exact.columns > 1
+    fitting = [p for p, grid in grids.items() if not cut or grid.rows * grid.columns > 1]
+    return min(reversed(fitting), key=cost)

@@ -96,6 +96,12 @@ def test_int8_is_left_where_its_overlaps_cost_more_than_it_wins() -> None:
     assert choice.cheapest(many) == "fp32"
 
 
+@pytest.mark.parametrize(("side", "taken"), [(280, "int8"), (281, "fp32"), (9999, "fp32")])
+def test_int8_never_runs_whole_what_fp32_cuts(side: int, taken: Precision) -> None:
+    grids = {"int8": Grid.whole(side, side), "fp32": Grid(side, side, 264, 8)}
+    assert choice.cheapest(grids) == taken
+
+
 @settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300), st.integers(0, 64))
 def test_what_is_chosen_never_costs_more_than_fp32(

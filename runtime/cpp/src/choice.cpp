@@ -51,11 +51,17 @@ std::vector<Precision> candidates(const Manifest& manifest, const std::string& b
 
 const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
                       const std::optional<Tiling>& wanted) {
+    const bool cut = std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
+        return graph->precision == Precision::fp32 && make_grid(lr, *graph, wanted).count() > 1;
+    });
     const Graph* best = nullptr;
     double least = 0;
     // From the last, so that of two equal ones the later is taken.
     for (auto graph = graphs.rbegin(); graph != graphs.rend(); ++graph) {
-        const double price = cost(**graph, make_grid(lr, **graph, wanted));
+        const Grid grid = make_grid(lr, **graph, wanted);
+        // It would run whole, whatever memory that takes.
+        if (cut && grid.count() == 1) continue;
+        const double price = cost(**graph, grid);
         if (best == nullptr || price < least) {
             best = *graph;
             least = price;

@@ -15,9 +15,9 @@ namespace hcflow {
 std::vector<Precision> candidates(const Manifest& manifest, const std::string& backend,
                                   const std::set<std::string>& flags);
 
-/// The graph, of at least one, whose windows take the least time for an image; it follows from the
-/// image's size, so that the same image always gives the same bytes. Throws Error (parameter): as
-/// make_grid.
+/// The graph, of at least one, whose windows take the least time for an image; none that would run
+/// whole what fp32 cuts. It follows from the image's size, so that the same image always gives the
+/// same bytes. Throws Error (parameter): as make_grid.
 const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
                       const std::optional<Tiling>& wanted);
 

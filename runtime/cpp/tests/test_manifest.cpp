@@ -86,6 +86,10 @@ TEST_CASE("INT8 is left where its overlaps cost more than it wins") {
     CHECK(&hcflow::cheapest({&low, &exact}, {200, 200}, {}) == &exact);
     const hcflow::Graph same = graph(hcflow::Precision::fp16, 16, 2);
     CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}) == &exact);  // of two equal ones
+    hcflow::Graph whole = low;
+    whole.tile = whole.overlap = std::nullopt;  // no overlap held
+    CHECK(&hcflow::cheapest({&whole, &exact}, {20, 20}, {}) == &whole);
+    CHECK(&hcflow::cheapest({&whole, &exact}, {21, 21}, {}) == &exact);
 }
 
 TEST_CASE("what is wrong in a manifest is named by its path") {
