@@ -101,7 +101,7 @@ def build(
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option(min=1, help="Side of a tile in LR pixels. [default: what 1 GB allows]"),
+        typer.Option(min=1, help="Side of a tile in LR pixels. [default: what 0.7 GB allows]"),
     ] = None,
     overlap: Annotated[
         int | None,
