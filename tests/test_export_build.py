@@ -256,7 +256,7 @@ def test_the_command_prints_the_manifest_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--int8", "--model", "irn_x4"], "--int8 needs --calibration DIR"),
+        (["--int8", "--checkpoint", "x.pth"], "--int8 needs --calibration DIR"),
         (["--engine", "tensorrt"], "tensorrt cannot be imported"),
         (["--model", "nonsense"], "no shipped model is called 'nonsense'"),
         (["--checkpoint", "/nowhere.pth"], "No such file"),

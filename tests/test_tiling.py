@@ -86,11 +86,11 @@ def test_a_lower_precision_has_the_same_grid_unless_it_needs_a_larger_overlap(
     assert single == half > low
 
 
-def test_the_tile_is_what_a_gigabyte_allows(tmp_path: Path) -> None:
+def test_the_tile_is_what_memory_allows(tmp_path: Path) -> None:
     graph = replace(graph_of(tmp_path / "b"), bytes_per_lr_pixel=10_000)
     tile = tiling.largest_tile(graph, 8)
     assert tile % 8 == 0
-    assert 2 * 10_000 * (tile + 16) ** 2 <= 1e9 < 2 * 10_000 * (tile + 24) ** 2
+    assert 2 * 10_000 * (tile + 16) ** 2 <= tiling.WINDOW_BYTES < 2 * 10_000 * (tile + 24) ** 2
 
 
 def small(folder: Path, **options: object) -> Manifest:
