@@ -34,7 +34,8 @@ class Recorded:
         latents: whether the graph took (inverse) or gave (forward) latents.
         taus: temperatures that ranges were measured at.
         kept: networks kept out of float16: path → (tensor, largest magnitude).
-        int8: as `Int8` has it, but for the tables, which follow from the weights.
+        method, method_losses, choice, growth, channels, ranges: as in `Int8`, whose other tables
+            follow from the weights.
     """
 
     latents: bool
