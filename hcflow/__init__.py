@@ -85,6 +85,8 @@ def _added_int8(path: Path, model: Model, options: dict[str, Any]) -> bool:
     precision = options.get("precision")
     if precision not in ("int8", "auto") or options.get("io") == "uint8":
         return False
+    if any(graph.precision == "int8" for graph in model.manifest.graphs):
+        return False
     from hcflow.models import ensure_int8  # noqa: PLC0415 - for these two alone
     from runtime import choice, machine  # noqa: PLC0415
     from runtime.backends import automatic  # noqa: PLC0415
@@ -93,7 +95,7 @@ def _added_int8(path: Path, model: Model, options: dict[str, Any]) -> bool:
         ensure_int8(path)
         return True
     backend = automatic.name(model.network.backend)
-    if "int8" in model.network.precisions or not choice.prefers_int8(backend, machine.cpu_flags()):
+    if not choice.prefers_int8(backend, machine.cpu_flags()):
         return False
     try:
         ensure_int8(path)

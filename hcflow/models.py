@@ -91,20 +91,17 @@ def ensure_int8(folder: Path) -> None:
     from hcflow_ref.models import calibrations  # noqa: PLC0415
 
     folder = folder.resolve()
-    if folder.parent != (cache() / "bundles").resolve() or _has_int8(folder):
+    if folder.parent != (cache() / "bundles").resolve():
         return
     for name, weights in shipped().items():
         if folder.name == _folder_name(weights) and calibrations(name):
             if not os.access(folder, os.W_OK):
                 raise BundleError(f"'{folder}' cannot be written, so that INT8 cannot be added")
             with atomic.locked(folder.parent):
-                if not _has_int8(folder):
+                graphs = Bundle.open(folder).manifest.graphs
+                if all(graph.precision != "int8" for graph in graphs):
                     _add_int8(weights, folder)
             return
-
-
-def _has_int8(folder: Path) -> bool:
-    return any(graph.precision == "int8" for graph in Bundle.open(folder).manifest.graphs)
 
 
 def _add_int8(weights: Path, folder: Path) -> None:
