@@ -90,7 +90,7 @@ def test_the_tile_is_what_memory_allows(tmp_path: Path) -> None:
     graph = replace(graph_of(tmp_path / "b"), bytes_per_lr_pixel=10_000)
     tile = tiling.largest_tile(graph, 8)
     assert tile % 8 == 0
-    assert 2 * 10_000 * (tile + 16) ** 2 <= tiling.WINDOW_BYTES < 2 * 10_000 * (tile + 24) ** 2
+    assert 2 * 10_000 * (tile + 16) ** 2 <= 7e8 < 2 * 10_000 * (tile + 24) ** 2
 
 
 def small(folder: Path, **options: object) -> Manifest:
