@@ -12,6 +12,9 @@
 
 namespace hcflow {
 
+/// The largest integer up to which a double counts without gaps.
+inline constexpr std::int64_t kMostInteger = std::int64_t{1} << 53U;
+
 /// One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
 /// Every method throws Error (bundle) when the value is not what is asked for.
 class Field {
@@ -41,7 +44,7 @@ class Field {
     [[nodiscard]] const std::string& name() const;
     /// An integer of a range, which ends by default at what a double counts to.
     [[nodiscard]] std::int64_t integer(std::int64_t minimum,
-                                       std::int64_t maximum = std::int64_t{1} << 53U) const;
+                                       std::int64_t maximum = kMostInteger) const;
     /// A finite number >= minimum.
     [[nodiscard]] double number(double minimum = -std::numeric_limits<double>::infinity()) const;
     [[nodiscard]] bool flag() const;

@@ -9,7 +9,6 @@ namespace {
 // Far beyond any network, and small enough that no product of them overflows.
 constexpr std::int64_t kMostScale = 64;
 constexpr std::int64_t kMostChannels = 1 << 16;  // what the latent scheme can count
-constexpr std::int64_t kMostTile = std::int64_t{1} << 53U;  // what a double counts to
 // Of a graph's overlap / its tile: there every pixel is computed 81 times.
 constexpr std::int64_t kMostOverlap = 4;
 
@@ -78,7 +77,7 @@ Graph read_graph(const Field& field) {
     graph.tf32 = numerics["tf32"].flag();
     (void)numerics["accumulation"].string();
     graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
-    graph.tile = optional_side(field["tile"], 1, kMostTile);
+    graph.tile = optional_side(field["tile"], 1, kMostInteger);
     const auto tile = static_cast<std::int64_t>(graph.tile.value_or(0));
     graph.overlap = optional_side(field["overlap"], 0, kMostOverlap * tile);
     graph.within_budget = field["within_budget"].flag();

@@ -26,7 +26,8 @@ int main(int argc, char** argv) try {
     const hcflow::Bundle bundle = hcflow::Bundle::open(argv[1]);
     const hcflow::Opener open = hcflow::find_backend(backend, bundle, options);
     hcflow::Network network(bundle, open, backend, options);
-    const hcflow::Graph& graph = network.graph(hcflow::Direction::inverse, true, network.precisions().front());
+    const hcflow::Graph& graph =
+        network.graph(hcflow::Direction::inverse, true, network.precisions().front());
     const double open_seconds = timed([&] { (void)network.session(graph); });
     hcflow::Session& session = network.session(graph);
 

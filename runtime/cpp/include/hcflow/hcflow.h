@@ -87,7 +87,8 @@ typedef struct hcflow_run_options {
     int32_t* precision_used; /**< written if not null: HCFLOW_FP32 … of the graph that ran */
 } hcflow_run_options;
 
-/** Defaults, as far as the caller's structure goes: struct_size is sizeof of it where it is compiled. */
+/** Defaults, as far as the caller's structure goes: struct_size is sizeof of it where it is
+ * compiled. */
 HCFLOW_API void hcflow_image_init(hcflow_image* image, size_t struct_size);
 HCFLOW_API void hcflow_options_init(hcflow_options* options, size_t struct_size);
 HCFLOW_API void hcflow_run_options_init(hcflow_run_options* options, size_t struct_size);
