@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 LEAST_SHARE = 0.85
-"""Of the convolutions' multiply-adds that must stay INT8 (DESIGN, section 6)."""
+"""Of the convolutions' multiply-adds that must stay INT8 (docs/precision.md, 2)."""
 
 LossOf = Callable[[frozenset[str]], float]
 """Blocks in INT8 → loss of PSNR against the ground truth on the hold-out, in dB."""

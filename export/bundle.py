@@ -1,4 +1,4 @@
-"""Artifacts → bundle: a folder whose manifest, written last, is the commit point (DESIGN 4)."""
+"""Artifacts → bundle: a folder whose manifest, written last, commits it (docs/bundle.md, 4)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(
         name: the model's name.
         checkpoint: what the graphs were made from.
         default_tau: temperature that the runtime uses when none is asked for.
-        artifacts: graphs to write; each replaces one of the same direction, precision and latents.
+        artifacts: graphs to write; each replaces the one of its direction, precision, latents, io.
         cases: test vectors of this bundle.
 
     Raises:

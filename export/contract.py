@@ -1,4 +1,4 @@
-"""The graph contract of DESIGN section 3: names, shapes, and what a graph may not hold."""
+"""The graph contract (docs/graph-contract.md): names, shapes, and what a graph may not hold."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Deploy modules: the reference, folded into one plain static network per direction.
 
 Each module's parameters carry their path in the reference (`level0.cond.trunk0.3.rdb2.conv4`).
-The graph contract is DESIGN section 3.
+Their inputs and outputs are docs/graph-contract.md.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from export.errors import ExportError
 from runtime.manifest import Precision
 
 LEAST_SHARE = 0.85
-"""Of the convolutions that must run as asked; DESIGN 6 has the same share for INT8."""
+"""Of the convolutions that must run as asked; as much as a graph must have in INT8."""
 
 _CONVOLUTION = re.compile(r"conv|fprop|gemm|winograd", re.IGNORECASE)
 # Kernel names say what is multiplied (`i8i8`, `h16816`, `f16f16`); tensor formats come second.

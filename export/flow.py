@@ -1,7 +1,7 @@
 """The invertible parts of a deploy module, one class a part and direction-specific weights.
 
-The flow state is float32 whatever the precision of the networks that steer it (DESIGN, "Precision
-principle"): a coupling casts what enters its network and what comes out, and nothing else.
+The flow state is float32 whatever the precision of the networks that steer it (docs/precision.md):
+a coupling casts what enters its network and what comes out, and nothing else.
 """
 
 from __future__ import annotations

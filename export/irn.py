@@ -2,7 +2,7 @@
 
 Folded: the Haar squeeze of a level into a 2×2 convolution of stride 2 (forward) or a 1×1 before
 depth-to-space (inverse), the ½ of `2 · sigmoid(h) − 1 = tanh(h / 2)` and the signs of an inverse
-into last convolutions. Same contract as HCFlow's (DESIGN section 3): one latent, `z1`, at LR size.
+into last convolutions. HCFlow's contract (docs/graph-contract.md), with one latent, at LR size.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class DeployRRDB(nn.Module):
 
 
 class DeployFeatures(nn.Module):
-    """Condition → feature `u` (HCFLOW.md section 4), N×I×H×W → N×U×H×W."""
+    """Condition → feature `u` (docs/network.md, 4), N×I×H×W → N×U×H×W."""
 
     def __init__(self, features: FeatureExtractor) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ PHOTOGRAPH_SIDE = 192
 """HR side of the crop, at the centre of each photograph, that a build reports on."""
 
 MOST_LOSS_DB = {"fp16": 0.02, "int8": 0.10}
-"""Of PSNR against the ground truth (DESIGN, section 6)."""
+"""Of PSNR against the ground truth (docs/bundle.md, 2)."""
 
 Progress = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""The hyperparameters of an HCFlow network, small and frozen (HCFLOW.md section 1).
+"""The hyperparameters of an HCFlow network, small and frozen (docs/network.md, 1).
 
 Nobody writes one by hand to load a file: `hcflow_ref.inference` reads it off a checkpoint.
 """
@@ -76,14 +76,14 @@ class HCFlowConfig:
 
     @property
     def default_tau(self) -> float:
-        """The official sampling temperature (HCFLOW.md section 4)."""
+        """The official sampling temperature (docs/network.md, 4)."""
         if self.task == "rescaling":
             return 1.0
         return 0.8 if self.scale == 8 else 0.9
 
     @property
     def quantisation(self) -> int:
-        """`q` of the dequantisation noise `U(0, 1) / q` (HCFLOW.md section 5)."""
+        """`q` of the dequantisation noise `U(0, 1) / q` (docs/network.md, 5)."""
         return quantisation(self.scale)
 
 

@@ -1,4 +1,4 @@
-"""The evaluation protocol (HCFLOW.md, end of section 6) on whatever enlarges a set of images.
+"""The evaluation protocol (docs/network.md, 6) on whatever enlarges a set of images.
 
 Rescaling goes through its own 8-bit LR; super-resolution starts from the 8-bit bicubic LR. Both are
 compared with bicubic upscaling of the bicubic LR. Every figure states τ and seed.

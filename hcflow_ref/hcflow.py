@@ -1,6 +1,6 @@
 """The HCFlow network: a bijection between an HR image and an LR image with latents.
 
-Liang et al., "Hierarchical Conditional Flow", ICCV 2021; HCFLOW.md sections 2 and 4.
+Liang et al., "Hierarchical Conditional Flow", ICCV 2021; docs/network.md, 2 and 4.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Encoding(NamedTuple):
 
 
 class ConditionalFlow(nn.Module):
-    """The flow of a level's split-off channels `a`, given its condition (HCFLOW.md section 4)."""
+    """The flow of a level's split-off channels `a`, given its condition (docs/network.md, 4)."""
 
     def __init__(self, config: HCFlowConfig, level: int) -> None:
         super().__init__()

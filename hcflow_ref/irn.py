@@ -1,6 +1,6 @@
 """IRN, the previous invertible network for rescaling: HR image ⇄ LR image and one latent.
 
-Xiao et al., "Invertible Image Rescaling", ECCV 2020; HCFLOW.md section 8. Same interface as HCFlow.
+Xiao et al., "Invertible Image Rescaling", ECCV 2020; docs/network.md, 8. Same interface as HCFlow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The invertible layers of a flow step, each with its inverse and log-determinant.
 
-HCFLOW.md sections 2 and 3. Tensors are N×C×H×W; log-determinants are per image, [N] or scalar.
+docs/network.md, 2 and 3. Tensors are N×C×H×W; log-determinants are per image, [N] or scalar.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Negative log-likelihood in bits per HR pixel (HCFLOW.md section 5)."""
+"""Negative log-likelihood in bits per HR pixel (docs/network.md, 5)."""
 
 from __future__ import annotations
 

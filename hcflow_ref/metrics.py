@@ -1,4 +1,4 @@
-"""PSNR, SSIM, diversity and consistency (HCFLOW.md, end of section 6).
+"""PSNR, SSIM, diversity and consistency (docs/network.md, 6).
 
 Images are H×W×3 uint8 RGB; a border of `border` pixels is cropped before anything is compared.
 """

@@ -1,4 +1,4 @@
-"""Our parameter names ↔ the official checkpoints' (HCFLOW.md section 7)."""
+"""Our parameter names ↔ the official checkpoints' (docs/network.md, 7)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The convolutional networks inside a flow: coupling networks and the RRDB feature extractor.
 
-HCFLOW.md sections 3 and 4. None of them is invertible, and none needs to be.
+docs/network.md, 3 and 4. None of them is invertible, and none needs to be.
 """
 
 from __future__ import annotations

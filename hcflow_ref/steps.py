@@ -1,4 +1,4 @@
-"""Flow steps: ActNorm → 1×1 convolution (where there is one) → coupling (HCFLOW.md section 3).
+"""Flow steps: ActNorm → 1×1 convolution (where there is one) → coupling (docs/network.md, 3).
 
 Every step maps `v` N×C×H×W to the same shape, exactly invertibly; `u` is the conditional feature.
 """

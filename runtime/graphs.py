@@ -49,7 +49,7 @@ class Parity:
 class Deviation:
     """Worst absolute difference of tiled and whole on one picture, at the graph's tile and overlap.
 
-    Of the image output after clipping to [0, 1]; the budget is 1/255 (DESIGN, section 6).
+    Of the image output after clipping to [0, 1]; the budget is 1/255 (docs/tiles.md, 2).
     """
 
     case: str

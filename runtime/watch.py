@@ -10,7 +10,7 @@ from runtime.manifest import Precision
 from runtime.tiles import Grid
 
 BUDGET = 1 / 255
-"""Largest difference of a tiled and a whole image that a grid is certified for (DESIGN 6)."""
+"""Most that a tiled image may differ from the whole one, by certificate (docs/tiles.md, 2)."""
 
 _logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Training of every network of the paper with the paper's objectives (HCFLOW.md section 6)."""
+"""Training of every network of the paper with the paper's objectives (docs/network.md, 6)."""

@@ -114,7 +114,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the losses; each objective reads its own (HCFLOW.md section 6).
+    """Weights of the losses; each objective reads its own (docs/network.md, 6).
 
     Attributes:
         objective: `nll` (HCFlow), `nll+l1` (HCFlow+), `gan` (HCFlow++), `rescaling`.

@@ -1,6 +1,6 @@
 """The paper's objectives as phases: each phase is one loss, one backward pass, one optimiser step.
 
-HCFLOW.md section 6. `nll`: HCFlow. `nll`, `l1`: HCFlow+. `nll`, `l1`, `gan`: HCFlow++. `rescaling`.
+docs/network.md, 6. `nll`: HCFlow. `nll`, `l1`: HCFlow+. `nll`, `l1`, `gan`: HCFlow++. `rescaling`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adam, the learning-rate schedule and gradient clipping (HCFLOW.md section 6)."""
+"""Adam, the learning-rate schedule and gradient clipping (docs/network.md, 6)."""
 
 from __future__ import annotations
 
