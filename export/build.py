@@ -54,7 +54,7 @@ def build(
         typer.Option(help="A shipped model by name; the default where neither is given."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The bundle's folder. [default: bundles/NAME]")
+        Path | None, typer.Option(help="The bundle's folder.", show_default="bundles/NAME")
     ] = None,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also build fp16 graphs; the flow state stays float32.")
@@ -71,7 +71,7 @@ def build(
     ] = None,
     int8_budget: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Largest loss of INT8 in dB. [default: 0.1]"),
+        typer.Option(min=0.0, help="Largest loss of INT8 in dB.", show_default="0.1"),
     ] = None,
     io: Annotated[
         Io,
@@ -94,18 +94,20 @@ def build(
     refit: arguments.Refit = False,
     tau: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Default temperature. [default: the checkpoint's own]"),
+        typer.Option(min=0.0, help="Default temperature.", show_default="the checkpoint's own"),
     ] = None,
     no_latents: Annotated[
         bool, typer.Option("--no-latents", help="An inverse for τ = 0 only, without latent inputs.")
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option(min=1, help="Side of a tile in LR pixels. [default: what 0.7 GB allows]"),
+        typer.Option(min=1, help="Side of a tile in LR pixels.", show_default="what 0.7 GB allows"),
     ] = None,
     overlap: Annotated[
         int | None,
-        typer.Option(min=0, help="Of tiles, in LR pixels. [default: the smallest within 1/255]"),
+        typer.Option(
+            min=0, help="Of tiles, in LR pixels.", show_default="the smallest within 1/255"
+        ),
     ] = None,
     tile_photographs: Annotated[
         Path | None,

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 Smallest = Annotated[
     str | None,
-    typer.Option("--min", metavar="HxW", help="Smallest LR image of an engine. [default: 8x8]"),
+    typer.Option(
+        "--min", metavar="HxW", help="Smallest LR image of an engine.", show_default="8x8"
+    ),
 ]
 Best = Annotated[
     str | None,
     typer.Option(
         "--opt",
         metavar="HxW",
-        help="LR size an engine is tuned for. [default: the tile's window, else 64x64]",
+        help="LR size an engine is tuned for.",
+        show_default="the tile's window, else 64x64",
     ),
 ]
 Largest = Annotated[
@@ -28,7 +31,8 @@ Largest = Annotated[
     typer.Option(
         "--max",
         metavar="HxW",
-        help="Largest LR image of an engine. [default: the tile's window, else 256x256]",
+        help="Largest LR image of an engine.",
+        show_default="the tile's window, else 256x256",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Most images an engine runs at once.")]
@@ -37,13 +41,15 @@ Capabilities = Annotated[
     typer.Option(
         "--compute-capability",
         metavar="LIST",
-        help="GPUs to compile for, 8.6,8.9. [default: TensorRT-RTX 8.0,8.6,8.9,12.0; TensorRT "
-        "this machine's]",
+        help="GPUs to compile for, 8.6,8.9.",
+        show_default="TensorRT-RTX 8.0,8.6,8.9,12.0; TensorRT this machine's",
     ),
 ]
 Workspace = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="Most scratch memory of an engine, 512M. [default: any]"),
+    typer.Option(
+        metavar="SIZE", help="Most scratch memory of an engine, 512M.", show_default="any"
+    ),
 ]
 Level = Annotated[
     int | None, typer.Option("--optimization-level", min=0, max=5, help="The compiler's effort.")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+from rich.markup import render
 from typer.testing import CliRunner
 
 from hcflow.cli import COMMANDS, application
@@ -39,6 +41,16 @@ def test_every_command_is_there_and_in_the_help() -> None:
     for name in COMMANDS:
         assert f" {name} " in help_
         assert CliRunner().invoke(application(), [name, "--help"]).exit_code == 0
+
+
+def test_no_help_text_loses_what_rich_takes_for_markup() -> None:
+    program = typer.main.get_group(application())
+    for name in COMMANDS:
+        command = program.get_command(typer.Context(program), name)
+        assert command is not None
+        texts = [command.help or "", *(getattr(p, "help", "") or "" for p in command.params)]
+        for text in texts:
+            assert render(text).plain == text, (name, text)
 
 
 def test_debug_without_a_command_shows_the_help() -> None:

@@ -33,7 +33,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder of images; scikit-image's four when not given.")
     ] = None,
     tau: Annotated[
-        float | None, typer.Option(min=0, help="Temperature of samples; the model's own.")
+        float | None,
+        typer.Option(min=0, help="Temperature of samples.", show_default="the model's own"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Samples for diversity.")] = 2,

@@ -45,10 +45,11 @@ def profile(
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(metavar="HxW", help="LR size; several times. [default: 64x64]"),
+        typer.Option(metavar="HxW", help="LR size; several times.", show_default="64x64"),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Images at once; several times. [default: 1]")
+        list[int] | None,
+        typer.Option(min=1, help="Images at once; several times.", show_default="1"),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.01, help="How long to measure each setting.")
@@ -66,7 +67,7 @@ def profile(
     ] = True,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="What --reference runs. [default: the shipped model's]"),
+        typer.Option(help="What --reference runs.", show_default="the shipped model's"),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Also write a page with charts to this file.")
