@@ -26,6 +26,9 @@ from hcflow_ref.names import haar_filters, load_official, official_shapes, to_of
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """Number formats a checkpoint may hold; float32 is computed with."""
 
+WRAPPERS = ("params_ema", "state_dict", "params", "model", "model_state_dict")
+"""Keys that a state_dict lies under; averaged weights before those they are the average of."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -141,9 +144,11 @@ def _read_pickle(data: bytes) -> dict[str, Tensor]:
             ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"not a whole PyTorch checkpoint ({reason})") from error
-    for wrapper in ("state_dict", "params", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
+    if isinstance(loaded, dict) and {"average", "optimisers"} <= loaded.keys():
+        raise CheckpointError(
+            "this is the state of a training run; its weights are in model.safetensors beside it"
+        )
+    loaded = _unwrapped(loaded)
     if not isinstance(loaded, dict) or not loaded:
         raise CheckpointError(f"holds a {type(loaded).__name__}, expected a state_dict")
     for key, value in loaded.items():
@@ -154,9 +159,29 @@ def _read_pickle(data: bytes) -> dict[str, Tensor]:
     return loaded
 
 
+def _unwrapped(loaded: object) -> object:
+    """What lies in the dictionaries that training frameworks put around a state_dict."""
+    for _ in WRAPPERS:  # a dictionary may hold itself
+        if isinstance(loaded, dict):
+            inner = (loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict))
+            loaded = next(inner, loaded)
+    return loaded
+
+
+def _plain(key: str) -> str:
+    """An official name without what wrappers of data-parallel training put before it."""
+    while key.startswith("module."):
+        key = key.removeprefix("module.")
+    return key
+
+
 def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
     """The network of these weights, after every key, shape and value has been checked."""
-    weights = {key.removeprefix("module."): _float32(key, w) for key, w in weights.items()}
+    named: dict[str, str] = {}
+    for key in weights:
+        if (twin := named.setdefault(_plain(key), key)) != key:
+            raise CheckpointError(f"keys {twin!r} and {key!r} are the same weight twice")
+    weights = {_plain(key): _float32(key, w) for key, w in weights.items()}
     shapes = {key: w.shape for key, w in weights.items()}
     return _build_irn(weights, shapes) if is_irn(shapes) else _build_hcflow(weights, shapes)
 

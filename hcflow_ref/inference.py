@@ -101,7 +101,7 @@ def _level(shapes: Shapes, j: int, run: range) -> LevelConfig:
         for t in (0, 1)
     ]
     cond_steps = indices(shapes, rf"{re.escape(cond)}additional_flow_steps\.(\d+)\.")
-    first_block = f"{cond}RRDB_trunk{0 if blocks[0] else 1}.0.RDB1.conv1.weight"
+    first_block = f"{cond}RRDB_trunk0.0.RDB1.conv1.weight"
     return LevelConfig(
         steps=len(run),
         hidden=dimension(shapes, f"flow.layers.{run[0]}.affine.f.conv1.weight", 0, 4),

@@ -13,7 +13,7 @@ from hcflow_ref.checkpoint import load, save
 from hcflow_ref.config import OFFICIAL
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.inference import infer_config
-from hcflow_ref.names import official_shapes
+from hcflow_ref.names import official_shapes, to_official
 from tests.golden_files import NETWORKS, arrays, latents, weights
 
 Weights = dict[str, Tensor]
@@ -39,6 +39,49 @@ def test_pth_files_load_with_and_without_the_module_prefix(
     io = arrays(network)
     expected = load(weights(network)).model.inverse(io["lr"], latents(io))
     assert torch.equal(load(path).model.inverse(io["lr"], latents(io)), expected)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda w, old: {"params_ema": w},
+        lambda w, old: {"params": old, "params_ema": w},
+        lambda w, old: {"epoch": 3, "model": {"state_dict": w}},
+        lambda w, old: {"model_state_dict": {f"module.module.{key}": x for key, x in w.items()}},
+    ],
+)
+def test_what_frameworks_put_around_weights_is_taken_off(
+    wrapped: Callable[[Weights, Weights], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "wrapped.pth"
+    weights = official()
+    torch.save(wrapped(weights, {key: w + 1 for key, w in weights.items()}), path)
+    key = "flow.level0_condFlow.conv_first.weight"
+    loaded = to_official(load(path).model)
+    assert torch.equal(loaded[key], weights[key])
+
+
+def test_a_weight_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.pth"
+    torch.save(official() | {f"module.{key}": w for key, w in official().items()}, path)
+    with pytest.raises(CheckpointError, match="are the same weight twice"):
+        load(path)
+
+
+def test_a_dictionary_within_itself_ends(tmp_path: Path) -> None:
+    endless: dict[str, object] = {}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "endless.pth")
+    with pytest.raises(CheckpointError, match="key 'model' is a dict"):
+        load(tmp_path / "endless.pth")
+
+
+def test_the_state_of_a_run_names_the_weights_beside_it(tmp_path: Path) -> None:
+    torch.save(
+        {"model": official(), "average": official(), "optimisers": {}}, tmp_path / "state.pt"
+    )
+    with pytest.raises(CheckpointError, match=r"model\.safetensors beside it"):
+        load(tmp_path / "state.pt")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
