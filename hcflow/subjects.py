@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hcflow_ref.config import Task, quantisation
+from hcflow_ref.evaluation import Noise
 from hcflow_ref.footprint import bytes_per_pixel
 from hcflow_ref.hcflow import Encoding, HCFlow
 from hcflow_ref.irn import IRN
@@ -65,11 +66,11 @@ class Reference:
         return made
 
     @torch.inference_mode()
-    def bits_per_pixel(self, hr: Image, lr: Image, seed: int) -> float | None:
+    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
         """Of super-resolution alone."""
         if isinstance(self._network, IRN) or self.task != "sr":
             return None
-        return nll(self._network, to_tensor(hr), to_tensor(lr), _noise(hr, seed)).item()
+        return nll(self._network, to_tensor(hr), to_tensor(lr), noise).item()
 
 
 class Deployed:
@@ -107,12 +108,12 @@ class Deployed:
         images: Sequence[Image] = [made] if samples == 1 else made
         return list(images)
 
-    def bits_per_pixel(self, hr: Image, lr: Image, seed: int) -> float | None:
+    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
         """By the forward graph; None for rescaling, and for a bundle without that graph."""
         if self.task != "sr":
             return None
         q = quantisation(self.scale)
-        noisy = to_tensor(hr) + _noise(hr, seed) / q
+        noisy = to_tensor(hr) + noise / q
         try:
             outputs = self._model.encode(noisy.numpy().astype(np.float32))
         except BundleError:
@@ -133,8 +134,3 @@ def _picture(x: torch.Tensor, tau: float) -> Image:
         return to_image(x)
     except ValueError as error:
         raise ImageError(f"the network gives NaN or infinity for it at τ = {tau:g}") from error
-
-
-def _noise(hr: Image, seed: int) -> torch.Tensor:
-    height, width = hr.shape[:2]
-    return torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(seed))

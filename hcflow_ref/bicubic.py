@@ -27,7 +27,7 @@ def _cubic(t: Tensor) -> Tensor:
     return torch.where(t <= 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=4)  # both axes, down and up: a folder has many sizes
 def resize_matrix(inputs: int, outputs: int) -> Tensor:
     """The float64 matrix, `outputs` × `inputs`, that resizes one axis; each row sums to 1.
 

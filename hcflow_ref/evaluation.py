@@ -11,9 +11,10 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
+import torch
 
 from hcflow_ref.config import Task
 from hcflow_ref.errors import CheckpointError
@@ -30,15 +31,16 @@ from hcflow_ref.metrics import (
 )
 from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import crop_to_multiple, photographs
-from hcflow_ref.training.dataset import UNREADABLE, open_image, to_rgb
+from hcflow_ref.training.dataset import FORMATS, UNREADABLE, image_files, open_image, to_rgb
+
+Noise = torch.Tensor
+"""Uniform draws of dequantisation, 1×3×H×W float32."""
 
 METRICS_BYTES = 210
 """Per HR pixel: 193 to 200 were measured, of which most is SSIM's."""
 
 PICTURES_BYTES = 30
 """Per HR pixel, of the images that are compared."""
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 class Subject(Protocol):
@@ -65,8 +67,8 @@ class Subject(Protocol):
     def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
         """Samples at τ with latents by place."""
 
-    def bits_per_pixel(self, hr: Image, lr: Image, seed: int) -> float | None:
-        """Negative log-likelihood of `hr` given `lr`; None where there is none to be had."""
+    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
+        """Negative log-likelihood of `hr` + noise/q given `lr`; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,14 @@ class Settings:
         tau: temperature of the samples; the first image is always at τ = 0.
         seed: of the latents.
         samples: how many to draw for diversity; none at τ = 0.
+        dequantisation: noise of the likelihood, U(0, 1)/q as published, or U(−½, ½)/q for weights
+            trained with that.
     """
 
     tau: float
     seed: int = 0
     samples: int = 2
+    dequantisation: Literal["official", "centred"] = "official"
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,11 @@ class Row:
         lr_psnr: 8-bit LR against the bicubic LR, whole image; infinite for super-resolution.
         consistency: of the output at τ = 0, downscaled, with the LR it was made from.
         sampled_consistency: of the first sample, or None.
-        diversity: mean per-pixel standard deviation of the samples, 8-bit steps, or None.
+        diversity: mean per-pixel standard deviation of several samples, 8-bit steps, or None.
         bits_per_pixel: negative log-likelihood; super-resolution only.
         vif: visual information fidelity of the output at τ = 0, 1 for equal images, or None.
         lpips: its learned perceptual distance, 0 for equal images, or None.
+        sampled_vif, sampled_lpips: of the first sample, or None.
     """
 
     name: str
@@ -129,6 +135,8 @@ class Row:
     bits_per_pixel: float | None
     vif: float | None
     lpips: float | None
+    sampled_vif: float | None = None
+    sampled_lpips: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,7 @@ class Source:
 
 
 def sources(folder: Path | None, scale: int) -> list[Source]:
-    """The folder's images, sorted; None: the four photographs.
+    """The images of a folder and those below it, sorted; None: the four photographs.
 
     Raises:
         CheckpointError: no image there.
@@ -160,15 +168,16 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
         ]
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; --data takes a folder of images")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = image_files(folder)
     if not paths:
-        raise CheckpointError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise CheckpointError(f"{folder}: holds no images ({', '.join(FORMATS)})")
     found = []
     for path in paths:
         pixels = 0
         with contextlib.suppress(*UNREADABLE), open_image(path) as file:
             pixels = file.size[0] * file.size[1]
-        found.append(Source(path.name, pixels, functools.partial(_read, path, scale)))
+        name = path.relative_to(folder).as_posix()
+        found.append(Source(name, pixels, functools.partial(_read, path, scale)))
     return found
 
 
@@ -209,12 +218,21 @@ def evaluate_image(
         lr_psnr=psnr(lr, bicubic_lr),
         consistency=consistency(restored, lr, scale),
         sampled_consistency=consistency(drawn[0], lr, scale) if drawn else None,
-        diversity=diversity(drawn) if drawn else None,
-        bits_per_pixel=subject.bits_per_pixel(truth, lr, settings.seed),
+        diversity=diversity(drawn) if len(drawn) > 1 else None,
+        bits_per_pixel=subject.bits_per_pixel(truth, lr, _noise(truth, settings)),
         vif=perception.vif(restored, truth),
         lpips=perception.lpips(restored, truth),
+        sampled_vif=perception.vif(drawn[0], truth) if drawn else None,
+        sampled_lpips=perception.lpips(drawn[0], truth) if drawn else None,
     )
     return row, Outputs(truth, upscaled, restored, drawn[0] if drawn else None, lr)
+
+
+def _noise(hr: Image, settings: Settings) -> Noise:
+    height, width = hr.shape[:2]
+    generator = torch.Generator().manual_seed(settings.seed)
+    noise = torch.rand((1, 3, height, width), generator=generator)
+    return noise - 0.5 if settings.dequantisation == "centred" else noise
 
 
 def _mean(values: Sequence[Fidelity]) -> Fidelity | None:
@@ -255,4 +273,6 @@ def average(rows: Sequence[Row]) -> Row:
         mean([r.bits_per_pixel for r in rows]),
         mean([r.vif for r in rows]),
         mean([r.lpips for r in rows]),
+        mean([r.sampled_vif for r in rows]),
+        mean([r.sampled_lpips for r in rows]),
     )

@@ -30,7 +30,8 @@ def table(rows: Sequence[Row], settings: Settings) -> Table:
     bits = any(row.bits_per_pixel is not None for row in rows)
     vif = any(row.vif is not None for row in rows)
     lpips = any(row.lpips is not None for row in rows)
-    columns += ["bits/pixel"] * bits + ["VIF"] * vif + ["LPIPS"] * lpips
+    taus = f" τ=0 / {settings.tau:g}" if sampled else ""
+    columns += ["bits/pixel"] * bits + [f"VIF{taus}"] * vif + [f"LPIPS{taus}"] * lpips
     result = Table(*columns, caption=f"PSNR / SSIM on RGB, border cropped; seed {settings.seed}")
     for row in [*rows, average(rows)]:
         cells = [escape(row.name), _pair(row.bicubic), _pair(row.restored)]
@@ -39,7 +40,8 @@ def table(rows: Sequence[Row], settings: Settings) -> Table:
             cells += [_pair(row.sampled), _number(row.diversity), _psnr(row.sampled_consistency)]
         cells += [_number(row.lr_psnr), _psnr(row.consistency)]
         cells += [_number(row.bits_per_pixel)] * bits
-        cells += [_number(row.vif, 4)] * vif + [_number(row.lpips, 4)] * lpips
+        cells += [_perceived(row.vif, row.sampled_vif, sampled)] * vif
+        cells += [_perceived(row.lpips, row.sampled_lpips, sampled)] * lpips
         result.add_row(*cells, end_section=row is rows[-1])
     return result
 
@@ -50,6 +52,10 @@ def _pair(value: Fidelity | None) -> str:
 
 def _psnr(value: Fidelity | None) -> str:
     return "–" if value is None else f"{value.psnr:.2f}"
+
+
+def _perceived(restored: float | None, sample: float | None, sampled: bool) -> str:
+    return " / ".join(_number(value, 4) for value in (restored, sample)[: 1 + sampled])
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -16,8 +16,10 @@ from hcflow_ref.metrics import Image
 from hcflow_ref.photographs import to_tensor
 
 Metric = Callable[[Image, Image], float | None]
-"""H×W×3 uint8 image and truth → figure."""
+"""H×W×3 uint8 image and truth → figure; None where there is none to be had."""
 
+VIF_SIDE = 41
+"""Its coarsest of four scales needs as many pixels a side."""
 
 UNLOADABLE = (ImportError, OSError, RuntimeError)
 """No library, no weights and no network, or a library built for another PyTorch."""
@@ -32,7 +34,7 @@ class Perception:
     """The metrics that can be computed here.
 
     Attributes:
-        vif: visual information fidelity in the pixel domain, 1 for equal images.
+        vif: visual information fidelity in the pixel domain, 1 for equal images; of 41×41 and up.
         lpips: learned perceptual image patch similarity, 0 for equal images.
         missing: a line for each that is left out, which says why.
     """
@@ -49,8 +51,12 @@ def load() -> Perception:
     except UNLOADABLE as error:
         return Perception(missing=(f"VIF and LPIPS are left out: {_reason(error)}",))
 
-    def vif(made: Image, truth: Image) -> float:
-        return float(image.visual_information_fidelity(to_tensor(made), to_tensor(truth)))
+    def vif(made: Image, truth: Image) -> float | None:
+        if min(truth.shape[:2]) < VIF_SIDE:
+            return None
+        # Its noise of variance 2 is one of images from 0 to 255.
+        pair = (255 * to_tensor(made), 255 * to_tensor(truth))
+        return float(image.visual_information_fidelity(*pair))
 
     try:
         return Perception(vif, _lpips())

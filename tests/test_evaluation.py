@@ -26,7 +26,7 @@ from hcflow_ref.evaluation import (
     sources,
 )
 from hcflow_ref.evaluation_report import strip, table, to_json
-from hcflow_ref.likelihood import quantise
+from hcflow_ref.likelihood import nll, quantise
 from hcflow_ref.metrics import bicubic_downscale, diversity, fidelity
 from hcflow_ref.models import weights
 from hcflow_ref.perception import Perception
@@ -76,6 +76,25 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not():
     assert rows[0].sampled != rows[2].sampled
 
 
+def test_one_sample_has_no_diversity_and_is_perceived_like_the_image_without_noise():
+    differs = Perception(lambda made, truth: float((made != truth).mean()))
+    subject = Reference(load(SR).network)
+    row, outputs = evaluate_image(subject, "crop", crop(), Settings(0.9, samples=1), differs)
+    assert row.diversity is None
+    assert row.sampled_vif == (outputs.sample != crop()).mean()
+    assert row.vif == (outputs.restored != crop()).mean()
+
+
+def test_the_noise_of_the_likelihood_is_the_published_one_or_centred():
+    network = load(SR).network
+    hr, lr = to_tensor(crop()), to_tensor(bicubic_downscale(crop(), 4))
+    noise = torch.rand(hr.shape, generator=torch.Generator().manual_seed(0))
+    for kind, shift in (("official", 0.0), ("centred", -0.5)):
+        settings = Settings(0.0, dequantisation=kind)
+        row, _ = evaluate_image(Reference(network), "crop", crop(), settings, BLIND)
+        assert row.bits_per_pixel == pytest.approx(nll(network, hr, lr, noise + shift).item())
+
+
 def test_table_json_and_contact_sheet_hold_every_image(tmp_path):
     images = {"one": crop(), "two": crop()[::-1].copy()}
     settings = Settings(tau=0.9, samples=1)
@@ -100,6 +119,7 @@ def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
     Image.fromarray(crop()[:-1]).save(tmp_path / "a.png")
     (source,) = sources(tmp_path, 4)
     assert (source.name, source.read().shape) == ("a.png", (60, 80, 3))
+    assert [s.name for s in sources(tmp_path.parent, 4)] == [f"{tmp_path.name}/a.png"]
     (tmp_path / "b.jpg").write_bytes(b"no image")
     Image.fromarray(crop()[:40]).save(tmp_path / "c.png")
     _, none, small = sources(tmp_path, 4)
@@ -284,12 +304,15 @@ def test_lpips_is_taken_where_its_backbone_loads_and_named_where_not(monkeypatch
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torchmetrics"), reason="torchmetrics is optional")
-def test_vif_is_1_for_equal_images_and_falls_with_blur():
+def test_vif_is_1_for_equal_images_and_falls_with_blur_and_more_with_noise():
     loaded = perception.load()
     small = Image.fromarray(crop()).resize((40, 32))
     blurred = np.asarray(small.resize((80, 64)))
     assert loaded.vif(crop(), crop()) == pytest.approx(1, abs=1e-4)
-    assert loaded.vif(blurred, crop()) < 0.9
+    noisy = crop() + np.random.default_rng(0).normal(0, 25, crop().shape)
+    noisy = np.clip(noisy, 0, 255).astype(np.uint8)
+    assert loaded.vif(noisy, crop()) < loaded.vif(blurred, crop()) < 0.9
+    assert loaded.vif(crop()[:40], crop()[:40]) is None
 
 
 SHIPPED_ON_CHELSEA = (33.12, 0.8868, 41.4)

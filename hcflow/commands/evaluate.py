@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 WIDTH = 160
 CHECKPOINTS = frozenset({".pth", ".pt", ".safetensors"})
+
+
+class Dequantisation(StrEnum):
+    """Noise of the likelihood."""
+
+    official = "official"
+    centred = "centred"
 
 
 def evaluate(
@@ -38,6 +46,10 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Samples for diversity.")] = 2,
+    dequantisation: Annotated[
+        Dequantisation,
+        typer.Option(help="Noise of the likelihood: U(0, 1)/q as published, or U(−½, ½)/q."),
+    ] = Dequantisation.official,
     backend: Annotated[
         str | None, typer.Option(help="Backend of a bundle.", show_default="onnxruntime")
     ] = None,
@@ -70,7 +82,9 @@ def evaluate(
             )
     try:
         subject, default_tau, about = _open(what, backend, precision, threads)
-        settings = evaluation.Settings(default_tau if tau is None else tau, seed, samples)
+        settings = evaluation.Settings(
+            default_tau if tau is None else tau, seed, samples, dequantisation.value
+        )
         check_tau(settings.tau)
         sources = evaluation.sources(data, subject.scale)
     except CheckpointError as error:
@@ -126,13 +140,20 @@ def _measure(
                 raise
             left_out.append(f"{source.name}: {error}")
             continue
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
             left_out.append(f"{source.name}: memory ran out; give smaller images")
             continue
         rows.append(row)
         if with_strips:
             strips.append(evaluation_report.strip(source.name, outputs))
     return rows, strips, left_out
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch has no type of its own for it on a processor."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def _shown(sources: list[Source]) -> Iterable[Source]:
@@ -182,7 +203,7 @@ def _open(
         manifest = model.manifest
         about = {
             "bundle": manifest.name,
-            "backend": backend or "onnxruntime",
+            "backend": model.network.backend,
             "precision": precision or "fp32",
             "sha256": manifest.checkpoint.sha256,
         }

@@ -1,13 +1,16 @@
 """A folder of images of any size and format as a stream of patches.
 
-Every patch is a function of (seed, step, index), so a resumed run sees what it would have.
+Every patch is a function of the folder's files and (seed, step, index), so a resumed run sees what
+it would have.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,6 +79,18 @@ def read_image(path: Path, short_side: int = 0) -> Pixels:
     return np.asarray(rgb)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Files below the folder whose names end like one of `FORMATS`, sorted."""
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+
+
+def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
+    """SHA-256 of the files' places in the folder and their sizes: what patches are drawn from."""
+    listed = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list[Path]:
     """The folder's usable images, sorted; unusable ones are named to `report` and left out.
 
@@ -84,8 +99,7 @@ def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list
     """
     if not folder.is_dir():
         raise TrainingError(f"{folder}: no such folder; --data takes a folder of images")
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+    found = image_files(folder)
     usable = []
     for path in found:
         try:
