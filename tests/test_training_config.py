@@ -58,6 +58,12 @@ def test_a_minimal_config_is_the_official_general_network_at_official_settings(t
         (("[loss]", f"[run]\nseed = {2**63}\n[loss]"), "'run.seed' is 9223372036854775808"),
         (("[loss]", "scale = 32\n[loss]"), "network.scale is 32, expected 2, 4, 8 or 16"),
         (('"sr"', '"irn"\nstart = "haar"'), "'network.start' is 'haar'"),
+        (('"nll"', '"nll"\ndefault_tau = [0.0]'), "'loss.default_tau' is \\[0.0\\]"),
+        (("[loss]", "blocks = [0, 1]\n[loss]"), "'network.blocks' is \\[0, 1\\]"),
+        (
+            ('"nll"\n[schedule]', '"nll+l1"\n[schedule]\nactnorm_steps = 0'),
+            "'network.init' is empty",
+        ),
         (("[schedule]", "[schedule"), "not a TOML file"),
         (("[network]", "network = 1\n[x]"), "unknown key 'x'"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import torch
 
 from hcflow_ref.checkpoint import load
 from hcflow_ref.training import state as state_module
+from hcflow_ref.training import step as step_module
 from hcflow_ref.training import trainer
 from hcflow_ref.training.claim import claimed
 from hcflow_ref.training.config_file import read_config
@@ -345,7 +347,7 @@ def test_an_exploding_inverse_stops_the_run(tmp_path, data, monkeypatch):
         return real(state, *rest)
 
     monkeypatch.setattr(trainer, "take_step", exploding)
-    with pytest.raises(TrainingError, match=r"step 1, rescaling: .*exploded"):
+    with pytest.raises(TrainingError, match=r"step 1, rescaling: .*exploded; first seen in"):
         run(small_run(loss={"latent_weight": 0.0, "lr_weight": 0.0}), data, tmp_path)
 
 
@@ -363,8 +365,43 @@ def test_a_held_out_image_that_is_cut_off_is_named(tmp_path):
     folder = write_images(tmp_path / "images")
     chosen = folder / "image2.bmp"
     chosen.write_bytes(chosen.read_bytes()[:-2000])
-    with pytest.raises(TrainingError, match=r"image2\.bmp: not a whole image"):
-        run(small_run(), folder, tmp_path / "out")
+    state, lines = run(small_run(), folder, tmp_path / "out")
+    assert state.step == 4
+    assert any(re.search(r"skipped .*image2\.bmp: not a whole image", line) for line in lines)
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    folder = write_images(tmp_path / "images", count=5)
+    run(small_run(steps=2), folder, tmp_path / "out")
+    (folder / "image0.png").unlink()
+    with pytest.raises(TrainingError, match="other images than those in --data"):
+        run(small_run(steps=2), folder, tmp_path / "out")
+
+
+def test_a_discriminator_that_breaks_is_named_and_never_saved(tmp_path, data, monkeypatch):
+    features = small_features()
+    real = step_module.total
+
+    def poisoned(terms):
+        loss = real(terms)
+        return loss * torch.nan if "discriminator" in terms else loss
+
+    monkeypatch.setattr(step_module, "total", poisoned)
+    with pytest.raises(TrainingError, match=r"step 0, discriminator: .*norm is nan; first seen in"):
+        run(small_run("gan"), data, tmp_path, features)
+    monkeypatch.undo()
+    state, _ = run(small_run("gan"), data, tmp_path / "whole", features)
+    before = (tmp_path / "whole" / "state.pt").read_bytes()
+    with torch.no_grad():
+        next(state.discriminator.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match=r"weight 'discriminator\."):
+        state_module.save_state(state, small_run("gan"), tmp_path / "whole")
+    assert (tmp_path / "whole" / "state.pt").read_bytes() == before
+
+
+def test_one_patch_a_process_is_too_little_for_the_discriminator(tmp_path, data):
+    with pytest.raises(TrainingError, match=r"'data\.batch' leaves one patch"):
+        run(small_run("gan", data={"batch": 1}), data, tmp_path)
 
 
 def test_starting_weights_of_another_architecture_are_refused(tmp_path, data):

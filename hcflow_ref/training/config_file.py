@@ -60,7 +60,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         raise TrainingError(f"'{key}' is {value!r}, expected one of {', '.join(arguments)}")
     if origin in (Union, types.UnionType):
         kinds = [h for h in arguments if (get_origin(h) is tuple) == isinstance(value, list)]
-        return _value(kinds[0], value, key)
+        return _value(kinds[0] if kinds else arguments[0], value, key)
     if origin is tuple:
         items = list(arguments[:1]) * len(value) if ... in arguments else list(arguments)
         if isinstance(value, list) and len(value) == len(items):
@@ -87,6 +87,12 @@ def check(config: TrainConfig) -> None:
     network, loss = config.network, config.loss
     if network.start == "haar" and network.architecture != "sr":
         raise TrainingError("'network.start' is 'haar', which is for architecture 'sr' alone")
+    goes_on = loss.objective in ("nll+l1", "gan") and not config.schedule.actnorm_steps
+    if goes_on and not network.init:
+        raise TrainingError(
+            f"'network.init' is empty, and with 'schedule.actnorm_steps' at 0 '{loss.objective}' "
+            "goes on from trained weights: name their file"
+        )
     if (loss.objective == "rescaling") == (network.architecture == "sr"):
         raise TrainingError(
             f"objective '{loss.objective}' does not train architecture '{network.architecture}': "
@@ -123,8 +129,8 @@ def _check_ranges(config: TrainConfig) -> None:
                 if value >= BELOW.get(key, math.inf):
                     raise TrainingError(f"'{key}' is {value}, expected less than {BELOW[key]}")
     blocks, halve_at = list(config.network.blocks), list(config.schedule.halve_at)
-    if min(blocks) < 0:
-        raise TrainingError(f"'network.blocks' is {blocks}, expected numbers of 0 or more")
+    if min(blocks) < 1:
+        raise TrainingError(f"'network.blocks' is {blocks}, expected numbers of 1 or more")
     if not all(0 <= at <= 1 for at in halve_at):
         raise TrainingError(f"'schedule.halve_at' is {halve_at}, expected fractions from 0 to 1")
 

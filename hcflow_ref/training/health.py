@@ -25,28 +25,34 @@ def unhealthy(losses: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def _finite(output: object) -> bool:
+def _largest(output: object) -> float:
+    """The largest magnitude in it, NaN where there is one."""
     if isinstance(output, Tensor):
-        return bool(torch.isfinite(output).all())
+        return output.detach().abs().max().item() if output.numel() else 0.0
     if isinstance(output, tuple | list):
-        return all(_finite(item) for item in output)
-    return True
+        magnitudes = [_largest(item) for item in output]
+        return math.nan if any(map(math.isnan, magnitudes)) else max(magnitudes, default=0.0)
+    return 0.0
 
 
 def first_bad_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
     """The first layer whose output is not finite when `run` runs again; a bad weight counts first.
 
-    Layers that only `inverse` uses are seen through the networks they contain.
+    Where all are finite it is the first whose output is beyond `EXPLODED`. Layers that only
+    `inverse` uses are seen through the networks they contain.
     """
     for name, parameter in model.named_parameters():
-        if not _finite(parameter):
+        if not math.isfinite(_largest(parameter)):
             return name
-    found: list[str] = []
+    broken: list[str] = []
+    large: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if not found and not _finite(output):
-                found.append(name)
+            if not math.isfinite(largest := _largest(output)):
+                broken.append(name)
+            elif largest > EXPLODED:
+                large.append(name)
 
         return hook
 
@@ -59,12 +65,12 @@ def first_bad_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    return found[0] if found else None
+    return next(iter(broken + large), None)
 
 
 def first_bad_gradient(model: nn.Module) -> str | None:
     """The first parameter whose gradient is not finite."""
     for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not _finite(parameter.grad):
+        if not math.isfinite(_largest(parameter.grad)):
             return name
     return None

@@ -33,6 +33,11 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
+def total_norm(model: nn.Module) -> Tensor:
+    """The 2-norm of all gradients together."""
+    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+
+
 def clip(model: nn.Module, schedule: ScheduleSettings) -> Tensor:
     """Clip gradients by value, then by norm.
 
@@ -41,7 +46,7 @@ def clip(model: nn.Module, schedule: ScheduleSettings) -> Tensor:
         not finite the gradients are left as they are.
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = total_norm(model)
     if torch.isfinite(norm):
         torch.nn.utils.clip_grad_value_(parameters, schedule.clip_value)
         torch.nn.utils.clip_grad_norm_(parameters, schedule.clip_norm)

@@ -12,13 +12,13 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hcflow_ref.checkpoint import save
 from hcflow_ref.hcflow import HCFlow
@@ -56,6 +56,7 @@ class State:
         optimisers: by name: `flow`, and `discriminator` in HCFlow++.
         discriminator: None without GAN.
         seconds: spent so far.
+        images: fingerprint of the folder's images.
         stopped_by: the signal that ended this process's steps early; 0 for none.
     """
 
@@ -65,6 +66,7 @@ class State:
     optimisers: Mapping[str, torch.optim.Optimizer]
     discriminator: nn.Module | None = None
     seconds: float = 0.0
+    images: str = ""
     stopped_by: int = 0
 
 
@@ -97,17 +99,18 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
     Raises:
         TrainingError: a weight is not finite, or the disk is full; the files before are kept.
     """
-    for name, weight in state.model.named_parameters():
+    discriminator = state.discriminator
+    for name, weight in _named_weights(state):
         if not torch.isfinite(weight).all():
             raise TrainingError(
                 f"step {state.step}: weight '{name}' is not finite; the last checkpoint is kept"
             )
-    discriminator = state.discriminator
     content = {
         "format": FORMAT,
         "config": json.dumps(dataclasses.asdict(config)),
         "step": state.step,
         "seconds": state.seconds,
+        "images": state.images,
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
         "optimisers": {name: o.state_dict() for name, o in state.optimisers.items()},
@@ -125,6 +128,12 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
     serialised = io.BytesIO()  # PyTorch's own files do not say why they cannot be written
     torch.save(content, serialised)
     write_whole(out / STATE_FILE, lambda path: path.write_bytes(serialised.getbuffer()))
+
+
+def _named_weights(state: State) -> Iterator[tuple[str, Tensor]]:
+    yield from state.model.named_parameters()
+    if state.discriminator is not None:
+        yield from state.discriminator.named_parameters("discriminator")
 
 
 def deploy_tau(config: TrainConfig) -> float:
@@ -156,6 +165,11 @@ def resume(state: State, config: TrainConfig, out: Path) -> bool:
                 f"{FORMAT}; start in another --out, from its model.safetensors as network.init"
             )
         _same_configuration(json.loads(content["config"]), config, out)
+        if content.get("images", state.images) != state.images:
+            raise TrainingError(
+                f"{out} holds a run on other images than those in --data now; put back what was "
+                "there, or start in another --out, from its model.safetensors as network.init"
+            )
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
         for name, optimiser in state.optimisers.items():

@@ -18,7 +18,7 @@ from hcflow_ref.training.distributed import Place, anywhere, from_first
 from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.health import first_bad_gradient, first_bad_layer, unhealthy
 from hcflow_ref.training.objectives import PHASES, samples
-from hcflow_ref.training.optimiser import clip, factor, set_learning_rate
+from hcflow_ref.training.optimiser import clip, factor, set_learning_rate, total_norm
 from hcflow_ref.training.setup import Losses
 from hcflow_ref.training.start import main_actnorms
 from hcflow_ref.training.state import State
@@ -117,9 +117,15 @@ def _discriminator_step(step: Step) -> dict[str, float]:
     terms: dict[str, Tensor] = losses.discriminator(step.hr, made)
     wrong = unhealthy(terms)
     if anywhere(wrong is not None, step.place):
-        layer = first_bad_layer(state.model, lambda: state.model(step.hr))
+        layer = first_bad_layer(state.model, lambda: state.model(step.hr)) or first_bad_layer(
+            state.discriminator, lambda: losses.discriminator(step.hr, made)
+        )
         raise _stop(state.step, "discriminator", wrong or "a loss of another process", layer)
     total(terms).backward()  # type: ignore[no-untyped-call]
+    norm = total_norm(state.discriminator).item()
+    if anywhere(not math.isfinite(norm), step.place):
+        layer = first_bad_gradient(state.discriminator)
+        raise _stop(state.step, "discriminator", f"the gradient's norm is {norm}", layer)
     optimiser.step()
     return {name: term.item() for name, term in terms.items()}
 

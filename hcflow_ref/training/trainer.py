@@ -18,7 +18,7 @@ import torch
 from hcflow_ref.metrics import Image
 from hcflow_ref.training.claim import claimed
 from hcflow_ref.training.config import TrainConfig
-from hcflow_ref.training.dataset import Patches, hold_out, list_images
+from hcflow_ref.training.dataset import Patches, fingerprint, hold_out, list_images
 from hcflow_ref.training.distributed import Place, anywhere, join, leave
 from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.log import RunLog, progress_line
@@ -78,15 +78,22 @@ def train(
                 f"'data.batch' is {config.data.batch}, expected a multiple of the "
                 f"{place.processes} processes"
             )
+        per_process = config.data.batch // place.processes
+        if config.loss.objective == "gan" and config.data.patch == 32 and per_process == 1:
+            raise TrainingError(
+                "'data.batch' leaves one patch a process, of which 32×32 are too few pixels for "
+                "the discriminator's normalisation; take a larger batch, or patches of 64"
+            )
         paths = list_images(data, config.data.patch, report)
         training, held_out = hold_out(paths, config.data.validation)
         report(f"{len(training)} images to train on, {len(held_out)} to validate on")
         state, losses = build(config, place, features, resumed=(out / STATE_FILE).exists())
+        state.images = fingerprint(data, paths)
         if resume(state, config, out):
             report(f"going on from step {state.step}")
         patches = Patches(training, config.data, config.run.seed, report)
         short_side = min(config.data.short_sides, default=0)
-        images = validation_images(held_out, config.network.scale, short_side)
+        images = validation_images(held_out, config.network.scale, short_side, report)
         if images:
             bicubic = bicubic_psnr(images, config.network.scale)
             report(f"to beat on those: bicubic's validation PSNR of {bicubic:.2f} dB")

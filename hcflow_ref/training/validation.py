@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from hcflow_ref.likelihood import quantise
 from hcflow_ref.metrics import Image, bicubic_downscale, bicubic_upscale, crop_border, psnr
 from hcflow_ref.photographs import crop_to_multiple, to_image, to_tensor
 from hcflow_ref.training.dataset import UNREADABLE, read_image
-from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.objectives import encode_lr
 
 CROP = 256
@@ -24,18 +24,16 @@ BEST = 50.0
 """dB that an image counts for at most: a flat one would outweigh all others."""
 
 
-def validation_images(paths: list[Path], scale: int, short_side: int) -> list[Image]:
-    """The central crops, sides multiples of the scale.
-
-    Raises:
-        TrainingError: a held-out file is not a whole image.
-    """
+def validation_images(
+    paths: list[Path], scale: int, short_side: int, report: Callable[[str], None] = print
+) -> list[Image]:
+    """The central crops, sides multiples of the scale; damaged files are named and left out."""
     images = []
     for path in paths:
         try:
             images.append(_centre(read_image(path, short_side), scale))
         except UNREADABLE as error:
-            raise TrainingError(f"{path}: not a whole image ({error}); take it away") from error
+            report(f"skipped {path}: not a whole image ({error})")
     return images
 
 
