@@ -6,6 +6,7 @@ What the commands, the folders' workers and `hcflow.upscale_file` share; nothing
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,12 +16,14 @@ from typing import Any
 
 from hcflow import figures, recall
 from runtime import files, origin
-from runtime.errors import BundleError
+from runtime.errors import BundleError, ImageError, ParameterError
 from runtime.files import Photo
 from runtime.manifest import Precision
 from runtime.model import Model
 from runtime.origin import Origin
 from runtime.watch import Report
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,45 @@ def reduce(
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """A small photograph, its record taken off, with the model and (height, width) for it."""
+
+    photo: Photo
+    model: Model
+    size: tuple[int, int] | None
+    origin: Origin | None
+
+
+def recalled(
+    open_model: Callable[[str | None], Model],
+    asked: str | None,
+    photo: Photo,
+    where: str,
+    size: tuple[int, int] | None,
+    *,
+    obey_record: bool = True,
+) -> Recalled:
+    """What a photograph's own record says of model and size, unless told otherwise.
+
+    Args:
+        open_model: opens a model by name or folder; None is the default.
+        asked: the model asked for, which wins over the record's.
+        photo: as read.
+        where: names it in warnings.
+        size: the one asked for, which wins as well.
+        obey_record: False takes the photograph as if it had no record.
+
+    Raises:
+        HcflowError: as `hcflow.load`.
+    """
+    record = origin.extract(photo.xmp, where) if obey_record else None
+    model = open_model(recall.model_for(record, asked, where))
+    recall.check_pixels(record, photo.image, where)
+    size = recall.size_for(record, photo.size, model, size, where)
+    return Recalled(replace(photo, xmp=origin.remove(photo.xmp)), model, size, record)
+
+
+@dataclass(frozen=True)
 class Enlarged:
     """Large images, one a sample, the model that made them, and the small one's record, if any."""
 
@@ -93,40 +135,25 @@ class Enlarged:
 
 
 def enlarge(
-    open_model: Callable[[str | None], Model],
-    asked: str | None,
-    photo: Photo,
-    where: str,
+    small: Recalled,
     options: Mapping[str, Any],
-    *,
-    obey_record: bool = True,
     gate: AbstractContextManager[object] | None = None,
 ) -> Enlarged:
-    """Upscale a photograph, by what its own record says of model and size unless told otherwise.
-
-    The results keep its metadata, not that record.
+    """Upscale a photograph; the results keep its metadata, not its record.
 
     Args:
-        open_model: opens a model by name or folder; None is the default.
-        asked: the model asked for, which wins over the record's.
-        photo: as read.
-        where: names it in warnings.
-        options: of `Model.upscale`.
-        obey_record: False takes the photograph as if it had no record.
+        small: with what it is enlarged by.
+        options: of `Model.upscale`; its size is `small`'s.
         gate: held while the model works.
 
     Raises:
         HcflowError: as `Model.upscale`.
     """
-    record = origin.extract(photo.xmp, where) if obey_record else None
-    model = open_model(recall.model_for(record, asked))
-    recall.check_pixels(record, photo.image, where)
-    size = recall.size_for(record, photo.size, model, options.get("size"), where)
     with gate or contextlib.nullcontext():
-        images = model.upscale(photo.image, **{**options, "size": size})
+        images = small.model.upscale(small.photo.image, **{**options, "size": small.size})
     images = [images] if options.get("samples", 1) == 1 else images
-    xmp = origin.remove(photo.xmp)
-    return Enlarged([replace(photo, image=image, xmp=xmp) for image in images], model, record)
+    photos = [replace(small.photo, image=image) for image in images]
+    return Enlarged(photos, small.model, small.origin)
 
 
 def record_of(
@@ -156,8 +183,10 @@ def _round_trip(model: Model, photo: Photo, small: Any) -> float | None:
     width, height = photo.size
     try:
         large = model.upscale(small, size=(height, width))
-    except BundleError:
-        return None  # an inverse in another precision only
+    except (BundleError, ImageError, ParameterError) as error:
+        # An inverse in another precision only, or one that runs whole what was reduced in tiles.
+        _logger.warning("the way back was not measured: %s", error)
+        return None
     value = figures.psnr(photo.image, large)
     return round(value, 3) if math.isfinite(value) else None
 

@@ -132,7 +132,7 @@ def upscale(
     form = rows.form
     files.check_mode(form.mode, format_name)
     record = origin.extract(form.xmp, f"'{source}'") if obey_record else None
-    model = open_model(recall.model_for(record, asked))
+    model = open_model(recall.model_for(record, asked, f"'{source}'"))
     size = recall.size_for(record, (form.width, form.height), model, options.get("size"), source)
     height, width = geometry.target_size(form.height, form.width, model.scale, size)
     tau = options.get("tau")

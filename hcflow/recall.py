@@ -9,22 +9,28 @@ from typing import Any
 from hcflow import models
 from runtime import origin
 from runtime.bundle import Bundle
-from runtime.errors import BundleError
+from runtime.errors import BundleError, ImageError
 from runtime.model import Model
 from runtime.origin import Origin
 
 _logger = logging.getLogger(__name__)
 
 
-def model_for(record: Origin | None, asked: str | None) -> str | None:
+def model_for(record: Origin | None, asked: str | None, where: str) -> str | None:
     """The model to enlarge an image with: the one asked for, else the one that made it.
 
-    Only models that are already here are looked at: the shipped ones and the cache's. None is the
+    Only shipped models, built where they are not yet, and the cache's are looked at. None is the
     default, also where the one that made the image is not found; `size_for` then warns.
+
+    Raises:
+        ImageError: a shipped model made it, which cannot be built here.
     """
     if asked is not None or record is None:
         return asked
-    found = _find(record.checkpoint)
+    try:
+        found = _find(record.checkpoint)
+    except BundleError as error:
+        raise ImageError(f"{where} was made by model '{record.model}': {error}") from error
     return None if found is None else str(found)
 
 

@@ -83,15 +83,15 @@ def convert_file(
             )
         atomic.write(output, reduced.data)
         return {"model": model.manifest.name, **convert.figures_of(reduced)}
-    result = convert.enlarge(
+    small = convert.recalled(
         models.open,
         recipe.model,
         photo,
         f"'{source}'",
-        recipe.options,
+        recipe.options.get("size"),
         obey_record=recipe.obey_record,
-        gate=gate,
     )
+    result = convert.enlarge(small, recipe.options, gate)
     (photo,) = result.photos
     files.write(photo, output, format_name)
     return {"model": result.model.manifest.name, "size": list(photo.size)}

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hcflow.convert import Recalled
 from runtime.files import Photo
-from runtime.model import Model
 
 SAMPLES = 8
 """Draws where none are asked for."""
@@ -27,22 +27,21 @@ class Uncertain:
     average: float
 
 
-def measure(model: Model, photo: Photo, options: Mapping[str, Any]) -> Uncertain:
+def measure(small: Recalled, options: Mapping[str, Any]) -> Uncertain:
     """Draw a photograph many times.
 
     Args:
-        model: what draws.
-        photo: the small image.
-        options: of `Model.uncertainty`.
+        small: the small image, with what it is enlarged by.
+        options: of `Model.uncertainty`; its size is `small`'s.
 
     Raises:
         HcflowError: as `Model.uncertainty`.
     """
-    mean, deviation = model.uncertainty(photo.image, **options)
+    mean, deviation = small.model.uncertainty(small.photo.image, **{**options, "size": small.size})
     largest = float(deviation.max())
     heat = Image.fromarray(heat_map(deviation, largest))
     average = float(deviation.mean(dtype=np.float64))
-    return Uncertain(replace(photo, image=mean), Photo(heat), largest, average)
+    return Uncertain(replace(small.photo, image=mean), Photo(heat), largest, average)
 
 
 def heat_map(deviation: NDArray[np.float32], white: float) -> NDArray[np.uint8]:

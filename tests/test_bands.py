@@ -20,7 +20,7 @@ import runtime
 from export.pipeline import Request, build
 from hcflow.cli import application
 from hcflow_ref.checkpoint import load
-from runtime import ImageError, Model, ParameterError, bands, certificate, machine
+from runtime import ImageError, Model, ParameterError, bands, certificate, files, machine, origin
 from runtime.regions import TauMap
 from runtime.watch import Report
 from tests.bundles import write_bundle
@@ -370,6 +370,11 @@ def test_the_command_tiles_reports_and_maps_uncertainty(small: Path, tmp_path: P
     result = cli("upscale", source, "-o", out, *grid, "--tau", 0.5, "--uncertainty", heat)
     assert json.loads(result.stdout)["largest"] > 0
     assert Image.open(heat).size == Image.open(out).size
+    result = cli("downscale", source, "-o", out, *grid, "--no-round-trip")
+    result = cli("upscale", out, "-o", heat, "--model", small, "--uncertainty", mask, "--tau", 0.5)
+    assert result.exit_code == 0, result.output
+    assert Image.open(heat).size == (34, 30)  # what the record in the small image says
+    assert origin.extract(files.read(str(heat)).xmp, "x") is None
     result = cli("downscale", source, "-o", out, *grid, "--no-round-trip")
     assert json.loads(result.stdout)["tiles"]["tiles"] == 1
     result = cli("upscale", source, "-o", out, "--model", small, "--tile", 4, "--overlap", 5)

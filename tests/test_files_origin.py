@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import hcflow
-from hcflow import convert, figures, recall
+from hcflow import convert, figures, models, recall
 from runtime import deep, files, origin, vips
+from runtime.errors import BundleError, ImageError
 from runtime.files import Photo
 from runtime.origin import Origin
 from tests.bundles import write_bundle
@@ -25,6 +26,32 @@ RECORD = Origin("m", "0" * 64, 4, 13, 10, "fp32", 0.0, "1" * 64, 31.5)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> hcflow.Model:
     return hcflow.load(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))
+
+
+def test_a_model_that_cannot_be_built_costs_the_image_that_names_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(name: str) -> Path:
+        raise BundleError(f"'{name}' is not built yet, which needs PyTorch")
+
+    monkeypatch.setattr(models, "resolve", resolve)
+    monkeypatch.setattr(models, "shipped", lambda: {"theirs": tmp_path})
+    monkeypatch.setattr(models, "digest", lambda path: RECORD.checkpoint)
+    with pytest.raises(ImageError, match=r"'x' was made by model .*: 'theirs' is not built yet"):
+        recall.model_for(RECORD, None, "'x'")
+
+
+def test_a_way_back_that_cannot_be_measured_leaves_the_reduction_be(
+    model: hcflow.Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def upscale(*_: object, **__: object) -> None:
+        raise ImageError("it needs about 640.0 GB")
+
+    monkeypatch.setattr(hcflow.Model, "upscale", upscale)
+    reduced = convert.reduce(model, _photo(), "PNG")
+    assert reduced.round_trip_psnr_db is None
+    assert files.decode(reduced.data, "x").size == (4, 3)
+    assert "the way back was not measured: it needs about 640.0 GB" in caplog.text
 
 
 def _photo(mode: str = "RGB", size: tuple[int, int] = (13, 10)) -> Photo:
@@ -40,7 +67,7 @@ def test_a_reduction_goes_back_to_its_size_through_every_format(
     small = files.decode(reduced.data, "x")
     record = origin.extract(small.xmp, "x")
     assert record == reduced.origin
-    made = convert.enlarge(lambda _: model, "asked", small, "x", {})
+    made = convert.enlarge(convert.recalled(lambda _: model, "asked", small, "x", None), {})
     assert made.photos[0].size == (13, 10)
     assert made.photos[0].xmp is None
     truth = figures.psnr(_photo().image, made.photos[0].image)
@@ -83,11 +110,11 @@ def test_a_cached_model_is_found_by_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path))
-    assert recall.model_for(RECORD, None) is None
+    assert recall.model_for(RECORD, None, "x") is None
     folder = write_bundle(tmp_path / "bundles" / "tiny")
-    assert recall.model_for(RECORD, None) == str(folder)
-    assert recall.model_for(RECORD, "asked") == "asked"
-    assert recall.model_for(None, None) is None
+    assert recall.model_for(RECORD, None, "x") == str(folder)
+    assert recall.model_for(RECORD, "asked", "x") == "asked"
+    assert recall.model_for(None, None, "x") is None
 
 
 def test_other_metadata_stays_beside_the_record() -> None:
@@ -189,7 +216,9 @@ def test_sixteen_bits_in_give_sixteen_bits_out(model: hcflow.Model) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (8, 12, 3)).astype(np.uint16)
     data = convert.reduce(model, Photo(pixels), "PNG").data
     small = files.decode(data, "x")
-    made = convert.enlarge(lambda _: model, None, small, "x", {}, obey_record=False)
+    made = convert.enlarge(
+        convert.recalled(lambda _: model, None, small, "x", None, obey_record=False), {}
+    )
     large = made.photos[0].image
     assert isinstance(large, np.ndarray)
     assert large.dtype == np.uint16

@@ -83,10 +83,12 @@ def compare(
             raise ParameterError(f"--truth is no original of {named}: {error}") from None
         return network
 
+    def enlarge() -> convert.Enlarged:
+        small = convert.recalled(open_model, model, photo, endpoints.named(source), size)
+        return convert.enlarge(small, choice)
+
     elapsed = console.stopwatch()
-    made = console.run(
-        "up", lambda: convert.enlarge(open_model, model, photo, endpoints.named(source), choice)
-    )
+    made = console.run("up", enlarge)
     seconds = elapsed()
     width, height = made.photos[0].size
     bicubic = figures.bicubic(

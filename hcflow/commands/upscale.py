@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -138,6 +139,14 @@ def upscale(
         force=force,
         as_json=as_json,
     )
+    recalled = functools.partial(
+        convert.recalled,
+        single.Models(load).open,
+        model,
+        where=endpoints.named(source),
+        size=choice.get("size"),
+        obey_record=obey_record,
+    )
     elapsed = console.stopwatch()
     figures = dict[str, Any]()
     choice["report"] = noted = Report()
@@ -147,20 +156,16 @@ def upscale(
             raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
         photo = endpoints.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
-        network = single.Models(load).open(model)
+        small = recalled(photo)
         drawn = console.run(
             f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
-            lambda: uncertain.measure(network, photo, choice),
+            lambda: uncertain.measure(small, choice),
         )
         endpoints.write(drawn.mean, names[0], format_name)
         endpoints.write(drawn.heat, heat_name, heat_format)
-        made_size, record = drawn.mean.size, None
+        network, made_size, record = small.model, drawn.mean.size, small.origin
         figures |= {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-        if not as_json and endpoints.STANDARD not in (names[0], heat_name):
-            print(
-                f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
-                f"{drawn.largest:.4f}"
-            )
+        _tell_deviation(drawn, heat_name, quiet=as_json or names[0] == endpoints.STANDARD)
     elif endpoints.wants_strips(source, output, recipe, format_name):
         streamed = console.run_with_bar(
             lambda tell: large.convert(
@@ -173,14 +178,7 @@ def upscale(
         check_mode(photo.result_mode, format_name)
         result = console.run(
             f"upscaling {photo.size[0]}×{photo.size[1]}",
-            lambda: convert.enlarge(
-                single.Models(load).open,
-                model,
-                photo,
-                endpoints.named(source),
-                choice,
-                obey_record=obey_record,
-            ),
+            lambda: convert.enlarge(recalled(photo), choice),
         )
         for each, name in zip(result.photos, names, strict=True):
             endpoints.write(each, name, format_name)
@@ -201,6 +199,14 @@ def upscale(
             "seconds": elapsed(),
         }
         print(json.dumps(report))
+
+
+def _tell_deviation(drawn: uncertain.Uncertain, heat_name: str, *, quiet: bool) -> None:
+    if not quiet and heat_name != endpoints.STANDARD:
+        print(
+            f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
+            f"{drawn.largest:.4f}"
+        )
 
 
 def _parse_seed(text: str) -> int:

@@ -106,19 +106,19 @@ def _flow_step(step: Step, phase: str) -> dict[str, float]:
 
 
 def _discriminator_step(step: Step) -> dict[str, float]:
-    state, losses, loss = step.state, step.losses, step.config.loss
-    assert losses.discriminator is not None
+    state, judge, loss = step.state, step.losses.discriminator, step.config.loss
+    assert judge is not None
     assert state.discriminator is not None
     optimiser = state.optimisers["discriminator"]
     rate = factor(step.config.schedule, state.step) * loss.discriminator_lr
     set_learning_rate(optimiser, rate)
     optimiser.zero_grad(set_to_none=True)
     made = samples(state.model, step.lr, loss.tau, step.draws(0))
-    terms: dict[str, Tensor] = losses.discriminator(step.hr, made)
+    terms: dict[str, Tensor] = judge(step.hr, made)
     wrong = unhealthy(terms)
     if anywhere(wrong is not None, step.place):
         layer = first_bad_layer(state.model, lambda: state.model(step.hr)) or first_bad_layer(
-            state.discriminator, lambda: losses.discriminator(step.hr, made)
+            judge, lambda: judge(step.hr, made)
         )
         raise _stop(state.step, "discriminator", wrong or "a loss of another process", layer)
     total(terms).backward()  # type: ignore[no-untyped-call]
