@@ -176,10 +176,20 @@ def _cache_name(graph: Graph, ranges: Profile, options: EngineOptions, version: 
 
 
 def add_to_bundle(bundle: Bundle, built: Sequence[tuple[Made, bytes]]) -> list[Made]:
-    """Put engines into the bundle: files first, the manifest last, then the replaced files away."""
+    """Put engines into the bundle: files first, the manifest last, then the replaced files away.
+
+    Builders of the same bundle wait. An engine of a graph that one has replaced is left out.
+    """
+    with atomic.locked(bundle.folder):
+        return _add(bundle, built)
+
+
+def _add(bundle: Bundle, built: Sequence[tuple[Made, bytes]]) -> list[Made]:
     manifest = Manifest.from_json(
         (bundle.folder / FILE_NAME).read_text(encoding="utf-8"), f"'{bundle.folder / FILE_NAME}'"
     )
+    graphs = {graph.sha256 for graph in manifest.graphs}
+    built = [(each, data) for each, data in built if each.engine.graph in graphs]
     made = [
         replace(each, engine=replace(each.engine, file=_bundle_name(each.engine)))
         for each, _ in built

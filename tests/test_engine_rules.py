@@ -329,6 +329,18 @@ def test_engines_asked_for_by_a_build_lie_in_the_bundle_and_replace_older_ones(
     assert len(list(folder.glob("*.engine"))) == 2
 
 
+def test_an_engine_of_a_graph_that_a_build_replaced_meanwhile_is_left_out(
+    compiler: list[str], tmp_path: Path
+) -> None:
+    folder = write_bundle(tmp_path / "b")
+    bundle = Bundle.open(folder)
+    kept, gone = bundle.manifest.graphs
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(gone.sha256, "0" * 64))
+    engine.compile_bundle(bundle, OPTIONS, into_bundle=True)
+    assert [e.graph for e in of_manifest(Bundle.open(folder).manifest, "b")] == [kept.sha256]
+
+
 def test_a_compilation_that_dies_leaves_the_bundle_as_it_was(
     compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
