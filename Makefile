@@ -38,7 +38,7 @@ benchmark: $(VENV)/installed
 benchmark-engines: $(VENV)/installed
 	mkdir -p build
 	$(BIN)/python -m benchmarks.engines --write build/engines.json
-	$(BIN)/python -m benchmarks.engines --readme build/engines.json
+	$(BIN)/python -m benchmarks.engines --publish build/engines.json
 
 # The kernel that draws latents on GPUs; after runtime/latents.cu has changed.
 ptx: $(VENV)/installed

@@ -1,7 +1,7 @@
 """Engines of every network, direction and precision, compiled by TensorRT-RTX: one table.
 
     python -m benchmarks.engines [--networks rescale_x4,sr_x4,sr_x8] [--write FILE.json]
-    python -m benchmarks.engines --readme FILE.json …        # the table into README.md
+    python -m benchmarks.engines --publish FILE.json …       # the table into docs/engines.md
 
 Full-size networks with synthetic weights, LR from 8×8 to 40×40, batch 1, for compute capability
 8.0, 8.6, 8.9 and 12.0 together. Memory is what the compiler reports: scratch and weights. INT8 is
@@ -137,16 +137,16 @@ def table(found: Sequence[Row]) -> list[str]:
     return lines
 
 
-def write_readme(found: Sequence[Row], where: str) -> None:
+def publish(found: Sequence[Row], where: str) -> None:
     """Put the table between its marks."""
-    path = Path(__file__).parents[1] / "README.md"
+    path = Path(__file__).parents[1] / "docs" / "engines.md"
     before, rest = path.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     about = [
         "Engines of the full-size networks, LR up to 40×40, for compute capability 8.0 to 12.0 at",
         f"once, fp32 / fp16 / int8; {where}.",
         "Every engine with a convolution takes 8.2 MB of scratch of its own",
-        "([engines.md](docs/engines.md#memory)).",
+        "([below](#memory)).",
     ]
     text = "\n".join([BEGIN, *about, "", *table(found), END])
     path.write_text(before + text + after, encoding="utf-8")
@@ -166,11 +166,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=",".join(TITLES))
     parser.add_argument("--write", type=Path, help="also keep the figures as JSON")
-    parser.add_argument("--readme", type=Path, nargs="+", help="figures to put into README.md")
+    parser.add_argument("--publish", type=Path, nargs="+", help="figures for docs/engines.md")
     arguments = parser.parse_args()
-    if arguments.readme:
-        kept = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.readme]
-        write_readme([row for each in kept for row in each["rows"]], kept[0]["where"])
+    if arguments.publish:
+        kept = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.publish]
+        publish([row for each in kept for row in each["rows"]], kept[0]["where"])
         return
     found = []
     for network in arguments.networks.split(","):

@@ -1,9 +1,9 @@
 """The tile grid of a graph, certified: the smallest overlap that keeps to 1/255, and its figures.
 
 The overlap is chosen on noise, step edges, a zone plate and, where the user has some, photographs;
-never on the evaluation photographs, of which one is reported. The tile is as large as a gigabyte of
-memory allows. A lower precision has the grid of its direction's fp32 graph where that holds for it
-too; an INT8 graph may need a larger overlap (docs/precision.md, section 3).
+never on the evaluation photographs, of which one is reported. The tile is as large as the memory of
+`WINDOW_BYTES` allows. A lower precision has the grid of its direction's fp32 graph where that holds
+for it too; an INT8 graph may need a larger overlap (docs/precision.md, section 3).
 """
 
 from __future__ import annotations

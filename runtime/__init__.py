@@ -1,6 +1,6 @@
 """From a bundle to a picture: needs NumPy, Pillow and the one backend in use, nothing else.
 
-model = runtime.load("rescale_x4_quick")
+model = runtime.load("bundles/rescale_x4")
 large = model.upscale(small)
 """
 
@@ -42,8 +42,8 @@ def load(
 
     Args:
         path: the bundle's folder, or its manifest.json.
-        backend: one of `runtime.backends.NAMES`; `auto` takes CUDA where it works, then
-            OpenVINO where it is installed.
+        backend: one of `runtime.backends.NAMES`; `auto` takes an engine that fits this GPU, then
+            CUDA where it works, then OpenVINO where it is installed.
         precision: fp32, fp16 or int8; `auto` takes what this processor runs fastest within the
             bundle's budgets for each image (`runtime.choice`); None is fp32, the closest to the
             reference.
