@@ -337,6 +337,20 @@ def test_nan_stops_the_run_with_step_and_layer_and_keeps_the_last_checkpoint(
     assert all(torch.isfinite(w).all() for w in kept["model"].values())
 
 
+def test_a_singular_1x1_convolution_stops_the_run_by_its_name(tmp_path, data, monkeypatch):
+    real = trainer.take_step
+
+    def singular(state, *rest):
+        with torch.no_grad():
+            state.model.levels[1].cond.steps[0].permute.weight[0] = 0
+        return real(state, *rest)
+
+    monkeypatch.setattr(trainer, "take_step", singular)
+    named = r"step 0, inverse: .*singular; first seen in layer 'levels\.1\.cond\.steps\.0\.permute'"
+    with pytest.raises(TrainingError, match=named):
+        run(small_run(loss={"latent_weight": 0.0}), data, tmp_path)
+
+
 def test_an_exploding_inverse_stops_the_run(tmp_path, data, monkeypatch):
     real = trainer.take_step
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from hcflow_ref.layers import InvertibleConv1x1
+
 EXPLODED = 1e3
 """A weighted loss on images in [0, 1] beyond this means that the inverse has exploded."""
 
@@ -73,4 +75,15 @@ def first_bad_gradient(model: nn.Module) -> str | None:
     for name, parameter in model.named_parameters():
         if not math.isfinite(_largest(parameter.grad)):
             return name
+    return None
+
+
+def first_singular(model: nn.Module) -> str | None:
+    """The first 1×1 convolution whose matrix has no inverse."""
+    layers: dict[str, nn.Module] = dict(model.named_modules())
+    for name, layer in layers.items():
+        if isinstance(layer, InvertibleConv1x1):
+            _, info = torch.linalg.inv_ex(layer.weight.double())
+            if info.item():
+                return name
     return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from hcflow_ref import bicubic
 from hcflow_ref.likelihood import quantise
@@ -16,7 +17,12 @@ from hcflow_ref.training.actnorm import initialising
 from hcflow_ref.training.config import TrainConfig
 from hcflow_ref.training.distributed import Place, anywhere, from_first
 from hcflow_ref.training.errors import TrainingError
-from hcflow_ref.training.health import first_bad_gradient, first_bad_layer, unhealthy
+from hcflow_ref.training.health import (
+    first_bad_gradient,
+    first_bad_layer,
+    first_singular,
+    unhealthy,
+)
 from hcflow_ref.training.objectives import PHASES, samples
 from hcflow_ref.training.optimiser import clip, factor, set_learning_rate, total_norm
 from hcflow_ref.training.setup import Losses
@@ -58,12 +64,16 @@ def take_step(
     values: dict[str, float] = {}
     if state.step < config.schedule.actnorm_steps:
         _initialise_actnorms(step)
-    if losses.discriminator is not None:
-        values |= _discriminator_step(step)
-    if losses.discriminator is None or state.step >= config.loss.discriminator_first:
-        for phase in PHASES[config.loss.objective]:
-            values |= _flow_step(step, phase)
-        ema.update(state.average, state.model, config.schedule.ema, state.step)
+    try:
+        if losses.discriminator is not None:
+            values |= _discriminator_step(step)
+        if losses.discriminator is None or state.step >= config.loss.discriminator_first:
+            for phase in PHASES[config.loss.objective]:
+                values |= _flow_step(step, phase)
+            ema.update(state.average, state.model, config.schedule.ema, state.step)
+    except LinAlgError as error:  # in every process: they have the same weights
+        layer = first_singular(state.model)
+        raise _stop(state.step, "inverse", "a 1×1 convolution is singular", layer) from error
     state.step += 1
     return values
 
