@@ -16,11 +16,11 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from runtime import atomic, deep, metadata, pixels
+from runtime import atomic, deep, metadata, pixels, sizes
 from runtime.errors import HcflowError, ImageError
 
 MAX_PIXELS = 178_956_970
-"""Default limit of an input: twice Pillow's warning level, where Pillow itself refuses."""
+"""Default limit of an input: where Pillow, whose own limit is not asked, would refuse."""
 
 # Formats written → the modes they hold without loss of channels or bits.
 _DEEP = tuple(deep.MODES.values())
@@ -97,6 +97,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
     return decode(data, f"'{path}'", max_pixels)
 
 
+@sizes.any_size()
 def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """An image from the bytes of a file; of an animation the first frame, with a warning logged.
 
@@ -123,8 +124,6 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
         raise ImageError(
             f"{where} is not an image this program reads ({', '.join(_readable())})"
         ) from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{where}: {error} (PIL.Image.MAX_IMAGE_PIXELS is the limit)") from error
     except Exception as error:  # decoders of damaged files raise all kinds
         raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
     if opened.width * opened.height > max_pixels:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime import files, metadata, vips
+from runtime import files, metadata, sizes, vips
 from runtime.errors import ImageError
 
 _BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, with some room
@@ -45,8 +45,9 @@ class Form:
         return (names if self.dtype == np.uint8 else deep)[self.channels - 1]
 
 
+@sizes.any_size()
 def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
-    """Format, width and height by a file's header; None where `open_rows` would not read it."""
+    """Format, width and height by a file's header; None where `Rows` would not read it."""
     if not os.path.isfile(path):  # what is taken from a pipe is gone
         return None
     try:

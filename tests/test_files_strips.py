@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,7 @@ from runtime import ImageError, files, strips, vips
 from runtime.files import MAX_PIXELS, Photo
 from runtime.journal import Journal
 from tests.bundles import write_bundle
+from tests.odd_files import png
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,6 +132,18 @@ def test_colour_that_libvips_reads_otherwise_is_not_streamed(
     monkeypatch.setattr(large, "AT_ONCE", {"upscale": 1})
     recipe = Recipe("upscale", None, {}, {}, MAX_PIXELS)
     assert not large.wants_strips(source, recipe, "PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_beyond_every_limit_is_still_taken_by_strips(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    source.write_bytes(png(20_000, 20_000, 8, 2))
+    assert strips.probe(source) == ("PNG", 20_000, 20_000)
+    asked = Recipe("upscale", None, {}, {}, MAX_PIXELS, strips=True)
+    assert large.wants_strips(str(source), asked, "PNG")
+    assert not large.wants_strips(str(source), replace(asked, strips=None), "PNG")
+    with pytest.raises(ImageError, match="has 20000×20000 pixels, the limit is 178956970"):
+        hcflow.upscale_file(source, tmp_path / "out.png")
 
 
 def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:

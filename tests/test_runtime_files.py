@@ -7,8 +7,6 @@ import io
 import logging
 import os
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from runtime import ImageError, atomic, files, metadata
+from runtime import ImageError, atomic, files, metadata, sizes
 from runtime.files import Photo
+from tests.odd_files import png
 
 
 def _bytes(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes:
@@ -31,18 +30,6 @@ def _ramp(mode: str = "RGB", size: tuple[int, int] = (6, 4)) -> Image.Image:
     return Image.fromarray(values).convert(mode)
 
 
-def _png(width: int, height: int, depth: int, colour: int, data: bytes = b"") -> bytes:
-    """A PNG by hand, for headers that Pillow would not write."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        crc = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -52,11 +39,11 @@ def _png(width: int, height: int, depth: int, colour: int, data: bytes = b"") ->
         (_bytes(_ramp(size=(64, 64)))[:-40], "x is damaged: "),
         (_bytes(_ramp(size=(64, 64)), "JPEG")[:-200], "x is damaged: "),
         (_bytes(_ramp(size=(64, 64)))[:30], "x is "),
-        (_png(0, 0, 8, 2), "x is "),
+        (png(0, 0, 8, 2), "x is "),
         (b"P6 0 0 255\n", "x is "),
-        (_png(2, 1, 16, 2, bytes(13)), "x has more than 8 bits a channel in colour"),
-        (_png(2, 1, 16, 6, bytes(17)), "x has more than 8 bits a channel in colour"),
-        (_png(2, 1, 16, 4, bytes(9)), "x has more than 8 bits a channel in colour"),
+        (png(2, 1, 16, 2, bytes(13)), "x has more than 8 bits a channel in colour"),
+        (png(2, 1, 16, 6, bytes(17)), "x has more than 8 bits a channel in colour"),
+        (png(2, 1, 16, 4, bytes(9)), "x has more than 8 bits a channel in colour"),
         (b"P6 2 1 65535\n" + bytes(12), "x has more than 8 bits a channel in colour"),
         (b"P3 1 1 65535\n1 2 3\n", "x has more than 8 bits a channel in colour"),
     ],
@@ -81,25 +68,34 @@ def test_a_png_cut_or_spoilt_anywhere_raises_nothing_else(cut: int) -> None:
             assert str(error).startswith("x ")  # noqa: PT017 - some damage leaves a right picture
 
 
-def test_a_decompression_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    bomb = _png(20_000, 15_000, 8, 2)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485)  # Pillow's own
-    with pytest.raises(ImageError, match=r"x: Image size .* exceeds limit"):
-        files.decode(bomb, "x")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+def test_a_decompression_bomb_is_refused_by_its_header() -> None:
+    bomb = png(20_000, 15_000, 8, 2)
     with pytest.raises(ImageError, match="x has 20000×15000 pixels, the limit is 178956970"):
         files.decode(bomb, "x")
 
 
 @pytest.mark.filterwarnings("error")
-def test_ninety_megapixels_are_read_without_a_warning_in_the_command_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as hcflow.commands.endpoints does
+def test_ninety_megapixels_are_read_without_a_warning() -> None:
     data = _bytes(Image.new("1", (10_000, 9_000)))
     assert files.decode(data, "x").image.size == (10_000, 9_000)
     with pytest.raises(ImageError, match="the limit is 1000000: raise --max-pixels"):
         files.decode(data, "x", max_pixels=1_000_000)
+
+
+def test_pillows_limit_is_as_before_when_the_last_thread_has_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    first, second = sizes.any_size(), sizes.any_size()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 7
+    with pytest.raises(ImageError):
+        files.decode(b"no image", "x")
+    assert Image.MAX_IMAGE_PIXELS == 7
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import typer
-from PIL import Image
 
 from hcflow import large
 from hcflow.folders.recipe import Recipe
@@ -23,7 +22,6 @@ STANDARD = "-"
 
 def read(source: str, max_pixels: int) -> Photo:
     """The image in a file or on standard input."""
-    Image.MAX_IMAGE_PIXELS = None  # `files` holds its own limit, which --max-pixels moves
     if source == STANDARD:
         return files.decode(sys.stdin.buffer.read(), "standard input", max_pixels)
     return files.read(source, max_pixels)

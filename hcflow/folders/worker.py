@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from PIL import Image
-
 from hcflow import single
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import source_mark
@@ -50,7 +48,6 @@ class Outcome:
 def serve(connection: Connection, recipe: Recipe) -> None:
     """Answer every `Task` that comes over the connection with an `Outcome`, in any order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
-    Image.MAX_IMAGE_PIXELS = None  # `files` holds the recipe's limit
     warnings = _Warnings()
     logging.basicConfig(handlers=[warnings], level=logging.WARNING, force=True)
     models = single.Models(recipe.load)
