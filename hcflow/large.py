@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from hcflow import recall
+from hcflow import recall, streaming
 from hcflow.convert import record_of
 from hcflow.folders.recipe import Recipe
-from runtime import atomic, bands, files, geometry, origin, strips, vips
+from runtime import atomic, bands, files, geometry, origin, strips
 from runtime.bands import Band, Plan
 from runtime.errors import ImageError
 from runtime.journal import Journal
@@ -29,11 +29,6 @@ from runtime.pixels import Canvas, Layout, Picture, Planes
 from runtime.strips import Form, Rows
 from runtime.veil import MARGIN, Veil
 
-AT_ONCE = {"upscale": 2_000_000, "downscale": 32_000_000}
-"""Pixels of an input from which it is streamed where libvips is installed: about 32 million of the
-large side either way."""
-
-_STREAMED = frozenset({"tau", "seed", "samples", "size", "tile", "overlap", "report"})
 _LOSSLESS = ("PNG", "TIFF", "WEBP")
 
 Progress = Callable[[int, int], None]
@@ -47,34 +42,6 @@ class Streamed:
     size: tuple[int, int]
     model: Model
     origin: Origin | None
-
-
-def wants_strips(source: str, recipe: Recipe, format_name: str) -> bool:
-    """Whether a file is to be streamed: as the recipe asks, or else because it is large and can be.
-
-    Raises:
-        ImageError: streaming was asked for and this file, format or option cannot be streamed.
-        BackendError: it was asked for and libvips is not installed.
-    """
-    if recipe.strips is False:
-        return False
-    found = strips.probe(source)
-    extra = [k for k, v in recipe.options.items() if k not in _STREAMED and v is not None]
-    extra += ["samples"] if recipe.options.get("samples", 1) > 1 else []
-    can_write = format_name in vips.SAVERS
-    if recipe.strips is None:
-        size = 0 if found is None else found[1] * found[2]
-        is_large = AT_ONCE[recipe.direction] <= size <= recipe.max_pixels
-        return is_large and not extra and can_write and vips.find() is not None
-    vips.require("working by strips")
-    if extra:
-        raise ImageError(f"strips do not go with {', '.join(extra)}: leave that out, or --strips")
-    if not can_write:
-        raise ImageError(f"{format_name} is not written by strips: {', '.join(vips.SAVERS)} are")
-    if found is None:
-        files.read(source)  # says what is wrong with it; a sound file is of another format
-        raise ImageError(_not_by_strips(source))
-    return True
 
 
 def convert(
@@ -246,13 +213,8 @@ class _Feed:
 def _open(source: str) -> Rows:
     found = strips.probe(source)
     if found is None:
-        raise ImageError(_not_by_strips(source))
+        raise ImageError(streaming.not_by_strips(source))
     return Rows(source, found[0])
-
-
-def _not_by_strips(source: str) -> str:
-    formats = ", ".join(vips.LOADED)
-    return f"'{source}' is not read by strips: {formats} of one frame in gray or RGB are"
 
 
 def _plan(model: Model, direction: GraphDirection, form: Form, options: Mapping[str, Any]) -> Plan:

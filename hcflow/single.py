@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import hcflow
-from hcflow import convert, large
+from hcflow import convert, large, streaming
 from hcflow.folders.recipe import Direction, Recipe
 from runtime import atomic, files
 from runtime.errors import ImageError, ParameterError
@@ -69,7 +69,7 @@ def convert_file(
     """
     if not recipe.force and os.path.exists(output) and os.path.samefile(source, output):
         raise ImageError(f"'{output}' is the input itself: --force overwrites it")
-    if large.wants_strips(source, recipe, format_name):
+    if streaming.wants_strips(source, output, recipe, format_name):
         with gate:
             streamed = large.convert(recipe, models.open, source, output, format_name)
         return {"model": streamed.model.manifest.name, "size": list(streamed.size)}

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import hcflow
-from hcflow import large
+from hcflow import large, streaming
 from hcflow.folders.recipe import Recipe
 from runtime import ImageError, files, strips, vips
 from runtime.files import MAX_PIXELS, Photo
@@ -25,6 +25,7 @@ from tests.bundles import write_bundle
 from tests.odd_files import png
 
 ROOT = Path(__file__).parents[1]
+OUT = "nowhere.png"  # a result that is not there yet
 
 pytestmark = pytest.mark.skipif(vips.find() is None, reason="pyvips is not installed")
 
@@ -117,9 +118,9 @@ def test_what_was_asked_for_and_cannot_be_streamed_is_refused(tmp_path: Path) ->
     _picture("RGB", 4, 4).save(source)
     asked = Recipe("upscale", None, {}, {}, MAX_PIXELS, strips=True)
     with pytest.raises(ImageError, match="is not read by strips"):
-        large.wants_strips(str(source), asked, "PNG")
+        streaming.wants_strips(str(source), OUT, asked, "PNG")
     with pytest.raises(ImageError, match="BMP is not written by strips"):
-        large.wants_strips(str(source), asked, "BMP")
+        streaming.wants_strips(str(source), OUT, asked, "BMP")
     assert strips.probe(tmp_path / "nowhere") is None
 
 
@@ -129,9 +130,25 @@ def test_colour_that_libvips_reads_otherwise_is_not_streamed(
 ) -> None:
     source = str(tmp_path / "in.tif")
     Image.new(mode, (4, 4)).save(source)
-    monkeypatch.setattr(large, "AT_ONCE", {"upscale": 1})
+    monkeypatch.setattr(streaming, "AT_ONCE", {"upscale": 1})
     recipe = Recipe("upscale", None, {}, {}, MAX_PIXELS)
-    assert not large.wants_strips(source, recipe, "PNG")
+    assert not streaming.wants_strips(source, OUT, recipe, "PNG")
+
+
+def test_a_pipe_is_written_to_and_never_replaced_by_a_file(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, pipe = tmp_path / "in.png", tmp_path / "out.png"
+    _picture("RGB", 8, 8).save(source)
+    os.mkfifo(pipe)
+    with pytest.raises(ImageError, match=r"out.png' is no file, which strips are written to"):
+        hcflow.upscale_file(source, pipe, model=bundle, strips=True)
+    monkeypatch.setattr(streaming, "AT_ONCE", {"upscale": 1})
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    hcflow.upscale_file(source, pipe, model=bundle)
+    received, _ = reader.communicate(timeout=60)
+    assert files.decode(received, "x").size == (32, 32)
+    assert pipe.is_fifo()
 
 
 @pytest.mark.filterwarnings("error")
@@ -140,8 +157,8 @@ def test_an_image_beyond_every_limit_is_still_taken_by_strips(tmp_path: Path) ->
     source.write_bytes(png(20_000, 20_000, 8, 2))
     assert strips.probe(source) == ("PNG", 20_000, 20_000)
     asked = Recipe("upscale", None, {}, {}, MAX_PIXELS, strips=True)
-    assert large.wants_strips(str(source), asked, "PNG")
-    assert not large.wants_strips(str(source), replace(asked, strips=None), "PNG")
+    assert streaming.wants_strips(str(source), OUT, asked, "PNG")
+    assert not streaming.wants_strips(str(source), OUT, replace(asked, strips=None), "PNG")
     with pytest.raises(ImageError, match="has 20000×20000 pixels, the limit is 178956970"):
         hcflow.upscale_file(source, tmp_path / "out.png")
 

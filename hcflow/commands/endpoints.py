@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from hcflow import large
+from hcflow import streaming
 from hcflow.folders.recipe import Recipe
 from runtime import atomic, files
 from runtime.errors import ImageError
@@ -111,12 +111,12 @@ def is_folder(source: str) -> bool:
 
 
 def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> bool:
-    """Whether an image is to be streamed (`large.wants_strips`); never from or to a pipe."""
+    """Whether an image is to be streamed (`streaming.wants_strips`); never from or to a pipe."""
     if STANDARD in (source, output):
         if recipe.strips:
             raise typer.BadParameter("strips are read from and written to files, not pipes")
         return False
-    return large.wants_strips(source, recipe, format_name)
+    return streaming.wants_strips(source, output, recipe, format_name)
 
 
 def parse_size(text: str) -> tuple[int, int]:

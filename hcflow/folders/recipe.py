@@ -20,7 +20,7 @@ class Recipe:
 
     `model` is a bundle's folder or a model's name, None the default; `load` the options of
     `hcflow.load`; `options` those of `Model.upscale`; `obey_record` lets a small image's own record
-    choose model and size; `strips` as in `hcflow.large.wants_strips`; `force` lets a result replace
+    choose model and size; `strips` as in `streaming.wants_strips`; `force` lets a result replace
     its own image.
     """
 
