@@ -23,6 +23,7 @@ MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
 WRITTEN = ("PNG", "TIFF")
 READ = ("PNG", "TIFF", "AVIF")
 
+_BITS, _PHOTOMETRIC = 258, 262  # a TIFF's tags: bits a channel, and what their values mean
 _HEADER = 1 << 20  # AVIF properties and JPEG 2000 sizes stand before the pixels, well within this
 
 _logger = logging.getLogger(__name__)
@@ -31,14 +32,17 @@ _logger = logging.getLogger(__name__)
 def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Whether Pillow would drop bits of this file's colour: 16-bit PNG, TIFF, PPM; AVIF; JPEG 2000.
 
+    Or take 16 bits of gray in a TIFF for their negative.
+
     Args:
         image: as opened, before its pixels are loaded.
         data: the file's bytes.
     """
     if image.format == "AVIF":
         return _avif_depth(data[:_HEADER]) > 8
-    if image.mode.startswith("I;16") and "transparency" in image.info:
-        return True  # Pillow has no gray of 16 bits with alpha
+    if image.mode.startswith("I;16"):
+        # Pillow has no gray of 16 bits with alpha, and leaves a TIFF whose white is 0 as it is.
+        return "transparency" in image.info or _tag(image, _PHOTOMETRIC, None) == 0
     if image.mode not in ("RGB", "RGBA", "LA", "CMYK", "YCbCr") or not image.tile:
         return False
     if image.format == "JPEG2000":
@@ -47,7 +51,9 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     args = args if isinstance(args, tuple) else (args,)
     if image.tile[0].codec_name in ("ppm", "ppm_plain"):
         return bool(args[1] > 0xFF)
-    return any(isinstance(arg, str) and ";16" in arg for arg in args)
+    # Where each channel is a plane, only the tag tells a TIFF's bits: Pillow's raw mode does not.
+    is_16 = any(isinstance(arg, str) and ";16" in arg for arg in args)
+    return is_16 or bool(max(_tag(image, _BITS, (8,))) > 8)
 
 
 def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, bytes | None]]:
@@ -65,9 +71,9 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
         )
     if vips.find() is None:
         raise ImageError(
-            f"{where} has more than 8 bits a channel in colour, of which Pillow would read 8: "
-            "pip install 'hcflow-deploy[large]', convert it to 8 bits (magick IN -depth 8 OUT), "
-            "or pass a uint16 array to the Python API"
+            f"{where} has more than 8 bits a channel in colour, or in gray that is white at 0, and "
+            "Pillow would read it wrong: pip install 'hcflow-deploy[large]', convert it to 8 bits "
+            "(magick IN -depth 8 OUT), or pass a uint16 array to the Python API"
         )
     pyvips = vips.require("16-bit colour")
     try:
@@ -103,6 +109,11 @@ def encode(
             f"cannot write this image as {format_name}: {vips.one_line(error)}"
         ) from error
     return data
+
+
+def _tag(image: ImageFile.ImageFile, number: int, default: Any) -> Any:
+    """What stands under a tag of a TIFF's directory; `default` where it does not, or of no TIFF."""
+    return getattr(image, "tag_v2", {}).get(number, default)
 
 
 def _avif_depth(header: bytes) -> int:

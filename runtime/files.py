@@ -148,7 +148,9 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
     if deep.is_deep(opened, data):
         array, fields = deep.decode(data, str(opened.format), where)
         fields["exif"] = metadata.upright_exif(fields["exif"])
-        return Photo(array, **fields)
+        # Gray without alpha has a mode of Pillow's, and formats that libvips does not write.
+        shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
+        return Photo(array if shade is None else shade, **fields)
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         _logger.warning("%s has %d frames: the first is used", where, frames)
     opened.load()

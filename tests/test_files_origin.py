@@ -19,6 +19,7 @@ from runtime.errors import BundleError, ImageError
 from runtime.files import Photo
 from runtime.origin import Origin
 from tests.bundles import write_bundle
+from tests.odd_files import tiff
 
 RECORD = Origin("m", "0" * 64, 4, 13, 10, "fp32", 0.0, "1" * 64, 31.5)
 
@@ -234,6 +235,36 @@ def test_ten_bits_of_avif_are_read_as_such() -> None:
     photo = files.decode(data, "x")
     assert isinstance(photo.image, np.ndarray)
     assert np.abs(photo.image.astype(int) - values).max() < 64
+
+
+@needs_vips
+def test_sixteen_bits_in_planes_are_read_as_such() -> None:
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (5, 7, 3)).astype("<u2")
+    planes = [pixels[..., i].tobytes() for i in range(3)]
+    np.testing.assert_array_equal(files.decode(tiff(7, 5, [16] * 3, 2, planes), "x").image, pixels)
+
+
+@needs_vips
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "JPEG2000", "PPM"])
+def test_gray_that_is_white_at_zero_comes_as_no_negative(format_name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (5, 7)).astype("<u2")
+    photo = files.decode(tiff(7, 5, [16], 0, [pixels.tobytes()]), "x")
+    again = files.decode(files.encode(photo, format_name), "x")
+    for each in (photo, again):
+        np.testing.assert_array_equal(each.image, 65535 - pixels)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_gray_needs_libvips_only_where_white_is_zero(
+    photometric: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vips, "find", lambda: None)
+    data = tiff(2, 1, [16], photometric, [bytes(4)])
+    if photometric == 1:
+        assert files.decode(data, "x").result_mode == "I;16"
+        return
+    with pytest.raises(hcflow.ImageError, match="in gray that is white at 0, and Pillow would"):
+        files.decode(data, "x")
 
 
 def test_deep_colour_without_libvips_is_refused_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
