@@ -49,5 +49,5 @@ def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> 
 
 def not_by_strips(source: str) -> str:
     """Why `strips.probe` found nothing in a sound file."""
-    formats = ", ".join(vips.LOADED)
+    formats = ", ".join(strips.READ)
     return f"'{source}' is not read by strips: {formats} of one frame in gray or RGB are"

@@ -1,7 +1,7 @@
 """Image files by strips: rows decoded as they are asked for, and encoded from a raw file.
 
 So neither the image that is read nor the one that is written stands in memory. Through libvips
-(`runtime.vips`); interlaced PNG, progressive JPEG, WebP and AVIF are decoded whole by their own
+(`runtime.vips`); interlaced PNG, progressive JPEG and WebP are decoded whole by their own
 libraries.
 """
 
@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime import files, metadata, sizes, vips
+from runtime import metadata, sizes, vips
 from runtime.errors import ImageError
+
+READ = tuple(name for name in vips.LOADED if name != "AVIF")
+"""Formats that `probe` finds: of AVIF libvips makes other colours than Pillow where its chroma is
+halved."""
 
 _BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, with some room
 
@@ -51,12 +55,18 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     if not os.path.isfile(path):  # what is taken from a pipe is gone
         return None
     try:
-        with Image.open(path, formats=[f for f in vips.LOADED if f in files.READ]) as image:
+        with Image.open(path, formats=READ) as image:
             if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
                 return None
+            if image.format == "TIFF" and _channels(image) != len(image.getbands()):
+                return None  # channels that say not what they are: libvips keeps them
             return str(image.format), image.width, image.height
     except Exception:  # whoever reads the file will say what is wrong with it
         return None
+
+
+def _channels(tiff: Any) -> int:
+    return int(tiff.tag_v2.get(277, 1))  # its samples a pixel
 
 
 class Rows:

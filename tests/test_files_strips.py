@@ -22,7 +22,7 @@ from runtime import ImageError, files, strips, vips
 from runtime.files import MAX_PIXELS, Photo
 from runtime.journal import Journal
 from tests.bundles import write_bundle
-from tests.odd_files import png
+from tests.odd_files import png, tiff
 
 ROOT = Path(__file__).parents[1]
 OUT = "nowhere.png"  # a result that is not there yet
@@ -67,11 +67,15 @@ def test_strips_give_the_pixels_of_the_whole_image(
 
 @pytest.mark.parametrize("format_name", ["PNG", "TIFF", "JPEG", "WEBP", "AVIF"])
 def test_strips_go_through_every_format_and_back_to_the_size(
-    model: hcflow.Model, tmp_path: Path, format_name: str
+    bundle: Path, model: hcflow.Model, tmp_path: Path, format_name: str
 ) -> None:
     source, down, up = (str(tmp_path / name) for name in ("in", "down", "up.png"))
-    Path(source).write_bytes(files.encode(Photo(_picture("RGB", 45, 31)), format_name))
+    taken = format_name if format_name in strips.READ else "PNG"
+    Path(source).write_bytes(files.encode(Photo(_picture("RGB", 45, 31)), taken))
     large.downscale(model, source, down, format_name, {})
+    if format_name not in strips.READ:
+        assert hcflow.upscale_file(down, up, model=bundle)["size"] == [45, 31]
+        return
     made = large.upscale(lambda _: model, None, down, up, "PNG", {})
     assert made.origin is not None
     assert Image.open(up).size == (45, 31)
@@ -161,6 +165,25 @@ def test_an_image_beyond_every_limit_is_still_taken_by_strips(tmp_path: Path) ->
     assert not streaming.wants_strips(str(source), OUT, replace(asked, strips=None), "PNG")
     with pytest.raises(ImageError, match="has 20000×20000 pixels, the limit is 178956970"):
         hcflow.upscale_file(source, tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("channels", [4, 5])
+def test_a_tiff_with_channels_that_are_no_colour_is_not_streamed(
+    tmp_path: Path, channels: int
+) -> None:
+    source = tmp_path / "in.tif"
+    data = tiff(4, 2, [8] * channels, 2, [bytes(range(8 * channels))], extra=0)
+    source.write_bytes(data)
+    assert strips.probe(source) is None
+    assert files.decode(data, "x").image.mode == "RGB"
+    source.write_bytes(tiff(4, 2, [8] * 4, 2, [bytes(range(32))], extra=2))  # alpha
+    assert strips.probe(source) == ("TIFF", 4, 2)
+
+
+def test_avif_is_not_streamed_where_its_chroma_would_be_other_colours(tmp_path: Path) -> None:
+    source = tmp_path / "in.avif"
+    _picture("RGB", 16, 16).save(source, subsampling="4:2:0")
+    assert strips.probe(source) is None
 
 
 def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
