@@ -59,6 +59,7 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
 def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, bytes | None]]:
     """Pixels uint16 [H, W, C], upright, and `icc`, `exif`, `xmp` of a deep file.
 
+    Of a TIFF no `exif`: libvips leaves it in the file's directory (`metadata.portable_exif`).
     10 and 12 bits are scaled to 16; CMYK becomes sRGB.
 
     Raises:
@@ -85,8 +86,6 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
     except pyvips.Error as error:
         raise ImageError(f"{where} is damaged: {vips.one_line(error)}") from error
     fields = {"exif": vips.field(image, "exif-data"), "xmp": vips.field(image, "xmp-data")}
-    if format_name == "TIFF":
-        fields["exif"] = None  # libvips leaves it in the directory of that file
     return pixels[..., None] if pixels.ndim == 2 else pixels, {"icc": icc, **fields}
 
 

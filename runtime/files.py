@@ -147,7 +147,10 @@ def _readable() -> list[str]:
 def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
     if deep.is_deep(opened, data):
         array, fields = deep.decode(data, str(opened.format), where)
-        fields["exif"] = metadata.upright_exif(fields["exif"])
+        if opened.format == "TIFF":
+            fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
+        else:
+            fields["exif"] = metadata.upright_exif(fields["exif"])
         # Gray without alpha has a mode of Pillow's, and formats that libvips does not write.
         shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
         return Photo(array if shade is None else shade, **fields)

@@ -6,6 +6,7 @@ import logging
 import re
 import struct
 from collections.abc import Callable
+from typing import TypeVar
 
 from PIL import ExifTags, Image
 
@@ -23,6 +24,8 @@ _DESCRIPTIVE = (
 )
 XMP_TAG = 700
 """TIFF's tag for an XMP packet."""
+
+_Exif = TypeVar("_Exif", Image.Exif, bytes | None)
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ def upright_exif(data: bytes | None) -> bytes | None:
     return None if exif is None else _upright(exif)
 
 
-def sound_exif(read: Callable[[], Image.Exif]) -> Image.Exif | None:
+def sound_exif(read: Callable[[], _Exif]) -> _Exif | None:
     """What `read` gives; None, with a warning, where the EXIF is damaged: the picture is not."""
     try:
         return read()

@@ -69,6 +69,13 @@ def _channels(tiff: Any) -> int:
     return int(tiff.tag_v2.get(277, 1))  # its samples a pixel
 
 
+@sizes.any_size()
+def _tiff_exif(path: str | os.PathLike[str]) -> bytes | None:
+    """What libvips leaves in a TIFF's directory."""
+    with Image.open(path, formats=["TIFF"]) as image:
+        return metadata.sound_exif(lambda: metadata.portable_exif(image))
+
+
 class Rows:
     """An image file opened for reading its rows in order, each once."""
 
@@ -84,7 +91,7 @@ class Rows:
                 # its memory threshold in a temporary file.
                 image = vips.load(str(path), format_name, access="random", **options)
             self._image, icc = vips.upright_rgb(image)
-            exif = None if format_name == "TIFF" else vips.field(self._image, "exif-data")
+            exif = vips.field(self._image, "exif-data")
             xmp = vips.field(self._image, "xmp-data")
         except self._pyvips.Error as error:
             raise self._damaged(error) from error
@@ -103,7 +110,7 @@ class Rows:
             self._image.bands,
             kinds[self._image.format],
             icc,
-            metadata.upright_exif(exif),
+            _tiff_exif(path) if format_name == "TIFF" else metadata.upright_exif(exif),
             xmp,
         )
         self._region = self._pyvips.Region.new(self._image)

@@ -203,6 +203,22 @@ def test_sixteen_bits_of_colour_come_back_to_the_bit(format_name: str, channels:
 
 
 @needs_vips
+def test_the_exif_of_a_sixteen_bit_tiff_is_kept() -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    buffer = io.BytesIO()
+    Image.new("I;16", (4, 2)).save(buffer, "TIFF", exif=exif)
+    # White at 0, so that it goes through libvips.
+    data = buffer.getvalue().replace(b"\x06\x01\x03\0\1\0\0\0\1", b"\x06\x01\x03\0\1\0\0\0\0")
+    photo = files.decode(data, "x")
+    assert np.asarray(photo.image).max() == 65535
+    again = files.decode(files.encode(photo, "PNG"), "x")
+    tags = Image.Exif()
+    tags.load(again.exif or b"")
+    assert tags[0x010F] == "Camera"
+
+
+@needs_vips
 def test_a_transparent_shade_of_sixteen_bits_becomes_alpha() -> None:
     buffer = io.BytesIO()
     values = np.array([[3, 4], [5, 60_000]], np.uint16)

@@ -90,6 +90,21 @@ def test_a_turned_photograph_is_streamed_upright(model: hcflow.Model, tmp_path: 
     np.testing.assert_array_equal(_pixels(down), model.downscale(files.read(source).image))
 
 
+def test_the_exif_of_a_streamed_tiff_goes_into_the_result(
+    model: hcflow.Model, tmp_path: Path
+) -> None:
+    source, whole, down = (tmp_path / name for name in ("in.tif", "whole.png", "down.png"))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    _picture("RGB", 40, 24).save(source, exif=exif)
+    large.downscale(model, str(source), str(down), "PNG", {})
+    tags = Image.open(down).getexif()
+    assert tags[0x010F] == "Camera"
+    assert tags.get(0x0112, 1) == 1
+    files.write(files.read(source), whole)
+    assert Image.open(whole).getexif()[0x010F] == "Camera"
+
+
 def test_sixteen_bits_are_streamed_whole(model: hcflow.Model, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (21, 34, 3)).astype(np.uint16)
     source, up = tmp_path / "in.tif", tmp_path / "up.tif"
