@@ -29,7 +29,9 @@ from runtime.pixels import Canvas, Layout, Picture, Planes
 from runtime.strips import Form, Rows
 from runtime.veil import MARGIN, Veil
 
-_LOSSLESS = ("PNG", "TIFF", "WEBP")
+# Not WebP: it gives back gray as RGB and drops alpha that hides nothing, so its pixels are not
+# those of the raw file, of which the digest is taken.
+_LOSSLESS = ("PNG", "TIFF")
 
 Progress = Callable[[int, int], None]
 """Told (bands finished, bands in all)."""

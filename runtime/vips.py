@@ -72,7 +72,7 @@ SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": (".png", {}),
     "TIFF": (".tif", {"compression": "deflate", "predictor": "horizontal"}),
     "JPEG": (".jpg", {"Q": 95, "subsample_mode": "off"}),
-    "WEBP": (".webp", {"lossless": True}),
+    "WEBP": (".webp", {"lossless": True, "exact": True}),
     "AVIF": (".avif", {"Q": 90}),
 }
 """Formats written → libvips's suffix and the options that match `files.encode`."""

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import hcflow
-from hcflow import large, streaming
+from hcflow import large, recall, streaming
 from hcflow.folders.recipe import Recipe
 from runtime import ImageError, files, strips, vips
 from runtime.files import MAX_PIXELS, Photo
@@ -88,6 +88,25 @@ def test_a_turned_photograph_is_streamed_upright(model: hcflow.Model, tmp_path: 
     _picture("RGB", 40, 24).save(source, exif=exif, quality=95)
     large.downscale(model, str(source), str(down), "PNG", {})
     np.testing.assert_array_equal(_pixels(down), model.downscale(files.read(source).image))
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_what_was_streamed_is_not_called_edited(
+    model: hcflow.Model,
+    tmp_path: Path,
+    format_name: str,
+    mode: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source, down = tmp_path / "in.png", tmp_path / "down"
+    picture = _picture(mode, 24, 24)
+    if "A" in mode:
+        picture.putalpha(255)  # which WebP drops
+    picture.save(source)
+    made = large.downscale(model, str(source), str(down), format_name, {})
+    recall.check_pixels(made.origin, files.read(down).image, "x")
+    assert caplog.text == ""
 
 
 def test_the_exif_of_a_streamed_tiff_goes_into_the_result(

@@ -206,6 +206,13 @@ def test_lossless_formats_are_written_lossless(format_name: str) -> None:
     np.testing.assert_array_equal(np.asarray(written), np.asarray(_ramp()))
 
 
+def test_webp_keeps_the_colours_under_full_transparency() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 4), np.uint8)
+    pixels[..., 3] &= 1
+    written = files.encode(Photo(Image.fromarray(pixels)), "WEBP")
+    np.testing.assert_array_equal(np.asarray(files.decode(written, "x").image), pixels)
+
+
 def test_a_format_follows_from_the_suffix() -> None:
     assert files.format_of("a/b.JPG") == "JPEG"
     for name in ("picture.gif", "picture.pdf", "picture", "picture.txt"):
