@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from hcflow import figures, recall
-from runtime import files, origin
+from runtime import files, geometry, origin, sizes
 from runtime.errors import BundleError, ImageError, ParameterError
 from runtime.files import Photo
 from runtime.manifest import Precision
@@ -63,23 +63,24 @@ def reduce(
     Raises:
         HcflowError: as `Model.downscale`, and where the format cannot hold the image.
     """
+    width, height = (-(-side // model.scale) for side in photo.size)
+    sizes.check_sides(format_name, width, height)
     report = options.get("report") or Report()
     small = model.downscale(photo.image, **{**options, "report": report})
     precision = report.precision
     assert precision is not None
     result = replace(photo, image=small, xmp=origin.remove(photo.xmp))
     # What the file gives back is what can be made large again: a lossy format has changed it.
-    kept = files.decode(files.encode(result, format_name), "the result").image
+    kept = files.decode(files.encode(result, format_name), "the result", width * height).image
     psnr = _round_trip(model, photo, kept) if round_trip else None
-    size = figures.size_of(small)
     record = record_of(model, photo.size, origin.digest(kept), psnr, precision)
     has_place = format_name in origin.FORMATS
     if has_place:
         result = replace(result, xmp=origin.embed(result.xmp, record))
-    plain = figures.bicubic(photo.image, *size)
+    plain = figures.bicubic(photo.image, width, height)
     return Reduced(
         data=files.encode(result, format_name),
-        size=size,
+        size=(width, height),
         origin=record if has_place else None,
         bicubic_bytes=len(files.encode(replace(result, image=plain), format_name)),
         round_trip_psnr_db=psnr,
@@ -104,6 +105,7 @@ def recalled(
     size: tuple[int, int] | None,
     *,
     obey_record: bool = True,
+    formats: Sequence[str] = (),
 ) -> Recalled:
     """What a photograph's own record says of model and size, unless told otherwise.
 
@@ -114,14 +116,18 @@ def recalled(
         where: names it in warnings.
         size: the one asked for, which wins as well.
         obey_record: False takes the photograph as if it had no record.
+        formats: that results will be written in, to refuse beforehand what they cannot hold.
 
     Raises:
-        HcflowError: as `hcflow.load`.
+        HcflowError: as `hcflow.load`, and where a format cannot hold the large image.
     """
     record = origin.extract(photo.xmp, where) if obey_record else None
     model = open_model(recall.model_for(record, asked, where))
     recall.check_pixels(record, photo.image, where)
     size = recall.size_for(record, photo.size, model, size, where)
+    height, width = geometry.target_size(photo.size[1], photo.size[0], model.scale, size)
+    for format_name in formats:
+        sizes.check_sides(format_name, width, height)
     return Recalled(replace(photo, xmp=origin.remove(photo.xmp)), model, size, record)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from hcflow import recall, streaming
 from hcflow.convert import record_of
 from hcflow.folders.recipe import Recipe
-from runtime import atomic, bands, files, geometry, origin, strips
+from runtime import atomic, bands, files, geometry, origin, sizes, strips
 from runtime.bands import Band, Plan
 from runtime.errors import ImageError
 from runtime.journal import Journal
@@ -104,6 +104,7 @@ def upscale(
     model = open_model(recall.model_for(record, asked, f"'{source}'"))
     size = recall.size_for(record, (form.width, form.height), model, options.get("size"), source)
     height, width = geometry.target_size(form.height, form.width, model.scale, size)
+    sizes.check_sides(format_name, width, height)
     tau = options.get("tau")
     tau = model.default_tau if tau is None else float(tau)
     seed = options.get("seed", 0)
@@ -155,6 +156,7 @@ def downscale(
     files.check_mode(form.mode, format_name)
     feed = _Feed(rows)
     width, height = -(-form.width // model.scale), -(-form.height // model.scale)
+    sizes.check_sides(format_name, width, height)
 
     def made(plan: Plan, start: int) -> Iterator[Band]:
         return bands.reduce(

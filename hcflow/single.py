@@ -90,6 +90,7 @@ def convert_file(
         f"'{source}'",
         recipe.options.get("size"),
         obey_record=recipe.obey_record,
+        formats=(format_name,),
     )
     result = convert.enlarge(small, recipe.options, gate)
     (photo,) = result.photos

@@ -186,6 +186,27 @@ def test_files_are_converted_from_python(tmp_path: Path) -> None:
         hcflow.upscale_file(small, small, model=bundle)
 
 
+@pytest.mark.parametrize("strips", [False, True])
+def test_a_size_that_a_format_cannot_hold_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strips: bool
+) -> None:
+    if strips and vips.find() is None:
+        pytest.skip("pyvips is not installed")
+    bundle = write_bundle(tmp_path / "tiny")
+    for name in ("upscale", "downscale"):
+        monkeypatch.setattr(hcflow.Model, name, lambda *_, **__: pytest.fail("was computed"))
+        bands = {"upscale": "enlarge", "downscale": "reduce"}[name]
+        monkeypatch.setattr(f"runtime.bands.{bands}", lambda *_, **__: pytest.fail("was computed"))
+    source = tmp_path / "in.png"
+    Image.new("L", (4096, 1)).save(source)
+    refused = "WEBP holds 16383 pixels a side, the result would have 16384×4: write PNG or TIFF"
+    with pytest.raises(hcflow.ImageError, match=refused):
+        hcflow.upscale_file(source, tmp_path / "out.webp", model=bundle, strips=strips)
+    Image.new("L", (1, 4 * 65_500 + 1)).save(source)
+    with pytest.raises(hcflow.ImageError, match="JPEG holds 65500 pixels a side"):
+        hcflow.downscale_file(source, tmp_path / "out.jpg", model=bundle, strips=strips)
+
+
 needs_vips = pytest.mark.skipif(vips.find() is None, reason="pyvips is not installed")
 
 

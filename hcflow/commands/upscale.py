@@ -156,7 +156,7 @@ def upscale(
             raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
         photo = endpoints.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
-        small = recalled(photo)
+        small = recalled(photo, formats=(format_name, heat_format))
         drawn = console.run(
             f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
             lambda: uncertain.measure(small, choice),
@@ -178,7 +178,7 @@ def upscale(
         check_mode(photo.result_mode, format_name)
         result = console.run(
             f"upscaling {photo.size[0]}×{photo.size[1]}",
-            lambda: convert.enlarge(recalled(photo), choice),
+            lambda: convert.enlarge(recalled(photo, formats=(format_name,)), choice),
         )
         for each, name in zip(result.photos, names, strict=True):
             endpoints.write(each, name, format_name)
