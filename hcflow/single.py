@@ -69,6 +69,7 @@ def convert_file(
     """
     if not recipe.force and os.path.exists(output) and os.path.samefile(source, output):
         raise ImageError(f"'{output}' is the input itself: --force overwrites it")
+    atomic.check_place(output)
     if streaming.wants_strips(source, output, recipe, format_name):
         with gate:
             streamed = large.convert(recipe, models.open, source, output, format_name)

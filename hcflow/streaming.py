@@ -27,27 +27,37 @@ def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> 
     found = strips.probe(source)
     extra = [k for k, v in recipe.options.items() if k not in _STREAMED and v is not None]
     extra += ["samples"] if recipe.options.get("samples", 1) > 1 else []
-    # A device or pipe would be replaced by a file: strips are encoded beside it, then renamed.
-    is_file = os.path.isfile(output) or not os.path.exists(output)
+    unfit = _unfit(output)
     can_write = format_name in vips.SAVERS
     if recipe.strips is None:
         size = 0 if found is None else found[1] * found[2]
         is_large = AT_ONCE[recipe.direction] <= size <= recipe.max_pixels
-        return is_large and not extra and can_write and is_file and vips.find() is not None
+        return is_large and not extra and can_write and unfit is None and vips.find() is not None
     vips.require("working by strips")
     if extra:
         raise ImageError(f"strips do not go with {', '.join(extra)}: leave that out, or --strips")
     if not can_write:
         raise ImageError(f"{format_name} is not written by strips: {', '.join(vips.SAVERS)} are")
-    if not is_file:
-        raise ImageError(f"'{output}' is no file, which strips are written to: leave out --strips")
+    if unfit is not None:
+        raise ImageError(f"'{output}' {unfit}: leave out --strips")
     if found is None:
         files.read(source, recipe.max_pixels)  # says what is wrong; else it is another format
         raise ImageError(not_by_strips(source))
     return True
 
 
+def _unfit(output: str) -> str | None:
+    """What keeps strips from being written to a place."""
+    if os.path.exists(output) and not os.path.isfile(output):
+        # It would be replaced by a file: strips are encoded beside it, then renamed.
+        return "is no file, which strips are written to"
+    if not vips.takes(os.path.realpath(output)):
+        return "is not named in UTF-8, as strips need it"
+    return None
+
+
 def not_by_strips(source: str) -> str:
     """Why `strips.probe` found nothing in a sound file."""
     formats = ", ".join(strips.READ)
-    return f"'{source}' is not read by strips: {formats} of one frame in gray or RGB are"
+    kind = f"{formats} of one frame in gray or RGB, named in UTF-8,"
+    return f"'{source}' is not read by strips: {kind} are"

@@ -8,7 +8,41 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime.errors import ImageError
+
 _unfinished: set[Path] = set()
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Find out before any work whether a file could be written.
+
+    Raises:
+        ImageError: its folder is missing or not writable; it is a folder, or a device that is not.
+    """
+    target = Path(os.path.realpath(path))
+    folder = target.parent if os.path.islink(path) else Path(path).parent  # as the user names it
+    if target.is_dir():
+        raise ImageError(f"cannot write '{path}': it is a folder")
+    if target.exists() and not target.is_file():
+        if not os.access(target, os.W_OK):
+            raise ImageError(f"cannot write '{path}': it is not writable")
+    elif not target.parent.is_dir():
+        raise ImageError(f"cannot write '{path}': the folder '{folder}' does not exist")
+    elif not os.access(target.parent, os.W_OK | os.X_OK):
+        raise ImageError(f"cannot write '{path}': the folder '{folder}' is not writable")
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Find out before any work whether files could be written into a folder, or it be made.
+
+    Raises:
+        ImageError: it, or the one that it would be made in, is not writable.
+    """
+    standing = Path(os.path.realpath(path))
+    while not standing.exists():
+        standing = standing.parent
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise ImageError(f"cannot write into '{path}': the folder is not writable")
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
@@ -24,7 +58,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         with target.open("wb", buffering=0) as device:
             device.write(data)
         return
-    with replacement(target) as temporary:
+    with replacement(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -37,7 +71,7 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
     the umask; a link is followed.
 
     Raises:
-        OSError: the folder is missing or not writable, or the disk is full.
+        OSError: the folder is missing or not writable, or the disk is full; it names `path`.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp")
@@ -48,9 +82,11 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the folder may be gone, or no longer writable
             temporary.unlink()
+        if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
         _unfinished.discard(temporary)

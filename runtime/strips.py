@@ -7,6 +7,7 @@ libraries.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ class Form:
 @sizes.any_size()
 def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     """Format, width and height by a file's header; None where `Rows` would not read it."""
-    if not os.path.isfile(path):  # what is taken from a pipe is gone
+    if not os.path.isfile(path) or not vips.takes(path):  # what is taken from a pipe is gone
         return None
     try:
         with Image.open(path, formats=READ) as image:
@@ -166,5 +167,6 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     except pyvips.Error as error:
         text = vips.one_line(error)
         if "No space" in text or "File too large" in text:
-            raise OSError(f"cannot write '{path}': {text}") from error
+            number = errno.ENOSPC if "No space" in text else errno.EFBIG
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise ImageError(f"cannot write this image as {format_name}: {text}") from error

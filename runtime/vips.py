@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import os
 from typing import Any
 
 from runtime.errors import BackendError
@@ -42,6 +43,15 @@ def require(what: str) -> Any:
     if pyvips is None:
         raise BackendError(f"{what} needs pyvips: pip install 'hcflow-deploy[large]'")
     return pyvips
+
+
+def takes(path: str | os.PathLike[str]) -> bool:
+    """Whether libvips can be told a file's name: only where it is UTF-8."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:  # a surrogate, by which Python passes on any other byte
+        return False
+    return True
 
 
 def load(source: str | bytes, format_name: str, **options: Any) -> Any:

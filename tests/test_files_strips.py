@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 import hcflow
-from hcflow import large, recall, streaming
+from hcflow import large, recall, single, streaming
 from hcflow.folders.recipe import Recipe
 from runtime import ImageError, files, strips, vips
 from runtime.files import MAX_PIXELS, Photo
 from runtime.journal import Journal
+from runtime.strips import Form
 from tests.bundles import write_bundle
 from tests.odd_files import png, tiff
 
@@ -187,6 +188,30 @@ def test_a_pipe_is_written_to_and_never_replaced_by_a_file(
     received, _ = reader.communicate(timeout=60)
     assert files.decode(received, "x").size == (32, 32)
     assert pipe.is_fifo()
+
+
+def test_names_that_are_not_utf8_are_left_to_pillow(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "AT_ONCE", {"upscale": 1})
+    names = (b"/a", b"/\xe9.png", b"/\xea.png")
+    source, odd, twice = (os.fsdecode(bytes(tmp_path) + name) for name in names)
+    _picture("RGB", 8, 8).save(source, "PNG")
+    assert strips.probe(source) == ("PNG", 8, 8)
+    hcflow.upscale_file(source, odd, model=bundle)
+    assert strips.probe(odd) is None
+    hcflow.upscale_file(odd, twice, model=bundle)
+    assert files.read(twice).size == (128, 128)
+    with pytest.raises(ImageError, match="is not named in UTF-8, as strips need it"):
+        hcflow.upscale_file(source, odd, model=bundle, strips=True)
+
+
+def test_a_full_disk_is_told_as_such_by_strips(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(12))
+    with pytest.raises(OSError, match="No space left") as caught:
+        strips.encode(raw, Form(2, 2, 3, np.dtype(np.uint8)), Path("/dev/full"), "PNG")
+    assert caught.value.errno in single.FULL
 
 
 @pytest.mark.filterwarnings("error")

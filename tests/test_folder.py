@@ -22,6 +22,7 @@ from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, walk
 from runtime.bundle import Bundle
+from runtime.errors import ImageError
 from runtime.files import MAX_PIXELS
 from tests.bundles import write_bundle
 
@@ -139,6 +140,22 @@ def test_an_input_is_never_overwritten_without_force(bundle: Path, tmp_path: Pat
     assert _folder(bundle, tmp_path, tmp_path, "--force").report["done"] == 1
     # A run that goes on must not make small images smaller still.
     assert _folder(bundle, tmp_path, tmp_path, "--force").report["skipped"] == 1
+
+
+def test_an_output_that_is_not_writable_is_noticed_before_the_model_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hcflow.commands import folder  # noqa: PLC0415
+
+    _image(tmp_path / "a.png")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
+    recipe = Recipe("downscale", "no-such-model", {}, {}, MAX_PIXELS)
+    output = str(tmp_path / "out")
+    with pytest.raises(ImageError, match=r"cannot write into '.*out': the folder is not writable"):
+        folder.convert_folder(
+            str(tmp_path), output, recipe, format_name=None, jobs=1, as_json=False
+        )
+    assert not os.path.exists(output)
 
 
 def test_two_images_never_share_a_result(tmp_path: Path) -> None:

@@ -247,6 +247,28 @@ def test_a_full_disk_or_ctrl_c_leaves_the_old_file_and_nothing_else(
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
 
 
+def test_a_place_that_cannot_be_written_to_is_named_as_the_user_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for write in (atomic.write, lambda path, _: atomic.check_place(path)):
+        with pytest.raises((FileNotFoundError, ImageError)) as caught:
+            write("gone/out.png", b"data")
+        assert "'gone/out.png'" in str(caught.value)
+        assert ".tmp" not in str(caught.value)
+    with pytest.raises(ImageError, match=r"cannot write '.*': it is a folder"):
+        atomic.check_place(tmp_path)
+    atomic.check_place("out.png")
+    atomic.check_place("/dev/null")
+    atomic.check_folder("new/and/deep")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
+    Path("link").symlink_to(tmp_path)
+    with pytest.raises(ImageError, match=r"cannot write 'link/out.png': the folder 'link' is not"):
+        atomic.check_place("link/out.png")
+    with pytest.raises(ImageError, match="cannot write into 'new/and/deep': the folder is not"):
+        atomic.check_folder("new/and/deep")
+
+
 def test_links_are_followed_and_devices_are_not_replaced(tmp_path: Path) -> None:
     target, link = tmp_path / "target.png", tmp_path / "link.png"
     link.symlink_to(target)

@@ -13,7 +13,6 @@ import typer
 from hcflow import streaming
 from hcflow.folders.recipe import Recipe
 from runtime import atomic, files
-from runtime.errors import ImageError
 from runtime.files import Photo
 
 STANDARD = "-"
@@ -42,7 +41,7 @@ def outputs(
 
     Raises:
         typer.BadParameter: the output is the input, or standard output cannot take it.
-        ImageError: unknown suffix or format, or no such folder.
+        ImageError: unknown suffix or format, or no such folder, or one that is not writable.
     """
     if format_name is not None and format_name.upper() not in files.FORMATS:
         raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")
@@ -60,12 +59,11 @@ def outputs(
     if path.is_dir():
         raise typer.BadParameter(f"'{output}' is a folder: name a file")
     format_name = format_name.upper() if format_name else files.format_of(path)
-    if not path.parent.is_dir():
-        raise ImageError(f"cannot write '{output}': the folder '{path.parent}' does not exist")
     names = [output]
     if samples > 1:
         names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
     for name in names:
+        atomic.check_place(name)
         if source != STANDARD and _same_file(source, name) and not force:
             raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
     return names, format_name

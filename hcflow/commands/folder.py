@@ -19,7 +19,7 @@ from hcflow.folders import pool
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, walk
-from runtime import files, machine
+from runtime import atomic, files, machine
 from runtime.errors import ImageError
 
 _LISTED = 50  # failed images named on stderr at the end; --json names all
@@ -50,7 +50,7 @@ def convert_folder(
 
     Raises:
         typer.BadParameter: the output is no folder, or an unknown format.
-        HcflowError: the model cannot be opened.
+        HcflowError: the model cannot be opened, or the output is not writable.
         typer.Exit: with code 1, when an image failed.
     """
     if recipe.options.get("samples", 1) > 1 or recipe.options.get("size") is not None:
@@ -64,6 +64,7 @@ def convert_folder(
     if format_name is None and recipe.direction == "downscale":
         format_name = "PNG"  # what a lossy format drops, upscale cannot bring back
     format_name = format_name and format_name.upper()
+    atomic.check_folder(output)
     manifest = hcflow.load(recipe.model, **recipe.load).manifest  # built once, before the workers
     os.makedirs(output, exist_ok=True)
     record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
