@@ -62,8 +62,8 @@ def outputs(
     names = [output]
     if samples > 1:
         names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
+    atomic.check_place(names[0])  # the others go into the same folder
     for name in names:
-        atomic.check_place(name)
         if source != STANDARD and _same_file(source, name) and not force:
             raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
     return names, format_name
