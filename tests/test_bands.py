@@ -80,7 +80,7 @@ def test_a_local_network_gives_the_whole_image_on_every_grid(
 @given(
     size=st.tuples(st.integers(20, 45), st.integers(20, 45)),
     in_flight=st.integers(1, 4),
-    threads=st.integers(1, 3),
+    threads=st.integers(1, 9),
     start=st.integers(0, 2),
 )
 def test_threads_tiles_in_flight_and_resuming_never_change_a_byte(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +18,37 @@ _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
 _SEVERITY_ERROR = 3
+
+
+def steady_threads(pixels: int, threads: int) -> int:
+    """At most `threads`, so few that they change no byte of an image of `pixels` LR pixels.
+
+    A convolution that ONNX Runtime computes as a matrix product gives each thread a share of the
+    pixels, in sixteens, and a share of 64 or fewer is summed up in another order.
+    """
+    while threads > 1 and pixels <= threads * (64 + 16 * threads):
+        threads //= 2
+    return threads
+
+
+class CpuSession:
+    """Sessions of one graph on the CPU: small images get fewer threads, and all the same bytes."""
+
+    def __init__(self, graph: bytes, threads: int) -> None:
+        self._graph = graph
+        self._threads = threads or machine.usable_cpus()
+        self._opening = threading.Lock()
+        self._opened = {self._threads: OnnxRuntimeSession(graph, [_CPU], self._threads)}
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name."""
+        most = self._opened[self._threads]
+        pixels = most.pixels(feeds)
+        threads = self._threads if pixels is None else steady_threads(pixels, self._threads)
+        with self._opening:
+            if threads not in self._opened:
+                self._opened[threads] = OnnxRuntimeSession(self._graph, [_CPU], threads)
+        return self._opened[threads].run(feeds)
 
 
 class OnnxRuntimeSession:
@@ -36,6 +69,17 @@ class OnnxRuntimeSession:
         except Exception as error:  # ORT's own exceptions share no base class
             raise BackendError(f"ONNX Runtime refuses the graph: {_one_line(error)}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._image = self._session.get_inputs()[0]
+
+    def pixels(self, feeds: Arrays) -> int | None:
+        """LR pixels of the first input, the image: its sides are named as `H` or `4*H` are."""
+        image = feeds[self._image.name]
+        sides = [
+            side // int(name.rpartition("*")[0] or 1)
+            for side, name in zip(image.shape, self._image.shape, strict=True)
+            if isinstance(name, str) and name.endswith(("H", "W"))
+        ]
+        return math.prod(sides) if sides else None
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name."""
@@ -47,9 +91,9 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def open_cpu(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSession:
+def open_cpu(graph: bytes, numerics: Numerics, threads: int) -> CpuSession:
     """A session on the CPU."""
-    return OnnxRuntimeSession(graph, [_CPU], threads)
+    return CpuSession(graph, threads)
 
 
 def open_cuda(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSession:
