@@ -1,6 +1,8 @@
 #include "trust.hpp"
 
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,14 +37,56 @@ class Descriptor {
          "; compile it again");
 }
 
-void check_owner(const fs::path& path, const struct stat& status) {
+/// Whether a group is the system's, or this user's own with nobody else in it.
+bool is_private(gid_t id) {
+    if (id == 0) return true;
+    std::array<char, 1U << 14U> user_text{}, group_text{};  // too little room: not trusted
+    passwd user{}, *found_user = nullptr;
+    group group{}, *found_group = nullptr;
+    if (getpwuid_r(geteuid(), &user, user_text.data(), user_text.size(), &found_user) != 0 ||
+        getgrgid_r(id, &group, group_text.data(), group_text.size(), &found_group) != 0 ||
+        found_user == nullptr || found_group == nullptr || user.pw_gid != id)
+        return false;
+    for (char** member = group.gr_mem; *member != nullptr; ++member)
+        if (std::strcmp(*member, user.pw_name) != 0) return false;
+    return true;
+}
+
+/// Who but this user and root may write a file or folder, and what to do; empty: nobody.
+std::string stranger(const struct stat& status) {
     if (status.st_uid != geteuid() && status.st_uid != 0)
-        fail(ErrorCode::backend, "'", path.string(),
-             "' belongs to another user, and an engine is code: copy the bundle, or compile the "
-             "engine again");
-    if ((status.st_mode & S_IWOTH) != 0 && (status.st_mode & S_ISVTX) == 0)
-        fail(ErrorCode::backend, "'", path.string(),
-             "' can be written by everyone, and an engine is code: chmod o-w it first");
+        return "belongs to another user, and an engine is code: copy the bundle, or compile the "
+               "engine again";
+    // As /tmp: others add to it, and cannot take what is ours away.
+    if ((status.st_mode & S_ISVTX) != 0 && S_ISDIR(status.st_mode)) return {};
+    if ((status.st_mode & S_IWOTH) != 0)
+        return "can be written by everyone, and an engine is code: chmod o-w it first";
+    if ((status.st_mode & S_IWGRP) != 0 && !is_private(status.st_gid))
+        return "can be written by its group, and an engine is code: chmod g-w it first";
+    return {};
+}
+
+void check_owner(const fs::path& path, const struct stat& status) {
+    if (const std::string why = stranger(status); !why.empty())
+        fail(ErrorCode::backend, "'", path.string(), "' ", why);
+}
+
+/// Judge every folder above a path, and above what it stands for if a link is on the way.
+void check_folders_above(const fs::path& path) {
+    std::error_code error;
+    for (const fs::path& end : {fs::absolute(path), fs::weakly_canonical(path, error)}) {
+        if (error) {
+            errno = error.value();
+            unreadable(path);
+        }
+        fs::path folder = end;
+        while (folder.has_relative_path()) {
+            folder = folder.parent_path();
+            struct stat status {};
+            if (stat(folder.c_str(), &status) != 0) unreadable(path);
+            check_owner(folder, status);
+        }
+    }
 }
 
 bool read_all(int descriptor, std::string& data) {
@@ -67,21 +111,24 @@ bool write_all(int descriptor, const std::string& data) {
 
 }  // namespace
 
-bool is_ours(const fs::path& folder) {
+bool is_ours(const fs::path& folder) try {
     std::error_code ignored;
     const bool there = fs::exists(folder, ignored);
     fs::create_directories(folder, ignored);
     if (!there) fs::permissions(folder, fs::perms::owner_all, ignored);
     struct stat status {};
-    return stat(folder.c_str(), &status) == 0 && status.st_uid == geteuid() &&
-           (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+    if (stat(folder.c_str(), &status) != 0 || status.st_uid != geteuid() ||
+        (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return false;
+    check_folders_above(folder);
+    return true;
+} catch (const std::exception&) {  // what is asked here: it is not, or nothing tells
+    return false;
 }
 
 std::string read_trusted(const fs::path& path) {
-    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    check_folders_above(path);
     struct stat status {};
-    if (stat(folder.c_str(), &status) != 0) unreadable(path);
-    check_owner(folder, status);
     // What is judged is what is read: the file is opened once. Never waits for a pipe's writer.
     const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.number() < 0 || fstat(file.number(), &status) != 0) unreadable(path);

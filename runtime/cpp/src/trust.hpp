@@ -9,11 +9,12 @@
 namespace hcflow {
 
 /// Make a folder for compiled programs, if need be, and tell whether only this user may write
-/// there.
+/// there, and no stranger to a folder above.
 bool is_ours(const std::filesystem::path& folder);
 
-/// The bytes of a file that, like its folder, belongs to this user or root and that not everyone
-/// can write to (runtime/engine_cache.py). Throws Error (backend).
+/// The bytes of a file that belongs to this user or root and that no other user can write to, where
+/// the same holds of every folder above it and above the file that a link stands for
+/// (runtime/engine_cache.py). Throws Error (backend).
 std::string read_trusted(const std::filesystem::path& path);
 
 /// The bytes of a file of this user's alone; none where there is no such file.

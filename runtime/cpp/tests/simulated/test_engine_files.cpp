@@ -1,14 +1,18 @@
 // Which engine is taken, from where, and which are refused: before a library is asked to load one.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 
 #include "gpu.hpp"
 #include "sha256.hpp"
+#include "trust.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;
+using tests::BundleFolder;
 using tests::EngineFolder;
 using tests::error_of;
 using tests::has;
@@ -100,6 +104,60 @@ TEST_CASE("an engine is code: nobody else may be able to write it") {
     CHECK(has(upscale_error(folder), "can be written by everyone"));
     fs::permissions(folder.folder, fs::perms::others_write, fs::perm_options::remove);
     CHECK(upscale_error(folder) == "nothing");
+    // Sticky folders, as /tmp, keep what is ours; on a file the bit says nothing.
+    fs::permissions(folder.folder, fs::perms(01777));
+    CHECK(upscale_error(folder) == "nothing");
+    fs::permissions(file, fs::perms(01646));
+    CHECK(has(upscale_error(folder), "can be written by everyone"));
+}
+
+TEST_CASE("nor any folder above it, or above what a link to it stands for") {
+    const BundleFolder home, elsewhere;
+    EngineFolder folder;
+    const fs::path outer = home.folder / "outer", inner = outer / "inner";
+    fs::create_directory(outer);
+    fs::rename(folder.folder, inner);
+    folder.folder = inner;
+    CHECK(upscale_error(folder) == "nothing");
+    fs::permissions(outer, fs::perms::others_write, fs::perm_options::add);
+    CHECK(has(upscale_error(folder), "'" + outer.string() + "' can be written by everyone"));
+    fs::permissions(outer, fs::perms::others_write, fs::perm_options::remove);
+
+    const fs::path file = inner / "inverse.tensorrt-rtx.engine", away = elsewhere.folder / "away";
+    fs::create_directory(away);
+    fs::rename(file, away / "engine");
+    fs::create_symlink(away / "engine", file);
+    CHECK(upscale_error(folder) == "nothing");
+    fs::permissions(elsewhere.folder, fs::perms::others_write, fs::perm_options::add);
+    CHECK(has(upscale_error(folder),
+              "'" + elsewhere.folder.string() + "' can be written by everyone"));
+}
+
+TEST_CASE("a group of others may not be able to write it either") {
+    if (geteuid() != 0) return;  // only root can give a file to a group that it is not in
+    const EngineFolder folder;
+    const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
+    for (const fs::path& place : {file, folder.folder}) {
+        fs::permissions(place, fs::perms::group_write, fs::perm_options::add);
+        CHECK(upscale_error(folder) == "nothing");  // root's own group
+        REQUIRE(chown(place.c_str(), 0, 54321) == 0);
+        CHECK(has(upscale_error(folder), "'" + place.string() + "' can be written by its group"));
+        fs::permissions(place, fs::perms::group_write, fs::perm_options::remove);
+        CHECK(upscale_error(folder) == "nothing");
+        REQUIRE(chown(place.c_str(), 54321, 0) == 0);
+        CHECK(has(upscale_error(folder), "'" + place.string() + "' belongs to another user"));
+        REQUIRE(chown(place.c_str(), 0, 0) == 0);
+    }
+}
+
+TEST_CASE("compiled programs are kept only where no stranger can write, nor above") {
+    const BundleFolder bundle;
+    const fs::path cache = bundle.folder / "cache" / "engines";
+    CHECK(hcflow::is_ours(cache));
+    fs::permissions(cache.parent_path(), fs::perms::others_write, fs::perm_options::add);
+    CHECK(!hcflow::is_ours(cache));
+    fs::permissions(cache.parent_path(), fs::perms(01777));
+    CHECK(hcflow::is_ours(cache));
 }
 
 TEST_CASE("the user's cache comes first, and what is damaged in it is left out") {
