@@ -297,7 +297,9 @@ def _need_gpu(options: EngineOptions) -> None:
 
 
 def _inspect(trt: Any, log: Any, data: bytes) -> str:
-    engine: api.ICudaEngine | None = trt.Runtime(log).deserialize_cuda_engine(data)
+    runtime: api.Runtime = trt.Runtime(log)
+    runtime.engine_host_code_allowed = True  # of a version-compatible engine, made just now
+    engine: api.ICudaEngine | None = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise ExportError("the engine that TensorRT built does not load here: report this")
     information = engine.create_engine_inspector().get_engine_information(

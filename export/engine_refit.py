@@ -95,7 +95,9 @@ def refit(trt: Any, engine: bytes, graph: bytes, where: str) -> bytes:
     """
     record = Record()
     log = logger(trt, record)
-    loaded: api.ICudaEngine | None = trt.Runtime(log).deserialize_cuda_engine(engine)
+    runtime: api.Runtime = trt.Runtime(log)
+    runtime.engine_host_code_allowed = True  # of a version-compatible engine; its owner was checked
+    loaded: api.ICudaEngine | None = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
         raise ExportError(f"engine '{where}' does not load: {_last(record)}; compile it again")
     refitter: api.Refitter = trt.Refitter(loaded, log)

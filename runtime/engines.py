@@ -232,11 +232,14 @@ def describe_ranges(engine: Engine) -> str:
 
 
 def _version_fits(engine: Engine, version: str) -> bool:
-    """Same version; a version-compatible engine also runs on later ones of its major version."""
-    built, here = _numbers(engine.version), _numbers(version)
+    """Same version; a version-compatible engine also runs on later ones of its major version.
+
+    Three numbers count: a fourth is of the build.
+    """
+    built, here = _numbers(engine.version)[:3], _numbers(version)[:3]
     if engine.version_compatible:
         return built[0] == here[0] and built <= here
-    return built[:3] == here[:3]
+    return built == here
 
 
 def _capability_fits(engine: Engine, capability: str) -> bool:

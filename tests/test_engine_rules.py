@@ -88,6 +88,11 @@ def test_a_sidecar_with_a_value_that_makes_no_sense_is_refused(key: str, value: 
             None,
         ),
         (
+            replace(ENGINE, library="tensorrt", version_compatible=True, version="10.14.1.48"),
+            Machine("tensorrt", "10.14.1", "8.9"),
+            None,
+        ),
+        (
             replace(ENGINE, library="tensorrt", version_compatible=True, version="11.1"),
             Machine("tensorrt", "11.0", "8.9"),
             "11.1, here is 11.0",
@@ -411,7 +416,9 @@ def test_every_name_of_the_library_that_the_code_uses_is_in_the_real_one() -> No
         "ErrorCode": ["UNSUPPORTED_NODE_DATATYPE", "UNSUPPORTED_NODE_DYNAMIC"],
         "LayerInformationFormat": ["JSON"],
         "EngineInspector": ["get_engine_information"],
-        "Runtime": ["deserialize_cuda_engine", "get_engine_validity"],
+        "Runtime": [
+            *("deserialize_cuda_engine", "get_engine_validity", "engine_host_code_allowed"),
+        ],
         "ICudaEngine": [
             *("num_io_tensors", "get_tensor_name", "get_tensor_mode", "get_tensor_dtype"),
             *("create_execution_context", "create_runtime_config", "create_engine_inspector"),

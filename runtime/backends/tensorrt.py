@@ -226,7 +226,8 @@ def open_engine(library: Library, graph: bytes, where: Path | None) -> EngineSes
     path = next(path for each, path in found if each == engine)
     data = engine_cache.read(engine, path)
     remedy = f"make a fitting one: {engines.command(library, place)}"
-    loaded = Loaded(trt, library, device, data, str(path), remedy)
+    host_code = engine.version_compatible
+    loaded = Loaded(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":
         loaded.use_runtime_cache(_runtime_cache(engine, machine))
     return EngineSession(loaded, engine, place)

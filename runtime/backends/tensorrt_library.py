@@ -59,8 +59,10 @@ class Loaded:
     """
 
     def __init__(
-        self, trt: Any, library: Library, device: Device, data: bytes, where: str, remedy: str
-    ) -> None:
+        self, trt: Any, library: Library, device: Device, data: bytes, where: str, remedy: str,
+        *, host_code: bool = False,
+    ) -> None:  # fmt: skip
+        """`host_code`: the engine brings code for the host along, as version-compatible ones do."""
         self.trt = trt
         self.device = device
         self._library = library
@@ -69,6 +71,8 @@ class Loaded:
         self._runtime_cache_path: Path | None = None
         device.use()
         self._runtime: api.Runtime = trt.Runtime(self._log)
+        if host_code:  # refused unless allowed; whose the file is has been looked at by now
+            self._runtime.engine_host_code_allowed = True
         self._refuse_invalid(data, where, remedy)
         self.engine = self._runtime.deserialize_cuda_engine(data)
         if self.engine is None:

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from runtime.backends import tensorrt_lane
 from runtime.backends.tensorrt import EngineSession, open_engine
 from runtime.device import Device
 from runtime.device_arrays import DeviceArray, stream_handle, view
-from runtime.errors import ParameterError
+from runtime.errors import BackendError, ParameterError
 from tests.bundles import inverse_graph
 from tests.simulated.rig import (
     DRIVER,
@@ -287,6 +288,23 @@ def tensorrt_itself_runs_too(folder: Path) -> None:
     for _ in range(3):
         assert np.array_equal(s.run(values)["hr"], expected(values))
     fine()
+
+
+@scenario
+def a_version_compatible_engine_may_bring_host_code_along_and_no_other(folder: Path) -> None:
+    made_here = {"library": "tensorrt", "version": "11.1.0.106"}
+    graph, bundle = prepare(folder, version_compatible=True, **made_here)
+    values = feeds()
+    s = open_engine("tensorrt", graph, bundle)
+    assert np.array_equal(s.run(values)["hr"], expected(values))
+    data = plan(graph, host_code=True)
+    manifest = replace(
+        runtime.Bundle.open(bundle).manifest,
+        engines=(sidecar(graph, data, **made_here).to_mapping(),),
+    )
+    (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    refused = "host code is not allowed"
+    raises(BackendError, refused, lambda: open_engine("tensorrt", graph, bundle))
 
 
 @scenario

@@ -66,17 +66,21 @@ def sidecar(graph: bytes, data: bytes, **changes: Any) -> Engine:
     return replace(engine, **changes)
 
 
-def plan(graph: bytes, engine_ranges: tuple[dict[str, Range], ...] | None = None) -> bytes:
+def plan(
+    graph: bytes,
+    engine_ranges: tuple[dict[str, Range], ...] | None = None,
+    host_code: bool = False,
+) -> bytes:
     profiles = engine_ranges or (ranges(8, 1), ranges(16, 2))
     plain = [{n: (r.smallest, r.best, r.largest) for n, r in p.items()} for p in profiles]
-    return engine_bytes(graph, plain)
+    return engine_bytes(graph, plain, host_code=host_code)
 
 
 def prepare(folder: Path, **changes: Any) -> tuple[bytes, Path]:
     """A bundle of the tiny network with an engine of its inverse, and the graph's bytes."""
     bundle = write_bundle(folder / "bundle")
     graph = inverse_graph(True)
-    data = plan(graph)
+    data = plan(graph, host_code=changes.get("version_compatible", False))
     engine = sidecar(graph, data, **changes)
     (bundle / engine.file).write_bytes(data)
     manifest = runtime.Bundle.open(bundle).manifest

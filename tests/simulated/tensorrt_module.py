@@ -33,10 +33,11 @@ def engine_bytes(
     profiles: list[dict[str, Any]],
     capability: str = "8.9",
     refittable: bool = False,
+    host_code: bool = False,
 ) -> bytes:
     """What a compiler would have made of a graph; profiles as (smallest, best, largest) shapes."""
     facts = {"profiles": profiles, "size": len(graph), "capability": capability}
-    head = json.dumps(facts | {"refittable": refittable})
+    head = json.dumps(facts | {"refittable": refittable, "host_code": host_code})
     return MAGIC + head.encode() + b"\n" + graph
 
 
@@ -289,6 +290,8 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             return all(map(self.refitter.set_named_weights, tensors))
 
     class Runtime:
+        engine_host_code_allowed = False
+
         def __init__(self, log: Any) -> None:
             self.log = log
 
@@ -308,6 +311,9 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             facts = json.loads(head)
             if len(graph) != facts["size"]:
                 self.log.log(ILogger.ERROR, "the plan is truncated")
+                return None
+            if facts["host_code"] and not self.engine_host_code_allowed:
+                self.log.log(ILogger.ERROR, "host code is not allowed")
                 return None
             return Engine(facts, graph, self.log)
 

@@ -244,8 +244,8 @@ class NvLibrary : public Library {
     }
 
     std::unique_ptr<Engine> load(const std::string& data, const std::string& where,
-                                 const std::string& remedy,
-                                 const std::string& runtime_cache) override {
+                                 const std::string& remedy, const std::string& runtime_cache,
+                                 bool host_code) override {
         auto loaded = std::make_unique<Loaded>();
         using Create = void* (*)(void* logger, std::int32_t version) noexcept;
         const auto create = symbol<Create>("createInferRuntime_INTERNAL");
@@ -253,6 +253,8 @@ class NvLibrary : public Library {
             create(&loaded->log, static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
         if (!loaded->runtime)
             fail(ErrorCode::backend, "the library does not start: ", loaded->log.last());
+        // Refused unless allowed; whose the file is has been looked at by now.
+        if (host_code) loaded->runtime->setEngineHostCodeAllowed(true);
         refuse_invalid(*loaded, data, where, remedy);
         loaded->engine.reset(loaded->runtime->deserializeCudaEngine(data.data(), data.size()));
         if (!loaded->engine)

@@ -60,11 +60,13 @@ class Library {
     /// "10.14.1"
     [[nodiscard]] virtual std::string version() const = 0;
     /// `where` names the engine in errors, `remedy` says how to get another; `runtime_cache` is a
-    /// file for what is compiled while running, or empty. Throws Error (backend).
+    /// file for what is compiled while running, or empty. `host_code`: the engine brings code for
+    /// the host along, as version-compatible ones do. Throws Error (backend).
     [[nodiscard]] virtual std::unique_ptr<Engine> load(const std::string& data,
                                                        const std::string& where,
                                                        const std::string& remedy,
-                                                       const std::string& runtime_cache) = 0;
+                                                       const std::string& runtime_cache,
+                                                       bool host_code) = 0;
 };
 
 }  // namespace hcflow::gpu

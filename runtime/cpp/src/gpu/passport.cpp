@@ -58,13 +58,13 @@ const char* title(const std::string& library) {
     return library == "tensorrt" ? "TensorRT" : "TensorRT-RTX";
 }
 
-/// Same version; a version-compatible engine also runs on later ones of its major version.
+/// Same version; a version-compatible engine also runs on later ones of its major version. Three
+/// numbers count: a fourth is of the build, and the library here does not tell its own.
 bool version_fits(const Passport& engine, const std::string& version) {
     Numbers built = numbers(engine.version), here = numbers(version);
-    if (engine.version_compatible) return built[0] == here[0] && built <= here;
     built.resize(std::min<std::size_t>(built.size(), 3));
     here.resize(std::min<std::size_t>(here.size(), 3));
-    return built == here;
+    return engine.version_compatible ? built[0] == here[0] && built <= here : built == here;
 }
 
 bool capability_fits(const Passport& engine, const std::string& capability) {

@@ -135,7 +135,8 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
         device,
         library->load(read_engine(engine), engine.path.string(),
                       "make a fitting one: " + command(name, bundle),
-                      runtime_cache(request.cache, engine.passport, machine)),
+                      runtime_cache(request.cache, engine.passport, machine),
+                      engine.passport.version_compatible),
         engine.passport, bundle);
 }
 

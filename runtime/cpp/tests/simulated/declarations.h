@@ -119,6 +119,7 @@ class ICudaEngine : public Object {
 class IRuntime : public Object {
   public:
     virtual ICudaEngine* deserializeCudaEngine(void const* data, std::size_t size) noexcept = 0;
+    virtual void setEngineHostCodeAllowed(bool allowed) noexcept = 0;
 #ifdef TRT_MAJOR_RTX
     virtual EngineValidity getEngineValidity(void const* data, std::int64_t size,
                                              std::uint64_t* diagnostics) const noexcept = 0;

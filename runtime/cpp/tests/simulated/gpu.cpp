@@ -22,7 +22,7 @@ Ranges ranges(const std::string& direction, std::size_t side, std::size_t batch)
             {"z2", {{1, 21, 1, 1}, {batch, 21, side, side}}}};
 }
 
-EngineText engine(const nlohmann::json& graph, const std::string& library) {
+EngineText engine(const nlohmann::json& graph, const std::string& library, bool host_code) {
     const std::string direction = graph["direction"];
     std::ostringstream text;
     text << "SIMULATED 8.9 " << direction << " 4 2 6 2 21 1 2";
@@ -39,7 +39,7 @@ EngineText engine(const nlohmann::json& graph, const std::string& library) {
         }
         profiles.push_back(shapes);
     }
-    text << " END";
+    text << " END" << (host_code ? " HOST-CODE" : "");
     const std::string data = text.str();
     return {data,
             {{"file", direction + "." + library + ".engine"},
@@ -64,9 +64,9 @@ EngineText engine(const nlohmann::json& graph, const std::string& library) {
 }
 
 EngineFolder::EngineFolder(const std::string& library,
-                           const std::function<void(nlohmann::json&)>& change) {
+                           const std::function<void(nlohmann::json&)>& change, bool host_code) {
     for (const nlohmann::json& graph : manifest["graphs"]) {
-        EngineText made = engine(graph, library);
+        EngineText made = engine(graph, library, host_code);
         const std::string file = made.sidecar["file"];
         if (change) change(made.sidecar);
         manifest["engines"].push_back(made.sidecar);

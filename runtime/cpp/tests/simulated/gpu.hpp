@@ -34,14 +34,15 @@ struct EngineText {
     std::string data;
     nlohmann::json sidecar;
 };
-EngineText engine(const nlohmann::json& graph, const std::string& library);
+EngineText engine(const nlohmann::json& graph, const std::string& library, bool host_code = false);
 
 /// BundleFolder with an engine of each graph in it; `change` may alter sidecars before they are
-/// written, but files, sizes and digests are those of the data.
+/// written, but files, sizes and digests are those of the data. `host_code`: engines need it.
 class EngineFolder : public BundleFolder {
   public:
     explicit EngineFolder(const std::string& library = "tensorrt-rtx",
-                          const std::function<void(nlohmann::json&)>& change = {});
+                          const std::function<void(nlohmann::json&)>& change = {},
+                          bool host_code = false);
 
     [[nodiscard]] hcflow::Model open(const std::string& backend = "tensorrt-rtx",
                                      const std::string& cache = "") const;

@@ -201,11 +201,13 @@ class Runtime : public IRuntime {
 
     ICudaEngine* deserializeCudaEngine(void const* data, std::size_t size) noexcept override {
         Facts facts;
-        if (Facts::read({static_cast<const char*>(data), size}, facts))
-            return new Engine(std::move(facts), log_);
-        log_.log(ILogger::Severity::kERROR, "magic tag does not match");
+        const bool read = Facts::read({static_cast<const char*>(data), size}, facts);
+        if (read && (host_code_ || !facts.host_code)) return new Engine(std::move(facts), log_);
+        log_.log(ILogger::Severity::kERROR,
+                 read ? "host code is not allowed" : "magic tag does not match");
         return nullptr;
     }
+    void setEngineHostCodeAllowed(bool allowed) noexcept override { host_code_ = allowed; }
 #ifdef TRT_MAJOR_RTX
     EngineValidity getEngineValidity(void const* data, std::int64_t size,
                                      std::uint64_t* diagnostics) const noexcept override {
@@ -223,6 +225,7 @@ class Runtime : public IRuntime {
 
   private:
     ILogger& log_;
+    bool host_code_ = false;
 };
 
 }  // namespace

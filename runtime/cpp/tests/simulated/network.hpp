@@ -27,6 +27,7 @@ struct Facts {
     std::vector<std::pair<std::int64_t, std::int64_t>> levels;  // channels, factor
     std::vector<std::map<std::string, std::pair<Shape, Shape>>> profiles;
     std::vector<std::string> inputs, outputs;
+    bool host_code = false;  // of a version-compatible engine
 
     static bool read(const std::string& text, Facts& facts) {
         std::istringstream in(text);
@@ -53,6 +54,7 @@ struct Facts {
         }
         std::string end;
         if (!(in >> end) || end != "END") return false;
+        facts.host_code = (in >> end) && end == "HOST-CODE";
         std::vector<std::string> zs;
         for (std::size_t i = 0; i < levels; ++i) zs.push_back("z" + std::to_string(i + 1));
         const bool inverse = facts.direction == "inverse";

@@ -54,9 +54,20 @@ TEST_CASE("TensorRT's own compatibilities count") {
             EngineFolder("tensorrt", [&](nlohmann::json& s) { s.update(changes); }), "tensorrt");
     };
     CHECK(error({{"version", "10.3.0"}, {"version_compatible", true}}) == "nothing");
+    CHECK(error({{"version", "10.14.1.48"}, {"version_compatible", true}}) == "nothing");
+    CHECK(error({{"version", "10.14.2"}, {"version_compatible", true}}) != "nothing");
     CHECK(error({{"version", "9.3.0"}, {"version_compatible", true}}) != "nothing");
     CHECK(error({{"compute_capabilities", {"8.0"}}, {"hardware", "ampere+"}}) == "nothing");
     CHECK(error({{"compute_capabilities", {"8.0"}}}) != "nothing");
+}
+
+TEST_CASE("host code is allowed to version-compatible engines alone") {
+    for (const bool compatible : {true, false}) {
+        const EngineFolder folder(
+            "tensorrt", [&](nlohmann::json& s) { s["version_compatible"] = compatible; }, true);
+        const std::string error = upscale_error(folder, "tensorrt");
+        CHECK(has(error, compatible ? "nothing" : "does not load: host code is not allowed"));
+    }
 }
 
 TEST_CASE("a damaged passport in the manifest is named by its path") {
