@@ -61,6 +61,7 @@ Arguments parse(const std::vector<std::string>& words) {
     if (const char* bundle = std::getenv("HCFLOW_BUNDLE")) arguments.bundle = bundle;
     arguments.model.cache = hcflow::user_cache();
     std::vector<std::string> files;
+    bool seeded = false;
     for (std::size_t i = 0; i < words.size(); ++i) {
         const std::string& word = words[i];
         const auto next = [&]() -> const std::string& {
@@ -81,9 +82,10 @@ Arguments parse(const std::vector<std::string>& words) {
             arguments.model.threads = number<int>(word, next());
         else if (word == "--tau")
             arguments.run.tau = number<double>(word, next());
-        else if (word == "--seed")
+        else if (word == "--seed") {
             arguments.run.seed = number<std::uint64_t>(word, next());
-        else if (word == "--size") {
+            seeded = true;
+        } else if (word == "--size") {
             const std::string& text = next();
             const std::size_t x = text.find('x');
             if (x == std::string::npos) refuse("--size is '" + text + "': give WIDTHxHEIGHT");
@@ -104,6 +106,9 @@ Arguments parse(const std::vector<std::string>& words) {
     }
     if (files.size() != 2) refuse("give one file to read and one to write");
     if (arguments.bundle.empty()) refuse("give a bundle: --bundle PATH");
+    const hcflow::UpscaleOptions& up = arguments.run;
+    if (arguments.down && (up.size || up.tau || seeded))
+        refuse("--size, --tau and --seed are for upscaling: leave them out with --down");
     arguments.in = files[0];
     arguments.out = files[1];
     return arguments;

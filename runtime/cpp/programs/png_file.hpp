@@ -1,39 +1,133 @@
-// PNG files in 8 bits, by libpng's simplified interface.
+// PNG files in 8 bits. Values come as they are in the file: what it says of gamma is not applied.
 #pragma once
 
 #include <png.h>
 
+#include <array>
+#include <cerrno>
+#include <csetjmp>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include "hcflow/hcflow.hpp"
 
-inline png_uint_32 png_format(int channels) {
-    constexpr png_uint_32 formats[] = {PNG_FORMAT_GRAY, PNG_FORMAT_GA, PNG_FORMAT_RGB,
-                                       PNG_FORMAT_RGBA};
-    return formats[channels - 1];
-}
+/// libpng's reader or writer of one file.
+class PngFile {
+  public:
+    PngFile(std::string path, bool read)
+        : path_(std::move(path)),
+          read_(read),
+          file_(std::fopen(path_.c_str(), read ? "rb" : "wb")) {
+        if (!file_) refuse(std::strerror(errno));
+        const auto create = read ? png_create_read_struct : png_create_write_struct;
+        png = create(PNG_LIBPNG_VER_STRING, message_.data(), jump, ignore);
+        info = png != nullptr ? png_create_info_struct(png) : nullptr;
+        if (info == nullptr) throw std::bad_alloc();
+        run([this] { png_init_io(png, file_.get()); });
+    }
+    PngFile(const PngFile&) = delete;
+    PngFile& operator=(const PngFile&) = delete;
+    ~PngFile() {
+        if (read_)
+            png_destroy_read_struct(&png, &info, nullptr);
+        else
+            png_destroy_write_struct(&png, &info);
+    }
+
+    /// libpng reports by a jump past all destructors: what `action` calls must have none.
+    template <typename Action>
+    void run(const Action& action) {
+        if (setjmp(png_jmpbuf(png)) != 0)  // NOLINT(cert-err52-cpp): libpng's only way
+            refuse(message_.data());
+        action();
+    }
+
+    /// Write what is left in buffers.
+    void flush() {
+        if (std::fflush(file_.get()) != 0) refuse(std::strerror(errno));
+    }
+
+    [[noreturn]] void refuse(const std::string& why) {
+        std::error_code none;  // no half of a picture is left, but devices are
+        if (!read_ && file_ && std::filesystem::is_regular_file(path_, none))
+            std::filesystem::remove(path_, none);
+        throw std::runtime_error((read_ ? "cannot read '" : "cannot write '") + path_ +
+                                 "': " + why);
+    }
+
+    png_structp png = nullptr;
+    png_infop info = nullptr;
+
+  private:
+    using Message = std::array<char, 200>;
+    struct Close {
+        void operator()(std::FILE* file) const { std::fclose(file); }
+    };
+
+    [[noreturn]] static void jump(png_structp png, png_const_charp message) {
+        std::snprintf(static_cast<char*>(png_get_error_ptr(png)), std::tuple_size<Message>::value,
+                      "%s", message);
+        png_longjmp(png, 1);
+    }
+    static void ignore(png_structp, png_const_charp) {}
+
+    std::string path_;
+    bool read_;
+    std::unique_ptr<std::FILE, Close> file_;
+    Message message_{};
+};
 
 inline hcflow::Image read_png(const std::string& path) {
-    png_image png{};
-    png.version = PNG_IMAGE_VERSION;
-    if (png_image_begin_read_from_file(&png, path.c_str()) == 0)
-        throw std::runtime_error("cannot read '" + path + "': " + png.message);
-    const int channels = 1 + ((png.format & PNG_FORMAT_FLAG_ALPHA) != 0 ? 1 : 0) +
-                         ((png.format & PNG_FORMAT_FLAG_COLOR) != 0 ? 2 : 0);
-    png.format = png_format(channels);
-    hcflow::Image image(png.width, png.height, channels, hcflow::Pixel::u8);
-    if (png_image_finish_read(&png, nullptr, image.view().data, 0, nullptr) == 0)
-        throw std::runtime_error("cannot read '" + path + "': " + png.message);
+    constexpr std::uint64_t kMostPixels = 178'956'970;  // Python's limit too (runtime/files.py)
+    PngFile file(path, true);
+    png_structp png = file.png;
+    int passes = 1;
+    file.run([&] {
+        png_read_info(png, file.info);
+        png_set_expand(png);  // palettes, fewer bits than 8, a transparent colour
+        png_set_scale_16(png);
+        passes = png_set_interlace_handling(png);
+        png_read_update_info(png, file.info);
+    });
+    const std::size_t width = png_get_image_width(png, file.info),
+                      height = png_get_image_height(png, file.info);
+    if (width * height > kMostPixels)
+        file.refuse("it has " + std::to_string(width) + "x" + std::to_string(height) +
+                    " pixels, the limit is " + std::to_string(kMostPixels) + ": crop it");
+    hcflow::Image image(width, height, png_get_channels(png, file.info), hcflow::Pixel::u8);
+    auto* pixels = static_cast<png_bytep>(image.view().data);
+    const std::size_t row = png_get_rowbytes(png, file.info);
+    file.run([&] {
+        for (int pass = 0; pass < passes; ++pass)
+            for (std::size_t y = 0; y < height; ++y) png_read_row(png, pixels + y * row, nullptr);
+    });
     return image;
 }
 
 inline void write_png(const std::string& path, const hcflow::Image& image) {
-    png_image png{};
-    png.version = PNG_IMAGE_VERSION;
-    png.width = static_cast<png_uint_32>(image.width());
-    png.height = static_cast<png_uint_32>(image.height());
-    png.format = png_format(image.channels());
-    if (png_image_write_to_file(&png, path.c_str(), 0, image.bytes().data(), 0, nullptr) == 0)
-        throw std::runtime_error("cannot write '" + path + "': " + png.message);
+    constexpr std::array<int, 4> kTypes = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
+                                           PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
+    PngFile file(path, false);
+    png_structp png = file.png;
+    const auto channels = static_cast<std::size_t>(image.channels());
+    const unsigned char* pixels = image.bytes().data();
+    file.run([&] {
+        png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // else a million a side
+        png_set_IHDR(png, file.info, static_cast<png_uint_32>(image.width()),
+                     static_cast<png_uint_32>(image.height()), 8, kTypes[channels - 1],
+                     PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+        png_write_info(png, file.info);
+        for (std::size_t y = 0; y < image.height(); ++y)
+            png_write_row(png, pixels + y * image.width() * channels);
+        png_write_end(png, nullptr);
+    });
+    file.flush();
 }
