@@ -40,10 +40,15 @@ struct OpenRequest {
 /// Throws Error (bundle, backend).
 using Opener = std::unique_ptr<Session> (*)(const OpenRequest& request);
 
-/// The opener of a name; for "auto" of the first backend compiled in that can run the bundle.
-/// `name` becomes its own. Throws Error (parameter): no such backend; (backend): not compiled in.
-Opener find_backend(std::string& name, const Bundle& bundle, const Options& options);
-/// Throws as find_backend does, before a bundle is there.
+struct Backend {
+    std::string name;
+    Opener open;
+};
+
+/// The backend of options.backend; for "auto" all compiled in that should run the bundle, best
+/// first. Throws Error (parameter): no such backend; (backend): none, or not compiled in.
+std::vector<Backend> find_backends(const Bundle& bundle, const Options& options);
+/// Throws as find_backends does, before a bundle is there.
 void check_backend(const std::string& name);
 
 std::unique_ptr<Session> open_openvino(const OpenRequest& request);

@@ -67,15 +67,15 @@ void check_backend(const std::string& name) {
              ". Build hcflow where CMake finds its SDK");
 }
 
-Opener find_backend(std::string& name, const Bundle& bundle, const Options& options) {
-    check_backend(name);
-    for (const Entry& entry : kBackends) {
-        if (entry.open == nullptr) continue;
-        if (name == entry.name || (name == "auto" && entry.automatic(bundle, options))) {
-            name = entry.name;
-            return entry.open;
-        }
-    }
+std::vector<Backend> find_backends(const Bundle& bundle, const Options& options) {
+    check_backend(options.backend);
+    const bool any = options.backend == "auto";
+    std::vector<Backend> found;
+    for (const Entry& entry : kBackends)
+        if (entry.open != nullptr &&
+            (any ? entry.automatic(bundle, options) : options.backend == entry.name))
+            found.push_back({entry.name, entry.open});
+    if (!found.empty()) return found;
     fail(ErrorCode::backend,
          "no backend here can run this bundle; compiled in are: ", list(backends()),
          ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");

@@ -12,8 +12,8 @@ namespace hcflow {
 
 class Model::Body {
   public:
-    Body(Bundle bundle, Opener open, std::string backend, const Options& options)
-        : network(std::move(bundle), open, std::move(backend), options) {}
+    Body(const Bundle& bundle, const Backend& backend, const Options& options)
+        : network(bundle, backend.open, backend.name, options) {}
 
     Network network;
 };
@@ -27,11 +27,20 @@ Model Model::load(const std::string& path, const Options& options) {
     if (options.threads < 0)
         fail(ErrorCode::parameter, "threads is ", options.threads, ": it must be 0 or more");
     (void)to_string(options.precision);  // refuses one that is none
-    std::string backend = options.backend;
-    check_backend(backend);
-    Bundle bundle = Bundle::open(path);
-    const Opener open = find_backend(backend, bundle, options);
-    return Model(std::make_unique<Body>(std::move(bundle), open, std::move(backend), options));
+    check_backend(options.backend);
+    const Bundle bundle = Bundle::open(path);
+    std::vector<Backend> choice = find_backends(bundle, options);
+    // Whether an engine loads is known when it has been: all of them now, or the next backend.
+    for (; choice.size() > 1; choice.erase(choice.begin())) {
+        try {
+            auto body = std::make_unique<Body>(bundle, choice.front(), options);
+            body->network.load_all();
+            return Model(std::move(body));
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::backend) throw;
+        }
+    }
+    return Model(std::make_unique<Body>(bundle, choice.front(), options));
 }
 
 const std::string& Model::name() const { return body_->network.manifest().name; }

@@ -40,6 +40,13 @@ Session& Network::session(const Graph& graph) {
     return *session;
 }
 
+void Network::load_all() {
+    for (const Graph& graph : manifest().graphs)
+        if (graph.contract == kContract && graph.io == "float32" &&
+            std::find(precisions_.begin(), precisions_.end(), graph.precision) != precisions_.end())
+            (void)session(graph);
+}
+
 std::vector<const Graph*> Network::with_exact(const Graph& graph) const {
     std::vector<const Graph*> graphs = {&graph};
     if (graph.precision != Precision::fp32 && bundle_.has(graph.direction, Precision::fp32))

@@ -34,6 +34,9 @@ class Network {
     /// Read, check and load a graph, if that has not been done. Throws Error (bundle, backend).
     Session& session(const Graph& graph);
 
+    /// Load every graph that images may be computed by. Throws Error (bundle, backend).
+    void load_all();
+
     /// The graph and, for one below fp32, the fp32 graph that can take its place, if there is one.
     [[nodiscard]] std::vector<const Graph*> with_exact(const Graph& graph) const;
 

@@ -20,14 +20,14 @@ std::optional<std::uint64_t> limit() { return available; }
 
 int main(int argc, char** argv) try {
     if (argc != 7) return 2;
-    std::string backend = argv[2];
     const bool up = std::string(argv[3]) == "up";
     available = std::stoull(argv[6]);
     hcflow::Options options;
     options.threads = 1;
+    options.backend = argv[2];
     const hcflow::Bundle bundle = hcflow::Bundle::open(argv[1]);
-    const hcflow::Opener open = hcflow::find_backend(backend, bundle, options);
-    hcflow::Network network(bundle, open, backend, options, limit);
+    const hcflow::Backend backend = hcflow::find_backends(bundle, options).front();
+    hcflow::Network network(bundle, backend.open, backend.name, options, limit);
 
     const std::size_t scale = network.manifest().scale;
     hcflow::Image image(std::stoul(argv[4]), std::stoul(argv[5]), 3, hcflow::Pixel::u8);

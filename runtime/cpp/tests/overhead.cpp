@@ -14,8 +14,8 @@ int main(int argc, char** argv) try {
     using Clock = std::chrono::steady_clock;
     if (argc != 7 && argc != 8) return 2;
     const std::size_t width = std::stoul(argv[2]), height = std::stoul(argv[3]);
-    std::string backend = argv[5];
     hcflow::Options options;
+    options.backend = argv[5];
     options.threads = std::stoi(argv[6]);
     if (argc == 8) options.cache = argv[7];
     const auto timed = [](const auto& action) {
@@ -24,8 +24,8 @@ int main(int argc, char** argv) try {
         return std::chrono::duration<double>(Clock::now() - begin).count();
     };
     const hcflow::Bundle bundle = hcflow::Bundle::open(argv[1]);
-    const hcflow::Opener open = hcflow::find_backend(backend, bundle, options);
-    hcflow::Network network(bundle, open, backend, options);
+    const hcflow::Backend backend = hcflow::find_backends(bundle, options).front();
+    hcflow::Network network(bundle, backend.open, backend.name, options);
     const hcflow::Graph& graph =
         network.graph(hcflow::Direction::inverse, true, network.precisions().front());
     const double open_seconds = timed([&] { (void)network.session(graph); });

@@ -200,8 +200,8 @@ struct Reduced {
 /** A bundle's network on a backend. Every method may be called from many threads at once.
  *
  * Images of a batch and samples run one at a time, so neither batch, threads nor order can change a
- * byte. Graphs are read, checked against their SHA-256 and loaded when first used, then kept: what
- * happens to the files afterwards changes nothing.
+ * byte. Graphs are read, checked against their SHA-256 and loaded when first used (engines that
+ * "auto" found, at once), then kept: what happens to the files afterwards changes nothing.
  */
 class HCFLOW_API Model {
   public:

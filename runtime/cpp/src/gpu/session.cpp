@@ -147,7 +147,7 @@ bool has_engines(const Bundle& bundle, const Options& options, const std::string
     const Precision wanted =
         options.precision == Precision::automatic ? Precision::fp32 : options.precision;
     for (const Graph& graph : bundle.manifest().graphs)
-        if (graph.precision == wanted)
+        if (graph.precision == wanted && graph.io == "float32")
             of_graphs.push_back(engines_of(bundle, graph, engine_folder(options.cache)));
     // The usual case: neither driver nor library is touched.
     if (std::all_of(of_graphs.begin(), of_graphs.end(),

@@ -216,10 +216,36 @@ TEST_CASE("auto takes engines that fit, and else another backend") {
     const auto others = hcflow::backends();
     const bool openvino = std::find(others.begin(), others.end(), "openvino") != others.end();
     CHECK(has(backend(old), openvino ? "openvino" : "4: no backend here can run this bundle"));
+    // Images of bytes are not run here: their graph needs no engine.
+    EngineFolder bytes;
+    nlohmann::json graph = bytes.manifest["graphs"][0];
+    graph["io"] = "uint8";
+    graph["sha256"] = std::string(64, '1');
+    graph["file"] = "inverse.fp32.u8.onnx";
+    bytes.manifest["graphs"].push_back(graph);
+    bytes.write_manifest();
+    CHECK(backend(bytes) == "tensorrt-rtx");
     EngineFolder one_way;
     one_way.manifest["engines"].erase(1);
     one_way.write_manifest();
     CHECK(backend(one_way) != "tensorrt-rtx");
+}
+
+TEST_CASE("auto goes on with another backend where an engine that should fit does not load") {
+    const EngineFolder rtx;
+    EngineFolder folder("tensorrt");
+    for (const nlohmann::json& sidecar : rtx.manifest["engines"]) {
+        folder.manifest["engines"].push_back(sidecar);
+        fs::copy(rtx.folder / sidecar["file"].get<std::string>(), folder.folder);
+    }
+    folder.write_manifest();
+    CHECK(folder.open("auto").backend() == "tensorrt");
+    fs::permissions(folder.folder / "forward.tensorrt.engine", fs::perms::others_write,
+                    fs::perm_options::add);
+    const hcflow::Model model = folder.open("auto");
+    CHECK(model.backend() == "tensorrt-rtx");
+    CHECK(model.downscale(noise(8, 8, 3, Pixel::u8).view()).width() == 2);
+    CHECK(has(upscale_error(folder, "tensorrt"), "nothing"));  // asked for by name: its engine goes
 }
 
 TEST_CASE("a GPU that is not there is said so") {
