@@ -95,6 +95,33 @@ def test_the_tensorrt_backend_compiles_with_nvidias_own_headers(tmp_path: Path) 
         "-isystem", cuda, "-I", SOURCE / "include", source)  # fmt: skip
 
 
+def test_what_is_given_to_a_later_configuration_counts(tmp_path: Path) -> None:
+    need("cmake", "ninja", "c++")
+    simulated = SOURCE / "tests" / "simulated"
+
+    def configure(*options: str) -> str:
+        return run("cmake", "-G", "Ninja", "-S", SOURCE, "-B", tmp_path, *options)
+
+    plain = configure(
+        "-DHCFLOW_PROGRAMS=OFF", "-DHCFLOW_PYTHON=/bin/false",
+        f"-DTensorRT_INCLUDE_DIR={simulated / 'tensorrt'}",
+        f"-DTensorRT_RTX_INCLUDE_DIR={simulated / 'tensorrt'}",  # the other one's headers
+        "-DCUDA_RUNTIME_INCLUDE_DIR=/usr/include",
+    )  # fmt: skip
+    assert "backend tensorrt: TRUE" in plain
+    assert "backend tensorrt-rtx: FALSE" in plain
+    # The compiler's own folder, named again, would hide its headers from each other.
+    commands = (tmp_path / "compile_commands.json").read_text(encoding="utf-8")
+    assert f"-isystem{simulated / 'tensorrt'} " in commands
+    assert "-isystem/usr/include " not in commands
+    assert "CMAKE_BUILD_TYPE:STRING=Release" in (tmp_path / "CMakeCache.txt").read_text("utf-8")
+    full = configure(
+        f"-DHCFLOW_PYTHON={sys.executable}", f"-DTensorRT_RTX_ROOT={simulated / 'tensorrt_rtx'}"
+    )
+    assert "backend openvino: 1" in full
+    assert "backend tensorrt-rtx: TRUE" in full
+
+
 def test_files_are_short() -> None:
     long = [
         str(path)

@@ -6,7 +6,8 @@ function(hcflow_openvino_of_python)
     if(NOT python)
         find_program(python NAMES python3 NO_CACHE)
     endif()
-    if(NOT python OR OpenVINO_DIR)
+    # One that was given stays; what a Python said before does not.
+    if(NOT python OR (OpenVINO_DIR AND NOT "${OpenVINO_DIR}" STREQUAL "${HCFLOW_OPENVINO_OF_PYTHON}"))
         return()
     endif()
     execute_process(
@@ -14,7 +15,8 @@ function(hcflow_openvino_of_python)
             "import importlib.util as u; print(u.find_spec('openvino').submodule_search_locations[0])"
         OUTPUT_VARIABLE folder OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
     if(NOT failed AND EXISTS "${folder}/cmake/OpenVINOConfig.cmake")
-        set(OpenVINO_DIR "${folder}/cmake" CACHE PATH "OpenVINO's CMake files")
+        set(OpenVINO_DIR "${folder}/cmake" CACHE PATH "OpenVINO's CMake files" FORCE)
+        set(HCFLOW_OPENVINO_OF_PYTHON "${OpenVINO_DIR}" CACHE INTERNAL "What a Python said last")
     endif()
 endfunction()
 
@@ -43,6 +45,8 @@ function(hcflow_find_nvinfer name option is_rtx)
         file(STRINGS "${${name}_INCLUDE_DIR}/NvInferVersion.h" rtx REGEX "define TRT_MAJOR_RTX ")
         if((is_rtx AND rtx) OR (NOT is_rtx AND NOT rtx))
             set(found TRUE)
+        else()
+            unset(${name}_INCLUDE_DIR CACHE)  # of the other one: look again next time
         endif()
     endif()
     if(NOT found AND NOT ${option} STREQUAL "AUTO")
@@ -68,7 +72,13 @@ function(hcflow_add_nvinfer target name source definition)
         target_sources(${target} PRIVATE ${source})
         target_compile_definitions(${target} PRIVATE ${definition})
         # For this file alone: the headers of one must not be found by the other.
-        set(options "-isystem${${name}_INCLUDE_DIR}" "-isystem${CUDA_RUNTIME_INCLUDE_DIR}")
+        set(options "")
+        foreach(folder "${${name}_INCLUDE_DIR}" "${CUDA_RUNTIME_INCLUDE_DIR}")
+            # The compiler's own are searched anyway; moved to the front they break #include_next.
+            if(NOT folder IN_LIST CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES)
+                list(APPEND options "-isystem${folder}")
+            endif()
+        endforeach()
         if(HCFLOW_SANITIZE)
             list(APPEND options -fno-sanitize=vptr)  # the objects' types are the library's own
         endif()
