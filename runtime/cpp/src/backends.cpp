@@ -41,9 +41,7 @@ constexpr std::array<Entry, 4> kBackends = {{
 }};
 
 std::string list(const std::vector<std::string>& names) {
-    std::string all;
-    for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-    return all.empty() ? "none" : all;
+    return names.empty() ? "none" : joined(names);
 }
 
 }  // namespace

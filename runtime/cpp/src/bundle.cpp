@@ -7,6 +7,7 @@
 #include <set>
 
 #include "fail.hpp"
+#include "field.hpp"
 #include "sha256.hpp"
 
 namespace hcflow {
@@ -14,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMostManifest = std::uint64_t{64} << 20;
+constexpr std::uint64_t kMostManifest = std::uint64_t{4} << 20;
 
 std::string read_file(const fs::path& path) {
     std::error_code error;
@@ -87,16 +88,15 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
     if (there.empty())
         fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has no ", way,
              " graph: build it with --direction ", way, " or --direction both");
-    if (found == nullptr) {
-        std::string all;
-        for (const std::string& each : there) all += (all.empty() ? "" : ", ") + each;
-        fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " graph in ", all,
-             ", not in ", wanted);
-    }
-    if (found->contract != kContract || found->io != "float32")
+    if (found == nullptr)
+        fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " graph in ",
+             joined(there), ", not in ", wanted);
+    if (found->contract != kContract || found->io != "float32") {
+        const bool bytes = found->contract == kContract && found->io == "uint8";
         fail(ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
-             " with ", found->io, " inputs; this library speaks contract ", kContract,
-             " with float32: upgrade hcflow");
+             " with ", shown(found->io), " inputs; this library speaks contract ", kContract,
+             " with float32: ", bytes ? "build the bundle without --io uint8" : "upgrade hcflow");
+    }
     return *found;
 }
 

@@ -16,6 +16,13 @@ std::string text(const Parts&... parts) {
     return out.str();
 }
 
+template <typename Range>
+std::string joined(const Range& parts, const char* between = ", ") {
+    std::string all;
+    for (const auto& each : parts) all += text(all.empty() ? "" : between, each);
+    return all;
+}
+
 template <typename... Parts>
 [[noreturn]] void fail(ErrorCode code, const Parts&... parts) {
     throw Error(code, text(parts...));

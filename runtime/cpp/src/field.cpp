@@ -15,7 +15,20 @@ constexpr int kMostDepth = 100;     // of nested JSON
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
+std::string escaped(const Field::Json& value) {
+    return value.dump(-1, ' ', true, Field::Json::error_handler_t::replace);
+}
+
+std::string cut(const std::string& text) {
+    return text.size() > kShown ? text.substr(0, kShown - 3) + "..." : text;
+}
+
 }  // namespace
+
+std::string shown(const std::string& text) {
+    const std::string quoted = escaped(text);
+    return cut(quoted.substr(1, quoted.size() - 2));
+}
 
 Field::Field(const Json& value, std::string where, std::string path)
     : value_(&value), where_(std::move(where)), path_(std::move(path)) {}
@@ -44,7 +57,7 @@ std::vector<Field> Field::items() const {
 std::vector<std::pair<std::string, Field>> Field::members() const {
     std::vector<std::pair<std::string, Field>> fields;
     for (const auto& [key, value] : as_object().items())
-        fields.emplace_back(key, Field(value, where_, text(path_, ".", key)));
+        fields.emplace_back(key, Field(value, where_, text(path_, ".", shown(key))));
     return fields;
 }
 
@@ -56,9 +69,7 @@ const std::string& Field::string() const {
 const std::string& Field::choice(const std::vector<std::string>& options) const {
     if (value_->is_string() && std::find(options.begin(), options.end(), string()) != options.end())
         return string();
-    std::string all;
-    for (const std::string& option : options) all += (all.empty() ? "" : ", ") + option;
-    wrong("one of " + all);
+    wrong("one of " + joined(options));
 }
 
 const std::string& Field::digest() const {
@@ -127,9 +138,8 @@ const Field::Json& Field::as_object() const {
 }
 
 void Field::wrong(const std::string& what) const {
-    std::string shown = value_->dump(-1, ' ', true, Json::error_handler_t::replace);
-    if (shown.size() > kShown) shown = shown.substr(0, kShown - 3) + "...";
-    fail(ErrorCode::bundle, where_, ": ", path_, " is ", shown, "; it must be ", what);
+    fail(ErrorCode::bundle, where_, ": ", path_, " is ", cut(escaped(*value_)), "; it must be ",
+         what);
 }
 
 Document::Document(const std::string& json, std::string where, const std::string& what)

@@ -15,6 +15,9 @@ namespace hcflow {
 /// The largest integer up to which a double counts without gaps.
 inline constexpr std::int64_t kMostInteger = std::int64_t{1} << 53U;
 
+/// A stranger's text for a message: ASCII on one line, what is long cut.
+std::string shown(const std::string& text);
+
 /// One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
 /// Every method throws Error (bundle) when the value is not what is asked for.
 class Field {

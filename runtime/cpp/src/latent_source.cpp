@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "fail.hpp"
+#include "field.hpp"
 #include "latents.hpp"
 
 namespace hcflow {
@@ -57,7 +58,7 @@ LatentSource::LatentSource(const Manifest& manifest, const UpscaleOptions& optio
     check_tau(tau_);
     if (tau_ > 0 && manifest.latent_scheme != kLatentScheme)
         fail(ErrorCode::bundle, "bundle '", manifest.name, "' draws latents by '",
-             manifest.latent_scheme, "', this library by '", kLatentScheme,
+             shown(manifest.latent_scheme), "', this library by '", kLatentScheme,
              "': upgrade hcflow, or give latents");
 }
 

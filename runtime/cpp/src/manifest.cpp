@@ -74,7 +74,7 @@ Graph read_graph(const Field& field) {
     graph.bytes = static_cast<std::uint64_t>(field["bytes"].integer(1));
     graph.bytes_per_lr_pixel = static_cast<std::uint64_t>(field["bytes_per_lr_pixel"].integer(0));
     const Field numerics = field["numerics"];
-    graph.tf32 = numerics["tf32"].flag();
+    (void)numerics["tf32"].flag();
     (void)numerics["accumulation"].string();
     graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
     graph.tile = optional_side(field["tile"], 1, kMostInteger);

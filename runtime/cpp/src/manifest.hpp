@@ -37,7 +37,6 @@ struct Graph {
     std::uint64_t bytes;
     std::uint64_t bytes_per_lr_pixel;  ///< peak of live activations
     bool within_budget;
-    bool tf32;
     std::string openvino_precision_hint;
     std::optional<std::size_t> tile;  ///< LR pixels; none: images run whole
     std::optional<std::size_t> overlap;

@@ -46,6 +46,8 @@ TEST_CASE("what is no bundle is said to be none") {
     CHECK(has(open(bundle.path() + "/empty"), "it has no manifest.json"));
     fs::create_directories(bundle.folder / "odd" / "manifest.json");
     CHECK(has(open(bundle.path() + "/odd"), "it is not a file"));
+    fs::resize_file(bundle.folder / "manifest.json", (4U << 20U) + 1);
+    CHECK(has(open(bundle.path()), "is not a manifest: it is larger than 4 MiB"));
 }
 
 TEST_CASE("altered, truncated, missing and linked files are refused") {
@@ -108,6 +110,12 @@ TEST_CASE("what a bundle lacks is named") {
     CHECK(has(upscale_error(hcflow::Model::load(up.path(), fp16)), "in fp32, not in fp16"));
     const BundleFolder newer([](nlohmann::json& m) { m["graphs"][0]["contract"] = 2; });
     CHECK(has(upscale_error(newer.open()), "contract 2 with float32 inputs"));
+    const BundleFolder bytes([](nlohmann::json& m) { m["graphs"][0]["io"] = "uint8"; });
+    CHECK(has(upscale_error(bytes.open()),
+              "uint8 inputs; this library speaks contract 1 with "
+              "float32: build the bundle without --io uint8"));
+    const BundleFolder odd([](nlohmann::json& m) { m["graphs"][0]["io"] = "\x1b[2J\n"; });
+    CHECK(has(upscale_error(odd.open()), "with \\u001b[2J\\n inputs"));
     const BundleFolder scheme([](nlohmann::json& m) {
         m["latents"]["scheme"] = "dice";
         m["default_tau"] = 0.5;

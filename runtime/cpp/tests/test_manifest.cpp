@@ -126,6 +126,12 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/engines", json::array({1})), "$.engines[0] is 1; it must be an object"));
 }
 
+TEST_CASE("keys are named on one line") {
+    json manifest = BundleFolder().manifest;
+    manifest["tools"]["\x1b[2J\xC2\x9B\n"] = 1;
+    CHECK(has(refusal(manifest.dump()), "$.tools.\\u001b[2J\\u009b\\n is 1; it must be a string"));
+}
+
 TEST_CASE("a missing key is named") {
     for (const char* key : {"schema", "name", "scale", "latents", "graphs", "vectors", "engines"}) {
         json manifest = BundleFolder().manifest;

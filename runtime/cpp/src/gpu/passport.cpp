@@ -152,13 +152,9 @@ std::optional<std::string> misfit(const Passport& engine, const Machine& machine
     if (!version_fits(engine, machine.version))
         return text("it was built by ", title(engine.library), " ", engine.version, ", here is ",
                     machine.version);
-    if (!capability_fits(engine, machine.compute_capability)) {
-        std::string all;
-        for (const std::string& each : engine.compute_capabilities)
-            all += (all.empty() ? "" : ", ") + each;
-        return text("it was built for compute capability ", all, ", this GPU has ",
-                    machine.compute_capability);
-    }
+    if (!capability_fits(engine, machine.compute_capability))
+        return text("it was built for compute capability ", joined(engine.compute_capabilities),
+                    ", this GPU has ", machine.compute_capability);
     return std::nullopt;
 }
 
@@ -166,22 +162,18 @@ std::string command(const std::string& library, const std::string& bundle) {
     return "hcflow compile '" + bundle + "' --engine " + library;
 }
 
-std::string describe(const Shape& shape) {
-    std::string all;
-    for (const std::size_t side : shape) all += text(all.empty() ? "" : "x", side);
-    return all;
-}
+std::string describe(const Shape& shape) { return joined(shape, "x"); }
 
 std::string describe_ranges(const Passport& engine) {
-    std::string all;
+    std::vector<std::string> profiles;
     for (const Profile& profile : engine.profiles) {
-        std::string one;
+        std::vector<std::string> ranges;
         for (const auto& [name, range] : profile)
-            one += text(one.empty() ? "" : ", ", name, " ", describe(range.smallest), " to ",
-                        describe(range.largest));
-        all += (all.empty() ? "" : " or ") + one;
+            ranges.push_back(
+                text(shown(name), " ", describe(range.smallest), " to ", describe(range.largest)));
+        profiles.push_back(joined(ranges));
     }
-    return all;
+    return joined(profiles, " or ");
 }
 
 }  // namespace hcflow::gpu
