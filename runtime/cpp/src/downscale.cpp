@@ -76,7 +76,8 @@ void downscale_into(Network& network, const ConstView& image, View result,
     if (latents != nullptr && !graph.latents)
         fail(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
-    const Grid grid = make_plan(network, graph, lr, options.tiling, options.report);
+    Network::Turn turn(network, graph);
+    const Grid grid = make_plan(graph, scale, turn.available(), lr, options.tiling, options.report);
     Seams seams(grid, 1, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         const Tile tile = grid.tile(i);
@@ -99,7 +100,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
             for (std::size_t level = 0; level < latents->size(); ++level)
                 keep(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);
     }
-    note_run(network, graph, grid);
+    note_run(turn, graph, grid);
 }
 
 }  // namespace hcflow

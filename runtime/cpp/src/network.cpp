@@ -8,11 +8,7 @@
 namespace hcflow {
 namespace {
 
-std::string describe(const Shape& shape) {
-    std::string all;
-    for (const std::size_t side : shape) all += text(all.empty() ? "" : ", ", side);
-    return "[" + all + "]";
-}
+std::string describe(const Shape& shape) { return "[" + joined(shape) + "]"; }
 
 }  // namespace
 
@@ -54,17 +50,26 @@ std::vector<const Graph*> Network::with_exact(const Graph& graph) const {
     return graphs;
 }
 
-std::optional<double> Network::available(const Graph& graph) {
-    const std::optional<std::uint64_t> free = memory_();
-    if (!free) return std::nullopt;
-    const std::lock_guard<std::mutex> lock(holding_);
-    return static_cast<double>(*free) + held_[graph.file];
+Network::Turn::Turn(Network& network, const Graph& graph) : network_(network) {
+    const std::lock_guard<std::mutex> lock(network_.holding_);
+    use_ = &network_.uses_[graph.file];
+    reused_ = use_->turns++ == 0 ? use_->held : 0;
 }
 
-void Network::hold(const Graph& graph, double bytes) {
-    const std::lock_guard<std::mutex> lock(holding_);
-    double& held = held_[graph.file];
-    held = std::max(held, bytes);
+Network::Turn::~Turn() {
+    const std::lock_guard<std::mutex> lock(network_.holding_);
+    --use_->turns;
+}
+
+std::optional<double> Network::Turn::available() const {
+    const std::optional<std::uint64_t> free = network_.memory_();
+    if (!free) return std::nullopt;
+    return static_cast<double>(*free) + reused_;
+}
+
+void Network::Turn::hold(double bytes) {
+    const std::lock_guard<std::mutex> lock(network_.holding_);
+    use_->held = std::max(use_->held, bytes);
 }
 
 std::vector<Tensor> Network::run(const Graph& graph, const std::vector<Feed>& feeds,

@@ -40,11 +40,8 @@ class Network {
     /// The graph and, for one below fp32, the fp32 graph that can take its place, if there is one.
     [[nodiscard]] std::vector<const Graph*> with_exact(const Graph& graph) const;
 
-    /// Bytes that a run of a graph may take: those free, and those that its earlier runs hold and
-    /// use again; none where nothing tells.
-    std::optional<double> available(const Graph& graph);
-    /// Note that a run took so many bytes, which are kept.
-    void hold(const Graph& graph, double bytes);
+    /// An image's turn on a graph, from before its plan to its end.
+    class Turn;
 
     /// Outputs of a graph: those of `wanted` first, of the shapes given, then all others. Their
     /// numbers are not looked at. Throws Error (backend, bundle).
@@ -52,6 +49,11 @@ class Network {
                             const std::vector<std::pair<std::string, Shape>>& wanted);
 
   private:
+    struct Use {
+        double held = 0;  // bytes
+        int turns = 0;
+    };
+
     Bundle bundle_;
     Opener open_;
     std::string backend_;
@@ -63,7 +65,26 @@ class Network {
     std::mutex opening_;
     std::map<std::string, std::unique_ptr<Session>> sessions_;
     std::mutex holding_;
-    std::map<std::string, double> held_;  // bytes
+    std::map<std::string, Use> uses_;
+};
+
+class Network::Turn {
+  public:
+    Turn(Network& network, const Graph& graph);
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn();
+
+    /// Bytes that it may take: those free and, unless another turn had them already, those that
+    /// earlier ones hold and this one uses again; none where nothing tells.
+    [[nodiscard]] std::optional<double> available() const;
+    /// Note that it took so many bytes, which are kept.
+    void hold(double bytes);
+
+  private:
+    Network& network_;
+    Use* use_;
+    double reused_;
 };
 
 }  // namespace hcflow

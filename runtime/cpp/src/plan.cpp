@@ -32,23 +32,22 @@ double of_plan(const Graph& graph, const Grid& grid, std::size_t scale) {
 
 }  // namespace
 
-Grid make_plan(Network& network, const Graph& graph, Size lr, const std::optional<Tiling>& wanted,
-               Report* report) {
+Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
+               const std::optional<Tiling>& wanted, Report* report) {
     Grid grid = make_grid(lr, graph, wanted);
     bool smaller = false;
-    if (const std::optional<double> have = network.available(graph)) {
-        const std::size_t scale = network.manifest().scale;
+    if (available) {
         const bool may_cut = wanted ? wanted->tile > 0 : graph.tile.has_value();
         std::size_t side = std::min(grid.tiling.tile, std::max(lr.height, lr.width));
-        while (of_plan(graph, grid, scale) > *have && side > kSmallestTile && may_cut) {
+        while (of_plan(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
             side = std::max(side / 2, kSmallestTile);
             grid = cut(lr, {side, grid.tiling.overlap});
             smaller = true;
         }
-        if (const double need = of_plan(graph, grid, scale); need > *have) {
+        if (const double need = of_plan(graph, grid, scale); need > *available) {
             const Size window = grid.window();
             fail(ErrorCode::image, "a low-resolution size of ", window.width, "x", window.height,
-                 " needs about ", need / 1e9, " GB of memory and ", *have / 1e9,
+                 " needs about ", need / 1e9, " GB of memory and ", *available / 1e9,
                  " GB are free: give ", may_cut ? "" : "a tiling, or ", "a smaller image");
         }
     }
@@ -60,8 +59,8 @@ Grid make_plan(Network& network, const Graph& graph, Size lr, const std::optiona
     return grid;
 }
 
-void note_run(Network& network, const Graph& graph, const Grid& grid) {
-    network.hold(graph, of_window(graph, grid.window()));
+void note_run(Network::Turn& turn, const Graph& graph, const Grid& grid) {
+    turn.hold(of_window(graph, grid.window()));
 }
 
 }  // namespace hcflow

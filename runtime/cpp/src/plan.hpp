@@ -8,12 +8,12 @@
 namespace hcflow {
 
 /// The grid that was asked for or, where not even one of its windows fits into memory, that of
-/// tiles halved until one does; `report`, if not null, takes note.
+/// tiles halved until one does; `available` is Network::Turn's, `report`, if not null, takes note.
 /// Throws Error (parameter): an overlap larger than its tile; (image): too little memory.
-Grid make_plan(Network& network, const Graph& graph, Size lr, const std::optional<Tiling>& wanted,
-               Report* report);
+Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
+               const std::optional<Tiling>& wanted, Report* report);
 
 /// Note that the windows of a plan have been run: what they took is used again for the next.
-void note_run(Network& network, const Graph& graph, const Grid& grid);
+void note_run(Network::Turn& turn, const Graph& graph, const Grid& grid);
 
 }  // namespace hcflow

@@ -93,7 +93,8 @@ void upscale_into(Network& network, const ConstView& image, View result,
              "' was built for tau = 0: it takes neither another tau nor latents");
     const std::optional<EnlargedAlpha> alpha =
         has_alpha(in) ? std::make_optional<EnlargedAlpha>(in, scale) : std::nullopt;
-    const Grid grid = make_plan(network, graph, lr, options.tiling, options.report);
+    Network::Turn turn(network, graph);
+    const Grid grid = make_plan(graph, scale, turn.available(), lr, options.tiling, options.report);
     Seams seams(grid, scale, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         const Tile tile = grid.tile(i);
@@ -115,7 +116,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
         write_pixels(result, top, left, rows, columns, {core, height * width, width},
                      part ? &*part : nullptr);
     }
-    note_run(network, graph, grid);
+    note_run(turn, graph, grid);
 }
 
 }  // namespace hcflow

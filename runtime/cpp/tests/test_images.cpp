@@ -181,6 +181,22 @@ TEST_CASE("an image that cannot fit into memory is refused before it starts") {
               "3: a low-resolution size of 4x4 needs about"));
 }
 
+TEST_CASE("memory that earlier runs hold is counted for one run at a time") {
+    const BundleFolder bundle;
+    hcflow::Network network(hcflow::Bundle::open(bundle.path()), hcflow::open_null, "null", {},
+                            [] { return std::optional<std::uint64_t>(1000); });
+    const hcflow::Graph& graph = network.manifest().graphs[0];
+    using Turn = hcflow::Network::Turn;
+    Turn(network, graph).hold(500);
+    {
+        const Turn first(network, graph), second(network, graph);
+        CHECK(first.available() == 1500.0);
+        CHECK(second.available() == 1000.0);
+        CHECK(Turn(network, network.manifest().graphs[1]).available() == 1000.0);
+    }
+    CHECK(Turn(network, graph).available() == 1500.0);
+}
+
 TEST_CASE(
     "tiles become smaller where memory is short, and neighbours are held against each other") {
     const BundleFolder bundle([](nlohmann::json& m) {
