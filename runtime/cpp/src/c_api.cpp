@@ -6,6 +6,7 @@
 
 #include "fail.hpp"
 #include "hcflow/hcflow.h"
+#include "pixels.hpp"
 
 struct hcflow_model {
     hcflow::Model model;
@@ -117,6 +118,7 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
     hcflow::Latents latents;
     if (given.latents != nullptr) {
         check_latents(model, given);
+        (void)hcflow::checked(image, "image", false);  // its size says how much is read below
         latents = model.model.latent_shapes({image.width, image.height});
         for (std::size_t i = 0; i < latents.size(); ++i) {
             hcflow::Latent& z = latents[i];
@@ -224,10 +226,10 @@ hcflow_status hcflow_latent_shape(const hcflow_model* model, size_t level, size_
         if (level < 1 || level > model->levels.size())
             fail(ErrorCode::parameter, "level is ", level, ": it must be from 1 to ",
                  model->levels.size());
-        const hcflow::Latent& unit = model->levels[level - 1];
-        shape[0] = unit.channels;
-        shape[1] = unit.height * lr_height;
-        shape[2] = unit.width * lr_width;
+        const hcflow::Latent z = model->model.latent_shapes({lr_width, lr_height})[level - 1];
+        shape[0] = z.channels;
+        shape[1] = z.height;
+        shape[2] = z.width;
     });
 }
 
@@ -267,12 +269,7 @@ hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upscale,
 const char* hcflow_last_error(void) { return last_error.data(); }
 
 const char* hcflow_backends(void) {
-    static const std::string all = [] {
-        std::string names;
-        for (const std::string& name : hcflow::backends())
-            names += (names.empty() ? "" : " ") + name;
-        return names;
-    }();
+    static const std::string all = hcflow::joined(hcflow::backends(), " ");
     return all.c_str();
 }
 

@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "downscale.hpp"
@@ -9,6 +10,11 @@
 #include "upscale.hpp"
 
 namespace hcflow {
+namespace {
+
+constexpr int kMostThreads = 1024;  // as in Python: a slip of the keyboard starts no million
+
+}  // namespace
 
 class Model::Body {
   public:
@@ -24,8 +30,9 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 Model Model::load(const std::string& path, const Options& options) {
-    if (options.threads < 0)
-        fail(ErrorCode::parameter, "threads is ", options.threads, ": it must be 0 or more");
+    if (options.threads < 0 || options.threads > kMostThreads)
+        fail(ErrorCode::parameter, "threads is ", options.threads, ": it must be from 0 to ",
+             kMostThreads);
     (void)to_string(options.precision);  // refuses one that is none
     check_backend(options.backend);
     const Bundle bundle = Bundle::open(path);
@@ -150,9 +157,19 @@ void Model::enqueue_downscale(const std::vector<DeviceTensor>& inputs,
 }
 
 Latents Model::latent_shapes(Size lr) const {
+    constexpr std::size_t kMostValues = std::numeric_limits<std::size_t>::max() / 2 / sizeof(float);
+    const auto refuse = [&] {
+        fail(ErrorCode::parameter, "latents of a low-resolution size of ", lr.width, "x", lr.height,
+             ": so much cannot be in memory");
+    };
+    if (lr.width > kMostSide || lr.height > kMostSide) refuse();
     Latents shapes;
-    for (const Level& level : body_->network.manifest().levels)
+    for (const Level& level : body_->network.manifest().levels) {
         shapes.push_back({level.channels, lr.height * level.factor, lr.width * level.factor, {}});
+        // Sides below 2^38 and channels up to 2^16: the product of two fits.
+        const Latent& z = shapes.back();
+        if (z.width != 0 && z.channels * z.height > kMostValues / z.width) refuse();
+    }
     return shapes;
 }
 

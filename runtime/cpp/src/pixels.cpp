@@ -13,7 +13,6 @@ namespace hcflow {
 namespace {
 
 constexpr float kStray = 0.5F;  // how far beyond [0, 1] a float image may stray
-constexpr std::size_t kMostSide = std::size_t{1} << 31U;
 
 std::size_t bytes(Pixel type) { return static_cast<std::size_t>(type); }
 

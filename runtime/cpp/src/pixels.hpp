@@ -9,6 +9,8 @@
 
 namespace hcflow {
 
+inline constexpr std::size_t kMostSide = std::size_t{1} << 31U;
+
 /// The same view with its stride filled in. Throws Error (image): null, no pixels, wrong channels
 /// or type, a stride below a row, or float pixels that are not in [0, 1] (checked when `read`).
 ConstView checked(ConstView view, const char* what, bool read);

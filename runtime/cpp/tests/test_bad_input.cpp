@@ -36,6 +36,20 @@ TEST_CASE("images that are none are refused, up and down") {
     both({pixels, 4, 4, 3, Pixel::u8, SIZE_MAX / 2}, "so much cannot be in memory");
 }
 
+TEST_CASE("threads end at 1024") {
+    const BundleFolder bundle;
+    const auto with = [&](int threads) {
+        hcflow::Options options;
+        options.backend = "null";
+        options.threads = threads;
+        return error_of([&] { (void)hcflow::Model::load(bundle.path(), options); });
+    };
+    CHECK(with(0) == "nothing");
+    CHECK(with(1024) == "nothing");
+    CHECK(with(1025) == "1: threads is 1025: it must be from 0 to 1024");
+    CHECK(has(with(-1), "1: threads is -1"));
+}
+
 TEST_CASE("float pixels that are no picture are refused") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();

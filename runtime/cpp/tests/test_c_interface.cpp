@@ -82,6 +82,18 @@ TEST_CASE("C gives what C++ gives, latents included") {
     pointers[1] = nullptr;
     CHECK(hcflow_upscale(opened.model, &out, &back, &run) == HCFLOW_ERROR_PARAMETER);
     CHECK(has(hcflow_last_error(), "latent z2 is null"));
+    // So large an image would have latents that nobody gave: it is looked at first.
+    pointers[1] = z[1].data();
+    for (const std::size_t side : {std::size_t{1} << 32U, std::size_t{1} << 63U}) {
+        hcflow_image huge = out;
+        huge.width = side;
+        CHECK(hcflow_upscale(opened.model, &huge, &back, &run) == HCFLOW_ERROR_IMAGE);
+        CHECK(has(hcflow_last_error(), "sides end at 2^31"));
+    }
+    hcflow_image none = out;
+    none.data = nullptr;
+    none.width = std::size_t{1} << 31U;
+    CHECK(hcflow_upscale(opened.model, &none, &back, &run) == HCFLOW_ERROR_IMAGE);
 }
 
 TEST_CASE("null pointers, zero sizes and empty structures are errors in C") {
@@ -124,6 +136,12 @@ TEST_CASE("null pointers, zero sizes and empty structures are errors in C") {
     CHECK(hcflow_latent_shape(opened.model, 0, 1, 1, shape) == HCFLOW_ERROR_PARAMETER);
     CHECK(hcflow_latent_shape(opened.model, 3, 1, 1, shape) == HCFLOW_ERROR_PARAMETER);
     CHECK(hcflow_latent_shape(opened.model, 1, 1, 1, nullptr) == HCFLOW_ERROR_PARAMETER);
+    constexpr std::size_t kHuge = std::size_t{1} << 31U;
+    CHECK(hcflow_latent_shape(opened.model, 1, kHuge, 1, shape) == HCFLOW_OK);
+    CHECK(shape[2] == 2 * kHuge);
+    CHECK(hcflow_latent_shape(opened.model, 1, kHuge, kHuge, shape) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_latent_shape(opened.model, 1, SIZE_MAX, 0, shape) == HCFLOW_ERROR_PARAMETER);
+    CHECK(has(hcflow_last_error(), "so much cannot be in memory"));
     CHECK(hcflow_scale(nullptr) == 0);
     CHECK(hcflow_latent_count(nullptr) == 0);
     CHECK(std::string(hcflow_name(nullptr)).empty());

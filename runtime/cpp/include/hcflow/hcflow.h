@@ -55,7 +55,7 @@ typedef struct hcflow_options {
                               can run the bundle here */
     const char* cache;   /**< folder for compiled graphs; null: none */
     int32_t precision;   /**< HCFLOW_FP32 */
-    int32_t threads;     /**< 0: every processor this process may use */
+    int32_t threads;     /**< 0 to 1024; 0: every processor this process may use */
     int32_t gpu;         /**< 0: number of the GPU, for backends that run on one */
 } hcflow_options;
 

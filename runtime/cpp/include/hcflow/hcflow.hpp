@@ -115,7 +115,7 @@ struct Options {
     /** One of backends(), or "auto": the first of them that can run the bundle here. */
     std::string backend = "auto";
     Precision precision = Precision::fp32;
-    /** Threads of the backend, at least 1; 0 is every processor this process may use. */
+    /** Threads of the backend, 0 to 1024; 0 is every processor this process may use. */
     int threads = 0;
     /** Folder where a backend may keep compiled graphs, so that the next start is faster; only for
      *  this user to write to. Empty: nothing is kept. user_cache() is the usual one; engines that
@@ -170,7 +170,7 @@ struct UpscaleOptions {
     std::uint32_t sample = 0;
     /** Exact size of the result, at most scale - 1 below scale x the input. */
     std::optional<Size> size;
-    /** Another grid than the graph's own (which is none for most). */
+    /** Another grid than the graph's own. */
     std::optional<Tiling> tiling;
     /** Latents to use as they are in place of drawn ones and of tau. Must outlive the call. */
     const Latents* latents = nullptr;
@@ -262,7 +262,8 @@ class HCFLOW_API Model {
     void enqueue_downscale(const std::vector<DeviceTensor>& inputs,
                            const std::vector<DeviceTensor>& outputs, void* stream) const;
 
-    /** Shapes of z1 … zL of an LR image of that size, without values. */
+    /** Shapes of z1 … zL of an LR image of that size, without values. Throws Error (parameter):
+     *  more than memory can hold. */
     [[nodiscard]] Latents latent_shapes(Size lr) const;
 
   private:
