@@ -154,13 +154,16 @@ def _profile(
     session = backends.open_session(
         setting.backend, data, graph.numerics, threads or 0, bundle.folder
     )
+    used = threads or machine.usable_cpus()
+    if isinstance(session, backends.Steady):
+        used = session.threads_for(values)
     latency = profiling.measure(lambda: session.run(values), seconds)
     amount = work.count(data, {name: value.shape for name, value in values.items()})
     ceiling = ceilings.of(setting)
-    found = profiling_layers.layers(setting.backend, data, values, threads or 0, session)
+    found = profiling_layers.layers(setting.backend, data, values, used, session)
     return Profile(
         setting=setting,
-        threads=threads or machine.usable_cpus(),
+        threads=used,
         latency=latency,
         overhead=_overhead(bundle, setting, threads, floats, latency, seconds),
         floor=ceiling.floor(amount.flops, amount.bytes) if ceiling else None,

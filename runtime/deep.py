@@ -101,7 +101,7 @@ def encode(
     pyvips = vips.require("writing 16-bit colour")
     try:
         image = vips.with_metadata(pyvips.Image.new_from_array(pixels), icc, exif, xmp)
-        suffix, options = vips.SAVERS[format_name]
+        suffix, options = vips.saver(format_name)
         data: bytes = image.write_to_buffer(suffix, **options)
     except pyvips.Error as error:
         raise ImageError(

@@ -150,7 +150,7 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     kind = "uchar" if form.dtype == np.uint8 else "ushort"
     exif = metadata.sized_exif(form.exif, form.width, form.height)
     xmp = metadata.sized_xmp(form.xmp, form.width, form.height)
-    suffix, options = vips.SAVERS[format_name]
+    suffix, options = vips.saver(format_name)
     if format_name == "TIFF":
         size = form.width * form.height * form.channels * form.dtype.itemsize
         options = {**options, "bigtiff": size > _BIG_TIFF}

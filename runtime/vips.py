@@ -88,6 +88,14 @@ SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
 """Formats written → libvips's suffix and the options that match `files.encode`."""
 
 
+def saver(format_name: str) -> tuple[str, dict[str, Any]]:
+    """Suffix and options of a format of `SAVERS`, but what an older libvips does not know."""
+    suffix, options = SAVERS[format_name]
+    if not require("working by strips").at_least_libvips(8, 18):
+        options = {name: value for name, value in options.items() if name != "exact"}
+    return suffix, options
+
+
 def upright_rgb(image: Any) -> tuple[Any, bytes | None]:
     """An opened image turned upright, in gray or RGB with or without alpha; and its ICC profile.
 

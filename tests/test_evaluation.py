@@ -119,7 +119,9 @@ def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
     Image.fromarray(crop()[:-1]).save(tmp_path / "a.png")
     (source,) = sources(tmp_path, 4)
     assert (source.name, source.read().shape) == ("a.png", (60, 80, 3))
-    assert [s.name for s in sources(tmp_path.parent, 4)] == [f"{tmp_path.name}/a.png"]
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    Image.fromarray(crop()).save(tmp_path / "outer" / "inner" / "a.png")
+    assert [s.name for s in sources(tmp_path / "outer", 4)] == ["inner/a.png"]
     (tmp_path / "b.jpg").write_bytes(b"no image")
     Image.fromarray(crop()[:40]).save(tmp_path / "c.png")
     _, none, small = sources(tmp_path, 4)

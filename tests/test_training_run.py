@@ -361,7 +361,8 @@ def test_an_exploding_inverse_stops_the_run(tmp_path, data, monkeypatch):
         return real(state, *rest)
 
     monkeypatch.setattr(trainer, "take_step", exploding)
-    with pytest.raises(TrainingError, match=r"step 1, rescaling: .*exploded; first seen in"):
+    exploded = r"step 1, rescaling: .*exploded; first seen in layer 'levels\.0\."
+    with pytest.raises(TrainingError, match=exploded):
         run(small_run(loss={"latent_weight": 0.0, "lr_weight": 0.0}), data, tmp_path)
 
 

@@ -37,6 +37,12 @@ def _largest(output: object) -> float:
     return 0.0
 
 
+def _largest_value(output: object) -> float:
+    """The largest magnitude in feature maps alone: log-determinants are large in good health."""
+    maps = output if isinstance(output, tuple | list) else (output,)
+    return max((_largest(m) for m in maps if isinstance(m, Tensor) and m.ndim == 4), default=0.0)
+
+
 def first_bad_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
     """The first layer whose output is not finite when `run` runs again; a bad weight counts first.
 
@@ -51,9 +57,9 @@ def first_bad_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
 
     def watch(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if not math.isfinite(largest := _largest(output)):
+            if not math.isfinite(_largest(output)):
                 broken.append(name)
-            elif largest > EXPLODED:
+            elif _largest_value(output) > EXPLODED:
                 large.append(name)
 
         return hook

@@ -127,9 +127,7 @@ def _discriminator_step(step: Step) -> dict[str, float]:
     terms: dict[str, Tensor] = judge(step.hr, made)
     wrong = unhealthy(terms)
     if anywhere(wrong is not None, step.place):
-        layer = first_bad_layer(state.model, lambda: state.model(step.hr)) or first_bad_layer(
-            judge, lambda: judge(step.hr, made)
-        )
+        layer = first_bad_layer(judge, lambda: judge(step.hr, made))
         raise _stop(state.step, "discriminator", wrong or "a loss of another process", layer)
     total(terms).backward()  # type: ignore[no-untyped-call]
     norm = total_norm(state.discriminator).item()

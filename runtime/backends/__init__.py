@@ -43,6 +43,14 @@ class Expecting(Session, Protocol):
 
 
 @runtime_checkable
+class Steady(Session, Protocol):
+    """A session that takes fewer threads for small images, lest many change their bytes."""
+
+    def threads_for(self, feeds: Arrays) -> int:
+        """Threads that `run` takes for these inputs."""
+
+
+@runtime_checkable
 class Drawing(Session, Protocol):
     """A session that may take latents as regions and draw them where it computes."""
 

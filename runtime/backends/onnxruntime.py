@@ -40,11 +40,14 @@ class CpuSession:
         self._opening = threading.Lock()
         self._opened = {self._threads: OnnxRuntimeSession(graph, [_CPU], self._threads)}
 
+    def threads_for(self, feeds: Arrays) -> int:
+        """Threads that `run` takes for these inputs."""
+        pixels = self._opened[self._threads].pixels(feeds)
+        return self._threads if pixels is None else steady_threads(pixels, self._threads)
+
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name."""
-        most = self._opened[self._threads]
-        pixels = most.pixels(feeds)
-        threads = self._threads if pixels is None else steady_threads(pixels, self._threads)
+        threads = self.threads_for(feeds)
         with self._opening:
             if threads not in self._opened:
                 self._opened[threads] = OnnxRuntimeSession(self._graph, [_CPU], threads)
