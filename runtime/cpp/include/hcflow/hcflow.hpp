@@ -201,7 +201,8 @@ struct Reduced {
  *
  * Images of a batch and samples run one at a time, so neither batch, threads nor order can change a
  * byte. Graphs are read, checked against their SHA-256 and loaded when first used (engines that
- * "auto" found, at once where another backend is left), then kept: what happens to the files afterwards changes nothing.
+ * "auto" found, at once where another backend is left), then kept: what happens to the files
+ * afterwards changes nothing.
  */
 class HCFLOW_API Model {
   public:
