@@ -357,11 +357,11 @@ def test_an_exploding_inverse_stops_the_run(tmp_path, data, monkeypatch):
     def exploding(state, *rest):
         if state.step == 1:
             with torch.no_grad():
-                state.model.levels[0].steps[0].actnorm.logs.fill_(-12)
+                state.model.levels[1].steps[0].actnorm.logs.fill_(-12)
         return real(state, *rest)
 
     monkeypatch.setattr(trainer, "take_step", exploding)
-    exploded = r"step 1, rescaling: .*exploded; first seen in layer 'levels\.0\."
+    exploded = r"step 1, rescaling: .*exploded; first seen in layer 'levels\."
     with pytest.raises(TrainingError, match=exploded):
         run(small_run(loss={"latent_weight": 0.0, "lr_weight": 0.0}), data, tmp_path)
 
