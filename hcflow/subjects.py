@@ -67,9 +67,8 @@ class Reference:
 
     @torch.inference_mode()
     def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
-        """Of super-resolution alone."""
-        if isinstance(self._network, IRN) or self.task != "sr":
-            return None
+        """By the network's own forward flow."""
+        assert isinstance(self._network, HCFlow)
         return nll(self._network, to_tensor(hr), to_tensor(lr), noise).item()
 
 
@@ -109,9 +108,7 @@ class Deployed:
         return list(images)
 
     def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
-        """By the forward graph; None for rescaling, and for a bundle without that graph."""
-        if self.task != "sr":
-            return None
+        """By the forward graph; None for a bundle without it."""
         q = quantisation(self.scale)
         noisy = to_tensor(hr) + noise / q
         try:

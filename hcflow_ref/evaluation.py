@@ -68,7 +68,7 @@ class Subject(Protocol):
         """Samples at τ with latents by place."""
 
     def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
-        """Negative log-likelihood of `hr` + noise/q given `lr`; None where there is none."""
+        """Negative log-likelihood of `hr` + noise/q given `lr`, for super-resolution; or None."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def evaluate_image(
         consistency=consistency(restored, lr, scale),
         sampled_consistency=consistency(drawn[0], lr, scale) if drawn else None,
         diversity=diversity(drawn) if len(drawn) > 1 else None,
-        bits_per_pixel=subject.bits_per_pixel(truth, lr, _noise(truth, settings)),
+        bits_per_pixel=_bits_per_pixel(subject, truth, lr, settings),
         vif=perception.vif(restored, truth),
         lpips=perception.lpips(restored, truth),
         sampled_vif=perception.vif(drawn[0], truth) if drawn else None,
@@ -228,11 +228,14 @@ def evaluate_image(
     return row, Outputs(truth, upscaled, restored, drawn[0] if drawn else None, lr)
 
 
-def _noise(hr: Image, settings: Settings) -> Noise:
+def _bits_per_pixel(subject: Subject, hr: Image, lr: Image, settings: Settings) -> float | None:
+    if subject.task != "sr":
+        return None
     height, width = hr.shape[:2]
     generator = torch.Generator().manual_seed(settings.seed)
     noise = torch.rand((1, 3, height, width), generator=generator)
-    return noise - 0.5 if settings.dequantisation == "centred" else noise
+    centred = settings.dequantisation == "centred"
+    return subject.bits_per_pixel(hr, lr, noise - 0.5 if centred else noise)
 
 
 def _mean(values: Sequence[Fidelity]) -> Fidelity | None:
