@@ -59,9 +59,16 @@ class Loaded:
     """
 
     def __init__(
-        self, trt: Any, library: Library, device: Device, data: bytes, where: str, remedy: str,
-        *, host_code: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        trt: Any,
+        library: Library,
+        device: Device,
+        data: bytes,
+        where: str,
+        remedy: str,
+        *,
+        host_code: bool = False,
+    ) -> None:
         """`host_code`: the engine brings code for the host along, as version-compatible ones do."""
         self.trt = trt
         self.device = device
