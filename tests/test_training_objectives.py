@@ -17,7 +17,7 @@ from hcflow_ref.training.dataset import Patches, list_images
 from hcflow_ref.training.discriminator import Discriminator, discriminator_loss, generator_loss
 from hcflow_ref.training.distributed import Place
 from hcflow_ref.training.errors import TrainingError
-from hcflow_ref.training.objectives import Objective, encode_lr
+from hcflow_ref.training.objectives import PHASES, Objective, encode_lr
 from hcflow_ref.training.optimiser import clip, factor
 from hcflow_ref.training.perceptual import VGG19_TO_CONV5_4, VGGFeatures, load_features
 from hcflow_ref.training.precision import networks_in_bf16
@@ -62,6 +62,23 @@ def test_every_objective_trains_and_its_loss_falls(tmp_path, objective, architec
     flow = [sum(v for k, v in values.items() if "gradient" not in k) for values in history[1:]]
     assert all(math.isfinite(value) for value in flow)
     assert min(flow[-3:]) < flow[0]
+
+
+@pytest.mark.parametrize(
+    ("objective", "architecture"),
+    [("gan", "sr"), ("rescaling", "rescaling"), ("rescaling", "irn")],
+)
+def test_every_phase_gives_every_parameter_a_gradient_so_processes_search_for_none(
+    objective, architecture
+):
+    hr, lr = batch()
+    state, losses = build(small_run(objective, architecture=architecture), CPU, small_features())
+    for phase in PHASES[objective]:
+        state.model.zero_grad(set_to_none=True)
+        terms = losses.objective(phase, hr, lr, torch.Generator().manual_seed(0))
+        sum(terms.values()).backward()
+        without = [name for name, p in state.model.named_parameters() if p.grad is None]
+        assert without == [], phase
 
 
 def test_the_nll_objective_is_the_likelihood_in_bits_per_pixel():

@@ -49,14 +49,12 @@ def leave() -> None:
 def wrap(module: nn.Module, place: Place) -> nn.Module:
     """The module with gradients averaged over processes, where there are several.
 
-    A phase of an objective uses only some parameters, hence the search for unused ones.
+    Every phase of every objective gives every parameter a gradient: none is searched for.
     """
     if place.processes == 1:
         return module
     ids = [place.device.index] if place.device.type == "cuda" else None
-    return DistributedDataParallel(
-        module, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True
-    )
+    return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 
 def anywhere(condition: bool, place: Place) -> bool:
