@@ -24,7 +24,7 @@ from hcflow_ref.training.precision import networks_in_bf16
 from hcflow_ref.training.setup import build, build_network
 from hcflow_ref.training.start import main_actnorms
 from hcflow_ref.training.state import deploy_tau
-from hcflow_ref.training.step import take_step
+from hcflow_ref.training.step import take_step, total
 from tests.training_runs import small_run, write_images
 
 CPU = Place(torch.device("cpu"))
@@ -75,10 +75,12 @@ def test_every_phase_gives_every_parameter_a_gradient_so_processes_search_for_no
     state, losses = build(small_run(objective, architecture=architecture), CPU, small_features())
     for phase in PHASES[objective]:
         state.model.zero_grad(set_to_none=True)
-        terms = losses.objective(phase, hr, lr, torch.Generator().manual_seed(0))
-        sum(terms.values()).backward()
+        total(losses.objective(phase, hr, lr, torch.Generator().manual_seed(0))).backward()
         without = [name for name, p in state.model.named_parameters() if p.grad is None]
         assert without == [], phase
+    if losses.discriminator is not None:
+        total(losses.discriminator(hr, hr)).backward()
+        assert all(p.grad is not None for p in state.discriminator.parameters())
 
 
 def test_the_nll_objective_is_the_likelihood_in_bits_per_pixel():
