@@ -87,7 +87,7 @@ def compile_graph(
     layers = None
     if options.library == "tensorrt":
         layers = engine_precision.realised(_inspect(trt, log, data))
-        engine_precision.check(layers, precision)
+        engine_precision.check(layers, graph, precision)
     return Compiled(data, record, seconds, layers)
 
 

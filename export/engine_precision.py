@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import onnx
+from onnx import TensorProto
+
 from export.errors import ExportError
 from runtime.manifest import Precision
 
 LEAST_SHARE = 0.85
-"""Of the convolutions that must run as asked; as much as a graph must have in INT8."""
+"""Of the convolutions that a graph has in a precision, so many must run in it."""
 
 _CONVOLUTION = re.compile(r"conv|fprop|gemm|winograd", re.IGNORECASE)
 # Kernel names say what is multiplied (`i8i8`, `h16816`, `f16f16`); tensor formats come second.
@@ -55,26 +58,40 @@ def realised(report: str) -> dict[str, int]:
     return dict(Counter(_precision(layer) for layer in layers if _is_convolution(layer)))
 
 
-def check(layers: Mapping[str, int], precision: Precision) -> None:
-    """Hold what was realised against what was asked for.
+def check(layers: Mapping[str, int], graph: bytes, precision: Precision) -> None:
+    """Hold what was realised against what the graph asks for.
+
+    Args:
+        layers: convolutions of the engine by the precision they run in.
+        graph: the ONNX bytes it was compiled from.
+        precision: what the graph was built as.
 
     Raises:
-        ExportError: too few convolutions run in the precision that was asked for.
+        ExportError: too few convolutions run in the precision that the graph has them in.
     """
     if precision == "fp32":
         return
-    total = sum(layers.values())
-    got = layers.get(precision, 0)
-    # INT8 graphs keep the convolutions of their float parts: fp16 ones count against neither.
-    if precision == "int8":
-        total -= layers.get("fp16", 0)
-    if total and got / total >= LEAST_SHARE:
+    asked = _asked_for(graph, precision)
+    if asked and layers.get(precision, 0) >= LEAST_SHARE * asked:
         return
     found = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items())) or "none"
     raise ExportError(
-        f"{precision} was asked for and not realised: of the engine's convolutions {found}. "
-        "Nothing was written: this GPU may lack the precision, or the graph its casts"
+        f"{precision} was asked for and not realised: the graph has {asked} convolutions in it, "
+        f"the engine {found}. Nothing was written: this GPU may lack the precision, or the graph "
+        "its casts"
     )
+
+
+def _asked_for(graph: bytes, precision: Precision) -> int:
+    """Convolutions by the type of their weights: a graph keeps some of any precision in float."""
+    parts = onnx.load_from_string(graph).graph
+    convolutions = [node for node in parts.node if node.op_type == "Conv"]
+    if precision == "int8":
+        weights = {n.output[0] for n in parts.node if n.op_type == "DequantizeLinear"}
+    else:
+        half = TensorProto.FLOAT16
+        weights = {tensor.name for tensor in parts.initializer if tensor.data_type == half}
+    return sum(node.input[1] in weights for node in convolutions)
 
 
 def _is_convolution(layer: Mapping[str, Any]) -> bool:

@@ -226,15 +226,40 @@ def test_the_inspectors_report_tells_what_every_convolution_runs_in() -> None:
         engine_precision.realised("not json")
 
 
+def convolutions(half: int = 0, int8: int = 0, single: int = 0) -> bytes:
+    """A graph of so many convolutions with weights of each type."""
+    from onnx import TensorProto, helper  # noqa: PLC0415
+
+    kinds = (("f16", TensorProto.FLOAT16), ("i8", TensorProto.INT8), ("f32", TensorProto.FLOAT))
+    weights = [helper.make_tensor(name, kind, [1, 1, 1, 1], [1]) for name, kind in kinds]
+    nodes = [helper.make_node("DequantizeLinear", ["i8", "scale", "zero"], ["dequantised"])]
+    for name, count in (("f16", half), ("dequantised", int8), ("f32", single)):
+        nodes += [helper.make_node("Conv", ["x", name], [f"{name}/{i}"]) for i in range(count)]
+    graph = helper.make_graph(nodes, "convolutions", [], [], weights)
+    data: bytes = helper.make_model(graph).SerializeToString()
+    return data
+
+
 def test_a_precision_that_was_not_realised_fails_the_build() -> None:
-    engine_precision.check({"fp32": 50}, "fp32")
-    engine_precision.check({"fp16": 90, "fp32": 10}, "fp16")
-    engine_precision.check({"int8": 90, "fp16": 40, "fp32": 10}, "int8")
+    engine_precision.check({"fp32": 50}, convolutions(single=50), "fp32")
+    half = convolutions(half=100)
+    engine_precision.check({"fp16": 90, "fp32": 10}, half, "fp16")
     for layers in ({"fp32": 50}, {"tf32": 50}, {"fp16": 80, "fp32": 20}, {}):
-        with pytest.raises(ExportError, match="fp16 was asked for and not realised"):
-            engine_precision.check(layers, "fp16")
+        with pytest.raises(ExportError, match=r"fp16 was asked for and not realised.* 100 conv"):
+            engine_precision.check(layers, half, "fp16")
     with pytest.raises(ExportError, match="int8 was asked for and not realised"):
-        engine_precision.check({"fp16": 50}, "int8")
+        engine_precision.check({"fp16": 50}, convolutions(int8=50), "int8")
+
+
+def test_convolutions_that_a_graph_keeps_in_float_count_for_nothing() -> None:
+    deep = convolutions(half=90, single=60)
+    engine_precision.check({"fp16": 90, "fp32": 60}, deep, "fp16")
+    mixed = convolutions(half=20, int8=90, single=60)
+    engine_precision.check({"int8": 90, "fp16": 20, "fp32": 60}, mixed, "int8")
+    with pytest.raises(ExportError, match=r"has 90 convolutions in it, the engine 105 in fp16"):
+        engine_precision.check({"int8": 5, "fp16": 105, "fp32": 0}, mixed, "int8")
+    with pytest.raises(ExportError, match="has 0 convolutions in it"):
+        engine_precision.check({"fp32": 50}, convolutions(single=50), "fp16")
 
 
 def test_progress_of_nested_phases_is_one_share_that_never_falls() -> None:
