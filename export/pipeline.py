@@ -70,7 +70,7 @@ def build(
         ExportError: int8 graphs are asked for without one, and without a record that fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
-        ExportError: the folder holds something else.
+        ExportError: the folder holds something else, or no grid can be made as asked.
         ParameterError: τ is negative or no number.
         OSError: the folder cannot be written.
     """
@@ -78,6 +78,7 @@ def build(
     check_tau(tau)
     if not request.with_latents:
         tau = 0.0
+    tiling.check(request.tiling)
     model = checkpoint.network
     bundle.existing(folder, checkpoint)
     exact = copy.deepcopy(model).double()

@@ -26,6 +26,7 @@ from runtime import certificate, files, memory
 from runtime.backends import open_session
 from runtime.certificate import Scene, worst_by_distance
 from runtime.errors import ImageError
+from runtime.graphs import MOST_OVERLAP
 from runtime.manifest import Deviation, Direction, Graph, Level
 from runtime.watch import BUDGET
 
@@ -39,6 +40,9 @@ WINDOW_BYTES = 700_000_000
 """Memory that one window may take by the estimate; OpenVINO takes half as much again."""
 
 LARGEST_WINDOW = 512
+LARGEST_OVERLAP = LARGEST_WINDOW // 4
+"""Of one's own: the picture that judges it is four times as large, and is run whole."""
+
 PHOTOGRAPH = "astronaut"
 MOST_PHOTOGRAPHS = 4
 
@@ -62,6 +66,24 @@ class Options:
     calibration: Path | None = None
 
 
+def check(options: Options) -> None:
+    """Find out before any work whether a grid could be made as asked.
+
+    Raises:
+        ExportError: the overlap is too large for the tile, or to be measured.
+    """
+    overlap = options.overlap or 0
+    if overlap > LARGEST_OVERLAP:
+        raise ExportError(
+            f"--overlap {overlap}: at most {LARGEST_OVERLAP} LR pixels can be measured"
+        )
+    if options.tile is not None and overlap > MOST_OVERLAP * options.tile:
+        raise ExportError(
+            f"--overlap {overlap} is more than {MOST_OVERLAP} times --tile {options.tile}: give a "
+            "larger tile or a smaller overlap"
+        )
+
+
 def certify(
     artifacts: Sequence[Artifact],
     levels: Sequence[Level],
@@ -77,7 +99,7 @@ def certify(
         levels: of the latents.
         scale: HR pixels an LR pixel.
         taus: temperatures that an inverse with latents is measured at.
-        options: the user's.
+        options: the user's, as `check` lets them pass.
         progress: told when no overlap holds.
 
     Returns:
@@ -101,11 +123,12 @@ def certify(
     least = 0
     for built in artifacts:
         entry = built.entry
-        found = _grid(built, least, levels, taus, options.overlap, scenery)
+        found = _grid(built, least, levels, taus, options, scenery)
         if found is None:
+            beyond = "" if options.tile is None else f" of {options.tile}"
             progress(
-                f"{direction} {entry.precision}: no overlap up to {LADDER[-1]} keeps tiles "
-                "to 1/255; images will be run whole"
+                f"{direction} {entry.precision}: no overlap up to {_ladder(options)[-1]} keeps "
+                f"tiles{beyond} to 1/255; images will be run whole"
             )
             certified.append(built)
             continue
@@ -125,17 +148,24 @@ def _grid(
     least: int,
     levels: Sequence[Level],
     taus: Sequence[float],
-    fixed: int | None,
+    options: Options,
     scenery: Callable[[Scene], list[tuple[str, Tensor]]],
 ) -> tuple[int, list[_Curve], Scene] | None:
     """The overlap of one graph, at least `least`, and what it was chosen by."""
-    ladder = [s for s in (certificate.SMALL, certificate.LARGE) if s.reach >= least]
-    for scene in ladder if fixed is None else (certificate.scene_for(fixed),):
+    fixed, ladder = options.overlap, [each for each in _ladder(options) if each >= least]
+    scenes = dict.fromkeys(certificate.scene_for(each) for each in ladder)
+    for scene in scenes if fixed is None else (certificate.scene_for(fixed),):
         curves = _measure(built, levels, scenery(scene), taus, scene)
-        overlap = _smallest(curves, scene, least) if fixed is None else fixed
+        overlap = _smallest(curves, scene, ladder) if fixed is None else fixed
         if overlap is not None:
             return overlap, curves, scene
     return None
+
+
+def _ladder(options: Options) -> list[int]:
+    """The overlaps that a tile of the user's may have."""
+    tile = options.tile
+    return [each for each in LADDER if tile is None or each <= MOST_OVERLAP * tile]
 
 
 def over_budget(graph: Graph) -> list[str]:
@@ -149,15 +179,19 @@ def over_budget(graph: Graph) -> list[str]:
 
 
 def largest_tile(graph: Graph, overlap: int) -> int:
-    """The largest tile, a multiple of 8, whose window keeps to `WINDOW_BYTES`."""
+    """The largest tile, a multiple of 8, whose window keeps to `WINDOW_BYTES`.
+
+    It is larger where the overlap asks for it.
+    """
     side = int((WINDOW_BYTES / max(memory.needed(graph, 1), 1)) ** 0.5)
-    return max(16, (min(side, LARGEST_WINDOW) - 2 * overlap) // 8 * 8)
+    least = -(-overlap // (8 * MOST_OVERLAP)) * 8
+    return max(16, least, (min(side, LARGEST_WINDOW) - 2 * overlap) // 8 * 8)
 
 
-def _smallest(curves: Sequence[_Curve], scene: Scene, least: int) -> int | None:
+def _smallest(curves: Sequence[_Curve], scene: Scene, ladder: Sequence[int]) -> int | None:
     worst = np.max([each for *_, each in curves], axis=0)
-    for overlap in LADDER:
-        if least <= overlap <= scene.reach and worst[overlap] <= BUDGET / MARGIN:
+    for overlap in ladder:
+        if overlap <= scene.reach and worst[overlap] <= BUDGET / MARGIN:
             return overlap
     return None
 

@@ -93,6 +93,41 @@ def test_the_tile_is_what_memory_allows(tmp_path: Path) -> None:
     assert 2 * 10_000 * (tile + 16) ** 2 <= 7e8 < 2 * 10_000 * (tile + 24) ** 2
 
 
+@pytest.mark.parametrize(
+    ("tile", "overlap", "message"),
+    [(8, 33, "--overlap 33 is more than 4 times --tile 8"), (None, 129, "at most 128 LR pixels")],
+)
+def test_a_grid_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, tile: int | None, overlap: int, message: str
+) -> None:
+    lines: list[str] = []
+    request = Request("small", tiling=tiling.Options(tile, overlap))
+    with pytest.raises(ExportError, match=message):
+        build(load(weights("rescale_x4")), tmp_path / "b", request, lines.append)
+    assert not lines
+
+
+def test_a_tile_and_its_overlap_go_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = replace(graph_of(tmp_path / "b"), bytes_per_lr_pixel=10**6)  # memory for 18 pixels
+    built = Artifact(b"", entry)
+    session = type("Session", (), {"run": staticmethod(blur(20, 0.1))})
+    monkeypatch.setattr(tiling, "open_session", lambda *_: session)
+    lines: list[str] = []
+
+    def grid(tile: int | None, overlap: int | None) -> tuple[int | None, int | None]:
+        options = tiling.Options(tile, overlap)
+        (certified,) = tiling.certify([built], (), 4, (0.0,), options, lines.append)
+        return certified.entry.tile, certified.entry.overlap
+
+    assert grid(6, None) == (6, 24)
+    assert not lines
+    assert grid(5, None) == (None, None)
+    assert "no overlap up to 16 keeps tiles of 5 to 1/255" in lines[-1]
+    assert grid(None, 80) == (24, 80)
+
+
 def small(folder: Path, **options: object) -> Manifest:
     request = Request("small", directions=["inverse"], with_latents=False, **options)  # type: ignore[arg-type]
     return build(load(weights("rescale_x4")), folder, request)
