@@ -104,7 +104,8 @@ def certify(
 
     Returns:
         The artifacts with `tile`, `overlap` and `deviations`; null and empty where no overlap of
-        the ladder keeps to the budget: such a graph runs images whole.
+        the ladder keeps to the budget: such a graph runs images whole. A grid of the user's that
+        does not keep to it is marked in `within_budget`.
 
     Raises:
         ExportError: the calibration folder has no photograph that is large enough.
@@ -139,7 +140,8 @@ def certify(
         deviations = tuple(Deviation(name, tau, float(worst[overlap])) for name, tau, worst in rows)
         tile = options.tile or largest_tile(artifacts[0].entry, overlap)
         entry = replace(entry, tile=tile, overlap=overlap, deviations=deviations)
-        certified.append(replace(built, entry=entry))
+        within = entry.within_budget and not over_budget(entry)
+        certified.append(replace(built, entry=replace(entry, within_budget=within)))
     return certified
 
 

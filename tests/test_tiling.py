@@ -128,6 +128,18 @@ def test_a_tile_and_its_overlap_go_together(
     assert grid(None, 80) == (24, 80)
 
 
+def test_tiles_over_budget_mark_their_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Artifact(b"", graph_of(tmp_path / "b"))
+    session = type("Session", (), {"run": staticmethod(blur(5, 0.4))})
+    monkeypatch.setattr(tiling, "open_session", lambda *_: session)
+    for overlap, within in ((8, True), (2, False)):
+        options = tiling.Options(24, overlap)
+        (certified,) = tiling.certify([built], (), 4, (0.0,), options, print)
+        assert certified.entry.within_budget == within
+
+
 def small(folder: Path, **options: object) -> Manifest:
     request = Request("small", directions=["inverse"], with_latents=False, **options)  # type: ignore[arg-type]
     return build(load(weights("rescale_x4")), folder, request)
@@ -143,6 +155,8 @@ def test_a_grid_of_ones_own_is_measured_and_must_hold(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
     (kept,) = small(tmp_path / "b", tiling=thin, accept_over_budget=True).graphs
     assert max(row.max_abs for row in kept.deviations) > 1 / 255
+    assert not kept.within_budget
+    assert all(row.ok for row in kept.parity)
 
 
 def test_photographs_of_a_folder_are_measured_on(tmp_path: Path) -> None:
