@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.manifest import FILE_NAME, SCHEMA, Graph, Latents, Level, Manifest, Vectors
 from runtime.manifest import Checkpoint as CheckpointEntry
+
+Slot = tuple[str, str, bool, str]
+"""What a bundle holds one graph of: direction, precision, latents, io."""
 
 TOOLS = ("hcflow-deploy", "torch", "onnx", "onnx-ir", "onnxruntime", "numpy")
 """Distributions whose versions a manifest records."""
@@ -50,7 +53,7 @@ def write(
         cases: test vectors of this bundle.
 
     Raises:
-        ExportError: the folder holds something else.
+        ExportError: the folder holds something else, or `settle` refuses the temperature.
         OSError: it cannot be written.
     """
     with _alone(folder):
@@ -68,7 +71,7 @@ def write(
             name=name,
             task=checkpoint.config.task,
             scale=checkpoint.config.scale,
-            default_tau=_default_tau(default_tau, built, kept, old),
+            default_tau=settle(old, replaced, default_tau),
             latents=Latents(
                 SCHEME, tuple(Level(c, f) for c, f, _ in checkpoint.config.latent_shapes(1, 1))
             ),
@@ -118,21 +121,33 @@ def _damaged(folder: Path, error: BundleError) -> str:
     return f"'{folder}' holds a damaged bundle ({error}); delete it or give another --output"
 
 
-def _slot(graph: Graph) -> tuple[str, str, bool, str]:
-    """What a bundle holds one graph of."""
+def settle(old: Manifest | None, slots: Collection[Slot], asked: float) -> float:
+    """The default τ of a bundle once graphs of these slots are in it.
+
+    The older bundle's where its graphs with latents stay and none is built: τ is theirs.
+
+    Raises:
+        ExportError: a graph that stays was measured at lower temperatures alone.
+    """
+    kept = [graph for graph in old.graphs if _slot(graph) not in slots] if old else []
+    lively = [graph for graph in kept if graph.direction == "inverse" and graph.latents]
+    built = any(direction == "inverse" and latents for direction, _, latents, _ in slots)
+    if old and lively and not built:
+        return old.default_tau
+    for graph in lively:
+        # fp32 needs no measuring at τ, and of a graph without figures nobody knows.
+        highest = max((row.tau for row in graph.losses), default=asked)
+        if highest < asked:
+            raise ExportError(
+                f"the bundle's {graph.title} graph was chosen for τ up to {highest:g} and would "
+                f"be run at {asked:g}: build it again as well, give --tau {highest:g}, or another "
+                "--output"
+            )
+    return asked
+
+
+def _slot(graph: Graph) -> Slot:
     return graph.direction, graph.precision, graph.latents, graph.io
-
-
-def _default_tau(
-    asked: float, built: Sequence[Graph], kept: Sequence[Graph], old: Manifest | None
-) -> float:
-    """The older bundle's where its graphs with latents stay and none is built: τ is theirs."""
-
-    def lively(graphs: Sequence[Graph]) -> bool:
-        return any(graph.direction == "inverse" and graph.latents for graph in graphs)
-
-    calm = any(graph.direction == "inverse" for graph in built) and not lively(built)
-    return old.default_tau if old and calm and lively(kept) else asked
 
 
 def _engines(manifest: Manifest) -> list[Engine]:

@@ -71,6 +71,7 @@ def build(
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else, or no grid can be made as asked.
+        ExportError: graphs that stay in the folder's bundle are for another τ.
         ParameterError: τ is negative or no number.
         OSError: the folder cannot be written.
     """
@@ -80,12 +81,12 @@ def build(
         tau = 0.0
     tiling.check(request.tiling)
     model = checkpoint.network
-    bundle.existing(folder, checkpoint)
-    exact = copy.deepcopy(model).double()
-    crops = None
     precisions = dict.fromkeys(("fp32", *request.precisions))
     if request.int8_budget_db is not None:
         precisions["int8"] = None
+    _check_tau(bundle.existing(folder, checkpoint), request, list(precisions), tau)
+    exact = copy.deepcopy(model).double()
+    crops = None
     recorded = {way: _recorded(request, way, tau) for way in request.directions}
     if "int8" in precisions and request.calibration is None and None in recorded.values():
         raise ExportError(
@@ -152,6 +153,24 @@ def build(
         )
     progress("writing")
     return bundle.write(folder, request.name, checkpoint, tau, artifacts, vectors)
+
+
+def _check_tau(
+    old: Manifest | None, request: Request, precisions: Sequence[Precision], tau: float
+) -> None:
+    """Whether the temperature goes with the graphs that are built and those that stay."""
+    ios = {(precision, request.io) for precision in precisions} | {("fp32", "float32")}
+    slots = {
+        (direction, precision, request.with_latents if direction == "inverse" else io != IO, io)
+        for direction in request.directions
+        for precision, io in ios
+    }
+    settled = bundle.settle(old, slots, tau)
+    if request.tau is not None and request.with_latents and settled != tau:
+        raise ExportError(
+            f"--tau {tau:g} is of the inverse graphs, which stay as they are, for τ = "
+            f"{settled:g}: leave it out, or build --direction both"
+        )
 
 
 def _recorded(request: Request, direction: Direction, tau: float) -> Recorded | None:
