@@ -70,8 +70,8 @@ def build(
         ExportError: int8 graphs are asked for without one, and without a record that fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
-        ExportError: the folder holds something else, or no grid can be made as asked.
-        ExportError: graphs that stay in the folder's bundle are for another τ.
+        ExportError: the folder holds something else, or graphs for another τ that stay; or no grid
+            can be made as asked (`tiling.check`).
         ParameterError: τ is negative or no number.
         OSError: the folder cannot be written.
     """
@@ -79,8 +79,8 @@ def build(
     check_tau(tau)
     if not request.with_latents:
         tau = 0.0
-    tiling.check(request.tiling)
     model = checkpoint.network
+    tiling.check(request.tiling, model.config.scale, progress)
     precisions = dict.fromkeys(("fp32", *request.precisions))
     if request.int8_budget_db is not None:
         precisions["int8"] = None

@@ -15,19 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from export import scenery
 from export.artifact import NUMERICS, Artifact
 from export.errors import ExportError
-from hcflow_ref.bicubic import resize
-from hcflow_ref.likelihood import quantise
-from hcflow_ref.photographs import photograph, to_tensor
-from runtime import certificate, files, memory
+from export.scenery import Tensor
+from runtime import certificate, memory
 from runtime.backends import open_session
 from runtime.certificate import Scene, worst_by_distance
-from runtime.errors import ImageError
 from runtime.graphs import MOST_OVERLAP
-from runtime.manifest import Deviation, Direction, Graph, Level
+from runtime.manifest import Deviation, Graph, Level
 from runtime.watch import BUDGET
 
 LADDER = (4, 8, 12, 16, 24, 32, 48)
@@ -43,10 +40,6 @@ LARGEST_WINDOW = 512
 LARGEST_OVERLAP = LARGEST_WINDOW // 4
 """Of one's own: the picture that judges it is four times as large, and is run whole."""
 
-PHOTOGRAPH = "astronaut"
-MOST_PHOTOGRAPHS = 4
-
-Tensor = NDArray[np.float32]
 _Curve = tuple[str, float, NDArray[np.float64]]
 """Picture, τ, and the worst deviation by distance."""
 
@@ -66,11 +59,17 @@ class Options:
     calibration: Path | None = None
 
 
-def check(options: Options) -> None:
+def check(options: Options, scale: int, report: Callable[[str], None]) -> None:
     """Find out before any work whether a grid could be made as asked.
 
+    Args:
+        options: the user's.
+        scale: HR pixels an LR pixel.
+        report: told about each file of the folder that is no photograph, and why.
+
     Raises:
-        ExportError: the overlap is too large for the tile, or to be measured.
+        ExportError: the overlap is too large for the tile, or to be measured; the calibration
+            folder cannot be read, or has no photograph that is large enough.
     """
     overlap = options.overlap or 0
     if overlap > LARGEST_OVERLAP:
@@ -81,6 +80,12 @@ def check(options: Options) -> None:
         raise ExportError(
             f"--overlap {overlap} is more than {MOST_OVERLAP} times --tile {options.tile}: give a "
             "larger tile or a smaller overlap"
+        )
+    side = certificate.scene_for(overlap).picture * scale
+    folder = options.calibration
+    if folder is not None and not scenery.photographs(folder, side, report):
+        raise ExportError(
+            f"'{folder}' has no photograph of at least {side}×{side} pixels to certify tiles on"
         )
 
 
@@ -100,31 +105,35 @@ def certify(
         scale: HR pixels an LR pixel.
         taus: temperatures that an inverse with latents is measured at.
         options: the user's, as `check` lets them pass.
-        progress: told when no overlap holds.
+        progress: told when no overlap holds, or no photograph is large enough for a large one.
 
     Returns:
         The artifacts with `tile`, `overlap` and `deviations`; null and empty where no overlap of
         the ladder keeps to the budget: such a graph runs images whole. A grid of the user's that
         does not keep to it is marked in `within_budget`.
-
-    Raises:
-        ExportError: the calibration folder has no photograph that is large enough.
     """
     direction = artifacts[0].entry.direction
 
     @functools.cache
-    def scenery(scene: Scene) -> list[tuple[str, Tensor]]:
-        return _pictures(direction, scale, scene, options.calibration)
+    def chosen_on(scene: Scene) -> list[tuple[str, Tensor]]:
+        found = scenery.pictures(direction, scale, scene, options.calibration)
+        if options.calibration is not None and len(found) == 1:
+            side = scene.picture * scale
+            progress(
+                f"{direction}: '{options.calibration}' has no photograph of {side}×{side} pixels, "
+                f"which an overlap above {certificate.SMALL.reach} is judged on: stripes alone do"
+            )
+        return found
 
     @functools.cache
     def reported(scene: Scene) -> list[tuple[str, Tensor]]:
-        return _reported(direction, scale, scene)
+        return scenery.reported(direction, scale, scene)
 
     certified: list[Artifact] = []
     least = 0
     for built in artifacts:
         entry = built.entry
-        found = _grid(built, least, levels, taus, options, scenery)
+        found = _grid(built, least, levels, taus, options, chosen_on)
         if found is None:
             beyond = "" if options.tile is None else f" of {options.tile}"
             progress(
@@ -151,13 +160,13 @@ def _grid(
     levels: Sequence[Level],
     taus: Sequence[float],
     options: Options,
-    scenery: Callable[[Scene], list[tuple[str, Tensor]]],
+    chosen_on: Callable[[Scene], list[tuple[str, Tensor]]],
 ) -> tuple[int, list[_Curve], Scene] | None:
     """The overlap of one graph, at least `least`, and what it was chosen by."""
     fixed, ladder = options.overlap, [each for each in _ladder(options) if each >= least]
     scenes = dict.fromkeys(certificate.scene_for(each) for each in ladder)
     for scene in scenes if fixed is None else (certificate.scene_for(fixed),):
-        curves = _measure(built, levels, scenery(scene), taus, scene)
+        curves = _measure(built, levels, chosen_on(scene), taus, scene)
         overlap = _smallest(curves, scene, ladder) if fixed is None else fixed
         if overlap is not None:
             return overlap, curves, scene
@@ -201,7 +210,7 @@ def _smallest(curves: Sequence[_Curve], scene: Scene, ladder: Sequence[int]) -> 
 def _measure(
     built: Artifact,
     levels: Sequence[Level],
-    scenery: Sequence[tuple[str, Tensor]],
+    pictures: Sequence[tuple[str, Tensor]],
     taus: Sequence[float],
     scene: Scene,
 ) -> list[_Curve]:
@@ -211,61 +220,6 @@ def _measure(
         taus = (0.0,)
     return [
         (name, tau, worst_by_distance(session.run, graph, levels, picture, tau, scene))
-        for name, picture in scenery
+        for name, picture in pictures
         for tau in taus
     ]
-
-
-def _pictures(
-    direction: Direction, scale: int, scene: Scene, folder: Path | None
-) -> list[tuple[str, Tensor]]:
-    side = certificate.input_side(direction, scale, scene)
-    found = [(certificate.PICTURE, certificate.picture(side))]
-    if folder is not None:
-        found += _photographs(folder, direction, scale, scene)
-    return found
-
-
-def _photographs(
-    folder: Path, direction: Direction, scale: int, scene: Scene
-) -> list[tuple[str, Tensor]]:
-    """Squares from the middle of the first photographs of a folder that are large enough."""
-    side = scene.picture * scale
-    found: list[tuple[str, Tensor]] = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        if len(found) == MOST_PHOTOGRAPHS:
-            break
-        try:
-            picture = files.read(path).image
-        except ImageError:  # a folder of photographs may hold other files
-            continue
-        if not isinstance(picture, Image.Image):  # 16 bits a channel
-            continue
-        image = np.asarray(picture.convert("RGB"))
-        if min(image.shape[:2]) >= side:
-            top, left = ((length - side) // 2 for length in image.shape[:2])
-            square = image[top : top + side, left : left + side]
-            found.append((path.name, _input(square, direction, scale)))
-    if not found:
-        raise ExportError(
-            f"'{folder}' has no photograph of at least {side}×{side} pixels to certify tiles on"
-        )
-    return found
-
-
-def _reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, Tensor]]:
-    """The bottom right of an evaluation photograph, where it is large enough."""
-    side = scene.picture * scale
-    image = photograph(PHOTOGRAPH)
-    if min(image.shape[:2]) < side:
-        return []
-    return [(PHOTOGRAPH, _input(image[-side:, -side:], direction, scale))]
-
-
-def _input(image: NDArray[np.uint8], direction: Direction, scale: int) -> Tensor:
-    """A photograph as what goes into a graph: itself, or its 8-bit bicubic reduction."""
-    hr = to_tensor(image)
-    if direction == "forward":
-        return np.asarray(hr[0])
-    lr = quantise(resize(hr.double(), *(side // scale for side in hr.shape[2:])))
-    return np.asarray(lr[0].float())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import tiling
+from export import scenery, tiling
 from export.artifact import Artifact
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
@@ -160,15 +160,55 @@ def test_a_grid_of_ones_own_is_measured_and_must_hold(tmp_path: Path) -> None:
 
 
 def test_photographs_of_a_folder_are_measured_on(tmp_path: Path) -> None:
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    (folder / "letter.txt").write_text("dear")
-    with pytest.raises(ExportError, match="has no photograph of at least 160×160 pixels"):
-        small(tmp_path / "b", tiling=tiling.Options(calibration=folder))
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 230, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / "garden.png")
+    folder = photographs(tmp_path / "photographs")
     (graph,) = small(tmp_path / "b", tiling=tiling.Options(calibration=folder)).graphs
     assert "garden.png" in {row.case for row in graph.deviations}
+
+
+def photographs(folder: Path, side: int = 200) -> Path:
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side + 30, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "garden.png")
+    return folder
+
+
+def test_photographs_that_will_not_do_are_named_before_any_work(tmp_path: Path) -> None:
+    folder, lines = photographs(tmp_path / "photographs", side=100), list[str]()
+    with pytest.raises(ExportError, match="has no photograph of at least 160×160 pixels"):
+        tiling.check(tiling.Options(calibration=folder), 4, lines.append)
+    assert len(lines) == 1
+    assert "letter.txt" in lines[0]
+    for place in (tmp_path / "nowhere", folder / "letter.txt"):
+        with pytest.raises(ExportError, match=r"--tile-photographs .*: No.*; give a folder"):
+            tiling.check(tiling.Options(calibration=place), 4, lines.append)
+    request = Request("small", tiling=tiling.Options(calibration=folder))
+    with pytest.raises(ExportError, match="has no photograph"):
+        build(load(weights("rescale_x4")), tmp_path / "b", request, lines.append)
+    assert all("letter.txt" in line for line in lines)
+
+
+def test_photographs_too_small_for_a_large_overlap_leave_it_to_the_stripes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = tiling.Options(calibration=photographs(tmp_path / "photographs"))
+    session = type("Session", (), {"run": staticmethod(blur(20, 0.4))})
+    monkeypatch.setattr(tiling, "open_session", lambda *_: session)
+    built, lines = Artifact(b"", graph_of(tmp_path / "b")), list[str]()
+    tiling.check(options, 4, print)
+    (certified,) = tiling.certify([built], (), 4, (0.0,), options, lines.append)
+    assert certified.entry.overlap == 24
+    assert "has no photograph of 704×704 pixels" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["shade.png", "shade.tif"])
+def test_a_photograph_of_many_bits_is_as_bright_as_one_of_eight(tmp_path: Path, name: str) -> None:
+    ramp = np.linspace(0, 1, 41 * 41, dtype=np.float32).reshape(41, 41)
+    deep = np.rint(ramp * 65535).astype(np.uint16) if name.endswith(".png") else ramp
+    Image.fromarray(deep).save(tmp_path / name)
+    ((_, square),) = scenery.photographs(tmp_path, 41)
+    assert square.shape == (3, 41, 41)
+    assert np.abs(square - ramp).max() < 1e-4
 
 
 def test_adding_a_graph_without_latents_keeps_the_default_tau(tmp_path: Path) -> None:
