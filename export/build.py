@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -130,7 +131,24 @@ def build(
     shipped = None if checkpoint else model or DEFAULT
 
     engines = None
-    if engine is not Engine.none:  # before the build: what is wrong here is known at once
+    if engine is Engine.none:
+        _no_engine(
+            {
+                "--min": smallest,
+                "--opt": best,
+                "--max": largest,
+                "--batch": batch != 1,
+                "--compute-capability": compute_capability,
+                "--workspace": workspace,
+                "--optimization-level": optimization_level is not None,
+                "--tf32": tf32,
+                "--timing-cache": timing_cache,
+                "--version-compatible": version_compatible,
+                "--hardware-compatible": hardware_compatible is not arguments.Hardware.none,
+                "--refit": refit,
+            }
+        )
+    else:  # before the build: what is wrong here is known at once
         engines = arguments.gather(
             engine.value,
             smallest=smallest,
@@ -164,6 +182,14 @@ def build(
         as_json=as_json,
         io=io.value,
     )
+
+
+def _no_engine(options: Mapping[str, object]) -> None:
+    from export.errors import ExportError  # noqa: PLC0415
+
+    if given := [option for option, value in options.items() if value]:
+        which = "is" if len(given) == 1 else "are"
+        raise ExportError(f"{', '.join(given)} {which} for --engine: add it")
 
 
 def _calibration(lower: bool, folder: Path | None) -> Path | None:

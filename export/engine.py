@@ -79,7 +79,7 @@ def compile_bundle(
         )
     built = []
     for graph in graphs:
-        made, data = _compile(bundle, graph, options, again and not into_bundle, progress)
+        made, data = _compile(bundle, graph, options, again, progress)
         if not into_bundle and not made.cached:
             made = replace(made, path=engine_cache.write(made.engine, data))
         built.append((made, data))

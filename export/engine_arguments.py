@@ -109,7 +109,8 @@ def gather(
     """The options as `export.engine` takes them, `auto` resolved for this machine.
 
     Raises:
-        ExportError: one of them will not do, or no compiler is installed.
+        ExportError: one of them will not do, here or at all, or no compiler is installed.
+        ImageError: the timing cache cannot be written.
     """
     from export import engine_library  # noqa: PLC0415  (onnx loads only when it is used)
     from export.engine_options import (  # noqa: PLC0415
@@ -124,8 +125,8 @@ def gather(
         for option, value in (("--min", smallest), ("--opt", best), ("--max", largest))
     )
     library = engine_library.resolve(engine)
-    engine_library.load(library)  # what is missing is said before any work
-    return EngineOptions(
+    engine_library.load(library)
+    options = EngineOptions(
         library=library,
         sizes=Sizes(low, middle, high, batch),
         compute_capabilities=parse_capabilities(compute_capability),
@@ -137,3 +138,5 @@ def gather(
         hardware=hardware_compatible,  # type: ignore[arg-type]  # typer checked the choice
         refittable=refit,
     )
+    engine_library.check(options)  # what is missing is said before any work
+    return options

@@ -62,10 +62,10 @@ def compile_graph(
     Raises:
         ExportError: the library is missing, refuses the graph or the options, needs a GPU, runs out
             of memory, or does not realise the precision.
+        ImageError: the timing cache cannot be written.
     """
+    engine_library.check(options)
     trt = engine_library.load(options.library)
-    if options.library == "tensorrt" or options.refittable:
-        _need_gpu(options)
     record, cancelled = Record(), threading.Event()
     log, watch = logger(trt, record), monitor(trt, progress, cancelled)
     builder: api.Builder = trt.Builder(log)
@@ -157,20 +157,8 @@ def _configure(trt: Any, config: api.IBuilderConfig, options: EngineOptions) -> 
         return
     targets = options.targets()
     config.num_compute_capabilities = len(targets)
-    for index, capability in enumerate(targets):
-        name = "SM" + capability.replace(".", "")
-        known = getattr(trt.ComputeCapability, name, None)
-        if known is None:
-            there = ", ".join(
-                f"{n[2:-1]}.{n[-1]}"
-                for n in sorted(dir(trt.ComputeCapability), key=lambda n: (len(n), n))
-                if n.startswith("SM")
-            )
-            raise ExportError(
-                f"--compute-capability {capability}: TensorRT-RTX "
-                f"{engine_library.version(trt)} compiles for {there}"
-            )
-        config.set_compute_capability(known, index)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(engine_library.capability(trt, target), index)
 
 
 def _profile(builder: api.Builder, profile: Profile) -> api.IOptimizationProfile:
@@ -282,18 +270,6 @@ def _what_would_fit(
 def _largest(profile: Profile) -> str:
     name, shapes = next(iter(profile.items()))
     return f"'{name}' of {'×'.join(map(str, shapes.largest))}"
-
-
-def _need_gpu(options: EngineOptions) -> None:
-    from runtime.device import gpu_missing  # noqa: PLC0415  (asks for the driver's binding)
-
-    if (missing := gpu_missing()) is None:
-        return
-    what = "--refit" if options.refittable else "--engine tensorrt"
-    raise ExportError(
-        f"{what} needs a GPU on the machine that compiles: {missing}. Without one: "
-        "--engine tensorrt-rtx, not refittable"
-    )
 
 
 def _inspect(trt: Any, log: Any, data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Which compiler: TensorRT or TensorRT-RTX, one Python API under two names."""
+"""Which compiler, and can it here: TensorRT or TensorRT-RTX, one Python API under two names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 from typing import Any
 
+from export.engine_options import EngineOptions
 from export.errors import ExportError
+from runtime import atomic
 from runtime.engines import LIBRARIES, Library
 
 MODULES: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -48,6 +50,54 @@ def resolve(asked: str) -> Library:
         else "neither TensorRT nor TensorRT-RTX"
     )
     raise ExportError(f"--engine auto: {reason} is not installed: {INSTALL['tensorrt-rtx']}")
+
+
+def check(options: EngineOptions) -> None:
+    """Find out before any work whether this machine could compile as asked.
+
+    Raises:
+        ExportError: the library is missing, needs a GPU, or does not know one that is asked for.
+        ImageError: the timing cache cannot be written.
+    """
+    trt = load(options.library)
+    if options.library == "tensorrt" or options.refittable:
+        _need_gpu(options)
+    if options.timing_cache is not None:
+        atomic.check_place(options.timing_cache)
+    if options.library == "tensorrt-rtx":
+        for target in options.targets():
+            capability(trt, target)
+
+
+def capability(trt: Any, target: str) -> Any:
+    """TensorRT-RTX's own constant for a compute capability, `8.9`.
+
+    Raises:
+        ExportError: it compiles for no such GPU.
+    """
+    known = getattr(trt.ComputeCapability, "SM" + target.replace(".", ""), None)
+    if known is None:
+        there = ", ".join(
+            f"{name[2:-1]}.{name[-1]}"
+            for name in sorted(dir(trt.ComputeCapability), key=lambda name: (len(name), name))
+            if name.startswith("SM")
+        )
+        raise ExportError(
+            f"--compute-capability {target}: TensorRT-RTX {version(trt)} compiles for {there}"
+        )
+    return known
+
+
+def _need_gpu(options: EngineOptions) -> None:
+    from runtime.device import gpu_missing  # noqa: PLC0415  (asks for the driver's binding)
+
+    if (missing := gpu_missing()) is None:
+        return
+    what = "--refit" if options.refittable else "--engine tensorrt"
+    raise ExportError(
+        f"{what} needs a GPU on the machine that compiles: {missing}. Without one: "
+        "--engine tensorrt-rtx, not refittable"
+    )
 
 
 def gpu_answers() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -38,25 +39,27 @@ class Sizes:
     largest: Size | None = None
     batch: int = 1
 
-    def for_graph(self, graph: Graph) -> Sizes:
-        """Every size given: a tiled graph runs at its tile's window, any other at many sizes.
+    def __post_init__(self) -> None:
+        """Raise `ExportError` for sizes that are not in order."""
+        named = (("--min", self.smallest), ("--opt", self.best), ("--max", self.largest))
+        given = [(option, size) for option, size in named if size is not None]
+        if all(_ordered(low, high) for (_, low), (_, high) in itertools.pairwise(given)):
+            return
+        sizes = ", ".join(f"{option} {text(size)}" for option, size in given)
+        raise ExportError(
+            f"{sizes} are not in order: both sides of each must be at most those of the next"
+        )
 
-        Raises:
-            ExportError: the sizes are not in order.
-        """
+    def for_graph(self, graph: Graph) -> Sizes:
+        """Every size given: a tiled graph runs at its tile's window, any other at many sizes."""
         window = None
         if graph.tile is not None:
             side = graph.tile + 2 * (graph.overlap or 0)
             window = (side, side)
         largest = self.largest or _larger(window or DEFAULT_LARGEST, self.best or self.smallest)
-        best = self.best or (window if window and _ordered(window, largest) else None)
-        best = best or _smaller(_larger(DEFAULT_BEST, self.smallest), largest)
+        usual = window if window and _ordered(window, largest) else DEFAULT_BEST
+        best = self.best or _smaller(_larger(usual, self.smallest), largest)
         smallest = self.smallest or _smaller(DEFAULT_SMALLEST, best)
-        if not (_ordered(smallest, best) and _ordered(best, largest)):
-            raise ExportError(
-                f"--min {text(smallest)}, --opt {text(best)} and --max {text(largest)} are not in "
-                "order: both sides of each must be at most those of the next"
-            )
         return Sizes(smallest, best, largest, self.batch)
 
 

@@ -16,6 +16,7 @@ from export.recorded import Recorded
 from hcflow_ref.checkpoint import Checkpoint
 from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.irn import IRN
+from runtime import atomic
 from runtime.eight_bits import IO
 from runtime.latents import check_tau
 from runtime.manifest import Graph, Level, Manifest, Parity, Precision
@@ -72,6 +73,7 @@ def build(
             written.
         ExportError: the folder holds something else, or graphs for another τ that stay; or no grid
             can be made as asked (`tiling.check`).
+        ImageError: the folder cannot be written into, by its permissions.
         ParameterError: τ is negative or no number.
         OSError: the folder cannot be written.
     """
@@ -80,6 +82,7 @@ def build(
     if not request.with_latents:
         tau = 0.0
     model = checkpoint.network
+    atomic.check_folder(folder)
     tiling.check(request.tiling, model.config.scale, progress)
     precisions = dict.fromkeys(("fp32", *request.precisions))
     if request.int8_budget_db is not None:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from export import engine, engine_arguments, engine_commands, engine_compile, engine_precision
+from export import (
+    engine,
+    engine_arguments,
+    engine_commands,
+    engine_compile,
+    engine_library,
+    engine_precision,
+)
 from export.engine_compile import Compiled
 from export.engine_log import Record, logger, monitor
 from export.engine_options import EngineOptions, parse_bytes
@@ -20,7 +27,7 @@ from export.errors import ExportError
 from runtime import engine_cache
 from runtime.bundle import Bundle
 from runtime.engines import Engine, Machine, Memory, Range, choose, misfit, of_manifest
-from runtime.errors import BackendError, BundleError
+from runtime.errors import BackendError, BundleError, ImageError
 from runtime.fields import Field
 from tests.bundles import write_bundle
 from tests.engine_graphs import onnx_bytes, ranges
@@ -148,8 +155,15 @@ def test_sizes_left_out_follow_the_tile_or_the_sizes_given(tmp_path: Path) -> No
     assert Sizes().for_graph(graph) == Sizes((8, 8), (64, 64), (256, 256))
     assert Sizes(largest=(4, 300)).for_graph(graph) == Sizes((4, 8), (4, 64), (4, 300))
     assert Sizes(smallest=(300, 300)).for_graph(graph).largest == (300, 300)
+    large = Sizes(smallest=(300, 300)).for_graph(tiled)  # beyond the tile's window
+    assert (large.best, large.largest) == ((300, 300), (300, 300))
+
+
+def test_sizes_out_of_order_are_refused_without_a_graph() -> None:
+    with pytest.raises(ExportError, match="--min 9x9, --max 8x16 are not in order"):
+        Sizes(smallest=(9, 9), largest=(8, 16))
     with pytest.raises(ExportError, match="not in order"):
-        Sizes(smallest=(9, 9), largest=(8, 8)).for_graph(graph)
+        Sizes(best=(300, 300), largest=(128, 128))
 
 
 def test_what_is_no_size_is_refused() -> None:
@@ -195,6 +209,25 @@ def test_tensorrt_without_a_gpu_names_the_compiler_that_needs_none(
     data = onnx_bytes("rescale_x4", "inverse", "fp32")
     with pytest.raises(ExportError, match=r"needs a GPU.*--engine tensorrt-rtx"):
         engine_compile.compile_graph(data, ranges(data), "fp32", EngineOptions("tensorrt"))
+
+
+def test_what_cannot_be_compiled_here_is_said_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = type("ComputeCapability", (), {"SM80": 80, "SM89": 89, "SM120": 120})
+    library = type("Module", (), {"__version__": "1.7", "ComputeCapability": known})
+    monkeypatch.setattr(engine_library, "load", lambda _: library)
+    engine_library.check(EngineOptions("tensorrt-rtx", compute_capabilities=("8.9", "12.0")))
+    with pytest.raises(
+        ExportError, match=r"8\.8: TensorRT-RTX 1\.7 compiles for 8\.0, 8\.9, 12\.0"
+    ):
+        engine_library.check(EngineOptions("tensorrt-rtx", compute_capabilities=("8.0", "8.8")))
+    with pytest.raises(ExportError, match="needs a GPU"):
+        engine_library.check(EngineOptions("tensorrt-rtx", refittable=True))
+    monkeypatch.setattr("runtime.device.gpu_missing", lambda: None)
+    missing = tmp_path / "nowhere" / "timings"
+    with pytest.raises(ImageError, match="does not exist"):
+        engine_library.check(EngineOptions("tensorrt", timing_cache=missing))
 
 
 def test_a_library_that_is_not_there_says_what_to_install() -> None:
@@ -357,6 +390,18 @@ def test_engines_asked_for_by_a_build_lie_in_the_bundle_and_replace_older_ones(
     engine.compile_bundle(Bundle.open(folder), OPTIONS, into_bundle=True)
     assert of_manifest(Bundle.open(folder).manifest, "b") == listed
     assert len(list(folder.glob("*.engine"))) == 2
+
+
+def test_again_compiles_again_for_the_bundle_too(
+    compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
+    bundle = Bundle.open(write_bundle(tmp_path / "b"))
+    engine.compile_bundle(bundle, OPTIONS)
+    engine.compile_bundle(bundle, OPTIONS, into_bundle=True)
+    assert len(compiler) == 2
+    engine.compile_bundle(bundle, OPTIONS, into_bundle=True, again=True)
+    assert len(compiler) == 4
 
 
 def test_an_engine_of_a_graph_that_a_build_replaced_meanwhile_is_left_out(

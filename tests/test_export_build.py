@@ -20,7 +20,7 @@ from hcflow.cli import application
 from hcflow_ref.checkpoint import Checkpoint, load, save
 from runtime import atomic
 from runtime.bundle import Bundle
-from runtime.errors import ParameterError
+from runtime.errors import ImageError, ParameterError
 from runtime.manifest import Manifest
 from tests.golden_files import arrays, latents, weights
 
@@ -225,6 +225,16 @@ def test_a_folder_of_something_else_is_left_alone(checkpoint: Checkpoint, tmp_pa
     assert files(tmp_path).keys() == {"letter.txt"}
 
 
+def test_a_place_that_cannot_be_written_to_is_named_before_any_work(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    lines: list[str] = []
+    with pytest.raises(ImageError, match=r"cannot write into .*not writable"):
+        build(checkpoint, tmp_path / "b", Request("small"), lines.append)
+    assert not lines
+
+
 def test_a_bundle_of_another_checkpoint_is_left_alone(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
@@ -258,6 +268,8 @@ def test_the_command_prints_the_manifest_as_json(tmp_path: Path) -> None:
     [
         (["--int8", "--checkpoint", "x.pth"], "--int8 needs --calibration DIR"),
         (["--engine", "tensorrt"], "tensorrt cannot be imported"),
+        (["--max", "64x64", "--tf32"], "--max, --tf32 are for --engine: add it"),
+        (["--engine", "tensorrt-rtx", "--min", "9x9", "--max", "8x8"], "not in order"),
         (["--model", "nonsense"], "no shipped model is called 'nonsense'"),
         (["--checkpoint", "/nowhere.pth"], "No such file"),
         (["--checkpoint", "/nowhere.pth", "--model", "rescale_x4"], "not both"),
