@@ -26,11 +26,10 @@ Batch = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Crops:
-    """Batches [N, 3, side, side] in [0, 1] of different photographs, and the files they are of."""
+    """Batches [N, 3, side, side] in [0, 1] of different photographs."""
 
     calibrate: Batch
     hold_out: Batch
-    files: tuple[Path, ...]
 
 
 def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
@@ -55,12 +54,12 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     if not found:
         raise CalibrationError(f"--calibration {folder} is empty: put photographs there")
-    usable: list[tuple[Path, Batch]] = []
+    usable: list[Batch] = []
     for path in _spread(found):
         if len(usable) == CALIBRATE + HOLD_OUT:
             break
         try:
-            usable.append((path, _crop(path, side, sharp=len(usable) % 2 == 1)))
+            usable.append(_crop(path, side, sharp=len(usable) % 2 == 1))
         except HcflowError as error:
             report(f"skipped: {error}")
     if len(usable) < 2:
@@ -71,8 +70,7 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
         )
     held = usable[1::3]
     rest = [each for index, each in enumerate(usable) if index % 3 != 1]
-    calibrate, hold_out = (np.stack([crop for _, crop in group]) for group in (rest, held))
-    return Crops(calibrate, hold_out, tuple(path for path, _ in usable))
+    return Crops(np.stack(rest), np.stack(held))
 
 
 def _spread(paths: Sequence[Path]) -> list[Path]:

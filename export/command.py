@@ -8,12 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from export import engine_command, recorded, tiling
 from export.engine_options import EngineOptions
 from export.errors import ExportError
 from export.flow import Direction
 from export.pipeline import Request, build
+from hcflow.console import shown
 from hcflow_ref.checkpoint import load
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.models import DEFAULT, weights
@@ -50,6 +52,10 @@ def run(
     if tau and not with_latents:
         raise ExportError(f"--no-latents builds for τ = 0 only: leave --tau {tau:g} out")
     console = Console(stderr=True)
+
+    def note(line: str) -> None:
+        console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
+
     with console.status("loading PyTorch and the checkpoint") as status:
         try:
             path = weights(model or DEFAULT) if checkpoint is None else checkpoint
@@ -73,7 +79,8 @@ def run(
                     io,
                     recorded.of_shipped(name, loaded.sha256) if shipped else {},
                 ),
-                status.update if console.is_terminal else console.print,
+                (lambda line: status.update(Text(line))) if console.is_terminal else note,
+                note,
             )
         except CheckpointError as error:
             raise ExportError(str(error)) from error

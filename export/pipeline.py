@@ -57,6 +57,7 @@ def build(
     folder: Path,
     request: Request,
     progress: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Build and write a bundle.
 
@@ -65,6 +66,8 @@ def build(
         folder: where the bundle goes; one of the same checkpoint is added to.
         request: what to make.
         progress: called with a line before each stage.
+        note: called with what is to be known of the bundle or of what it was made with; `progress`
+            where it is left out.
 
     Raises:
         CalibrationError: the calibration folder will not do.
@@ -77,13 +80,14 @@ def build(
         ParameterError: τ is negative or no number.
         OSError: the folder cannot be written.
     """
+    note = note or progress
     tau = checkpoint.default_tau if request.tau is None else request.tau
     check_tau(tau)
     if not request.with_latents:
         tau = 0.0
     model = checkpoint.network
     atomic.check_folder(folder)
-    tiling.check(request.tiling, model.config.scale, progress)
+    tiling.check(request.tiling, model.config.scale, note)
     precisions = dict.fromkeys(("fp32", *request.precisions))
     if request.int8_budget_db is not None:
         precisions["int8"] = None
@@ -97,7 +101,7 @@ def build(
             "of these weights, directions, latents and temperature"
         )
     if request.calibration is not None:
-        crops = precision_build.read_crops(model, request.calibration, progress)
+        crops = precision_build.read_crops(model, request.calibration, note)
     vectors: list[Case] = []
     artifacts = []
     for direction in request.directions:
@@ -108,6 +112,7 @@ def build(
         lowered: precision_build.Lowered | None = None
         for precision in precisions:
             if precision != "fp32":
+                first = lowered is None
                 lowered = precision_build.lower(
                     model,
                     direction,
@@ -120,6 +125,10 @@ def build(
                     lowered,
                     progress,
                 )
+                for network, (tensor, largest) in lowered.kept.items() if first else ():
+                    note(
+                        f"{direction}: '{network}' stays float32: '{tensor}' reaches {largest:.3g}"
+                    )
             progress(f"{direction} {precision}: fold, export and compare")
             graphs.append(
                 artifact.build(
@@ -139,7 +148,7 @@ def build(
             model.config.scale,
             _taus(model, tau) if request.with_latents else (0.0,),
             request.tiling,
-            progress,
+            note,
         )
         if request.io == IO:
             progress(f"{direction}: bytes at the boundary")

@@ -47,9 +47,9 @@ class Lowered:
     pictures: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
-def read_crops(model: HCFlow | IRN, folder: Path, progress: Progress) -> Crops:
-    """The calibration crops for a network."""
-    return images.crops(folder, CROP_SIDE * model.config.scale, progress)
+def read_crops(model: HCFlow | IRN, folder: Path, note: Progress) -> Crops:
+    """The calibration crops for a network; `note` is told which files are left out."""
+    return images.crops(folder, CROP_SIDE * model.config.scale, note)
 
 
 def lower(
@@ -108,8 +108,6 @@ def lower(
     elif higher is None:
         progress(f"{direction} {precision}: ranges of float16")
         kept = choosing.out_of_half(traced, scales, seen)
-        for network, (tensor, largest) in kept.items():
-            progress(f"'{network}' stays float32: '{tensor}' reaches {largest:.3g}")
     else:
         kept = dict(higher.kept)
     if kept:

@@ -95,7 +95,7 @@ def certify(
     scale: int,
     taus: Sequence[float],
     options: Options,
-    progress: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> list[Artifact]:
     """Give the graphs of one direction their grid, and measure it on every one of them.
 
@@ -105,7 +105,7 @@ def certify(
         scale: HR pixels an LR pixel.
         taus: temperatures that an inverse with latents is measured at.
         options: the user's, as `check` lets them pass.
-        progress: told when no overlap holds, or no photograph is large enough for a large one.
+        note: told when no overlap holds, or no photograph is large enough for a large one.
 
     Returns:
         The artifacts with `tile`, `overlap` and `deviations`; null and empty where no overlap of
@@ -119,7 +119,7 @@ def certify(
         found = scenery.pictures(direction, scale, scene, options.calibration)
         if options.calibration is not None and len(found) == 1:
             side = scene.picture * scale
-            progress(
+            note(
                 f"{direction}: '{options.calibration}' has no photograph of {side}×{side} pixels, "
                 f"which an overlap above {certificate.SMALL.reach} is judged on: stripes alone do"
             )
@@ -136,7 +136,7 @@ def certify(
         found = _grid(built, least, levels, taus, options, chosen_on)
         if found is None:
             beyond = "" if options.tile is None else f" of {options.tile}"
-            progress(
+            note(
                 f"{direction} {entry.precision}: no overlap up to {_ladder(options)[-1]} keeps "
                 f"tiles{beyond} to 1/255; images will be run whole"
             )

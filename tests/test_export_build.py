@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 import runtime
-from export import artifact, bundle
+from export import artifact, bundle, command
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
 from hcflow.cli import application
@@ -261,6 +261,26 @@ def test_the_command_prints_the_parity_table(tmp_path: Path) -> None:
 def test_the_command_prints_the_manifest_as_json(tmp_path: Path) -> None:
     result = cli("--checkpoint", weights("sr_x4"), "--output", tmp_path / "b", "--json")
     assert json.loads(result.stdout)["task"] == "sr"
+
+
+@pytest.mark.parametrize("terminal", ["", "1"])
+def test_the_command_keeps_notes_in_sight_and_prints_names_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, terminal: str
+) -> None:
+    def noting(*arguments: Any) -> None:
+        *_, progress, note = arguments
+        progress("folding")
+        note("skipped: '[red]a\x1b[2J.png' is no image")
+        progress("writing [/red]")
+        raise ExportError("enough")
+
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    monkeypatch.setattr(command, "build", noting)
+    result = cli("--checkpoint", weights("rescale_x4"))
+    lines = [line.removeprefix("\x1b[2K") for line in result.stderr.splitlines()]
+    assert "skipped: '[red]a\\x1b[2J.png' is no image" in lines
+    assert "hcflow: error: enough" in lines[-1]
+    assert ("folding" in lines) == (not terminal)
 
 
 @pytest.mark.parametrize(
