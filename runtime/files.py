@@ -11,7 +11,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -89,7 +89,11 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
         ImageError: no such file, or nothing that `decode` takes.
     """
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            if file.seekable():  # what is no image may be larger than memory
+                _opened(file, f"'{path}'", max_pixels)
+                file.seek(0)
+            data = file.read()
     except FileNotFoundError:
         raise ImageError(f"'{path}': there is no such file") from None
     except OSError as error:
@@ -112,13 +116,27 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
     Raises:
         ImageError: no image, damaged, too large, or colour of 16 bits a channel without libvips.
     """
-    if not data:
+    opened = _opened(io.BytesIO(data), where, max_pixels)
+    try:
+        return _photo(opened, data, where)
+    except HcflowError:
+        raise
+    except Exception as error:  # decoders of damaged files raise all kinds
+        raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+
+
+@sizes.any_size()
+def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile:
+    """An image of which no more than its header is read."""
+    start = file.read(max(map(len, _COMMON)))
+    file.seek(0)
+    if not start:
         raise ImageError(f"{where} is empty")
     Image.preinit()
-    if not data.startswith(_COMMON):  # all plugins take longer to load than a small image
+    if not start.startswith(_COMMON):  # all plugins take longer to load than a small image
         Image.init()
     try:
-        opened = Image.open(io.BytesIO(data), formats=_readable())
+        opened = Image.open(file, formats=_readable())
     except UnidentifiedImageError:
         Image.init()
         raise ImageError(
@@ -131,12 +149,7 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
             f"{where} has {opened.width}×{opened.height} pixels, the limit is {max_pixels}: "
             "raise --max-pixels (max_pixels) if you trust it"
         )
-    try:
-        return _photo(opened, data, where)
-    except HcflowError:
-        raise
-    except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+    return opened
 
 
 def _readable() -> list[str]:

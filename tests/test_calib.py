@@ -21,12 +21,15 @@ def test_every_third_image_is_held_out_and_unreadable_ones_are_named(tmp_path: P
     for index, suffix in enumerate(("png", "jpg", "webp", "tif", "bmp", "ppm")):
         noise(tmp_path / f"{index}.{suffix}", seed=index)
     (tmp_path / "notes.txt").write_text("no image")
+    with (tmp_path / "film.mkv").open("wb") as film:
+        film.truncate(1 << 42)  # more than any memory
     noise(tmp_path / "tiny.png", side=8)
     said: list[str] = []
     found = images.crops(tmp_path, 32, said.append)
     assert found.calibrate.shape == (4, 3, 32, 32)
     assert found.hold_out.shape == (2, 3, 32, 32)
     assert any("notes.txt" in line for line in said)
+    assert any("film.mkv" in line for line in said)
     assert any("tiny.png" in line and "8×8" in line for line in said)
     again = images.crops(tmp_path, 32, said.append)
     assert np.array_equal(found.hold_out, again.hold_out)

@@ -57,6 +57,16 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_large_file_that_is_no_image_is_not_read_into_memory(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    with film.open("wb") as file:
+        file.truncate(1 << 42)  # 4 TB, of which no block is on the disk
+    with pytest.raises(ImageError, match=r"film\.mkv' is not an image this program reads"):
+        files.read(film)
+    with pytest.raises(ImageError, match="is not an image"):
+        files.read("/dev/zero")
+
+
 @pytest.mark.parametrize("cut", range(0, 400, 7))
 def test_a_png_cut_or_spoilt_anywhere_raises_nothing_else(cut: int) -> None:
     data = _bytes(_ramp(size=(32, 32)))
