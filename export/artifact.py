@@ -44,6 +44,8 @@ class Artifact:
     entry: Graph
     files: Mapping[str, bytes] = field(default_factory=dict)
     """The report's, by name."""
+    lowered: Lowered | None = field(default=None, repr=False)
+    """What the report tells of, below fp32."""
 
 
 def build(
@@ -118,7 +120,7 @@ def build(
         within_budget=entry.within_budget and not too_lossy(precision, lowered.losses),
     )
     written = report.files(entry, lowered, checkpoint_sha256)
-    return Artifact(data, replace(entry, report=next(iter(written))), written)
+    return Artifact(data, replace(entry, report=next(iter(written))), written, lowered)
 
 
 def too_lossy(precision: Precision, losses: Sequence[Loss]) -> list[Loss]:

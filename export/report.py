@@ -24,6 +24,7 @@ _STYLE = (
     "text-align:right}td:first-child{text-align:left}figure{display:inline-block;margin:.5em}"
     "img{image-rendering:pixelated;width:14em}"
 )
+_OF_FLOATS = "losses and pictures are of the same graph with float32 images"
 _GAIN = 20
 """How much brighter than life an error map is."""
 
@@ -58,6 +59,8 @@ def _figures(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str
             for network, (tensor, largest) in lowered.kept.items()
         },
     }
+    if entry.io != "float32":
+        figures |= {"io": entry.io, "measured": _OF_FLOATS}
     if lowered.int8:
         choice = lowered.int8.choice
         figures["int8"] = {
@@ -81,7 +84,7 @@ def _page(entry: Graph, figures: Mapping[str, Any], lowered: Lowered) -> str:
     parts = [
         f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>",
         f"<h1>{title}</h1><p>{html.escape(entry.file)}: {entry.bytes:,} bytes, {entry.nodes} nodes,"
-        f" {entry.casts} casts",
+        f" {entry.casts} casts" + (f"; {_OF_FLOATS}" if entry.io != "float32" else ""),
         "<h2>Cost on the evaluation photographs</h2><p>Crops; they only report.<table><tr><th>"
         "<th>τ<th>PSNR against fp32, dB<th>largest difference<th>loss against the photograph, dB",
     ]

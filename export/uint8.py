@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnx_ir.tape import Tape
 
-from export import contract
+from export import contract, report
 from export.artifact import NUMERICS, Artifact
 from export.cases import Case
 from export.check import check
@@ -66,7 +66,11 @@ def build(built: Artifact, cases: Sequence[Case], with_latents: bool) -> Artifac
         parity=tuple(parity),
         within_budget=entry.within_budget and all(row.ok for row in parity),
     )
-    return Artifact(data, made, built.files)
+    if built.lowered is None:
+        return Artifact(data, made)
+    checkpoint_sha256 = emitted.metadata_props["hcflow.checkpoint_sha256"]
+    written = report.files(made, built.lowered, checkpoint_sha256)
+    return Artifact(data, replace(made, report=next(iter(written))), written, built.lowered)
 
 
 def convert(data: bytes) -> ir.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,21 @@ import onnx
 import onnx_ir as ir
 import pytest
 from PIL import Image
+from torch.fx import Graph, GraphModule
 
 import runtime
 import runtime.watch
 from export import uint8
-from export.artifact import NUMERICS
+from export.artifact import NUMERICS, Artifact
 from export.pipeline import Request
 from export.pipeline import build as build_bundle
+from export.precision_build import Lowered
 from export.tiling import Options
 from hcflow_ref.checkpoint import load
 from runtime import eight_bits
 from runtime.backends import open_session
 from runtime.errors import BundleError, ParameterError
-from runtime.manifest import PRECISIONS
+from runtime.manifest import PRECISIONS, Loss
 from runtime.verify import check_graphs
 from tests.bundles import write_bundle
 from tests.engine_graphs import NETWORKS, onnx_bytes
@@ -136,6 +139,28 @@ def test_a_build_holds_the_bytes_beside_the_floats_and_both_verify(tmp_path: Pat
     assert [c.graph.io for c in checks].count("uint8") == [c.graph.io for c in checks].count(
         "float32"
     )
+
+
+def test_the_report_of_a_graph_of_bytes_is_its_own_and_says_what_was_measured(
+    tmp_path: Path,
+) -> None:
+    model = ir.from_proto(onnx.load_from_string(onnx_bytes("rescale_x4", "inverse", "fp16")))
+    model.metadata_props["hcflow.checkpoint_sha256"] = "5" * 64
+    (entry,) = runtime.Bundle.open(
+        write_bundle(tmp_path / "b", directions=["inverse"], precision="fp16")
+    ).manifest.graphs
+    lowered = Lowered(GraphModule({}, Graph()), {}, None, (Loss("cat", 0.0, 60.0, 0.01),), {})
+    data = ir.to_proto(model).SerializeToString()
+    made = uint8.build(Artifact(data, entry, {"report.old.json": b""}, lowered), [], True)
+    assert made.entry.report == next(iter(made.files))
+    figures = json.loads(made.files[made.entry.report])
+    assert figures["graph"] == made.entry.file
+    assert figures["bytes"] == len(made.data)
+    assert figures["checkpoint"] == "5" * 64
+    assert (figures["io"], figures["measured"][:23]) == ("uint8", "losses and pictures are")
+    (page,) = (text.decode() for name, text in made.files.items() if name.endswith(".html"))
+    assert made.entry.file in page
+    assert "losses and pictures are of the same graph with float32 images" in page
 
 
 @pytest.fixture(scope="module")
