@@ -64,10 +64,17 @@ def choose(
         progress: told what goes on.
 
     Raises:
-        BudgetError: the budget holds only with less than 85 % of the multiply-adds in INT8.
+        BudgetError: less than 85 % of the multiply-adds can be in INT8, or only so few within the
+            budget.
     """
     prepared = prepare(judge, calibration, progress)
     work = prepared.work
+    if (most := sum(work.values())) < sensitivity.LEAST_SHARE:
+        raise BudgetError(
+            f"INT8 cannot be had of this network: {most:.0%} of its multiply-adds are convolutions "
+            f"in float16, which alone can be in INT8; at least {sensitivity.LEAST_SHARE:.0%} are "
+            "asked for, whatever the budget. Leave --int8 out. Nothing was written"
+        )
     loss = loss_on(judge, hold_out)
     method_losses = {}
     for method in METHODS:

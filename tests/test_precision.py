@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from export import precision, precision_build, recorded, tiling, trace
+from export import int8, precision, precision_build, recorded, tiling, trace
 from export.artifact import deploy
 from export.engine_compile import compile_graph
 from export.engine_options import EngineOptions
@@ -291,6 +292,15 @@ def test_shipped_records_are_of_the_shipped_weights() -> None:
         for record in found.values():
             assert record.choice.loss_db <= precision.MOST_LOSS_DB["int8"]
     assert len(calibrations("rescale_x4")) == 2
+
+
+def test_a_network_with_too_little_float16_is_not_blamed_on_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = SimpleNamespace(work={"level0.cond": 0.5, "level1.cond": 0.3})
+    monkeypatch.setattr(int8, "prepare", lambda *_: few)
+    with pytest.raises(BudgetError, match=r"80% of its multiply-adds .* at least 85% .* budget"):
+        int8.choose(*[None] * 4, 0.1, print)  # type: ignore[arg-type]
 
 
 def lower_for_tau_0(model: HCFlow) -> precision_build.Lowered:
