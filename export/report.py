@@ -17,7 +17,7 @@ from PIL import Image
 
 from export.precision_build import Lowered
 from export.recorded import FORMAT
-from runtime.manifest import Graph
+from runtime.manifest import Graph, finite
 
 _STYLE = (
     "body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{padding:.1em .8em;"
@@ -32,7 +32,9 @@ _GAIN = 20
 def files(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str, bytes]:
     """The report's two files by name, the JSON first; names carry the JSON's digest."""
     figures = _figures(entry, lowered, checkpoint_sha256)
-    text = (json.dumps(figures, indent=1, ensure_ascii=False) + "\n").encode()
+    text = (
+        json.dumps(finite(figures), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
     stem = f"report.{entry.direction}.{entry.precision}.{hashlib.sha256(text).hexdigest()[:12]}"
     return {f"{stem}.json": text, f"{stem}.html": _page(entry, figures, lowered).encode()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -49,7 +50,8 @@ class Parity:
 class Deviation:
     """Worst absolute difference of tiled and whole on one picture, at the graph's tile and overlap.
 
-    Of the image output after clipping to [0, 1]; the budget is 1/255 (docs/tiles.md, 2).
+    Of the image output after clipping to [0, 1]; the budget is 1/255 (docs/tiles.md, 2). Infinite
+    where the figure is null in JSON, which has neither infinity nor NaN.
     """
 
     case: str
@@ -62,8 +64,9 @@ class Loss:
     """What a precision below fp32 costs on one photograph.
 
     `psnr_fp32_db` is the output against the fp32 graph's (None: identical); `loss_db` is the fall
-    of PSNR against the ground truth, in dB, negative for a gain; `max_abs` is the largest
-    difference from fp32 after clipping (None where an older build did not note it).
+    of PSNR against the ground truth, in dB, negative for a gain, infinite where it is null in JSON;
+    `max_abs` is the largest difference from fp32 after clipping (None where an older build did not
+    note it, or where it is no number).
     """
 
     case: str
@@ -149,7 +152,7 @@ def read(field: Field) -> Graph:
 
 
 def _deviation(field: Field) -> Deviation:
-    return Deviation(field["case"].text(), field["tau"].number(0), field["max_abs"].number(0))
+    return Deviation(field["case"].text(), field["tau"].number(0), _missed(field["max_abs"], 0))
 
 
 def _loss(field: Field) -> Loss:
@@ -157,7 +160,7 @@ def _loss(field: Field) -> Loss:
         case=field["case"].text(),
         tau=field["tau"].number(0),
         psnr_fp32_db=_optional_number(field["psnr_fp32_db"]),
-        loss_db=field["loss_db"].number(),
+        loss_db=_missed(field["loss_db"]),
         max_abs=worst.number(0) if (worst := field.get("max_abs")) else None,
     )
 
@@ -181,6 +184,11 @@ def _parity(field: Field) -> Parity:
 
 def _optional_number(field: Field) -> float | None:
     return None if field.is_null() else field.number()
+
+
+def _missed(field: Field, least: float = -math.inf) -> float:
+    """A figure; null, which stands for NaN and infinity, is infinite and so within no budget."""
+    return math.inf if field.is_null() else field.number(least)
 
 
 def _optional_integer(field: Field, least: int) -> int | None:

@@ -163,7 +163,7 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as indented JSON; `from_json` of it gives an equal manifest."""
         return (
-            json.dumps(_finite(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            json.dumps(finite(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         )
 
 
@@ -179,12 +179,12 @@ def _texts(field: Field) -> dict[str, str]:
     return {key: value.text() for key, value in field.members().items()}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same tree with null for every float that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

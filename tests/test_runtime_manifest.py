@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -17,8 +18,8 @@ import onnx
 import pytest
 
 import runtime
-from runtime import BundleError, vectors
-from runtime.manifest import Manifest
+from runtime import Bundle, BundleError, vectors
+from runtime.manifest import Deviation, Loss, Manifest
 from tests.bundles import write_bundle
 
 
@@ -234,3 +235,17 @@ def test_hostile_test_vectors_are_one_line_and_little_memory(
     (bundle / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(BundleError, match=message):
         vectors.read(runtime.Bundle.open(bundle))
+
+
+def test_figures_that_are_no_numbers_are_null_and_meet_no_budget(tmp_path: Path) -> None:
+    bad = Loss("cat", 1.0, -math.inf, math.inf, math.nan)
+    folder = write_bundle(
+        tmp_path / "b",
+        losses=(bad,),
+        tile=16,
+        overlap=8,
+        deviations=(Deviation("cat", 1.0, math.nan),),
+    )
+    graph = Bundle.open(folder).manifest.graphs[0]
+    assert graph.losses == (Loss("cat", 1.0, None, math.inf, None),)
+    assert graph.deviations == (Deviation("cat", 1.0, math.inf),)

@@ -146,14 +146,16 @@ def test_the_report_of_a_graph_of_bytes_is_its_own_and_says_what_was_measured(
 ) -> None:
     model = ir.from_proto(onnx.load_from_string(onnx_bytes("rescale_x4", "inverse", "fp16")))
     model.metadata_props["hcflow.checkpoint_sha256"] = "5" * 64
+    losses = (Loss("cat", 0.0, 60.0, np.inf),)
     (entry,) = runtime.Bundle.open(
-        write_bundle(tmp_path / "b", directions=["inverse"], precision="fp16")
+        write_bundle(tmp_path / "b", directions=["inverse"], precision="fp16", losses=losses)
     ).manifest.graphs
-    lowered = Lowered(GraphModule({}, Graph()), {}, None, (Loss("cat", 0.0, 60.0, 0.01),), {})
+    lowered = Lowered(GraphModule({}, Graph()), {}, None, (), {})
     data = ir.to_proto(model).SerializeToString()
     made = uint8.build(Artifact(data, entry, {"report.old.json": b""}, lowered), [], True)
     assert made.entry.report == next(iter(made.files))
-    figures = json.loads(made.files[made.entry.report])
+    figures = json.loads(made.files[made.entry.report], parse_constant=pytest.fail)
+    assert figures["losses"][0]["loss_db"] is None
     assert figures["graph"] == made.entry.file
     assert figures["bytes"] == len(made.data)
     assert figures["checkpoint"] == "5" * 64

@@ -170,7 +170,9 @@ def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
                     "bytes": graph.bytes,
                     "nodes": graph.nodes,
                     "casts": graph.casts,
-                    "losses_when_built": [asdict(row) for row in graph.losses],
+                    "losses_when_built": [
+                        {k: _finite(v) for k, v in asdict(row).items()} for row in graph.losses
+                    ],
                 }
                 for graph in dict.fromkeys(check.graph for check in report.checks)
             ],
