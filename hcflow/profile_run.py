@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export import work
-from hcflow_ref.hcflow import HCFlow
 from runtime import backends, eight_bits, machine, profiling, profiling_layers
 from runtime.bundle import Bundle
 from runtime.errors import BackendError
@@ -18,6 +17,9 @@ from runtime.manifest import Direction, Graph, Numerics, Precision
 from runtime.network import Network
 from runtime.profiling import Ceiling, Latency
 from runtime.profiling_layers import Layer
+
+if TYPE_CHECKING:
+    from hcflow_ref.hcflow import HCFlow
 
 GPU_BACKENDS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
 
