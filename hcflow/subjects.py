@@ -20,8 +20,9 @@ from hcflow_ref.metrics import Image
 from hcflow_ref.photographs import to_image, to_tensor
 from hcflow_ref.training.objectives import encode_lr
 from runtime import memory
-from runtime.errors import BundleError, ImageError
+from runtime.errors import ImageError
 from runtime.latents import draw
+from runtime.manifest import Graph
 from runtime.model import Model
 
 
@@ -91,10 +92,10 @@ class Deployed:
     @property
     def bytes_per_pixel(self) -> float:
         """Tiles, but for a likelihood, which the forward graph gives for a whole image."""
-        graphs = [g for g in self._model.manifest.graphs if g.direction == "forward"]
-        if self.task != "sr" or not graphs:
+        graph = self._of_likelihood()
+        if self.task != "sr" or graph is None:
             return 0.0
-        return max(memory.needed(graph, 1) for graph in graphs) / self.scale**2
+        return memory.needed(graph, 1) / self.scale**2
 
     def reduce(self, hr: Image) -> Image:
         """The forward graph's LR image."""
@@ -108,15 +109,12 @@ class Deployed:
         return list(images)
 
     def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
-        """By the forward graph; None for a bundle without it."""
+        """By the forward graph; None where `_of_likelihood` finds none."""
+        if self._of_likelihood() is None:
+            return None
         q = quantisation(self.scale)
         noisy = to_tensor(hr) + noise / q
-        try:
-            outputs = self._model.encode(noisy.numpy().astype(np.float32))
-        except BundleError:
-            if any(graph.direction == "forward" for graph in self._model.manifest.graphs):
-                raise
-            return None
+        outputs = self._model.encode(noisy.numpy().astype(np.float32))
         levels = range(1, len(self._model.manifest.latents.levels) + 1)
         encoding = Encoding(
             torch.from_numpy(outputs["lr"]),
@@ -124,6 +122,14 @@ class Deployed:
             torch.from_numpy(outputs["logp"]),
         )
         return bits_per_pixel(encoding, to_tensor(lr), q).item()
+
+    def _of_likelihood(self) -> Graph | None:
+        """The forward graph of the chosen precision: the noise is finer than bytes can hold."""
+        precision = self._model.network.precisions[0]
+        wanted = ("forward", precision, "float32", True)
+        graphs = self._model.manifest.graphs
+        found = (g for g in graphs if (g.direction, g.precision, g.io, g.latents) == wanted)
+        return next(found, None)
 
 
 def _picture(x: torch.Tensor, tau: float) -> Image:

@@ -32,6 +32,7 @@ from hcflow_ref.models import weights
 from hcflow_ref.perception import Perception
 from hcflow_ref.photographs import photograph, to_image, to_tensor
 from runtime import atomic, machine
+from tests.bundles import write_bundle
 
 BLIND = Perception()
 SR = "tests/golden/sr_x4_small.safetensors"
@@ -279,6 +280,22 @@ def test_the_command_measures_a_bundle_on_a_backend(tmp_path, folder):
     assert content["about"]["backend"] == "onnxruntime"
     assert content["settings"]["tau"] == 0.9
     assert content["average"]["bits_per_pixel"] is None
+
+
+@pytest.mark.parametrize("change", [{"precision": "fp16"}, {"io": "uint8"}, {"latents": False}])
+def test_a_bundle_is_measured_without_a_forward_graph_that_gives_a_likelihood(
+    tmp_path, folder, change
+):
+    bundle = write_bundle(tmp_path / "b", sr=True, default_tau=0.5)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (forward,) = (g for g in manifest["graphs"] if g["direction"] == "forward")
+    forward.update(change)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    done = cli(bundle, "--data", folder, "--json", tmp_path / "e.json")
+    assert done.exit_code == 0, done.output
+    (image,) = json.loads((tmp_path / "e.json").read_text())["images"]
+    assert image["restored"]["psnr"] > 0
+    assert image["bits_per_pixel"] is None
 
 
 def test_perceptual_metrics_that_cannot_be_loaded_are_named(monkeypatch):
