@@ -63,14 +63,14 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def to_json(rows: Sequence[Row], settings: Settings, about: Mapping[str, str]) -> str:
-    """Everything measured; an infinite PSNR is null."""
+    """Everything measured, in ASCII: a file's name may be no UTF-8. An infinite PSNR is null."""
     content = {
         "about": dict(about),
         "settings": dataclasses.asdict(settings),
         "images": [dataclasses.asdict(row) for row in rows],
         "average": dataclasses.asdict(average(rows)),
     }
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False)
+    return json.dumps(_finite(content), indent=2)
 
 
 def _finite(value: Any) -> Any:
@@ -79,6 +79,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def sheet_size(images: int, sampled: bool) -> tuple[int, int]:
+    """Width and height in pixels of a contact sheet: a `strip` for each image."""
+    return (4 if sampled else 3) * CROP * ZOOM, images * (CROP * ZOOM + LABEL)
 
 
 def strip(name: str, shown: Outputs) -> Image:

@@ -25,7 +25,7 @@ from hcflow_ref.evaluation import (
     evaluate_image,
     sources,
 )
-from hcflow_ref.evaluation_report import strip, table, to_json
+from hcflow_ref.evaluation_report import sheet_size, strip, table, to_json
 from hcflow_ref.likelihood import nll, quantise
 from hcflow_ref.metrics import bicubic_downscale, diversity, fidelity
 from hcflow_ref.models import weights
@@ -110,6 +110,7 @@ def test_table_json_and_contact_sheet_hold_every_image(tmp_path):
     assert average(rows).restored.psnr == pytest.approx(mean)
     for row, outputs in pairs:
         assert strip(row.name, outputs).shape == (3 * 96 + 16, 4 * 3 * 96, 3)
+    assert sheet_size(2, sampled=True) == (4 * 3 * 96, 2 * (3 * 96 + 16))
 
 
 def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
@@ -217,6 +218,30 @@ def test_the_command_prints_a_table_and_writes_what_it_is_asked(tmp_path, folder
     assert content["settings"]["seed"] == 0
     assert content["about"]["checkpoint"] == "irn_x4_small.safetensors"
     assert Image.open(tmp_path / "sheet.webp").width == 4 * 3 * 96
+
+
+def test_names_that_no_terminal_shows_are_escaped_on_it_and_exact_in_the_json(tmp_path, folder):
+    odd = "\udcff\x1b[2J\n.png"
+    (folder / "a.png").rename(folder / odd)
+    (folder / "b\x1b.png").write_bytes(b"")
+    files = ["--json", tmp_path / "e.json", "--sheet", tmp_path / "sheet.png"]
+    done = cli(IRN, "--data", folder, "--tau", "0", *files)
+    assert done.exit_code == 1
+    assert "\\udcff\\x1b[2J\\n.png" in done.stdout
+    assert "left out b\\x1b.png: not a whole image" in done.stderr
+    assert "\x1b" not in done.output
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert [image["name"] for image in content["images"]] == [odd]
+    assert Image.open(tmp_path / "sheet.png").height == 3 * 96 + 16
+
+
+def test_a_sheet_that_its_format_does_not_hold_is_refused_before_the_work(tmp_path, folder):
+    for number in range(54):
+        (folder / f"{number}.png").write_bytes(b"")
+    done = cli(IRN, "--data", folder, "--sheet", tmp_path / "sheet.webp")
+    assert done.exit_code == 1
+    assert "WEBP holds 16383 pixels a side, the result would have 1152×16720" in done.output
+    assert "left out" not in done.output
 
 
 @pytest.mark.parametrize(

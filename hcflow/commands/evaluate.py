@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hcflow.commands import options
+from hcflow.console import shown
 from runtime.errors import BackendError, BundleError, ImageError, ParameterError
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def evaluate(
 
     from hcflow_ref import evaluation, evaluation_report, perception  # noqa: PLC0415
     from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
-    from runtime import atomic, files  # noqa: PLC0415
+    from runtime import atomic, files, sizes  # noqa: PLC0415
     from runtime.latents import check_tau  # noqa: PLC0415
 
     if sheet is not None:
@@ -89,17 +91,21 @@ def evaluate(
         sources = evaluation.sources(data, subject.scale)
     except CheckpointError as error:
         raise BundleError(str(error)) from error
+    if sheet is not None:
+        sides = evaluation_report.sheet_size(len(sources), settings.tau > 0)
+        sizes.check_sides(files.format_of(sheet), *sides)
     metrics = perception.load()
     for line in metrics.missing:
         print(f"hcflow: {line}", file=sys.stderr)
     rows, strips, left_out = _measure(subject, sources, settings, metrics, sheet is not None)
     for line in left_out:
-        print(f"hcflow: left out {line}", file=sys.stderr)
+        print(f"hcflow: left out {shown(line)}", file=sys.stderr)
     if not rows:
         raise BundleError(f"none of {len(sources)} images could be measured")
     # Piped, it would be cut to 80 columns.
     width = None if sys.stdout.isatty() else WIDTH
-    Console(width=width).print(evaluation_report.table(rows, settings))
+    named = [dataclasses.replace(row, name=shown(row.name)) for row in rows]
+    Console(width=width).print(evaluation_report.table(named, settings))
     if json:
         text = evaluation_report.to_json(rows, settings, about)
         atomic.write(json, text.encode())
@@ -147,7 +153,7 @@ def _measure(
             continue
         rows.append(row)
         if with_strips:
-            strips.append(evaluation_report.strip(source.name, outputs))
+            strips.append(evaluation_report.strip(shown(source.name), outputs))
     return rows, strips, left_out
 
 
