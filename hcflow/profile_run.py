@@ -20,6 +20,7 @@ from runtime.profiling_layers import Layer
 
 if TYPE_CHECKING:
     from hcflow_ref.hcflow import HCFlow
+    from hcflow_ref.irn import IRN
 
 GPU_BACKENDS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
 
@@ -207,7 +208,12 @@ def _memory(setting: Setting) -> int | None:
 
 
 def reference(
-    model: HCFlow, bundle: Bundle, setting: Setting, seconds: float, threads: int, compiled: bool
+    network: HCFlow | IRN,
+    bundle: Bundle,
+    setting: Setting,
+    seconds: float,
+    threads: int,
+    compiled: bool,
 ) -> Profile:
     """PyTorch's own time for the same inputs, eager or by `torch.compile`."""
     import torch  # noqa: PLC0415 - only --reference needs it
@@ -220,10 +226,10 @@ def reference(
 
     def call(*inputs: torch.Tensor) -> object:
         if setting.direction == "forward":
-            return model(inputs[0])
-        shapes = model.config.latent_shapes(setting.height, setting.width)
+            return network(inputs[0])
+        shapes = network.config.latent_shapes(setting.height, setting.width)
         zs = inputs[1:] or [torch.zeros(setting.batch, *shape) for shape in shapes]
-        return model.inverse(inputs[0], zs)
+        return network.inverse(inputs[0], zs)
 
     work_ = torch.compile(call) if compiled else call
     try:

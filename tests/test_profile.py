@@ -18,6 +18,7 @@ from hcflow_ref.checkpoint import load
 from runtime import profiling
 from runtime.backends import open_session
 from runtime.bundle import Bundle
+from runtime.errors import BundleError
 from runtime.manifest import Numerics
 from runtime.profiling_layers import Layer, by_kind, layers
 from tests.bundles import inverse_graph, write_bundle
@@ -146,13 +147,34 @@ def test_the_reference_runs_eager_and_compiled_beside_the_backends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = Bundle.open(write_bundle(tmp_path / "b"))
-    model = load(weights("rescale_x4")).model
+    network = load(weights("rescale_x4")).network
     (setting,) = profile_run.settings(["onnxruntime"], bundle, ("forward",), None, [(2, 2)], [1])
     monkeypatch.setattr(torch, "compile", lambda call: call)  # its own time is not ours to test
     for compiled, name in ((False, "PyTorch eager"), (True, "torch.compile")):
-        found = profile_run.reference(model, bundle, setting, 0.01, 1, compiled)
+        found = profile_run.reference(network, bundle, setting, 0.01, 1, compiled)
         assert found.setting.backend == name
         assert found.latency is not None, found.skipped
+
+
+def test_the_reference_may_be_an_irn(tmp_path: Path) -> None:
+    bundle, checkpoint = write_bundle(tmp_path / "b"), weights("irn_x4")
+    manifest = bundle / "manifest.json"
+    text = manifest.read_text(encoding="utf-8").replace("0" * 64, load(checkpoint).sha256)
+    manifest.write_text(text, encoding="utf-8")
+    output = run(
+        *(bundle, "--backend", "onnxruntime", "--direction", "forward", "--size", "4x4"),
+        *("--seconds", "0.01", "--reference", "--no-torch-compile", "--checkpoint", checkpoint),
+        "--json",
+    )
+    eager = json.loads(output)["profiles"][-1]
+    assert eager["setting"]["backend"] == "PyTorch eager"
+    assert eager["latency"], eager["skipped"]
+
+
+def test_a_checkpoint_of_the_reference_that_cannot_be_loaded_is_the_users(tmp_path: Path) -> None:
+    bundle, checkpoint = write_bundle(tmp_path / "b"), tmp_path / "none.pth"
+    with pytest.raises(BundleError, match="cannot be read"):
+        run(bundle, "--reference", "--checkpoint", checkpoint)
 
 
 def test_names_in_the_page_are_text_and_never_markup(tmp_path: Path) -> None:

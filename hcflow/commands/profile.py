@@ -20,12 +20,13 @@ from hcflow import console
 from hcflow.commands import options
 from hcflow.models import resolve
 from runtime import atomic, backends, machine, profiling_layers
-from runtime.errors import ParameterError
+from runtime.errors import BundleError, ParameterError
 from runtime.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from hcflow.profile_run import Profile
     from hcflow_ref.hcflow import HCFlow
+    from hcflow_ref.irn import IRN
 
 TOP = 5
 """Layers of each setting that the terminal shows."""
@@ -87,7 +88,7 @@ def profile(
     names = backend or backends.available()
     _check(names, precision or ())
     sizes = [parse("--size", text) for text in size or ["64x64"]]
-    model = _model(opened, checkpoint) if reference else None
+    network = _network(opened, checkpoint) if reference else None
     used = threads or machine.usable_cpus()
     ceilings = profile_run.Ceilings(threads)
     profiles: list[Profile] = []
@@ -100,11 +101,11 @@ def profile(
         title = f"{setting.backend} {setting.direction} {setting.precision}"
         work = lambda s=setting: profile_run.profile(opened, s, threads, seconds, ceilings)  # noqa: E731
         profiles.append(console.run(f"profiling {title}", work))
-    if model is not None:
+    if network is not None:
         first = {(s.direction, s.height, s.width, s.batch): s for s in reversed(wanted)}
         for setting in reversed(first.values()):
             for compiled in (False, True) if torch_compile else (False,):
-                args = (model, opened, setting, seconds, used, compiled)
+                args = (network, opened, setting, seconds, used, compiled)
                 work = lambda a=args: profile_run.reference(*a)  # noqa: E731
                 profiles.append(console.run("profiling PyTorch", work))
     facts = [f"{_processor()}, {used} threads", f"{opened.manifest.name}, {seconds:g} s a setting"]
@@ -129,17 +130,21 @@ def _check(names: Sequence[str], precisions: Sequence[str]) -> None:
             raise ParameterError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
 
 
-def _model(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow:
+def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
     from hcflow_ref.checkpoint import load  # noqa: PLC0415 - torch loads only for --reference
+    from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
     from hcflow_ref.models import DEFAULT, weights  # noqa: PLC0415
 
-    found = load(checkpoint or weights(DEFAULT))
+    try:
+        found = load(checkpoint or weights(DEFAULT))
+    except CheckpointError as error:
+        raise BundleError(str(error)) from error
     if found.sha256 != opened.manifest.checkpoint.sha256:
         raise ParameterError(
             f"bundle '{opened.manifest.name}' was built from another checkpoint than "
             f"'{checkpoint or DEFAULT}': give its own with --checkpoint"
         )
-    return found.model
+    return found.network
 
 
 def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
