@@ -61,8 +61,8 @@ def cells(p: Profile) -> list[str]:
         *(f"{x * 1e3:.2f}" for x in (p.latency.p50, p.latency.p90, p.latency.p99)),
         f"{p.images_per_second:.2f}",
         "" if p.overhead is None else f"{p.overhead * 1e3:.2f}",
-        "" if floor is None else f"{floor * 1e3:.2f}",
-        "" if floor is None else f"{p.latency.p50 / floor:.2f}",
+        "–" if floor is None else f"{floor * 1e3:.2f}",
+        "–" if floor is None else f"{p.latency.p50 / floor:.2f}",
         f"{p.flops / 1e9:.2f}" if p.flops else "",
         "–" if p.peak_memory is None else f"{p.peak_memory / 1e6:.0f}",
     ]

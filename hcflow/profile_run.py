@@ -130,11 +130,16 @@ class Ceilings:
         self._cpu: Ceiling | None = None
 
     def of(self, setting: Setting) -> Ceiling | None:
-        """The ceiling for a setting's backend and precision."""
+        """The ceiling for a setting's backend and precision; None where it is not known.
+
+        The product that finds the CPU's is of float32: int8 may well run faster.
+        """
         if setting.backend in GPU_BACKENDS:
             from runtime.device import Device  # noqa: PLC0415 - GPU backends alone need it
 
             return profiling.gpu_ceiling(Device.open().name, setting.precision)
+        if setting.precision == "int8":
+            return None
         if self._cpu is None:
             graph, matrices, operations = work.matrix_product()
             numerics = Numerics(False, "float32", "f32")
@@ -170,12 +175,18 @@ def _profile(
         latency=latency,
         overhead=_overhead(bundle, setting, threads, floats, latency, seconds),
         floor=ceiling.floor(amount.flops, amount.bytes) if ceiling else None,
-        ceiling=f"{ceiling.name}, {ceiling.source}" if ceiling else "not in the table of GPUs",
+        ceiling=f"{ceiling.name}, {ceiling.source}" if ceiling else _unknown(setting),
         flops=amount.flops,
         bytes=amount.bytes,
         peak_memory=_memory(setting),
         layers=None if found is None else tuple(found),
     )
+
+
+def _unknown(setting: Setting) -> str:
+    if setting.backend in GPU_BACKENDS:
+        return "not in the table of GPUs"
+    return f"this CPU's {setting.precision} is not known"
 
 
 def _overhead(

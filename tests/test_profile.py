@@ -143,6 +143,21 @@ def test_a_backend_that_does_not_work_is_skipped_with_its_reason(tmp_path: Path)
     assert fails["skipped"]
 
 
+def test_int8_on_a_processor_has_no_floor_by_its_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiling, "cpu_ceiling", pytest.fail)
+    folder = write_bundle(tmp_path / "b", directions=["inverse"], precision="int8")
+    bundle = Bundle.open(folder)
+    (setting,) = profile_run.settings(["onnxruntime"], bundle, ("inverse",), None, [(4, 4)], [1])
+    found = profile_run.profile(bundle, setting, 1, 0.01, profile_run.Ceilings(1))
+    assert found.skipped is None
+    assert found.floor is None
+    assert found.ceiling == "this CPU's int8 is not known"
+    figures = dict(zip(profile_page.HEADINGS, profile_page.cells(found), strict=True))
+    assert figures["÷ floor"] == "–"
+
+
 def test_the_reference_runs_eager_and_compiled_beside_the_backends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
