@@ -1,7 +1,9 @@
 """A graph follows the contract and computes what the reference computes."""
 
+import ast
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,6 +23,16 @@ from hcflow_ref.hcflow import HCFlow
 from hcflow_ref.synthetic import synthetic
 from runtime.manifest import Precision
 from tests.golden_files import NETWORKS, arrays, latents, weights
+
+
+def test_the_contract_names_every_operator_that_is_written() -> None:
+    source = Path(graph.__file__).read_text(encoding="utf-8")
+    texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    written = {text for text in texts if isinstance(text, str) and onnx.defs.has(text)}
+    page = Path("docs/graph-contract.md").read_text(encoding="utf-8")
+    named = page.partition("These are all that are written")[2].partition("These are forbidden")[0]
+    assert {"Conv", "Tanh"} <= written
+    assert [kind for kind in sorted(written) if f"`{kind}`" not in named] == []
 
 
 def emit(
