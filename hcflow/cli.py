@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from hcflow import __version__
+from hcflow import __version__, extras
 from hcflow.console import shown
 from runtime.errors import HcflowError
 
@@ -122,7 +122,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             if os.environ.get(_DEBUG):
                 raise
-            _say(f"error: this needs '{error.name}': pip install 'hcflow-deploy[cpu,export]'")
+            _say(f"error: this needs '{error.name}': {extras.to_build()}")
             raise typer.Exit(FAILED) from None
         except (HcflowError, OSError, MemoryError) as error:
             if os.environ.get(_DEBUG):

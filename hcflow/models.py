@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hcflow import __version__, digests
+from hcflow import __version__, digests, extras
 from runtime import atomic
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
@@ -129,8 +129,7 @@ def _exporting(weights: Path, how: str = "") -> Iterator[None]:
     except ImportError as error:
         raise BundleError(
             f"model '{weights.stem}' is not built {how}on this machine yet, and building it needs "
-            f"'{error.name}': pip install 'hcflow-deploy[cpu,export]', or give the folder of a "
-            "bundle built elsewhere"
+            f"'{error.name}': {extras.to_build()}, or give the folder of a bundle built elsewhere"
         ) from error
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hcflow import extras
+
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
     "optional-dependencies"
@@ -40,3 +42,25 @@ def test_compiling_and_profiling_engines_needs_onnx_and_no_framework(module: str
 def test_the_extra_of_engines_brings_the_onnx_that_compiling_them_imports() -> None:
     assert "onnx" in packages("tensorrt")
     assert packages("tensorrt").isdisjoint(NOT_OF_TENSORRT)
+
+
+def test_no_extra_brings_a_second_onnxruntime_beside_the_one_for_gpus() -> None:
+    both = {"onnxruntime", "onnxruntime-gpu"}
+    bringing = {extra: packages(extra) & both for extra in EXTRAS if packages(extra) & both}
+    assert bringing == {"cpu": {"onnxruntime"}, "gpu": {"onnxruntime-gpu"}}
+
+
+def test_what_to_install_for_building_leaves_the_onnxruntime_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    assert extras.to_build() == "pip install 'hcflow-deploy[export]'"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert extras.to_build() == "pip install 'hcflow-deploy[cpu,export]'"
+
+
+def test_the_lock_names_every_package_of_every_extra_but_the_one_for_gpus() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    wanted = {name for extra in EXTRAS.keys() - {"gpu"} for name in packages(extra)}
+    assert {name for name in wanted if "[" not in name} - locked == set()

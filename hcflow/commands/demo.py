@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import hcflow
-from hcflow import console
+from hcflow import console, extras
 from hcflow.commands import options
 from runtime import atomic
 from runtime.errors import BackendError
@@ -40,9 +40,7 @@ def demo(
         from hcflow_ref import metrics  # noqa: PLC0415  (needs PyTorch and scikit-image)
         from hcflow_ref.photographs import photographs  # noqa: PLC0415
     except ImportError as error:
-        raise BackendError(
-            f"the demo needs '{error.name}': pip install 'hcflow-deploy[cpu,export]'"
-        ) from error
+        raise BackendError(f"the demo needs '{error.name}': {extras.to_build()}") from error
     network = hcflow.load(model)
     output.mkdir(parents=True, exist_ok=True)
     rows = []
