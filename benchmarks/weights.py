@@ -36,8 +36,19 @@ def table(heading: list[str], rows: list[list[str]]) -> str:
     return "\n".join([first, "|" + "---|" * len(heading), *others])
 
 
-def _pair(fidelity: Row) -> str:
-    return f"{fidelity['psnr']:.2f} / {fidelity['ssim']:.4f}"
+def _number(value: float | None, digits: int) -> str:
+    """A figure, which is null where it is infinite or was not measured."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _pair(fidelity: Row | None) -> str:
+    if fidelity is None:
+        return "–"
+    return f"{_number(fidelity['psnr'], 2)} / {_number(fidelity['ssim'], 4)}"
+
+
+def _psnr(fidelity: Row | None) -> str:
+    return "–" if fidelity is None else _number(fidelity["psnr"], 1)
 
 
 def all_models() -> str:
@@ -54,20 +65,20 @@ def all_models() -> str:
 def card(evaluation: str) -> str:
     """Every figure of one model."""
     rows = figures(evaluation)
-    rescaling = rows[0]["lr_psnr"] is not None
-    samples = rows[0]["sampled"] is not None
+    rescaling = any(row["lr_psnr"] is not None for row in rows)
+    samples = any(row["sampled"] is not None for row in rows)
     heading = ["photograph", "bicubic", "τ = 0"]
     heading += ["LR against bicubic LR"] if rescaling else ["consistency"]
     heading += ["samples", "their consistency", "diversity"] * samples + ["NLL"] * (not rescaling)
     body = []
     for row in rows:
         cells = [row["name"], _pair(row["bicubic"]), _pair(row["restored"])]
-        cells.append(f"{row['lr_psnr'] if rescaling else row['consistency']['psnr']:.1f}")
+        cells.append(_number(row["lr_psnr"], 1) if rescaling else _psnr(row["consistency"]))
         if samples:
-            cells += [_pair(row["sampled"]), f"{row['sampled_consistency']['psnr']:.1f}"]
-            cells.append(f"{row['diversity']:.2f}")
+            cells += [_pair(row["sampled"]), _psnr(row["sampled_consistency"])]
+            cells.append(_number(row["diversity"], 2))
         if not rescaling:
-            cells.append(f"{row['bits_per_pixel']:.2f}")
+            cells.append(_number(row["bits_per_pixel"], 2))
         body.append(cells)
     return table(heading, body)
 

@@ -53,3 +53,17 @@ def test_a_card_states_what_was_measured(name):
 
 def test_the_readme_holds_the_table_of_all_models():
     assert all_models() in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "dashes"), [("sr_x4", 6), ("rescale_x4", 2)])
+def test_a_card_shows_a_dash_for_what_was_not_measured(tmp_path, name, dashes):
+    figures = published(name)
+    flat = figures["images"][0]
+    flat["restored"]["psnr"] = None
+    flat |= dict.fromkeys(("sampled", "sampled_consistency", "lr_psnr", "diversity"))
+    flat |= {"consistency": None, "bits_per_pixel": None}
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps(figures), encoding="utf-8")
+    heading, _, row, *_ = card(str(path)).splitlines()
+    assert row.count("–") == dashes
+    assert row.count("|") == heading.count("|")
