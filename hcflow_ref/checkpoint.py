@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import pickle
+import re
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,9 @@ FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 WRAPPERS = ("params_ema", "state_dict", "params", "model", "model_state_dict")
 """Keys that a state_dict lies under; averaged weights before those they are the average of."""
+
+MOST_REPEATED = 2
+"""How often a file may use what it holds; beyond it is hostile, and no memory is asked for it."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,21 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     return weights, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 
 
+def _check_unpacked(data: bytes) -> None:
+    """Refuse an archive that would fill the memory; PyTorch itself does not compress."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except Exception:  # the format of older versions, or damaged: PyTorch says which
+        return
+    if unpacked > MOST_REPEATED * len(data):
+        raise CheckpointError(
+            f"not a PyTorch checkpoint: {len(data)} bytes unpack to {unpacked}; refused"
+        )
+
+
 def _read_pickle(data: bytes) -> dict[str, Tensor]:
+    _check_unpacked(data)
     try:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way there is
@@ -170,9 +189,7 @@ def _unwrapped(loaded: object) -> object:
 
 def _plain(key: str) -> str:
     """An official name without what wrappers of data-parallel training put before it."""
-    while key.startswith("module."):
-        key = key.removeprefix("module.")
-    return key
+    return re.sub(r"^(?:module\.)+", "", key)
 
 
 def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
@@ -181,21 +198,38 @@ def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
     for key in weights:
         if (twin := named.setdefault(_plain(key), key)) != key:
             raise CheckpointError(f"keys {twin!r} and {key!r} are the same weight twice")
+    _check_stored(weights)
     weights = {_plain(key): _float32(key, w) for key, w in weights.items()}
     shapes = {key: w.shape for key, w in weights.items()}
     return _build_irn(weights, shapes) if is_irn(shapes) else _build_hcflow(weights, shapes)
 
 
-def _float32(key: str, weight: Tensor) -> Tensor:
-    """The values as a dense float32 tensor, all finite."""
-    if weight.dtype not in FLOATS or weight.layout != torch.strided or weight.device.type != "cpu":
-        kind = f"{weight.dtype}, {weight.layout}, {weight.device}".replace("torch.", "")
-        raise CheckpointError(f"key {key!r} is {kind}; expected dense floats of 16, 32 or 64 bits")
-    if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
-        # A pickle can repeat one number a million million times.
+def _check_stored(weights: dict[str, Tensor]) -> None:
+    """Dense floats only, whose numbers the file holds: a pickle can repeat one a million times."""
+    asked, held = 0, {}
+    for key, weight in weights.items():
+        dense = weight.layout == torch.strided and weight.device.type == "cpu"
+        if weight.dtype not in FLOATS or not dense:
+            kind = f"{weight.dtype}, {weight.layout}, {weight.device}".replace("torch.", "")
+            raise CheckpointError(
+                f"key {key!r} is {kind}; expected dense floats of 16, 32 or 64 bits"
+            )
+        size, storage = weight.numel() * weight.element_size(), weight.untyped_storage()
+        if size > storage.nbytes():
+            raise CheckpointError(
+                f"key {key!r} has shape {list(weight.shape)}, more than the file holds"
+            )
+        asked += size
+        held[storage.data_ptr()] = storage.nbytes()
+    if asked > MOST_REPEATED * sum(held.values()):
         raise CheckpointError(
-            f"key {key!r} has shape {list(weight.shape)}, more than the file holds"
+            f"the keys share {sum(held.values())} bytes of numbers as if they were {asked}; "
+            "expected each to have its own"
         )
+
+
+def _float32(key: str, weight: Tensor) -> Tensor:
+    """The values as float32, all finite."""
     weight = weight.detach().float()
     if not torch.isfinite(weight).all():
         raise CheckpointError(f"key {key!r} holds NaN, infinity or what is too large for float32")

@@ -1,6 +1,8 @@
 """A checkpoint loads from its file alone, and a wrong one says what is wrong with it."""
 
 import os
+import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,6 +238,30 @@ def test_numbers_that_are_no_weights_are_refused_by_key(
     torch.save(official("sr_x4") | {"flow.layers.2.actnorm.bias": value}, path)
     with pytest.raises(CheckpointError, match=f"'flow.layers.2.actnorm.bias'.*{message}"):
         load(path)
+
+
+def test_keys_that_share_their_numbers_ask_for_no_memory(tmp_path: Path) -> None:
+    path, one = tmp_path / "shared.pth", torch.zeros(1000, dtype=torch.float16)
+    torch.save({f"flow.layers.{step}.x": one for step in range(100)}, path)
+    with pytest.raises(CheckpointError, match=r"share 2000 bytes of numbers as if .* 200000"):
+        load(path)
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "packed.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(1_000_000))
+    with pytest.raises(CheckpointError, match="bytes unpack to 1000000; refused"):
+        load(path)
+
+
+def test_a_key_of_many_prefixes_takes_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "prefixes.pth"
+    torch.save({"module." * 500_000 + "x": torch.zeros(1)}, path)
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match="found 'x'"):
+        load(path)
+    assert time.process_time() - start < 10
 
 
 def test_a_key_is_shown_without_its_control_characters(tmp_path: Path) -> None:
