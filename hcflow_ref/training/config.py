@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hcflow_ref.config import HCFlowConfig, LevelConfig
+from hcflow_ref.inference import MOST_CHANNELS
 from hcflow_ref.irn import IRNConfig
 from hcflow_ref.training.errors import TrainingError
 
@@ -44,10 +45,10 @@ class NetworkSettings:
         def each(name: str) -> tuple[int, ...]:
             value = getattr(self, name)
             values: tuple[int, ...] = value if isinstance(value, tuple) else (value,) * depth
-            if len(values) != depth or min(values) < 1:
+            if len(values) != depth or min(values) < 1 or max(values) > MOST_CHANNELS:
                 raise TrainingError(
-                    f"network.{name} is {list(values)}, expected {depth} numbers ≥ 1 for "
-                    f"scale {self.scale}"
+                    f"network.{name} is {list(values)}, expected {depth} numbers from 1 to "
+                    f"{MOST_CHANNELS} for scale {self.scale}"
                 )
             return values
 

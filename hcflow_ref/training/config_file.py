@@ -9,8 +9,12 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from hcflow_ref.inference import MOST_CHANNELS
 from hcflow_ref.training.config import TrainConfig
 from hcflow_ref.training.errors import TrainingError
+
+LARGEST = 1 << 63
+"""A seed stays below it, and a whole number in the place of a float."""
 
 
 def read_config(path: str | Path) -> TrainConfig:
@@ -22,12 +26,13 @@ def read_config(path: str | Path) -> TrainConfig:
     """
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        config: TrainConfig = _dataclass(TrainConfig, content, "")
-        check(config)
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too long or deep for it
         raise TrainingError(f"{path}: not a TOML file ({error})") from error
+    try:
+        config: TrainConfig = _dataclass(TrainConfig, content, "")
+        check(config)
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from error
     return config
@@ -39,7 +44,7 @@ def _dataclass(kind: Any, content: dict[str, Any], prefix: str) -> Any:
     for key in content:
         if key not in fields:
             close = ", ".join(sorted(fields))
-            raise TrainingError(f"unknown key '{prefix}{key}'; known here: {close}")
+            raise TrainingError(f"unknown key {prefix + key!r}; known here: {close}")
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in content:
@@ -66,7 +71,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         if isinstance(value, list) and len(value) == len(items):
             return tuple(_value(h, v, key) for h, v in zip(items, value, strict=True))
         raise TrainingError(f"'{key}' is {value!r}, expected a list of numbers")
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < LARGEST:
         return float(value)
     if hint is float and type(value) is float and not math.isfinite(value):
         raise TrainingError(f"'{key}' is {value}, expected a finite number")
@@ -113,7 +118,9 @@ NOT_NEGATIVE = (
     ("loss", "lr_weight latent_weight consistency_weight"),
     ("run", "seed threads"),
 )
-BELOW = {"schedule.ema": 1, "loss.tau": 10, "loss.default_tau": 10, "run.seed": 2**63}
+BELOW = {"schedule.ema": 1, "loss.tau": 10, "loss.default_tau": 10, "run.seed": LARGEST}
+BELOW |= {"run.threads": 1025, "data.batch": 1 << 16, "data.candidates": 1 << 16}
+BELOW |= {"loss.discriminator_width": MOST_CHANNELS}
 """Keys by section, and what their values stay below."""
 
 
@@ -129,8 +136,10 @@ def _check_ranges(config: TrainConfig) -> None:
                 if value >= BELOW.get(key, math.inf):
                     raise TrainingError(f"'{key}' is {value}, expected less than {BELOW[key]}")
     blocks, halve_at = list(config.network.blocks), list(config.schedule.halve_at)
-    if min(blocks) < 1:
-        raise TrainingError(f"'network.blocks' is {blocks}, expected numbers of 1 or more")
+    if min(blocks) < 1 or max(blocks) > MOST_CHANNELS:
+        raise TrainingError(
+            f"'network.blocks' is {blocks}, expected numbers from 1 to {MOST_CHANNELS}"
+        )
     if not all(0 <= at <= 1 for at in halve_at):
         raise TrainingError(f"'schedule.halve_at' is {halve_at}, expected fractions from 0 to 1")
 
