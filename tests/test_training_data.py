@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hcflow_ref.errors import CheckpointError
+from hcflow_ref.evaluation import sources
 from hcflow_ref.training.config import DataSettings
 from hcflow_ref.training.dataset import Patches, detail, hold_out, list_images, read_image
 from hcflow_ref.training.errors import TrainingError
@@ -30,6 +32,26 @@ def test_corrupt_and_small_files_are_named_and_left_out(tmp_path):
     assert len(list_images(tmp_path, 32, lines.append)) == 2
     assert any("broken.png: not a whole image" in line for line in lines)
     assert any("narrow.png: 31×500 is smaller than the patch of 32" in line for line in lines)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of libavif"), MemoryError(), EOFError("cut")])
+def test_whatever_a_decoder_raises_the_file_is_named_and_left_out(tmp_path, monkeypatch, error):
+    whole, odd = sorted(write_images(tmp_path, 2).iterdir())
+    really = Image.open
+
+    def opened(path, **options):
+        if path == odd:
+            raise error
+        return really(path, **options)
+
+    monkeypatch.setattr(Image, "open", opened)
+    lines = []
+    assert list_images(tmp_path, 32, lines.append) == [whole]
+    assert [f"skipped {odd}: not a whole image" in line for line in lines] == [True]
+    (first, second) = sources(tmp_path, 4)
+    assert (first.pixels > 0, second.pixels) == (True, 0)
+    with pytest.raises(CheckpointError, match="not a whole image"):
+        second.read()
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

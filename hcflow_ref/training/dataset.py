@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from hcflow_ref.training.config import DataSettings
@@ -30,9 +31,14 @@ CACHE_BYTES = 2 << 30
 
 UNREADABLE = (
     OSError,
-    UnidentifiedImageError,
     SyntaxError,
     ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
     Image.DecompressionBombError,
 )
 """What Pillow raises for files that are no whole images."""
@@ -45,7 +51,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "GIF
 def open_image(path: Path) -> Image.Image:
     """Open an image file of one of `FORMATS`; raises one of `UNREADABLE` for anything else."""
     Image.init()
-    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    try:
+        return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    except MemoryError as error:  # only its header has been read
+        raise ValueError("its header asks for more memory than there is") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
