@@ -228,6 +228,23 @@ def test_feature_weights_are_the_users_and_others_are_refused(tmp_path):
         load_features(str(tmp_path / "missing.pth"))
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (3, "holds a int, expected a state_dict"),
+        (["features.0.weight"], "holds a list, expected a state_dict"),
+        ({"features.0.weight": 3}, r"'features\.0\.weight' is nothing"),
+        ({"features.0.weight": torch.full((4, 3, 3, 3), math.nan)}, "holds NaN or infinity"),
+    ],
+)
+def test_feature_weights_that_are_none_are_one_line(tmp_path, content, complaint):
+    if isinstance(content, dict):
+        content = small_features().state_dict() | content
+    torch.save(content, tmp_path / "vgg.pth")
+    with pytest.raises(TrainingError, match=complaint):
+        load_features(str(tmp_path / "vgg.pth"), SMALL_VGG)
+
+
 def test_without_feature_weights_the_message_says_what_to_name():
     if pytest.importorskip("importlib.util").find_spec("torchvision"):
         pytest.skip("torchvision may have the weights")

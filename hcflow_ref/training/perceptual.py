@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -69,6 +67,8 @@ def load_features(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGF
                 f"{path}: key '{key}' is {found}, expected {list(value.shape)} of VGG19; name a "
                 "state_dict with torchvision's names in loss.features"
             )
+        if not torch.isfinite(weights[key]).all():
+            raise TrainingError(f"{path}: key '{key}' holds NaN or infinity")
     network.load_state_dict({key: weights[key] for key in wanted})
     return network.eval().requires_grad_(False)
 
@@ -77,11 +77,15 @@ def _read(path: str) -> dict[str, Tensor]:
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
-        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way there is
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{path}: no VGG19 weights can be read from it ({reason})") from error
-    return loaded
+    if not isinstance(loaded, dict):
+        raise TrainingError(
+            f"{path}: holds a {type(loaded).__name__}, expected a state_dict of VGG19"
+        )
+    return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
 
 
 def _torchvision_weights() -> dict[str, Tensor]:
