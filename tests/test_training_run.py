@@ -183,6 +183,10 @@ def test_a_damaged_state_is_named(tmp_path, data):
         ({"optimisers": {"flow": 3}}, "not a whole checkpoint"),
         ({"config": "[]"}, "not a whole checkpoint"),
         ({"generator": "none"}, "not a whole checkpoint"),
+        ({"step": "1"}, "not a whole checkpoint of a run \\(step '1' after"),
+        ({"step": -1}, "not a whole checkpoint"),
+        ({"seconds": float("nan")}, "step 1 after nan seconds"),
+        ({"seconds": None}, "not a whole checkpoint"),
     ],
 )
 def test_a_state_of_another_making_is_one_line(tmp_path, data, change, complaint):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
@@ -177,13 +178,19 @@ def resume(state: State, config: TrainConfig, out: Path) -> bool:
         if state.discriminator is not None:
             state.discriminator.load_state_dict(content["discriminator"])
         torch.set_rng_state(content["generator"])
-        state.step, state.seconds = content["step"], content["seconds"]
+        state.step, state.seconds = _progress(content["step"], content["seconds"])
     except TrainingError:
         raise
     except DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{path}: not a whole checkpoint of a run ({reason})") from error
     return True
+
+
+def _progress(step: Any, seconds: Any) -> tuple[int, float]:
+    if type(step) is not int or step < 0 or not 0 <= seconds < math.inf:
+        raise ValueError(f"step {step!r} after {seconds!r} seconds")
+    return step, float(seconds)
 
 
 def _same_configuration(saved: dict[str, Any], config: TrainConfig, out: Path) -> None:
