@@ -442,6 +442,24 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_names_that_no_terminal_shows_end_no_run_and_are_escaped(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[network]\narchitecture = "sr"\n[loss]\nobjective = "nll"\n[schedule]\nsteps = 1\n'
+    )
+    (tmp_path / "\udcff\x1b\n.png").write_bytes(b"")
+    command = [sys.executable, "-m", "hcflow_ref.training.command", str(config)]
+    done = subprocess.run(
+        [*command, "--data", str(tmp_path), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "\\udcff\\x1b\\n.png: not a whole image" in done.stdout
+    assert "no usable image among 1 image files" in done.stderr
+    assert (done.stdout.count("\n"), done.stderr.count("\n")) == (1, 1)
+
+
 def test_two_processes_train_as_one_with_the_same_batch(tmp_path, data):
     config = tmp_path / "run.toml"
     config.write_text(

@@ -20,13 +20,14 @@ def train(
     """Train a network; the same command goes on where an earlier one stopped."""
     from hcflow_ref.training.config_file import read_config  # noqa: PLC0415  (PyTorch only when used)
     from hcflow_ref.training.errors import TrainingError  # noqa: PLC0415
+    from hcflow_ref.training.log import printable  # noqa: PLC0415
     from hcflow_ref.training.trainer import train as run  # noqa: PLC0415
 
     try:
         settings = read_config(config)
-        state = run(settings, data, out, lambda line: print(line, flush=True))
+        state = run(settings, data, out, lambda line: print(printable(line), flush=True))
     except (TrainingError, OSError) as error:
-        print(f"hcflow train: {error}", file=sys.stderr)
+        print(f"hcflow train: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from error
     if state.step < settings.schedule.steps:
         raise typer.Exit(BY_SIGNAL + state.stopped_by)
