@@ -42,6 +42,9 @@ METRICS_BYTES = 210
 PICTURES_BYTES = 30
 """Per HR pixel, of the images that are compared."""
 
+BICUBIC_BYTES = 16
+"""Per square of a side over the scale: the matrices of that axis, down and up, in float64."""
+
 
 class Subject(Protocol):
     """What is evaluated: a reference network, or a bundle on some backend.
@@ -145,14 +148,20 @@ class Source:
 
     Attributes:
         name: for people.
-        pixels: of HR; 0 where that could not be read.
+        height, width: of HR; 0 where that could not be read.
         read: the image, sides cropped to multiples of the scale; raises `CheckpointError` for a
             damaged or too small one.
     """
 
     name: str
-    pixels: int
+    height: int
+    width: int
     read: Callable[[], Image]
+
+    @property
+    def pixels(self) -> int:
+        """Of HR."""
+        return self.height * self.width
 
 
 def sources(folder: Path | None, scale: int) -> list[Source]:
@@ -163,7 +172,7 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
     """
     if folder is None:
         return [
-            Source(name, image.shape[0] * image.shape[1], functools.partial(np.asarray, image))
+            Source(name, image.shape[0], image.shape[1], functools.partial(np.asarray, image))
             for name, image in photographs(scale).items()
         ]
     if not folder.is_dir():
@@ -173,11 +182,11 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
         raise CheckpointError(f"{folder}: holds no images ({', '.join(FORMATS)})")
     found = []
     for path in paths:
-        pixels = 0
+        width, height = 0, 0
         with contextlib.suppress(*UNREADABLE), open_image(path) as file:
-            pixels = file.size[0] * file.size[1]
+            width, height = file.size
         name = path.relative_to(folder).as_posix()
-        found.append(Source(name, pixels, functools.partial(_read, path, scale)))
+        found.append(Source(name, height, width, functools.partial(_read, path, scale)))
     return found
 
 
@@ -193,9 +202,13 @@ def _read(path: Path, scale: int) -> Image:
 
 
 def bytes_needed(subject: Subject, source: Source, samples: int) -> int:
-    """Memory that evaluating an image takes: its network, then its metrics, and its pictures."""
+    """Memory that evaluating an image takes: its network, then its metrics, and its pictures.
+
+    A long strip has few pixels, and matrices of bicubic that are as large as its square.
+    """
     pictures = PICTURES_BYTES + 3 * samples
-    return int(source.pixels * (max(subject.bytes_per_pixel, METRICS_BYTES) + pictures))
+    matrices = BICUBIC_BYTES * (source.height**2 + source.width**2) / subject.scale
+    return int(source.pixels * (max(subject.bytes_per_pixel, METRICS_BYTES) + pictures) + matrices)
 
 
 def evaluate_image(

@@ -174,6 +174,15 @@ def test_an_image_too_large_for_the_memory_is_refused_beforehand(folder, monkeyp
     assert "`hcflow build`" in done.stderr
 
 
+def test_a_long_strip_is_refused_for_the_matrices_of_its_bicubic(folder, monkeypatch):
+    Image.new("RGB", (60_000, 44)).save(folder / "strip.png")
+    monkeypatch.setattr(machine, "available_memory", lambda: 8_000_000_000)
+    done = cli(IRN, "--data", folder, "--tau", "0")
+    assert done.exit_code == 1
+    assert "strip.png: its 3 megapixels need about 1" in done.stderr
+    assert "a.png" in done.stdout
+
+
 MEMORY = """
 import sys
 import numpy as np, torch
