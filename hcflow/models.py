@@ -26,16 +26,30 @@ def resolve(name_or_path: str | None = None) -> Path:
     """The folder of a bundle.
 
     Args:
-        name_or_path: a bundle's folder or its manifest; a shipped model's name; `None` for the
-            default model. A shipped model is exported on first use, which needs the extra
-            `export`, and is found in the cache from then on.
+        name_or_path: a bundle's folder or its manifest; a shipped model's name, which a folder
+            without a manifest does not hide; `None` for the default model.
 
     Raises:
         BundleError: no such bundle or model, or it would have to be built and cannot be.
     """
-    if name_or_path is not None and Path(name_or_path).exists():
-        return Path(name_or_path)
-    weights = _shipped(name_or_path)
+    if name_or_path is None:
+        return of_shipped()
+    path = Path(name_or_path)
+    if (path / FILE_NAME).exists() or (path.exists() and name_or_path not in shipped()):
+        return path
+    return of_shipped(name_or_path)
+
+
+def of_shipped(name: str | None = None) -> Path:
+    """The folder of a shipped model's bundle, whatever else is called so; None is the default.
+
+    It is exported on first use, which needs the extra `export`, and found in the cache from then
+    on.
+
+    Raises:
+        BundleError: no such model, or it would have to be built and cannot be.
+    """
+    weights = _shipped(name)
     folder = cache() / "bundles" / _folder_name(weights)
     if not (folder / FILE_NAME).is_file():
         _build(weights, folder)

@@ -83,7 +83,7 @@ def _find(checkpoint: str) -> Path | None:
     """The folder of a model that is here, by its checkpoint's SHA-256; a shipped one first."""
     for name, weights in models.shipped().items():
         if models.digest(weights) == checkpoint:
-            return models.resolve(name)
+            return models.of_shipped(name)
     for folder in sorted(models.cache().glob("bundles/*/")):
         try:
             if Bundle.open(folder).manifest.checkpoint.sha256 == checkpoint:

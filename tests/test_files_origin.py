@@ -32,10 +32,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> hcflow.Model:
 def test_a_model_that_cannot_be_built_costs_the_image_that_names_it_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def resolve(name: str) -> Path:
+    def of_shipped(name: str) -> Path:
         raise BundleError(f"'{name}' is not built yet, which needs PyTorch")
 
-    monkeypatch.setattr(models, "resolve", resolve)
+    monkeypatch.setattr(models, "of_shipped", of_shipped)
     monkeypatch.setattr(models, "shipped", lambda: {"theirs": tmp_path})
     monkeypatch.setattr(models, "digest", lambda path: RECORD.checkpoint)
     with pytest.raises(ImageError, match=r"'x' was made by model .*: 'theirs' is not built yet"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import typer
 
 import hcflow
-from hcflow import __version__, console
+from hcflow import __version__, console, models
 from hcflow.console import shown
 from hcflow.folders import pool
 from hcflow.folders.recipe import Recipe
@@ -65,6 +65,8 @@ def convert_folder(
         format_name = "PNG"  # what a lossy format drops, upscale cannot bring back
     format_name = format_name and format_name.upper()
     atomic.check_folder(output)
+    if recipe.model is not None:  # a name might mean a folder by the time a worker opens it
+        recipe = replace(recipe, model=str(models.resolve(recipe.model)))
     manifest = hcflow.load(recipe.model, **recipe.load).manifest  # built once, before the workers
     os.makedirs(output, exist_ok=True)
     record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
