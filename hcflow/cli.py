@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from hcflow import __version__, extras
 from hcflow.console import shown
+from runtime import atomic
 from runtime.errors import HcflowError
 
 COMMANDS = {
@@ -217,6 +218,7 @@ def _say(message: str) -> None:
 
 def _leave(code: int, message: str) -> NoReturn:
     """End at once: a worker thread may be deep in a backend, which no exit handler can wait for."""
+    atomic.discard_unfinished()  # what such a thread is writing
     _say(message)
     os._exit(code)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,8 +154,8 @@ def _build(weights: Path, folder: Path) -> None:
         from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
     _logger.warning("building model '%s' once, into %s", weights.stem, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as workspace:
-        built = Path(workspace) / "bundle"
+    with atomic.workspace(folder.parent) as workspace:
+        built = workspace / "bundle"
         try:
             build(load(weights), built, Request(weights.stem))
         except CheckpointError as error:

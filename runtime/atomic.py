@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the folder is missing or not writable, or the disk is full; it names `path`.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(target.parent)
     _unfinished.add(temporary)
     try:
         temporary.touch(exist_ok=False)
@@ -92,6 +93,27 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         _unfinished.discard(temporary)
 
 
+@contextlib.contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A new folder within another, removed with all that is left in it after the block.
+
+    Raises:
+        OSError: the other folder is missing or not writable.
+    """
+    temporary = _temporary(folder)
+    _unfinished.add(temporary)
+    try:
+        temporary.mkdir()
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _unfinished.discard(temporary)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
+
+
 def temporary_prefix(process: int) -> str:
     """How the names of a process's temporary files begin."""
     return f".{process}-"
@@ -100,6 +122,8 @@ def temporary_prefix(process: int) -> str:
 def discard_unfinished() -> None:
     """Remove this process's temporary files; for one that ends at once, without unwinding."""
     for temporary in tuple(_unfinished):
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
             temporary.unlink()
 

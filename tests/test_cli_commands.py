@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 
 from hcflow import cli
-from runtime import ImageError
+from runtime import ImageError, atomic
 from tests.bundles import write_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -381,6 +382,22 @@ def test_signals_end_the_work_at_once_and_leave_nothing(
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (code, message)
     assert [p.name for p in picture.parent.iterdir()] == ["in.png"]
+
+
+def test_ctrl_c_removes_what_another_thread_was_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with (
+        contextlib.suppress(FileNotFoundError),
+        atomic.replacement(tmp_path / "out.png"),
+        atomic.workspace(tmp_path) as workspace,
+    ):
+        (workspace / "graph.onnx").touch()
+        assert len(list(tmp_path.iterdir())) == 2
+        with pytest.raises(SystemExit), cli._signals():
+            raise KeyboardInterrupt
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_nothing(bundle: Path, picture: Path) -> None:
