@@ -79,7 +79,7 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
     pyvips = vips.require("16-bit colour")
     try:
         image = vips.load(data, format_name, fail_on="truncated")
-        image, icc = vips.upright_rgb(image)
+        image, icc = vips.upright_rgb(image, vips.orientation(image, data, format_name))
         if image.format != "ushort":
             raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
         pixels: Array = np.asarray(image.numpy(), np.uint16)

@@ -55,6 +55,12 @@ def xmp_of(image: Image.Image) -> bytes | None:
     return xmp if isinstance(xmp, bytes) else None
 
 
+def xmp_orientation(data: bytes) -> int:
+    """The orientation that an XMP packet states, 1 to 8; 1 where it states none."""
+    found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', data)  # what Pillow looks for
+    return int(found[1]) if found else 1
+
+
 def upright_exif(data: bytes | None) -> bytes | None:
     """The same of EXIF given as bytes; None, with a warning, where they are damaged."""
     exif = None if data is None else sound_exif(lambda: _loaded(data))

@@ -87,11 +87,12 @@ class Rows:
         options = {"fail_on": "truncated"}
         try:
             image = vips.load(str(path), format_name, access="sequential", **options)
-            if image.get_typeof("orientation") and image.get("orientation") != 1:
+            orientation = vips.orientation(image, str(path), format_name)
+            if orientation != 1:
                 # Rows of a turned image lie all over the file: libvips lays it out first, beyond
                 # its memory threshold in a temporary file.
                 image = vips.load(str(path), format_name, access="random", **options)
-            self._image, icc = vips.upright_rgb(image)
+            self._image, icc = vips.upright_rgb(image, orientation)
             exif = vips.field(self._image, "exif-data")
             xmp = vips.field(self._image, "xmp-data")
         except self._pyvips.Error as error:

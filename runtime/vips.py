@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import logging
 import os
 from typing import Any
 
+from PIL import ExifTags, Image
+
+from runtime import metadata, sizes
 from runtime.errors import BackendError
 
 # Formats as Pillow names them → libvips's loader, so that no other of its loaders ever sees a file.
@@ -96,13 +100,37 @@ def saver(format_name: str) -> tuple[str, dict[str, Any]]:
     return suffix, options
 
 
-def upright_rgb(image: Any) -> tuple[Any, bytes | None]:
+def orientation(image: Any, source: str | bytes, format_name: str) -> int:
+    """How an image that was opened with `load` is turned, 1 to 8 as EXIF counts, 1 being upright.
+
+    Its XMP says so where its EXIF or directory does not, as it is to Pillow.
+    """
+    stated = int(image.get("orientation")) if image.get_typeof("orientation") else None
+    xmp = field(image, "xmp-data")
+    if xmp is None or format_name == "AVIF":  # which libvips has turned as its boxes say
+        return stated or 1
+    if stated is None or (stated == 1 and format_name == "TIFF" and not _has_tag(source)):
+        return metadata.xmp_orientation(xmp)
+    return stated
+
+
+@sizes.any_size()
+def _has_tag(tiff: str | bytes) -> bool:
+    """Whether a TIFF states an orientation: libvips gives 1 as well where it does not."""
+    file = io.BytesIO(tiff) if isinstance(tiff, bytes) else tiff
+    with Image.open(file, formats=["TIFF"]) as image:
+        return ExifTags.Base.Orientation in getattr(image, "tag_v2", {})
+
+
+def upright_rgb(image: Any, orientation: int) -> tuple[Any, bytes | None]:
     """An opened image turned upright, in gray or RGB with or without alpha; and its ICC profile.
 
     Colour spaces that are neither become sRGB, by their profile where there is one.
     """
     icc = field(image, "icc-profile-data")
-    if image.get_typeof("orientation") and image.get("orientation") != 1:
+    if orientation != 1:
+        image = image.copy()
+        image.set_type(require("turning images").GValue.gint_type, "orientation", orientation)
         image = image.autorot()
     if image.interpretation in ("cmyk", "lab", "labs", "xyz", "hsv"):
         deep = image.format == "ushort"

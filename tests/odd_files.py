@@ -9,15 +9,19 @@ from collections.abc import Sequence
 _CODES = {1: "B", 3: "H", 4: "I"}
 
 
-def png(width: int, height: int, depth: int, colour: int, data: bytes = b"") -> bytes:
-    """A PNG with this header and these (filtered) rows, if any."""
+def png(
+    width: int, height: int, depth: int, colour: int, data: bytes = b"", xmp: bytes | None = None
+) -> bytes:
+    """A PNG with this header, these (filtered) rows, and this XMP, if any."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         crc = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    text = b"" if xmp is None else chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp)
+    body = chunk(b"IHDR", header) + text + chunk(b"IDAT", zlib.compress(data))
+    body += chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
