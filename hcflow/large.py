@@ -128,8 +128,8 @@ def upscale(
         return feed.veil.enlarged(band.top, band.planes.shape[1], model.scale)
 
     job = _Job(form, replace(form, width=width, height=height, xmp=origin.remove(form.xmp)))
-    plan = _plan(model, "inverse", form, options)
-    recipe = _recipe(source, model, "inverse", plan, {"tau": tau, "seed": seed})
+    plan = _plan(model, "inverse", form, tau > 0, options)
+    recipe = _recipe(source, model, plan, tau > 0, {"tau": tau, "seed": seed})
     with Journal(output, {**recipe, "size": [height, width]}) as journal:
         _compute(job, plan, journal, made, alpha, progress)
         _finish(journal, job.result, output, format_name)
@@ -173,9 +173,9 @@ def downscale(
         return feed.veil.reduced(band.top, band.planes.shape[1], model.scale)
 
     job = _Job(form, replace(form, width=width, height=height, xmp=origin.remove(form.xmp)))
-    plan = _plan(model, "forward", form, options)
+    plan = _plan(model, "forward", form, False, options)
     record = None
-    with Journal(output, _recipe(source, model, "forward", plan, {})) as journal:
+    with Journal(output, _recipe(source, model, plan, False, {})) as journal:
         _compute(job, plan, journal, made, alpha, progress)
         result = job.result
         if format_name in origin.FORMATS:
@@ -221,12 +221,19 @@ def _open(source: str) -> Rows:
     return Rows(source, found[0])
 
 
-def _plan(model: Model, direction: GraphDirection, form: Form, options: Mapping[str, Any]) -> Plan:
+def _plan(
+    model: Model,
+    direction: GraphDirection,
+    form: Form,
+    latents: bool,
+    options: Mapping[str, Any],
+) -> Plan:
     return bands.plan(
         model.network,
         direction,
         form.height,
         form.width,
+        latents=latents,
         tile=options.get("tile"),
         overlap=options.get("overlap"),
     )
@@ -267,10 +274,10 @@ def _finish(journal: Journal, result: Form, output: str, format_name: str) -> No
 
 
 def _recipe(
-    source: str, model: Model, direction: GraphDirection, plan: Plan, settings: Mapping[str, Any]
+    source: str, model: Model, plan: Plan, latents: bool, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the bands of a result depend on."""
-    graph = model.network.graph(direction, None, plan.precision)
+    graph = model.network.graph(plan.direction, latents, plan.precision)
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     grid = plan.grid

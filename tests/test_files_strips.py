@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,11 @@ import hcflow
 from hcflow import large, recall, single, streaming
 from hcflow.folders.recipe import Recipe
 from runtime import ImageError, files, strips, vips
+from runtime.bundle import Bundle
 from runtime.files import MAX_PIXELS, Photo
 from runtime.journal import Journal
 from runtime.strips import Form
+from runtime.watch import Report
 from tests.bundles import write_bundle
 from tests.odd_files import png, tiff
 
@@ -80,6 +83,23 @@ def test_strips_go_through_every_format_and_back_to_the_size(
     made = large.upscale(lambda _: model, None, down, up, "PNG", {})
     assert made.origin is not None
     assert Image.open(up).size == (45, 31)
+
+
+def test_each_graph_has_its_own_tiles_by_strips_too(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "both", tile=8, overlap=2)
+    other = write_bundle(tmp_path / "calm", latents=False, tile=5, overlap=1)
+    manifest, more = (Bundle.open(each).manifest for each in (folder, other))
+    (calm,) = [graph for graph in more.graphs if not graph.latents]
+    shutil.copy(other / calm.file, folder)
+    both = replace(manifest, graphs=(*manifest.graphs, calm))
+    (folder / "manifest.json").write_text(both.to_json())
+    model, source = hcflow.load(folder), tmp_path / "in.png"
+    _picture("RGB", 24, 24).save(source)
+    for tau, tile in ((0.0, 5), (1.0, 8)):
+        report = Report()
+        options = {"tau": tau, "report": report}
+        large.upscale(lambda _: model, None, str(source), str(tmp_path / "up.png"), "PNG", options)
+        assert report.tile == tile
 
 
 def test_a_turned_photograph_is_streamed_upright(model: hcflow.Model, tmp_path: Path) -> None:
