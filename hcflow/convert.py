@@ -89,12 +89,17 @@ def reduce(
 
 @dataclass(frozen=True)
 class Recalled:
-    """A small photograph, its record taken off, with the model and (height, width) for it."""
+    """A small photograph, its record taken off, with the model and (height, width) for it.
+
+    `chooser` is the record where it has chosen the model; `where` names the photograph.
+    """
 
     photo: Photo
     model: Model
     size: tuple[int, int] | None
     origin: Origin | None
+    chooser: Origin | None
+    where: str
 
 
 def recalled(
@@ -122,13 +127,17 @@ def recalled(
         HcflowError: as `hcflow.load`, and where a format cannot hold the large image.
     """
     record = origin.extract(photo.xmp, where) if obey_record else None
-    model = open_model(recall.model_for(record, asked, where))
+    name = recall.model_for(record, asked, where)
+    chooser = None if name == asked else record
+    with recall.blaming(chooser, where):
+        model = open_model(name)
     recall.check_pixels(record, photo.image, where)
     size = recall.size_for(record, photo.size, model, size, where)
     height, width = geometry.target_size(photo.size[1], photo.size[0], model.scale, size)
     for format_name in formats:
         sizes.check_sides(format_name, width, height)
-    return Recalled(replace(photo, xmp=origin.remove(photo.xmp)), model, size, record)
+    photo = replace(photo, xmp=origin.remove(photo.xmp))
+    return Recalled(photo, model, size, record, chooser, where)
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,7 @@ def enlarge(
     Raises:
         HcflowError: as `Model.upscale`.
     """
-    with gate or contextlib.nullcontext():
+    with gate or contextlib.nullcontext(), recall.blaming(small.chooser, small.where):
         images = small.model.upscale(small.photo.image, **{**options, "size": small.size})
     images = [images] if options.get("samples", 1) == 1 else images
     photos = [replace(small.photo, image=image) for image in images]

@@ -6,6 +6,7 @@ reached; the bytes are the same as of a run that was not.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -101,7 +102,10 @@ def upscale(
     form = rows.form
     files.check_mode(form.mode, format_name)
     record = origin.extract(form.xmp, f"'{source}'") if obey_record else None
-    model = open_model(recall.model_for(record, asked, f"'{source}'"))
+    name = recall.model_for(record, asked, f"'{source}'")
+    blaming = functools.partial(recall.blaming, None if name == asked else record, f"'{source}'")
+    with blaming():
+        model = open_model(name)
     size = recall.size_for(record, (form.width, form.height), model, options.get("size"), source)
     height, width = geometry.target_size(form.height, form.width, model.scale, size)
     sizes.check_sides(format_name, width, height)
@@ -128,9 +132,10 @@ def upscale(
         return feed.veil.enlarged(band.top, band.planes.shape[1], model.scale)
 
     job = _Job(form, replace(form, width=width, height=height, xmp=origin.remove(form.xmp)))
-    plan = _plan(model, "inverse", form, tau > 0, options)
+    with blaming():
+        plan = _plan(model, "inverse", form, tau > 0, options)
     recipe = _recipe(source, model, plan, tau > 0, {"tau": tau, "seed": seed})
-    with Journal(output, {**recipe, "size": [height, width]}) as journal:
+    with Journal(output, {**recipe, "size": [height, width]}) as journal, blaming():
         _compute(job, plan, journal, made, alpha, progress)
         _finish(journal, job.result, output, format_name)
     return Streamed((width, height), model, record)

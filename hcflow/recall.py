@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,28 @@ def model_for(record: Origin | None, asked: str | None, where: str) -> str | Non
     """
     if asked is not None or record is None:
         return asked
-    try:
+    with blaming(record, where):
         found = _find(record.checkpoint)
-    except BundleError as error:
-        raise ImageError(f"{where} was made by model '{record.model}': {error}") from error
     return None if found is None else str(found)
+
+
+@contextlib.contextmanager
+def blaming(chooser: Origin | None, where: str) -> Iterator[None]:
+    """Within, what is wrong with a model that a record has chosen is that image's error alone.
+
+    Args:
+        chooser: the record that chose the model; None for a model asked for, or the default.
+        where: names the image.
+
+    Raises:
+        ImageError: in place of a `BundleError`, which says that no other image would fare better.
+    """
+    try:
+        yield
+    except BundleError as error:
+        if chooser is None:
+            raise
+        raise ImageError(f"{where} was made by model '{chooser.model}': {error}") from error
 
 
 def size_for(

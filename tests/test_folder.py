@@ -17,16 +17,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow.folders import pool
+from hcflow import single
+from hcflow.folders import pool, worker
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, walk
+from runtime import files, origin, vips
 from runtime.bundle import Bundle
 from runtime.errors import ImageError
-from runtime.files import MAX_PIXELS
+from runtime.files import MAX_PIXELS, Photo
+from runtime.origin import Origin
 from tests.bundles import write_bundle
 
 ROOT = Path(__file__).parents[1]
+
+needs_vips = pytest.mark.skipif(vips.find() is None, reason="pyvips is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -218,9 +223,6 @@ def test_a_half_written_record_costs_one_image(tmp_path: Path) -> None:
 def test_a_file_that_is_being_written_is_named(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hcflow import single  # noqa: PLC0415
-    from hcflow.folders import worker  # noqa: PLC0415
-
     source = tmp_path / "in.png"
     _image(source)
     real = single.convert_file
@@ -237,6 +239,29 @@ def test_a_file_that_is_being_written_is_named(
     warnings.start()
     outcome = worker._work(task, recipe, single.Models({}), threading.Lock(), warnings)
     assert outcome.error == "was being written while it was read: run again"
+
+
+@pytest.mark.parametrize("strips", [False, pytest.param(True, marks=needs_vips)])
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_what_ails_the_model_of_one_images_record_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, strips: bool
+) -> None:
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path))
+    theirs = write_bundle(tmp_path / "bundles" / "theirs")  # in fp32 alone
+    for graph in theirs.glob("*.onnx"):
+        graph.write_bytes(bytes(graph.stat().st_size))
+    record = Origin("theirs", "0" * 64, 4, 16, 16, "fp32", 0.0, None, None)
+    source, output = tmp_path / "in.png", tmp_path / "out.png"
+    files.write(Photo(Image.new("RGB", (4, 4)), xmp=origin.embed(None, record)), source)
+    task = Task(str(source), str(output), "in.png", "PNG")
+    load = {"precision": precision}
+    for model, stops in ((None, False), (str(theirs), True)):
+        recipe = Recipe("upscale", model, load, {}, MAX_PIXELS, strips=strips)
+        warnings = worker._Warnings()
+        warnings.start()
+        outcome = worker._work(task, recipe, single.Models(load), threading.Lock(), warnings)
+        assert outcome.stops == stops
+        assert ("was made by model 'theirs': " in str(outcome.error)) != stops
 
 
 def test_a_disk_that_fills_stops_the_run_and_says_what_is_left(
