@@ -139,8 +139,8 @@ def test_an_input_is_never_overwritten_without_force(bundle: Path, tmp_path: Pat
     _image(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
     run = _folder(bundle, tmp_path, tmp_path)
-    assert run.code == 1
-    assert "is the input itself: --force overwrites it" in run.report["failed"][0]["error"]
+    assert run.code == 2
+    assert "--force" in run.err
     assert (tmp_path / "a.png").read_bytes() == before
     assert _folder(bundle, tmp_path, tmp_path, "--force").report["done"] == 1
     # A run that goes on must not make small images smaller still.
@@ -174,6 +174,18 @@ def test_two_images_never_share_a_result(tmp_path: Path) -> None:
         p for p in walk(str(tmp_path), str(tmp_path / "out"), "PNG") if isinstance(p, Problem)
     ]
     assert "another image's result is called 'a.jpg.png'" in problem.message
+
+
+def test_results_in_the_folder_of_the_images_only_replace_them(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).touch()
+    same = f"{tmp_path}/."
+    task, problem = walk(str(tmp_path), same, "PNG")
+    assert isinstance(task, Task)
+    assert isinstance(problem, Problem)
+    assert problem.relative == "b.jpg"
+    assert problem.message == "its PNG would stand among the images: give another folder"
+    assert all(isinstance(each, Task) for each in walk(str(tmp_path), same, None))
 
 
 def test_links_end_and_the_output_is_not_its_own_input(tmp_path: Path) -> None:

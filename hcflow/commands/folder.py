@@ -18,7 +18,7 @@ from hcflow.console import shown
 from hcflow.folders import pool
 from hcflow.folders.recipe import Recipe
 from hcflow.folders.record import Record
-from hcflow.folders.walk import Problem, Task, walk
+from hcflow.folders.walk import Problem, Task, is_same, walk
 from runtime import atomic, files, machine
 from runtime.errors import ImageError
 
@@ -49,7 +49,7 @@ def convert_folder(
     """Work on every image of a folder and say what became of each.
 
     Raises:
-        typer.BadParameter: the output is no folder, or an unknown format.
+        typer.BadParameter: the output is no folder, or the input's; or an unknown format.
         HcflowError: the model cannot be opened, or the output is not writable.
         typer.Exit: with code 1, when an image failed.
     """
@@ -59,6 +59,8 @@ def convert_folder(
         raise typer.BadParameter("a folder's images go to a folder: -o FOLDER")
     if os.path.exists(output) and not os.path.isdir(output):
         raise typer.BadParameter(f"'{output}' is a file: a folder's images go to a folder")
+    if is_same(source, output) and not recipe.force:
+        raise typer.BadParameter(f"'{output}' is the input itself: --force overwrites its images")
     if format_name is not None and format_name.upper() not in files.FORMATS:
         raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")
     if format_name is None and recipe.direction == "downscale":

@@ -39,7 +39,8 @@ def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Pro
 
     Hidden names, files without an image's suffix and the output folder itself are passed over.
     Links to files count as files. A link to a folder is followed once, and only out of the tree, so
-    that loops end.
+    that loops end. Where `output` is `root` itself, images can only be replaced: a result beside
+    them would be the next run's image.
 
     Args:
         root: the folder of the images.
@@ -83,6 +84,11 @@ def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Pro
         stack.extend(reversed(inner))
 
 
+def is_same(root: str, output: str) -> bool:
+    """Whether the folder of the results is that of the images."""
+    return os.path.isdir(output) and os.path.samefile(root, output)
+
+
 def _reason_to_pass(
     entry: os.DirEntry[str], output: str, real_root: str, seen: set[tuple[int, int]]
 ) -> str | None:
@@ -108,6 +114,7 @@ def _tasks(
     plain = {name: _renamed(name, formats[name]) for name in names}
     counts = Counter(plain.values())
     taken: set[str] = set()
+    in_place = is_same(root, output)
     for name in names:
         result = plain[name]
         if counts[result] > 1 and result != name:
@@ -115,6 +122,10 @@ def _tasks(
         relative = os.path.join(folder, name)
         if result in taken or (result != plain[name] and result in counts):
             yield Problem(relative, f"another image's result is called '{result}' already")
+            continue
+        if in_place and result != name:
+            reason = f"its {formats[name]} would stand among the images: give another folder"
+            yield Problem(relative, reason)
             continue
         taken.add(result)
         yield Task(
