@@ -190,15 +190,29 @@ def test_what_fails_ends_in_one_line(
         (["--format", "gif"], "one of PNG, TIFF"),
         (["--colour"], "No such option"),
         (["--uncertainty", "OUTPUT"], "cannot be both the picture and its heat map"),
+        (["--uncertainty", "-", "--json"], "standard output takes one image and nothing else"),
+        (["--uncertainty", "h.png", "--strips"], "--strips does not go with --uncertainty"),
+        (["--uncertainty", "h.png", "--tau", "0"], "--uncertainty changes nothing at τ = 0"),
+        (["--uncertainty", "h.png"], "--uncertainty changes nothing at τ = 0"),
+        (["--samples", "2"], "--samples changes nothing at τ = 0"),
+        (["--tau-map", "INPUT"], "--tau-map changes nothing at τ = 0"),
     ],
 )
 def test_wrong_usage_is_exit_code_two(
     run: Runner, picture: Path, options: list[str], message: str
 ) -> None:
     output = picture.with_name("out.png")
-    options = [str(output) if each == "OUTPUT" else each for each in options]
+    named = {"INPUT": str(picture), "OUTPUT": str(output)}
+    options = [named.get(each, each) for each in options]
     assert message in _usage(run("upscale", picture, "-o", output, *options))
-    assert not output.exists()
+    assert [p.name for p in picture.parent.iterdir()] == ["in.png"]
+
+
+def test_uncertainty_is_of_one_image(run: Runner, picture: Path) -> None:
+    folder = picture.parent
+    heat = ["--uncertainty", folder / "h.png", "--tau", 1]
+    message = _usage(run("upscale", folder, "-o", folder / "out", *heat))
+    assert "--uncertainty is of one image, not of a folder" in message
 
 
 def test_bad_inputs_end_in_one_line(run: Runner, picture: Path, tmp_path: Path) -> None:

@@ -109,6 +109,9 @@ def test_wrong_options_are_one_line(options: dict[str, object], message: str) ->
         _open(b"YUV4MPEG2 W4 H4\n", **options)
 
 
+RAW = ("--video", "rgb24", "--frame-size", "2x2")
+
+
 def _command(bundle: Path, *options: object) -> list[str]:
     words = [sys.executable, "-m", "hcflow", "upscale", "-", "-o", "-", "--model", bundle, *options]
     return [str(word) for word in words]
@@ -134,6 +137,14 @@ def test_frames_keep_their_order_and_latents(bundle: Path) -> None:
     other = _run(bundle, frames[2] * 2, *raw, "--vary-latents")[1]
     assert other[:size] == same[:size]
     assert other[size:] != same[size:]
+
+
+def test_a_seed_that_was_drawn_is_told(bundle: Path) -> None:
+    raw = (*RAW, "--tau", "0.5", "--seed")
+    _, out, err = _run(bundle, bytes(12), *raw, "random")
+    told = re.fullmatch(r"hcflow: seed (\d+)\n", err.decode())
+    assert told is not None
+    assert _run(bundle, bytes(12), *raw, told[1]) == (0, out, b"")
 
 
 def test_a_frame_comes_out_before_the_next_goes_in(bundle: Path) -> None:
@@ -165,9 +176,6 @@ def test_a_video_goes_through_pipes_only(bundle: Path) -> None:
     run = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
     assert run.returncode == 2
     assert b"through pipes" in run.stderr
-
-
-RAW = ("--video", "rgb24", "--frame-size", "2x2")
 
 
 @pytest.mark.parametrize(

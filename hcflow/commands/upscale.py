@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,9 +13,10 @@ import typer
 
 from hcflow import console, convert, large, single, uncertain
 from hcflow.commands import endpoints, options
+from hcflow.convert import Recalled
 from hcflow.folders.recipe import Recipe
 from hcflow.uncertain import SAMPLES
-from runtime.files import MAX_PIXELS, check_mode
+from runtime.files import MAX_PIXELS, Photo, check_mode
 from runtime.latents import fresh_seed
 from runtime.watch import Report
 
@@ -91,12 +92,22 @@ def upscale(
     """
     number = _parse_seed(seed)
     load = options.load(backend, precision, threads, io, compile_engines)
+    drawing = {"--samples": (samples or 1) > 1, "--uncertainty": uncertainty, "--tau-map": tau_map}
+    _refuse_at_rest(tau, drawing)
     samples = samples or (SAMPLES if uncertainty else 1)
-    exact = None if size is None else endpoints.parse_size(size)
-    choice: dict[str, Any] = {"tau": tau, "seed": number, "samples": samples, "size": exact}
+    choice: dict[str, Any] = {
+        "tau": tau,
+        "seed": number,
+        "samples": samples,
+        "size": None if size is None else endpoints.parse_size(size),
+    }
     # Only what is given: a folder's record of finished files hangs on every option.
-    choice |= {k: v for k, v in (("tile", tile), ("overlap", overlap)) if v is not None}
-    choice |= {} if tau_map is None else {"tau_map": endpoints.read(tau_map, max_pixels).image}
+    given = {
+        "tile": tile,
+        "overlap": overlap,
+        "tau_map": None if tau_map is None else endpoints.read(tau_map, max_pixels).image,
+    }
+    choice |= {k: v for k, v in given.items() if v is not None}
     recipe = Recipe(
         "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
     )
@@ -127,10 +138,14 @@ def upscale(
     if endpoints.is_folder(source):
         from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
 
+        endpoints.refuse({"--uncertainty": uncertainty}, "is of one image, not of a folder")
         folder.convert_folder(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
         )
         return
+    endpoints.refuse(
+        {"--strips": uncertainty is not None and strips}, "does not go with --uncertainty"
+    )
     names, format_name = endpoints.outputs(
         source,
         output,
@@ -139,24 +154,18 @@ def upscale(
         force=force,
         as_json=as_json,
     )
-    recalled = functools.partial(
-        convert.recalled,
-        single.Models(load).open,
-        model,
-        where=endpoints.named(source),
-        size=choice.get("size"),
-        obey_record=obey_record,
-    )
     elapsed = console.stopwatch()
     figures = dict[str, Any]()
     choice["report"] = noted = Report()
     if uncertainty is not None:
-        (heat_name,), heat_format = endpoints.outputs(source, uncertainty, force=force)
+        (heat_name,), heat_format = endpoints.outputs(
+            source, uncertainty, force=force, as_json=as_json
+        )
         if os.path.realpath(heat_name) == os.path.realpath(names[0]):
             raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
         photo = endpoints.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
-        small = recalled(photo, formats=(format_name, heat_format))
+        small = _recalled(photo, source, recipe, drawing, (format_name, heat_format))
         drawn = console.run(
             f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
             lambda: uncertain.measure(small, choice),
@@ -178,13 +187,13 @@ def upscale(
         check_mode(photo.result_mode, format_name)
         result = console.run(
             f"upscaling {photo.size[0]}×{photo.size[1]}",
-            lambda: convert.enlarge(recalled(photo, formats=(format_name,)), choice),
+            lambda: convert.enlarge(
+                _recalled(photo, source, recipe, drawing, (format_name,)), choice
+            ),
         )
         for each, name in zip(result.photos, names, strict=True):
             endpoints.write(each, name, format_name)
         network, made_size, record = result.model, result.photos[0].size, result.origin
-    if seed == "random":
-        print(f"hcflow: seed {number}", file=sys.stderr)
     if as_json:
         report = {
             "model": network.manifest.name,
@@ -209,9 +218,40 @@ def _tell_deviation(drawn: uncertain.Uncertain, heat_name: str, *, quiet: bool) 
         )
 
 
+def _recalled(
+    photo: Photo,
+    source: str,
+    recipe: Recipe,
+    drawing: Mapping[str, object],
+    formats: Sequence[str],
+) -> Recalled:
+    """`convert.recalled`, unless its model would make all draws one."""
+    tau = recipe.options["tau"]
+    small = convert.recalled(
+        single.Models(recipe.load).open,
+        recipe.model,
+        photo,
+        endpoints.named(source),
+        recipe.options["size"],
+        obey_record=recipe.obey_record,
+        formats=formats,
+    )
+    _refuse_at_rest(small.model.default_tau if tau is None else tau, drawing)
+    return small
+
+
+def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:
+    """Refuse what makes a difference only where draws differ; None is not known yet."""
+    if tau == 0:
+        endpoints.refuse(drawing, "changes nothing at τ = 0: give a --tau above 0")
+
+
 def _parse_seed(text: str) -> int:
+    """The seed that is asked for; one that is drawn is told at once, whatever follows."""
     if text == "random":
-        return fresh_seed()
+        drawn = fresh_seed()
+        print(f"hcflow: seed {drawn}", file=sys.stderr, flush=True)
+        return drawn
     try:
         return int(text)
     except ValueError:
