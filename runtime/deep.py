@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from runtime import vips
 from runtime.errors import ImageError
@@ -54,6 +54,20 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     # Where each channel is a plane, only the tag tells a TIFF's bits: Pillow's raw mode does not.
     is_16 = any(isinstance(arg, str) and ";16" in arg for arg in args)
     return is_16 or bool(max(_tag(image, _BITS, (8,))) > 8)
+
+
+def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.Image:
+    """Gray of 12 bits in a TIFF, which Pillow gives as 0 to 4095, as 0 to 65535; else the image.
+
+    Args:
+        image: made of `opened`.
+        opened: the file as it was opened.
+    """
+    top = (1 << max(_tag(opened, _BITS, (16,)))) - 1
+    if opened.mode != "I;16" or top >= 0xFFFF:
+        return image
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 0xFFFF + top // 2) // top).astype(np.uint16))
 
 
 def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, bytes | None]]:

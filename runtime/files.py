@@ -179,7 +179,7 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
     icc = image.info.get("icc_profile")
     if image.mode == "CMYK":
         image, icc = _cmyk_to_rgb(image, icc, where), None
-    return Photo(image, icc, exif, metadata.xmp_of(opened))
+    return Photo(deep.over_sixteen_bits(image, opened), icc, exif, metadata.xmp_of(opened))
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -59,15 +59,20 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
         with Image.open(path, formats=READ) as image:
             if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
                 return None
-            if image.format == "TIFF" and _channels(image) != len(image.getbands()):
-                return None  # channels that say not what they are: libvips keeps them
+            if image.format == "TIFF" and not _is_plain(image):
+                return None
             return str(image.format), image.width, image.height
     except Exception:  # whoever reads the file will say what is wrong with it
         return None
 
 
-def _channels(tiff: Any) -> int:
-    return int(tiff.tag_v2.get(277, 1))  # its samples a pixel
+def _is_plain(tiff: Any) -> bool:
+    """Whether libvips reads a TIFF's channels as Pillow does.
+
+    It keeps those that say not what they are, and does not read 12 bits.
+    """
+    samples, bits = tiff.tag_v2.get(277, 1), tiff.tag_v2.get(258, (1,))
+    return int(samples) == len(tiff.getbands()) and 12 not in bits
 
 
 @sizes.any_size()

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from runtime import ImageError, atomic, files, metadata, sizes
+from runtime import ImageError, atomic, files, metadata, sizes, strips
 from runtime.files import Photo
-from tests.odd_files import png
+from tests.odd_files import png, tiff
 
 
 def _bytes(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes:
@@ -221,6 +221,15 @@ def test_webp_keeps_the_colours_under_full_transparency() -> None:
     pixels[..., 3] &= 1
     written = files.encode(Photo(Image.fromarray(pixels)), "WEBP")
     np.testing.assert_array_equal(np.asarray(files.decode(written, "x").image), pixels)
+
+
+def test_gray_of_twelve_bits_reaches_white(tmp_path: Path) -> None:
+    path = tmp_path / "in.tif"
+    path.write_bytes(tiff(4, 1, [12], 1, [bytes.fromhex("000001800fff")]))
+    photo = files.read(path)
+    assert photo.result_mode == "I;16"
+    assert np.asarray(photo.image).tolist() == [[0, 16, 32776, 65535]]
+    assert strips.probe(path) is None
 
 
 def test_a_format_follows_from_the_suffix() -> None:
