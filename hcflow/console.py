@@ -40,7 +40,7 @@ def run(label: str, work: Callable[[], T]) -> T:
         thread.join(_TICK_SECONDS)
     if thread.is_alive():
         with _spinner() as progress:
-            progress.add_task(label, total=None)
+            progress.add_task(shown(label), total=None)
             while thread.is_alive():
                 thread.join(_TICK_SECONDS)
     if errors:
@@ -80,7 +80,8 @@ def _spinner() -> Progress:
         TimeElapsedColumn,
     )
 
-    return _on_stderr(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    label = TextColumn("{task.description}", markup=False)  # it may name a file or a model
+    return _on_stderr(SpinnerColumn(), label, TimeElapsedColumn())
 
 
 def _on_stderr(*columns: ProgressColumn) -> Progress:

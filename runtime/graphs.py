@@ -127,7 +127,7 @@ def read(field: Field) -> Graph:
         direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
         precision=cast(Precision, field["precision"].choice(PRECISIONS)),
         latents=field["latents"].flag(),
-        io=field["io"].text(),
+        io=field["io"].text(r"[A-Za-z0-9_.-]+", "a plain word"),
         contract=field["contract"].integer(1),
         opset=field["opset"].integer(1),
         file=field["file"].text(*PLAIN_NAME),

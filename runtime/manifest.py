@@ -152,6 +152,8 @@ class Manifest:
                 {k: v.value for k, v in e.members().items()} for e in root["engines"].items()
             ),
         )
+        if not manifest.graphs:
+            raise BundleError(f"{where}: $.graphs holds no graph: build the bundle again")
         channels = 3 + sum(level.channels * level.factor**2 for level in manifest.latents.levels)
         if channels != 3 * manifest.scale**2:
             raise BundleError(

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow import cli
+from hcflow import cli, console
 from runtime import ImageError, atomic
 from tests.bundles import write_bundle
 
@@ -357,6 +357,16 @@ def test_info_shows_the_manifest(run: Runner) -> None:
     assert b"rescaling \xc3\x974" in result.out
     manifest = json.loads(run("info", run.bundle, "--json").out)
     assert manifest["graphs"][0]["direction"] == "inverse"
+
+
+def test_the_spinner_shows_a_label_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(console, "_QUIET_SECONDS", 0)
+    monkeypatch.setenv("TERM", "xterm")
+    console.run("verifying '[/]\x1b[31m'", lambda: time.sleep(0.5))
+    assert "verifying '[/]\\x1b[31m'" in capsys.readouterr().err
 
 
 def test_help_names_every_command(run: Runner) -> None:

@@ -78,6 +78,9 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("checkpoint.sha256", "abc", "$.checkpoint.sha256 is 'abc'; it must be a SHA-256"),
         ("tools", ["onnx"], "$.tools is ['onnx']; it must be an object"),
         ("graphs", None, "$.graphs is None; it must be an array"),
+        ("graphs", [], "$.graphs holds no graph: build the bundle again"),
+        ("graphs.0.io", "\x1b[31m", "$.graphs[0].io is '\\x1b[31m'; it must be a plain word"),
+        ("graphs.0.io", "[red]", "$.graphs[0].io is '[red]'; it must be a plain word"),
         ("graphs.0.file", "../evil.onnx", "$.graphs[0].file is '../evil.onnx'; it must be a plain"),
         ("graphs.0.file", "/etc/passwd", "$.graphs[0].file"),
         ("graphs.0.file", "a\\b", "$.graphs[0].file"),
@@ -191,6 +194,18 @@ def test_a_newer_graph_contract_asks_for_an_upgrade(tmp_path: Path) -> None:
     opened = runtime.Bundle.open(write_bundle(tmp_path / "new", contract=2))
     with pytest.raises(BundleError, match=r"contract 2 .* upgrade hcflow-deploy"):
         opened.graph("inverse", "fp32", None)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "endless"])
+def test_a_manifest_is_a_file_of_some_size(bundle: Path, kind: str) -> None:
+    path = bundle / "manifest.json"
+    if kind == "endless":
+        os.truncate(path, 1 << 40)
+    else:
+        path.unlink()
+        os.mkfifo(path) if kind == "a pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match="is no file of less than 16 MiB: it is no manifest"):
+        runtime.Bundle.open(bundle)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "a link to itself"])

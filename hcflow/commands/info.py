@@ -33,7 +33,7 @@ def _summary(manifest: Manifest) -> Table:
         f"z{i}: {level.channels} channels at {level.factor}×"
         for i, level in enumerate(manifest.latents.levels, start=1)
     )
-    table = Table(title=escape(manifest.name), show_header=False)
+    table = Table(title=escape(shown(manifest.name)), show_header=False)
     rows = {
         "task": f"{manifest.task} ×{manifest.scale}",
         "default τ": f"{manifest.default_tau:g}",
