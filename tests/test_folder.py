@@ -372,6 +372,17 @@ def test_ctrl_c_and_a_second_run_end_in_the_same_files(bundle: Path, tmp_path: P
     assert run.report["skipped"] >= done - 3
 
 
+def test_ctrl_c_reaches_no_worker_that_still_starts() -> None:
+    name = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    with pool._interrupts_held():
+        child = subprocess.run([sys.executable, "-c", name], capture_output=True, check=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.SIGINT in signal.sigpending()
+        signal.sigwait({signal.SIGINT})
+    assert child.stdout == b"True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def _memory_and_descriptors(process: int) -> tuple[int, int]:
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{process}/fd"))

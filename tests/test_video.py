@@ -6,11 +6,13 @@ import io
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hcflow.commands.video import relay
 from runtime import HcflowError, video
 from tests.bundles import write_bundle
 
@@ -161,6 +163,27 @@ def test_a_frame_comes_out_before_the_next_goes_in(bundle: Path) -> None:
     assert first.startswith(b"FRAME\n")
     rest, _ = process.communicate(frame, timeout=60)
     assert rest == first
+
+
+def test_ctrl_c_does_not_wait_for_frames_that_are_computed() -> None:
+    class Interrupted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 0:
+                raise KeyboardInterrupt
+            return super().read(size)
+
+    forever = threading.Event()
+    stream = video.Stream("gray", 2, 2, "", 8)
+
+    def convert(frame: np.ndarray, index: int) -> np.ndarray:
+        forever.wait()
+        return frame
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            relay(Interrupted(bytes(8)), io.BytesIO(), stream, stream, convert, 1)
+    finally:
+        forever.set()
 
 
 def test_a_cut_stream_is_one_line_after_its_whole_frames(bundle: Path) -> None:

@@ -93,6 +93,8 @@ def relay(
 ) -> None:
     """Read, convert and write frames: `jobs` at a time, in order, one frame of latency each.
 
+    Ctrl-C is raised at once, whatever frames are still computed.
+
     Raises:
         HcflowError: as `video.read_frame` and `convert`; every frame before has been written.
         BrokenPipeError: whoever reads has gone.
@@ -120,19 +122,32 @@ def relay(
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    with ThreadPoolExecutor(jobs) as workers:
+    workers = ThreadPoolExecutor(jobs)
+
+    def read() -> None:
         index = 0
+        while not errors:
+            data = video.read_frame(source, stream, index)
+            if data is None:
+                break
+            room.acquire()
+            if not errors:
+                waiting.put(workers.submit(work, data, index))
+            index += 1
+
+    def finish() -> None:
+        waiting.put(None)
+        writer.join()
+        workers.shutdown(cancel_futures=True)
+
+    try:
         try:
-            while not errors:
-                data = video.read_frame(source, stream, index)
-                if data is None:
-                    break
-                room.acquire()
-                if not errors:
-                    waiting.put(workers.submit(work, data, index))
-                index += 1
-        finally:
-            waiting.put(None)
-            writer.join()
+            read()
+        except Exception:
+            finish()
+            raise
+        finish()
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
     if errors:
         raise errors[0]
