@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def check_place(path: str | os.PathLike[str]) -> None:
     folder = target.parent if os.path.islink(path) else Path(path).parent  # as the user names it
     if target.is_dir():
         raise ImageError(f"cannot write '{path}': it is a folder")
-    if target.exists() and not target.is_file():
-        if not os.access(target, os.W_OK):
+    if _is_stream(path):
+        if not os.access(path, os.W_OK):
             raise ImageError(f"cannot write '{path}': it is not writable")
     elif not target.parent.is_dir():
         raise ImageError(f"cannot write '{path}': the folder '{folder}' does not exist")
@@ -54,13 +55,24 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        with target.open("wb", buffering=0) as device:
-            device.write(data)
+    if _is_stream(path):
+        with open(path, "wb") as stream:
+            stream.write(data)
         return
     with replacement(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether a device or pipe stands there: by the path as given.
+
+    The pipe behind /dev/stdout, or of a shell's >(command), has no other.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing stands there, or nothing that can be seen
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 @contextlib.contextmanager

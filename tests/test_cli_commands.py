@@ -146,6 +146,16 @@ def test_an_image_may_come_through_a_named_pipe(run: Runner, picture: Path, tmp_
     assert Image.open(output).size[0] == 4 * Image.open(picture).size[0]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="no names for descriptors")
+def test_an_image_may_go_to_a_pipe_that_has_no_name(run: Runner, picture: Path) -> None:
+    read_end, write_end = os.pipe()
+    output = f"/dev/fd/{write_end}"
+    assert run("downscale", picture, "-o", output, "--format", "png").code == 0
+    os.close(write_end)
+    with open(read_end, "rb") as pipe:
+        assert Image.open(io.BytesIO(pipe.read())).size == (4, 3)
+
+
 def test_the_input_is_not_overwritten_without_force(run: Runner, picture: Path) -> None:
     before = picture.read_bytes()
     assert "--force overwrites it" in _usage(run("downscale", picture, "-o", picture))
