@@ -410,8 +410,11 @@ def test_signals_end_the_work_at_once_and_leave_nothing(
     output = picture.with_name("out.png")
     # A hundred thousand samples keep it busy far beyond this test.
     arguments = ["upscale", picture, "-o", output, "--model", bundle, "--samples", 10**5]
-    process = _start(*arguments, "--tau", 1, preexec_fn=_default_interrupt)
-    time.sleep(2.5)
+    arguments += ["--tau", 1, "--seed", "random"]
+    process = _start(*arguments, preexec_fn=_default_interrupt)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"hcflow: seed ")  # it has begun
+    time.sleep(0.5)
     process.send_signal(number)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (code, message)
