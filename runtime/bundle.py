@@ -23,8 +23,8 @@ IOS = ("float32", eight_bits.IO)
 # What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours does.
 _EXTERNAL = b"location"
 
-MOST_MANIFEST = 1 << 24
-"""Bytes of a manifest: hundreds of times what a bundle of all precisions takes."""
+MOST_MANIFEST = 4 << 20
+"""Bytes of a manifest, as in C++: a hundred times what a bundle of all precisions takes."""
 
 MOST_VECTORS = 1 << 28
 """Bytes of a bundle's test vectors, unpacked: hundreds of times what small images take."""
@@ -55,7 +55,7 @@ class Bundle:
         try:
             status = source.stat()
             if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_MANIFEST:
-                raise BundleError(f"'{source}' is no file of less than 16 MiB: it is no manifest")
+                raise BundleError(f"'{source}' is no file of at most 4 MiB: it is no manifest")
             text = source.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise BundleError(f"'{folder}' is not a bundle: it has no {FILE_NAME}") from None

@@ -204,7 +204,7 @@ def test_a_manifest_is_a_file_of_some_size(bundle: Path, kind: str) -> None:
     else:
         path.unlink()
         os.mkfifo(path) if kind == "a pipe" else path.symlink_to("/dev/zero")
-    with pytest.raises(BundleError, match="is no file of less than 16 MiB: it is no manifest"):
+    with pytest.raises(BundleError, match="is no file of at most 4 MiB: it is no manifest"):
         runtime.Bundle.open(bundle)
 
 

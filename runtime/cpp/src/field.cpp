@@ -91,6 +91,16 @@ const std::string& Field::plain_name() const {
     return string();
 }
 
+const std::string& Field::word() const {
+    const auto is_plain = [](char c) {
+        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '-';
+    };
+    if (!value_->is_string() || string().empty() ||
+        !std::all_of(string().begin(), string().end(), is_plain))
+        wrong("a plain word");
+    return string();
+}
+
 const std::string& Field::name() const {
     const auto is_bad = [](char c) {
         return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F;

@@ -67,7 +67,7 @@ Graph read_graph(const Field& field) {
                       : precision == "fp16" ? Precision::fp16
                                             : Precision::int8;
     graph.latents = field["latents"].flag();
-    graph.io = field["io"].string();
+    graph.io = field["io"].word();
     graph.contract = field["contract"].integer(1);
     graph.file = field["file"].plain_name();
     graph.sha256 = field["sha256"].digest();
@@ -130,6 +130,8 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     check_texts(root["checkpoint"]["provenance"]);
     check_texts(root["tools"]);
     for (const Field& graph : root["graphs"].items()) manifest.graphs.push_back(read_graph(graph));
+    if (manifest.graphs.empty())
+        fail(ErrorCode::bundle, where, ": $.graphs holds no graph: build the bundle again");
     (void)root["vectors"]["file"].plain_name();
     (void)root["vectors"]["sha256"].digest();
     for (const Field& engine : root["engines"].items()) manifest.engines.push_back(engine.object());

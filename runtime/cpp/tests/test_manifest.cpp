@@ -113,6 +113,12 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/checkpoint/sha256", "abc"), "it must be a SHA-256"));
     CHECK(has(refusal_of("/tools", json::array({"onnx"})), "$.tools is [\"onnx\"]; it must be an"));
     CHECK(has(refusal_of("/graphs", nullptr), "$.graphs is null; it must be an array"));
+    CHECK(has(refusal_of("/graphs", json::array()), "$.graphs holds no graph"));
+    CHECK(has(refusal_of("/graphs/0/io", "\x1B[2J"), "it must be a plain word"));
+    CHECK(refusal_of("/graphs/0/losses", json::array({{{"case", "a"},
+                                                       {"tau", 0},
+                                                       {"psnr_fp32_db", nullptr},
+                                                       {"loss_db", nullptr}}})) == "nothing");
     for (const char* name : {"../evil.onnx", "/etc/passwd", "a\\b", "..", ".hidden", "", "a b"})
         CHECK(has(refusal_of("/graphs/0/file", name), "it must be a plain file name"));
     CHECK(has(refusal_of("/graphs/0/precision", "fp64"), "it must be one of fp32, fp16, int8"));
