@@ -127,10 +127,7 @@ def recalled(
         HcflowError: as `hcflow.load`, and where a format cannot hold the large image.
     """
     record = origin.extract(photo.xmp, where) if obey_record else None
-    name = recall.model_for(record, asked, where)
-    chooser = None if name == asked else record
-    with recall.blaming(chooser, where):
-        model = open_model(name)
+    model, chooser = recall.open_for(record, asked, open_model, where)
     recall.check_pixels(record, photo.image, where)
     size = recall.size_for(record, photo.size, model, size, where)
     height, width = geometry.target_size(photo.size[1], photo.size[0], model.scale, size)

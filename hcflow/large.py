@@ -102,10 +102,8 @@ def upscale(
     form = rows.form
     files.check_mode(form.mode, format_name)
     record = origin.extract(form.xmp, f"'{source}'") if obey_record else None
-    name = recall.model_for(record, asked, f"'{source}'")
-    blaming = functools.partial(recall.blaming, None if name == asked else record, f"'{source}'")
-    with blaming():
-        model = open_model(name)
+    model, chooser = recall.open_for(record, asked, open_model, f"'{source}'")
+    blaming = functools.partial(recall.blaming, chooser, f"'{source}'")
     size = recall.size_for(record, (form.width, form.height), model, options.get("size"), source)
     height, width = geometry.target_size(form.height, form.width, model.scale, size)
     sizes.check_sides(format_name, width, height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,23 @@ def model_for(record: Origin | None, asked: str | None, where: str) -> str | Non
     with blaming(record, where):
         found = _find(record.checkpoint)
     return None if found is None else str(found)
+
+
+def open_for(
+    record: Origin | None,
+    asked: str | None,
+    open_model: Callable[[str | None], Model],
+    where: str,
+) -> tuple[Model, Origin | None]:
+    """The model of `model_for`, and the record where that has chosen it.
+
+    Raises:
+        HcflowError: as `open_model`; as `ImageError` where the record has chosen.
+    """
+    name = model_for(record, asked, where)
+    chooser = None if name == asked else record
+    with blaming(chooser, where):
+        return open_model(name), chooser
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
 PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name inside the bundle")
+PLAIN_WORD = (r"[A-Za-z0-9_./-]+", "a plain word")
 
 MOST_OVERLAP = 4
 """Of a graph's overlap / its tile: there every pixel is computed 81 times."""
@@ -127,7 +128,7 @@ def read(field: Field) -> Graph:
         direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
         precision=cast(Precision, field["precision"].choice(PRECISIONS)),
         latents=field["latents"].flag(),
-        io=field["io"].text(r"[A-Za-z0-9_.-]+", "a plain word"),
+        io=field["io"].text(*PLAIN_WORD),
         contract=field["contract"].integer(1),
         opset=field["opset"].integer(1),
         file=field["file"].text(*PLAIN_NAME),

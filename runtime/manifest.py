@@ -19,6 +19,7 @@ from runtime.graphs import (
     DIGEST,
     DIRECTIONS,
     PLAIN_NAME,
+    PLAIN_WORD,
     PRECISIONS,
     Deviation,
     Direction,
@@ -174,7 +175,7 @@ def _latents(field: Field) -> Latents:
         Level(level["channels"].integer(1), level["factor"].integer(1))
         for level in field["levels"].items()
     )
-    return Latents(field["scheme"].text(), levels)
+    return Latents(field["scheme"].text(*PLAIN_WORD), levels)
 
 
 def _texts(field: Field) -> dict[str, str]:

@@ -81,6 +81,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("graphs", [], "$.graphs holds no graph: build the bundle again"),
         ("graphs.0.io", "\x1b[31m", "$.graphs[0].io is '\\x1b[31m'; it must be a plain word"),
         ("graphs.0.io", "[red]", "$.graphs[0].io is '[red]'; it must be a plain word"),
+        ("latents.scheme", "\x1b[31m", "$.latents.scheme is '\\x1b[31m'; it must be a plain word"),
         ("graphs.0.file", "../evil.onnx", "$.graphs[0].file is '../evil.onnx'; it must be a plain"),
         ("graphs.0.file", "/etc/passwd", "$.graphs[0].file"),
         ("graphs.0.file", "a\\b", "$.graphs[0].file"),

@@ -93,7 +93,7 @@ const std::string& Field::plain_name() const {
 
 const std::string& Field::word() const {
     const auto is_plain = [](char c) {
-        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '-';
+        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '/' || c == '-';
     };
     if (!value_->is_string() || string().empty() ||
         !std::all_of(string().begin(), string().end(), is_plain))

@@ -43,7 +43,7 @@ class Field {
     [[nodiscard]] const std::string& digest() const;
     /// A file name that stays inside the bundle: letters, digits and `._+-`, no dot in front.
     [[nodiscard]] const std::string& plain_name() const;
-    /// Letters, digits and `._-`.
+    /// Letters, digits and `._/-`.
     [[nodiscard]] const std::string& word() const;
     /// Without slashes and control characters.
     [[nodiscard]] const std::string& name() const;

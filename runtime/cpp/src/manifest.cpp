@@ -118,7 +118,7 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     manifest.task = root["task"].choice({"rescaling", "sr"});
     manifest.scale = size(root["scale"].integer(2, kMostScale));
     manifest.default_tau = root["default_tau"].number(0);
-    manifest.latent_scheme = root["latents"]["scheme"].string();
+    manifest.latent_scheme = root["latents"]["scheme"].word();
     std::size_t values = 0;
     for (const Field& level : root["latents"]["levels"].items()) {
         manifest.levels.push_back({size(level["channels"].integer(1, kMostChannels)),

@@ -114,7 +114,8 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/tools", json::array({"onnx"})), "$.tools is [\"onnx\"]; it must be an"));
     CHECK(has(refusal_of("/graphs", nullptr), "$.graphs is null; it must be an array"));
     CHECK(has(refusal_of("/graphs", json::array()), "$.graphs holds no graph"));
-    CHECK(has(refusal_of("/graphs/0/io", "\x1B[2J"), "it must be a plain word"));
+    for (const char* place : {"/graphs/0/io", "/latents/scheme"})
+        CHECK(has(refusal_of(place, "\x1B[2J"), "it must be a plain word"));
     CHECK(refusal_of("/graphs/0/losses", json::array({{{"case", "a"},
                                                        {"tau", 0},
                                                        {"psnr_fp32_db", nullptr},
