@@ -80,20 +80,19 @@ def test_an_interrupt_ends_the_compilation_and_is_passed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = onnx_bytes("rescale_x4", "inverse", "fp16")
-    before = threading.Thread.join
+    join, before = threading.Thread.join, set(threading.enumerate())
 
     def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
-        before(self, timeout)
+        join(self, timeout)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "join", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compile_graph(data, ranges(data), "fp16", ONE_GPU)
     monkeypatch.undo()
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and thread.daemon:
-            thread.join(10)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_refused_node_is_named_with_its_operator_its_line_and_a_way_out() -> None:

@@ -172,7 +172,7 @@ def test_ctrl_c_does_not_wait_for_frames_that_are_computed() -> None:
                 raise KeyboardInterrupt
             return super().read(size)
 
-    forever = threading.Event()
+    forever, before = threading.Event(), set(threading.enumerate())
     stream = video.Stream("gray", 2, 2, "", 8)
 
     def convert(frame: np.ndarray, index: int) -> np.ndarray:
@@ -184,6 +184,9 @@ def test_ctrl_c_does_not_wait_for_frames_that_are_computed() -> None:
             relay(Interrupted(bytes(8)), io.BytesIO(), stream, stream, convert, 1)
     finally:
         forever.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_cut_stream_is_one_line_after_its_whole_frames(bundle: Path) -> None:

@@ -149,5 +149,6 @@ def relay(
         finish()
     finally:
         workers.shutdown(wait=False, cancel_futures=True)
+        waiting.put(None)  # the writer's end, after Ctrl-C too
     if errors:
         raise errors[0]
