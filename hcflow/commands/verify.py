@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from hcflow import console
 from hcflow.commands import options
 from hcflow.models import resolve
 from runtime import backends
+from runtime.manifest import finite
 from runtime.parity import IMAGES
 from runtime.verify import Check, RoundTrip, TileCheck, check_graphs, check_tiles, round_trips
 from runtime.watch import BUDGET
@@ -159,7 +159,7 @@ def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
                     "case": check.case,
                     "tau": check.tau,
                     "output": check.output,
-                    **{k: _finite(v) for k, v in asdict(check.comparison).items()},
+                    **finite(asdict(check.comparison)),
                 }
                 for check in report.checks
             ],
@@ -170,9 +170,7 @@ def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
                     "bytes": graph.bytes,
                     "nodes": graph.nodes,
                     "casts": graph.casts,
-                    "losses_when_built": [
-                        {k: _finite(v) for k, v in asdict(row).items()} for row in graph.losses
-                    ],
+                    "losses_when_built": [finite(asdict(row)) for row in graph.losses],
                 }
                 for graph in dict.fromkeys(check.graph for check in report.checks)
             ],
@@ -181,19 +179,15 @@ def _plain(reports: list[_Report]) -> list[dict[str, Any]]:
                     "graph": check.graph.file,
                     "tile": check.graph.tile,
                     "overlap": check.graph.overlap,
-                    **{k: _finite(v) for k, v in asdict(check.deviation).items()},
+                    **finite(asdict(check.deviation)),
                     "ok": check.ok,
                 }
                 for check in report.tiles
             ],
             "round_trips": [
-                {"precision": t.precision, "case": t.case, "psnr_db": _finite(t.psnr_db)}
+                {"precision": t.precision, "case": t.case, "psnr_db": finite(t.psnr_db)}
                 for t in report.trips
             ],
         }
         for report in reports
     ]
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
