@@ -118,9 +118,16 @@ NOT_NEGATIVE = (
     ("loss", "lr_weight latent_weight consistency_weight"),
     ("run", "seed threads"),
 )
-BELOW = {"schedule.ema": 1, "loss.tau": 10, "loss.default_tau": 10, "run.seed": LARGEST}
-BELOW |= {"run.threads": 1025, "data.batch": 1 << 16, "data.candidates": 1 << 16}
-BELOW |= {"loss.discriminator_width": MOST_CHANNELS}
+BELOW = {
+    "schedule.ema": 1,
+    "loss.tau": 10,
+    "loss.default_tau": 10,
+    "loss.discriminator_width": MOST_CHANNELS,
+    "data.batch": 1 << 16,
+    "data.candidates": 1 << 16,
+    "run.seed": LARGEST,
+    "run.threads": 1025,
+}
 """Keys by section, and what their values stay below."""
 
 
