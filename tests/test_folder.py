@@ -46,8 +46,15 @@ class Run:
     err: str
 
 
-def _folder(bundle: Path, source: Path, output: Path, *options: object, **how: Any) -> Run:
-    words = ["downscale", source, "-o", output, "--model", bundle, "--json", *options]
+def _folder(
+    bundle: Path,
+    source: Path,
+    output: Path,
+    *options: object,
+    command: str = "downscale",
+    **how: Any,
+) -> Run:
+    words = [command, source, "-o", output, "--model", bundle, "--json", *options]
     run = subprocess.run(
         [sys.executable, "-m", "hcflow", *map(str, words)],
         cwd=ROOT,
@@ -124,6 +131,27 @@ def test_other_options_are_other_results(bundle: Path, tmp_path: Path) -> None:
     assert _folder(bundle, source, output).report["done"] == 1
     assert _folder(bundle, source, output, "--threads", 1).report["skipped"] == 1
     assert _folder(bundle, source, output, "--no-round-trip").report["done"] == 1
+
+
+def test_how_a_folder_was_drawn_is_in_its_report(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    _image(tmp_path / "in" / "a.png")
+    Image.new("L", (2, 2)).save(tmp_path / "map.png")
+    options = ("--seed", "random", "--tau-map", tmp_path / "map.png")
+    run = _folder(bundle, tmp_path / "in", tmp_path / "out", *options, command="upscale")
+    assert run.code == 0, run.report["failed"]
+    assert f"hcflow: seed {run.report['seed']}\n" in run.err
+    assert run.report["tau"] is None
+    assert "--tau-map changes nothing at the model's own τ = 0" in run.err
+
+
+def test_a_tau_map_of_colours_is_one_error_not_every_images(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    _image(tmp_path / "in" / "a.png")
+    options = ("--tau", 1, "--tau-map", tmp_path / "in" / "a.png")
+    run = _folder(bundle, tmp_path / "in", tmp_path / "out", *options, command="upscale")
+    assert (run.code, run.report) == (1, {})
+    assert "it must be a gray image without alpha" in run.err
 
 
 def test_graphs_added_for_another_precision_are_no_other_recipe(bundle: Path) -> None:
@@ -367,7 +395,7 @@ def test_ctrl_c_and_a_second_run_end_in_the_same_files(bundle: Path, tmp_path: P
     done = len(list(output.glob("*.png")))
     assert 0 < done < 300
     run = _folder(bundle, source, output)
-    assert run.code == 0
+    assert run.code == 0, run.report["failed"]
     assert run.report["done"] + run.report["skipped"] == 300
     assert run.report["skipped"] >= done - 3
 

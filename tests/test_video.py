@@ -218,6 +218,8 @@ def test_a_video_goes_through_pipes_only(bundle: Path) -> None:
         ("--frame-size", "2x2"),
         ("--matrix", "bt709"),
         ("--vary-latents",),
+        (*RAW, "--vary-latents"),
+        (*RAW, "--tau", "0", "--vary-latents"),
     ],
 )
 def test_an_option_that_would_have_no_effect_is_named_before_anything_is_written(

@@ -63,7 +63,7 @@ def downscale(
             "does not go with --video",
         )
         stream = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(source, output, recipe, stream, jobs)
+        pipe.convert_video(source, output, recipe, stream, jobs, single.Models(load).open)
         return
     endpoints.refuse(
         {"--frame-size": frame_size, "--matrix": matrix, "--range": colour_range},

@@ -21,6 +21,7 @@ from hcflow.folders.record import Record
 from hcflow.folders.walk import Problem, Task, is_same, walk
 from runtime import atomic, files, machine
 from runtime.errors import ImageError
+from runtime.manifest import Manifest
 
 _LISTED = 50  # failed images named on stderr at the end; --json names all
 
@@ -70,6 +71,7 @@ def convert_folder(
     if recipe.model is not None:  # a name might mean a folder by the time a worker opens it
         recipe = replace(recipe, model=str(models.resolve(recipe.model)))
     manifest = hcflow.load(recipe.model, **recipe.load).manifest  # built once, before the workers
+    _warn_at_rest(recipe, manifest)
     os.makedirs(output, exist_ok=True)
     record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
     account = _Account()
@@ -102,7 +104,7 @@ def convert_folder(
                 if outcome.stops:
                     account.left = max(0, total - counted)
                     break
-    _report(account, source, output, time.monotonic() - started, as_json)
+    _report(account, source, output, recipe, time.monotonic() - started, as_json)
 
 
 def _waiting(found: Iterator[Task | Problem], record: Record, account: _Account) -> Iterator[Task]:
@@ -120,6 +122,12 @@ def _waiting(found: Iterator[Task | Problem], record: Record, account: _Account)
             yield each
 
 
+def _warn_at_rest(recipe: Recipe, manifest: Manifest) -> None:
+    """Only warn of a τ map at the default τ of 0: an image's record may choose another model."""
+    if "tau_map" in recipe.options and recipe.options["tau"] is None and not manifest.default_tau:
+        _say("warning: --tau-map changes nothing at the model's own τ = 0: give a --tau above 0")
+
+
 def _with_threads(recipe: Recipe, jobs: int) -> Recipe:
     """The processors shared among the jobs, unless the user has said otherwise."""
     if recipe.load.get("threads") is not None:
@@ -128,13 +136,17 @@ def _with_threads(recipe: Recipe, jobs: int) -> Recipe:
     return replace(recipe, load={**recipe.load, "threads": threads})
 
 
-def _report(account: _Account, source: str, output: str, seconds: float, as_json: bool) -> None:
+def _report(
+    account: _Account, source: str, output: str, recipe: Recipe, seconds: float, as_json: bool
+) -> None:
+    drawn = {k: recipe.options[k] for k in ("tau", "seed") if k in recipe.options}
     if as_json:
         print(
             json.dumps(
                 {
                     "input": source,
                     "output": output,
+                    **drawn,
                     "done": account.done,
                     "skipped": account.skipped,
                     "left": account.left,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -18,6 +18,8 @@ from hcflow.folders.recipe import Recipe
 from hcflow.uncertain import SAMPLES
 from runtime.files import MAX_PIXELS, Photo, check_mode
 from runtime.latents import fresh_seed
+from runtime.model import Model
+from runtime.regions import TauMap
 from runtime.watch import Report
 
 
@@ -92,8 +94,13 @@ def upscale(
     """
     number = _parse_seed(seed)
     load = options.load(backend, precision, threads, io, compile_engines)
-    drawing = {"--samples": (samples or 1) > 1, "--uncertainty": uncertainty, "--tau-map": tau_map}
-    _refuse_at_rest(tau, drawing)
+    drawing = {
+        "--samples": (samples or 1) > 1,
+        "--uncertainty": uncertainty,
+        "--tau-map": tau_map,
+        "--vary-latents": vary_latents,
+    }
+    open_model = _opening(load, tau, drawing)
     samples = samples or (SAMPLES if uncertainty else 1)
     choice: dict[str, Any] = {
         "tau": tau,
@@ -105,7 +112,7 @@ def upscale(
     given = {
         "tile": tile,
         "overlap": overlap,
-        "tau_map": None if tau_map is None else endpoints.read(tau_map, max_pixels).image,
+        "tau_map": None if tau_map is None else _read_tau_map(tau_map, max_pixels),
     }
     choice |= {k: v for k, v in given.items() if v is not None}
     recipe = Recipe(
@@ -124,7 +131,9 @@ def upscale(
             "does not go with --video",
         )
         head = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(source, output, recipe, head, jobs, vary_latents=vary_latents)
+        pipe.convert_video(
+            source, output, recipe, head, jobs, open_model, vary_latents=vary_latents
+        )
         return
     endpoints.refuse(
         {
@@ -165,7 +174,7 @@ def upscale(
             raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
         photo = endpoints.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
-        small = _recalled(photo, source, recipe, drawing, (format_name, heat_format))
+        small = _recalled(photo, source, recipe, open_model, (format_name, heat_format))
         drawn = console.run(
             f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
             lambda: uncertain.measure(small, choice),
@@ -177,9 +186,7 @@ def upscale(
         _tell_deviation(drawn, heat_name, quiet=as_json or names[0] == endpoints.STANDARD)
     elif endpoints.wants_strips(source, output, recipe, format_name):
         streamed = console.run_with_bar(
-            lambda tell: large.convert(
-                recipe, single.Models(load).open, source, output, str(format_name), tell
-            )
+            lambda tell: large.convert(recipe, open_model, source, output, str(format_name), tell)
         )
         network, made_size, record = streamed.model, streamed.size, streamed.origin
     else:
@@ -188,7 +195,7 @@ def upscale(
         result = console.run(
             f"upscaling {photo.size[0]}×{photo.size[1]}",
             lambda: convert.enlarge(
-                _recalled(photo, source, recipe, drawing, (format_name,)), choice
+                _recalled(photo, source, recipe, open_model, (format_name,)), choice
             ),
         )
         for each, name in zip(result.photos, names, strict=True):
@@ -222,13 +229,12 @@ def _recalled(
     photo: Photo,
     source: str,
     recipe: Recipe,
-    drawing: Mapping[str, object],
+    open_model: Callable[[str | None], Model],
     formats: Sequence[str],
 ) -> Recalled:
-    """`convert.recalled`, unless its model would make all draws one."""
-    tau = recipe.options["tau"]
-    small = convert.recalled(
-        single.Models(recipe.load).open,
+    """`convert.recalled` for a file of the command line."""
+    return convert.recalled(
+        open_model,
         recipe.model,
         photo,
         endpoints.named(source),
@@ -236,14 +242,34 @@ def _recalled(
         obey_record=recipe.obey_record,
         formats=formats,
     )
-    _refuse_at_rest(small.model.default_tau if tau is None else tau, drawing)
-    return small
+
+
+def _opening(
+    load: Mapping[str, Any], tau: float | None, drawing: Mapping[str, object]
+) -> Callable[[str | None], Model]:
+    """`Models.open`; what needs draws that differ is refused at τ = 0, asked for or the model's."""
+    _refuse_at_rest(tau, drawing)
+    models = single.Models(load)
+
+    def opened(name: str | None) -> Model:
+        model = models.open(name)
+        _refuse_at_rest(model.default_tau if tau is None else tau, drawing)
+        return model
+
+    return opened
 
 
 def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:
     """Refuse what makes a difference only where draws differ; None is not known yet."""
     if tau == 0:
         endpoints.refuse(drawing, "changes nothing at τ = 0: give a --tau above 0")
+
+
+def _read_tau_map(source: str, max_pixels: int) -> Any:
+    """The image, once it is known that maps can be made of it: before a folder's every image."""
+    image = endpoints.read(source, max_pixels).image
+    TauMap.of(image, 1, 1)
+    return image
 
 
 def _parse_seed(text: str) -> int:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import typer
 
-from hcflow import single
 from hcflow.commands import endpoints
 from hcflow.folders.recipe import Recipe
 from runtime import geometry, video
 from runtime.errors import ParameterError
+from runtime.model import Model
 from runtime.video import Convert, Frame
 
 
@@ -35,10 +36,13 @@ def convert_video(
     recipe: Recipe,
     asked: Stream,
     jobs: int,
+    open_model: Callable[[str | None], Model],
     *,
     vary_latents: bool = False,
 ) -> None:
     """Take every frame up or down; all of them with the same latents unless `vary_latents`.
+
+    `open_model` opens the recipe's model, once the stream's head could be read.
 
     Raises:
         typer.BadParameter: not from and to pipes, or more than one sample.
@@ -62,7 +66,7 @@ def convert_video(
         colour_range=asked.colour_range,
         max_pixels=recipe.max_pixels,
     )
-    model = single.Models(recipe.load).open(recipe.model)
+    model = open_model(recipe.model)
     options = {k: v for k, v in recipe.options.items() if k != "samples"}
     if recipe.direction == "downscale":
         height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
