@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +55,10 @@ def wrap(module: nn.Module, place: Place) -> nn.Module:
     if place.processes == 1:
         return module
     ids = [place.device.index] if place.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # PyTorch 2.13 has another name for the option, which those before it do not know.
+        warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
+        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 
 def anywhere(condition: bool, place: Place) -> bool:
