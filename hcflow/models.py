@@ -12,13 +12,11 @@ from pathlib import Path
 from hcflow import __version__, digests, extras
 from runtime import atomic
 from runtime.bundle import Bundle
+from runtime.engine_cache import NO_CACHE, user_cache
 from runtime.errors import BundleError
 from runtime.manifest import FILE_NAME
 
 _logger = logging.getLogger(__name__)
-
-CACHE_VARIABLE = "HCFLOW_CACHE"
-"""Environment variable that moves the cache; else XDG_CACHE_HOME/hcflow or ~/.cache/hcflow."""
 
 
 def resolve(name_or_path: str | None = None) -> Path:
@@ -60,11 +58,15 @@ def _folder_name(weights: Path) -> str:
 
 
 def cache() -> Path:
-    """The folder of what this program can make again."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hcflow"
+    """The folder of what this program can make again.
+
+    Raises:
+        BundleError: there is none, for want of a home folder.
+    """
+    found = user_cache()
+    if found is None:
+        raise BundleError(NO_CACHE)
+    return found
 
 
 def digest(weights: Path) -> str:

@@ -20,18 +20,39 @@ from runtime.errors import BackendError, BundleError
 CACHE_VARIABLE = "HCFLOW_CACHE"
 """Environment variable that moves the cache; else XDG_CACHE_HOME/hcflow or ~/.cache/hcflow."""
 
+NO_CACHE = f"this user has no home folder to cache in: set {CACHE_VARIABLE} to a folder"
+"""What is told where something has to be kept and `user_cache` knows no place."""
+
+
+def user_cache() -> Path | None:
+    """The folder of what can be made again; None where it is not set and no home is known."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "hcflow"
+    try:
+        return Path.home() / ".cache" / "hcflow"
+    except RuntimeError:  # a user without an entry, as in some containers
+        return None
+
 
 def folder() -> Path:
-    """Where engines are cached."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen) / "engines"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hcflow" / "engines"
+    """Where engines are cached.
+
+    Raises:
+        BackendError: `user_cache` knows no folder.
+    """
+    cache = user_cache()
+    if cache is None:
+        raise BackendError(NO_CACHE)
+    return cache / "engines"
 
 
 def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
     """Cached engines of a graph and the files they are in; damaged sidecars are left out."""
-    found = []
+    found = list[tuple[Engine, Path]]()
+    if user_cache() is None:
+        return found
     for sidecar in sorted(folder().glob(f"{graph_sha256[:12]}.*.json")):
         try:
             engine = Engine.from_json(sidecar.read_text(encoding="utf-8"), f"'{sidecar}'")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hcflow import models
 from runtime import engine_cache
-from runtime.errors import BackendError
+from runtime.errors import BackendError, BundleError
 
 DATA = b"engine"
 STRANGERS = 54_321  # a group that nobody here is in
@@ -71,3 +72,22 @@ def test_a_link_counts_with_the_folders_on_both_of_its_ends(path: Path, tmp_path
         with pytest.raises(BackendError, match="can be written by everyone"):
             engine_cache.read(ENGINE, link)
         folder.chmod(0o755)
+
+
+def test_without_a_home_there_is_no_cache_and_the_folder_at_hand_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("HCFLOW_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / f"{12 * '0'}.x.json").write_text("{}")
+    assert engine_cache.find(64 * "0") == []
+    with pytest.raises(BackendError, match="no home folder to cache in: set HCFLOW_CACHE"):
+        engine_cache.folder()
+    with pytest.raises(BundleError, match="no home folder to cache in: set HCFLOW_CACHE"):
+        models.cache()

@@ -81,7 +81,7 @@ class OpenVinoSession:
     def _compile(self, shapes: Shapes | None) -> Any:
         """The compiled model for these shapes; of no shapes, for any."""
         cached = self._cache_file(shapes or {})
-        if (blob := _read(cached)) is not None:
+        if cached is not None and (blob := _read(cached)) is not None:
             try:
                 return self._core.import_model(blob, _DEVICE, self._config)
             except Exception as error:  # a cache: what cannot be used is made again
@@ -90,11 +90,18 @@ class OpenVinoSession:
         if shapes:
             model.reshape({name: list(shape) for name, shape in shapes.items()})
         compiled = self._core.compile_model(model, _DEVICE, self._config)
-        _write(cached, compiled.export_model().getvalue())
+        if cached is not None:
+            _write(cached, compiled.export_model().getvalue())
         return compiled
 
-    def _cache_file(self, shapes: Shapes) -> Path:
-        """Named by everything a program depends on: graph, shapes, settings, library, processor."""
+    def _cache_file(self, shapes: Shapes) -> Path | None:
+        """Named by everything a program depends on: graph, shapes, settings, library, processor.
+
+        None where there is no cache.
+        """
+        cache = engine_cache.user_cache()
+        if cache is None:
+            return None
         facts = [
             _openvino().get_version(),
             str(self._core.get_property(_DEVICE, "FULL_DEVICE_NAME")),
@@ -105,7 +112,7 @@ class OpenVinoSession:
         ]
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
         digest = hashlib.sha256(self._graph).hexdigest()
-        return engine_cache.folder().parent / "openvino" / f"{digest[:16]}.{key[:16]}.blob"
+        return cache / "openvino" / f"{digest[:16]}.{key[:16]}.blob"
 
 
 class _Program:
