@@ -30,6 +30,9 @@ _BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, w
 _WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
 
 
+_YCBCR, _JPEG = 6, 7  # of TIFF's photometric interpretations and compressions
+
+
 @dataclass(frozen=True)
 class Form:
     """Size, channels (1 to 4) and type (uint8 or uint16) of an image, and what travels with it."""
@@ -69,10 +72,12 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
 def _is_plain(tiff: Any) -> bool:
     """Whether libvips reads a TIFF's channels as Pillow does.
 
-    It keeps those that say not what they are, and does not read 12 bits.
+    It keeps those that say not what they are, does not read 12 bits, and takes YCbCr for RGB
+    unless JPEG decodes it.
     """
     samples, bits = tiff.tag_v2.get(277, 1), tiff.tag_v2.get(258, (1,))
-    return int(samples) == len(tiff.getbands()) and 12 not in bits
+    is_luma = tiff.tag_v2.get(262) == _YCBCR and tiff.tag_v2.get(259) != _JPEG
+    return int(samples) == len(tiff.getbands()) and 12 not in bits and not is_luma
 
 
 @sizes.any_size()
