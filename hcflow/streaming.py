@@ -7,6 +7,7 @@ import os
 from hcflow.folders.recipe import Recipe
 from runtime import files, strips, vips
 from runtime.errors import ImageError
+from runtime.journal import LONGEST_NAME
 
 AT_ONCE = {"upscale": 2_000_000, "downscale": 32_000_000}
 """Pixels of an input from which it is streamed where libvips is installed: about 32 million of the
@@ -53,6 +54,8 @@ def _unfit(output: str) -> str | None:
         return "is no file, which strips are written to"
     if not vips.takes(os.path.realpath(output)):
         return "is not named in UTF-8, as strips need it"
+    if len(os.fsencode(os.path.basename(os.path.realpath(output)))) > LONGEST_NAME:
+        return f"has a name of more than {LONGEST_NAME} bytes, beside which no journal's would fit"
     return None
 
 

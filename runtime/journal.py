@@ -8,9 +8,11 @@ once its pixels are on disk. Both files go when the result is complete.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
+import stat
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,10 @@ from typing import IO, Any
 from runtime.errors import ImageError
 
 _logger = logging.getLogger(__name__)
+
+
+LONGEST_NAME = 255 - len(".hcflow-journal")
+"""Bytes that a result's name may have, for a journal's to fit beside it."""
 
 
 class Journal:
@@ -33,7 +39,8 @@ class Journal:
         """Open the journal of a result, or begin one where there is none by this recipe.
 
         Raises:
-            ImageError: another process is at work on the same result.
+            ImageError: another process is at work on the same result, or what stands in a file's
+                place is none.
             OSError: the folder is not writable.
         """
         real = os.path.realpath(result)
@@ -41,12 +48,16 @@ class Journal:
         self._path = Path(f"{real}.hcflow-journal")
         self._head = json.dumps({"recipe": recipe}, sort_keys=True)
         self._lines: IO[str] = open(  # noqa: SIM115
-            self._path, "a+", encoding="ascii", errors="replace"
+            self._path, "a+", encoding="ascii", errors="replace", opener=_no_link
         )
         if not _lock(self._lines) or not _is_at(self._lines, self._path):
             self._lines.close()
             raise ImageError(f"'{result}' is being made by another process")
-        self._raw: IO[bytes] = open(self.pixels, "a+b")  # noqa: SIM115
+        try:
+            self._raw: IO[bytes] = open(self.pixels, "a+b", opener=_no_link)  # noqa: SIM115
+        except BaseException:
+            self._lines.close()
+            raise
         self.bands = self._recover(str(result))
 
     def append(self, data: bytes) -> None:
@@ -70,6 +81,8 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self.bands == 0:  # nothing to go on with
+            self.discard()
         self._raw.close()
         self._lines.close()
 
@@ -113,6 +126,21 @@ class Journal:
             return None
         data = self._raw.read(size)
         return size if len(data) == size and zlib.crc32(data) == crc else None
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, never what a link points at: it will be emptied."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
+    raise ImageError(f"'{path}' is no file, and a journal would stand there: remove it")
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
