@@ -22,7 +22,7 @@ from runtime import atomic, bands, files, geometry, origin, sizes, strips
 from runtime.bands import Band, Plan
 from runtime.errors import ImageError
 from runtime.journal import Journal
-from runtime.latents import fresh_seed
+from runtime.latents import check_tau, fixed_seed
 from runtime.manifest import Direction as GraphDirection
 from runtime.model import Model
 from runtime.origin import Origin
@@ -108,10 +108,10 @@ def upscale(
     height, width = geometry.target_size(form.height, form.width, model.scale, size)
     sizes.check_sides(format_name, width, height)
     tau = options.get("tau")
-    tau = model.default_tau if tau is None else float(tau)
-    seed = options.get("seed", 0)
-    seed = fresh_seed() if seed is None else seed
-    feed = _Feed(rows)
+    tau = model.default_tau if tau is None else tau
+    check_tau(tau)
+    tau, seed = float(tau), fixed_seed(options.get("seed", 0))
+    feed = _Feed(rows, MARGIN)
 
     def made(plan: Plan, start: int) -> Iterator[Band]:
         return bands.enlarge(
@@ -157,7 +157,7 @@ def downscale(
     rows = _open(source)
     form = rows.form
     files.check_mode(form.mode, format_name)
-    feed = _Feed(rows)
+    feed = _Feed(rows, model.scale)  # a row of blocks, as `Veil.reduced` wants it
     width, height = -(-form.width // model.scale), -(-form.height // model.scale)
     sizes.check_sides(format_name, width, height)
 
@@ -200,15 +200,15 @@ class _Job:
 class _Feed:
     """The rows of a file as a network wants them, with alpha set aside."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, margin: int) -> None:
+        self._rows, self._margin = rows, margin
         self.veil = Veil(rows.form.height)
         self._next: int | None = None
 
     def read(self, start: int, stop: int) -> Planes:
         """Colour of rows [start, stop); follows the last call."""
         # After a resumption alpha needs some rows above those that the colour starts with.
-        first = max(start - MARGIN, 0) if self._next is None else start
+        first = max(start - self._margin, 0) if self._next is None else start
         self._next = stop
         picture = Picture(self._rows.read(first, stop))
         alpha = picture.alpha()

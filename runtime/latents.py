@@ -10,6 +10,7 @@ Source of the generator: Salmon et al., "Parallel random numbers: as easy as 1, 
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 
 from runtime.arguments import whole
 from runtime.errors import ParameterError
+
+_logger = logging.getLogger(__name__)
 
 SCHEME = "philox4x32-10/box-muller-f32/1"
 """The id of this scheme in a manifest; another one means other values."""
@@ -161,6 +164,18 @@ class Region:
 def fresh_seed() -> int:
     """A seed from the operating system, below 2⁵³ so that JSON carries it exactly."""
     return secrets.randbits(53)
+
+
+def fixed_seed(seed: Any) -> int:
+    """The seed to use: a whole number below 2⁶⁴; for None one is drawn, and told in the log.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    if seed is None:
+        seed = fresh_seed()
+        _logger.info("seed %d", seed)
+    return whole("seed", seed, 0, (1 << 64) - 1)
 
 
 def check_tau(tau: float) -> None:

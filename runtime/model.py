@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from runtime import bands, geometry, pixels
 from runtime.arguments import whole
 from runtime.bands import Band, Spread
 from runtime.errors import ParameterError
-from runtime.latents import check_tau, fresh_seed
+from runtime.latents import check_tau, fixed_seed
 from runtime.manifest import Manifest, Task
 from runtime.network import Network
 from runtime.pixels import Canvas, Picture
@@ -22,8 +21,6 @@ from runtime.regions import TauMap
 from runtime.watch import Report
 
 Tensor = NDArray[np.float32]
-
-_logger = logging.getLogger(__name__)
 
 
 class Model:
@@ -105,10 +102,7 @@ class Model:
             ParameterError: an argument out of its range.
             BundleError, BackendError: the graph is damaged, absent, or gave NaN or infinity.
         """
-        if seed is None:
-            seed = fresh_seed()
-            _logger.info("seed %d", seed)
-        seed, samples = whole("seed", seed, 0, (1 << 64) - 1), whole("samples", samples, 1)
+        seed, samples = fixed_seed(seed), whole("samples", samples, 1)
         if isinstance(image, list | tuple):
             if latents is not None:
                 raise ParameterError("latents go with one image or one batch, not with a list")
@@ -189,7 +183,7 @@ class Model:
         Raises:
             ImageError, ParameterError, BundleError, BackendError: as `upscale`.
         """
-        seed, samples = whole("seed", seed, 0, (1 << 64) - 1), whole("samples", samples, 1)
+        seed, samples = fixed_seed(seed), whole("samples", samples, 1)
         if samples < 2:
             raise ParameterError(f"samples is {samples}: a deviation takes 2 or more")
         tau = self.default_tau if tau is None else tau

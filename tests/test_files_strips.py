@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from PIL import Image
 import hcflow
 from hcflow import large, recall, single, streaming
 from hcflow.folders.recipe import Recipe
-from runtime import ImageError, files, strips, vips
+from runtime import ImageError, ParameterError, files, strips, vips
 from runtime.bundle import Bundle
 from runtime.files import MAX_PIXELS, Photo
 from runtime.journal import Journal
@@ -153,13 +155,39 @@ def test_sixteen_bits_are_streamed_whole(model: hcflow.Model, tmp_path: Path) ->
     np.testing.assert_array_equal(_pixels(up), model.upscale(pixels))
 
 
-def test_a_seed_may_be_left_to_chance_by_strips_too(bundle: Path, tmp_path: Path) -> None:
+def test_a_seed_may_be_left_to_chance_by_strips_too_and_is_told(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = tmp_path / "in.png"
     _picture("RGB", 8, 8).save(source)
-    results = [tmp_path / "1.png", tmp_path / "2.png"]
-    for result in results:
-        hcflow.upscale_file(source, result, model=bundle, strips=True, seed=None, tau=1.0)
+    results = [tmp_path / f"{i}.png" for i in range(3)]
+    options: dict[str, Any] = {"model": bundle, "strips": True, "tau": 1.0}
+    with caplog.at_level(logging.INFO):
+        for result in results[:2]:
+            hcflow.upscale_file(source, result, seed=None, **options)
     assert (_pixels(results[0]) != _pixels(results[1])).any()
+    *_, told = re.findall(r"seed (\d+)", caplog.text)
+    hcflow.upscale_file(source, results[2], seed=np.int64(int(told)), **options)
+    np.testing.assert_array_equal(_pixels(results[2]), _pixels(results[1]))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"tau": float("nan")}, "τ is nan"),
+        ({"tau": "x"}, "τ is 'x'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1.5}, "seed is 1.5"),
+    ],
+)
+def test_a_wrong_option_leaves_nothing_by_strips(
+    bundle: Path, tmp_path: Path, option: dict[str, Any], message: str
+) -> None:
+    source = tmp_path / "in.png"
+    _picture("RGB", 8, 8).save(source)
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        hcflow.upscale_file(source, tmp_path / "out.png", model=bundle, strips=True, **option)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_cut_off_file_is_one_line(model: hcflow.Model, tmp_path: Path) -> None:
@@ -259,6 +287,14 @@ def test_a_tiff_with_channels_that_are_no_colour_is_not_streamed(
     assert strips.probe(source) == ("TIFF", 4, 2)
 
 
+def test_luma_and_chroma_in_a_tiff_are_not_taken_for_red_green_and_blue(tmp_path: Path) -> None:
+    source = tmp_path / "in.tif"
+    source.write_bytes(tiff(4, 2, [8, 8, 8], 6, [bytes(range(24))]))
+    assert strips.probe(source) is None
+    _picture("RGB", 4, 2).convert("YCbCr").save(source, compression="jpeg")
+    assert strips.probe(source) == ("TIFF", 4, 2)  # which libvips has JPEG turn into RGB
+
+
 def test_avif_is_not_streamed_where_its_chroma_would_be_other_colours(tmp_path: Path) -> None:
     source = tmp_path / "in.avif"
     _picture("RGB", 16, 16).save(source, subsampling="4:2:0")
@@ -290,13 +326,41 @@ def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
 )
 def test_whatever_stands_in_a_journal_the_work_begins_anew(tmp_path: Path, left: bytes) -> None:
     result = tmp_path / "out.png"
-    with Journal(result, {"tau": 0}):
-        pass
     journal = Path(f"{result}.hcflow-journal")
-    for text in (left, journal.read_bytes() + left):
+    with Journal(result, {"tau": 0}):
+        head = journal.read_bytes()
+    assert list(tmp_path.iterdir()) == []  # without a band there is nothing to go on with
+    for text in (left, head + left):
         journal.write_bytes(text)
         with Journal(result, {"tau": 0}) as again:
             assert again.bands == 0
+
+
+@pytest.mark.parametrize("suffix", ["hcflow-journal", "hcflow-pixels"])
+def test_a_journal_never_empties_what_a_link_points_at(tmp_path: Path, suffix: str) -> None:
+    letter, place = tmp_path / "letter", tmp_path / f"out.png.{suffix}"
+    letter.write_text("Dear reader")
+    for stand in (lambda: place.symlink_to(letter), lambda: os.mkfifo(place)):
+        stand()
+        with pytest.raises(ImageError, match=rf"{suffix}' is no file, .*: remove it"):
+            Journal(tmp_path / "out.png", {"tau": 0})
+        place.unlink()
+    assert letter.read_text() == "Dear reader"
+
+
+def test_a_long_name_is_left_to_what_needs_no_journal(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    _picture("RGB", 8, 8).save(source)
+    long = str(tmp_path / ("長" * 80 + ".png"))
+    asked = Recipe("upscale", None, {}, {}, MAX_PIXELS)
+    with pytest.raises(ImageError, match="has a name of more than 240 bytes"):
+        streaming.wants_strips(str(source), long, replace(asked, strips=True), "PNG")
+    streaming.AT_ONCE["upscale"], before = 1, streaming.AT_ONCE["upscale"]
+    try:
+        assert not streaming.wants_strips(str(source), long, asked, "PNG")
+        assert streaming.wants_strips(str(source), OUT, asked, "PNG")
+    finally:
+        streaming.AT_ONCE["upscale"] = before
 
 
 def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
@@ -333,3 +397,30 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path:
     assert broken.read_bytes() == whole.read_bytes()
     left = [p.name for p in tmp_path.iterdir()]
     assert sorted(left) == ["broken.png", "in.png", "whole.png"]
+
+
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_a_killed_downscale_goes_on_with_its_alpha(
+    model: hcflow.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: int
+) -> None:
+    source, whole, broken = (str(tmp_path / f"{name}.png") for name in ("in", "whole", "broken"))
+    _picture("RGBA", 40, 150).save(source)
+    options = {"tile": 8, "overlap": overlap}
+    large.downscale(model, source, whole, "PNG", options)
+
+    def stop(done: int, _: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        large.downscale(model, source, broken, "PNG", options, progress=stop)
+    large.downscale(model, source, broken, "PNG", options)
+    assert Path(broken).read_bytes() == Path(whole).read_bytes()
+
+
+def test_alpha_of_a_tall_image_is_the_same_by_strips(model: hcflow.Model, tmp_path: Path) -> None:
+    source, down = tmp_path / "in.png", tmp_path / "down.png"
+    _picture("RGBA", 60, 800).save(source)
+    large.downscale(model, str(source), str(down), "PNG", {})
+    whole = model.downscale(files.read(source).image)
+    np.testing.assert_array_equal(_pixels(down), np.asarray(whole))

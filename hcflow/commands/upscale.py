@@ -267,7 +267,7 @@ def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:
 
 def _read_tau_map(source: str, max_pixels: int) -> Any:
     """The image, once it is known that maps can be made of it: before a folder's every image."""
-    image = endpoints.read(source, max_pixels).image
+    image: Any = endpoints.read(source, max_pixels).image
     TauMap.of(image, 1, 1)
     return image
 
