@@ -450,6 +450,14 @@ def test_a_full_disk_leaves_nothing(bundle: Path, picture: Path) -> None:
     assert [p.name for p in picture.parent.iterdir()] == ["in.png"]
 
 
+def test_an_image_on_standard_outputs_other_name_has_nothing_after_it(
+    bundle: Path, picture: Path
+) -> None:
+    words = ("-o", "/dev/stdout", "--format", "PNG", "--model", bundle)
+    out, err = _start("downscale", picture, *words).communicate(timeout=60)
+    assert (out[-8:-4], err) == (b"IEND", b"")
+
+
 def test_a_reader_that_leaves_early_is_no_traceback(bundle: Path, picture: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)

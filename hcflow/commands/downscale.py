@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -103,7 +104,7 @@ def downscale(
         endpoints.write_bytes(reduced.data, name)
         report |= {"model": network.manifest.name, "input_size": list(photo.size)}
         report |= convert.figures_of(reduced)
-        if not as_json and name != endpoints.STANDARD:
+        if not as_json and os.path.isfile(name):  # not where the image itself may be shown
             print(_summary(name, reduced))
     if as_json:
         print(json.dumps({**report, "tiles": noted.as_json(), "seconds": elapsed()}))

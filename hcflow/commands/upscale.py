@@ -183,7 +183,7 @@ def upscale(
         endpoints.write(drawn.heat, heat_name, heat_format)
         network, made_size, record = small.model, drawn.mean.size, small.origin
         figures |= {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-        _tell_deviation(drawn, heat_name, quiet=as_json or names[0] == endpoints.STANDARD)
+        _tell_deviation(drawn, heat_name, quiet=as_json or not os.path.isfile(names[0]))
     elif endpoints.wants_strips(source, output, recipe, format_name):
         streamed = console.run_with_bar(
             lambda tell: large.convert(recipe, open_model, source, output, str(format_name), tell)
@@ -218,7 +218,7 @@ def upscale(
 
 
 def _tell_deviation(drawn: uncertain.Uncertain, heat_name: str, *, quiet: bool) -> None:
-    if not quiet and heat_name != endpoints.STANDARD:
+    if not quiet and os.path.isfile(heat_name):
         print(
             f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
             f"{drawn.largest:.4f}"
