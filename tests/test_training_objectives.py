@@ -252,6 +252,15 @@ def test_without_feature_weights_the_message_says_what_to_name():
         load_features("")
 
 
+def test_a_torchvision_of_another_pytorch_is_one_line(monkeypatch):
+    def unfit(_):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("hcflow_ref.training.perceptual.importlib.import_module", unfit)
+    with pytest.raises(TrainingError, match=r"nms does not exist\); name a file .*loss\.features"):
+        load_features("")
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_gradient_that_is_not_finite_is_seen_before_it_is_clipped(value):
     model = torch.nn.Linear(2, 2)

@@ -1,5 +1,7 @@
 """A run resumes to the bit, survives its end, and stops with one clear line."""
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -9,15 +11,17 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 
 from hcflow_ref.checkpoint import load
+from hcflow_ref.training import command, trainer
 from hcflow_ref.training import state as state_module
 from hcflow_ref.training import step as step_module
-from hcflow_ref.training import trainer
 from hcflow_ref.training.claim import claimed
 from hcflow_ref.training.config_file import read_config
 from hcflow_ref.training.errors import TrainingError
@@ -386,7 +390,7 @@ def test_a_held_out_image_that_is_cut_off_is_named(tmp_path):
     chosen.write_bytes(chosen.read_bytes()[:-2000])
     state, lines = run(small_run(), folder, tmp_path / "out")
     assert state.step == 4
-    assert any(re.search(r"skipped .*image2\.bmp: not a whole image", line) for line in lines)
+    assert any(re.search(r"skipped .*image2\.bmp: cannot be read", line) for line in lines)
 
 
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
@@ -455,24 +459,86 @@ def test_names_that_no_terminal_shows_end_no_run_and_are_escaped(tmp_path):
         text=True,
         check=False,
     )
-    assert "\\udcff\\x1b\\n.png: not a whole image" in done.stdout
+    assert "\\udcff\\x1b\\n.png: cannot be read" in done.stdout
     assert "no usable image among 1 image files" in done.stderr
     assert (done.stdout.count("\n"), done.stderr.count("\n")) == (1, 1)
 
 
-def test_two_processes_train_as_one_with_the_same_batch(tmp_path, data):
+def test_several_processes_train_as_one_and_go_on_to_the_bit(tmp_path, data):
     config = tmp_path / "run.toml"
     config.write_text(
         '[network]\narchitecture = "rescaling"\nsteps = 2\nhidden = 8\ncond_steps = 2\n'
         "cond_hidden = 8\nfeatures = 8\ngrowth = 4\nblocks = [1, 1]\n"
         '[loss]\nobjective = "rescaling"\ntau = 0.0\n'
-        "[schedule]\nsteps = 2\nactnorm_steps = 0\n"
-        "[data]\npatch = 32\nbatch = 2\nvalidation = 1\n[run]\nthreads = 1\n"
+        "[schedule]\nsteps = 4\nactnorm_steps = 0\n"
+        "[data]\npatch = 32\nbatch = 3\nvalidation = 1\n[run]\nthreads = 1\nsave_every = 2\n"
+    )
+    dies = tmp_path / "dies.py"
+    dies.write_text(
+        "import os\nfrom pathlib import Path\n"
+        "from hcflow_ref.training import trainer\n"
+        "from hcflow_ref.training.config_file import read_config\n"
+        "step = trainer.take_step\n"
+        "def take_step(state, *rest):\n"
+        "    return os._exit(9) if state.step == 3 else step(state, *rest)\n"
+        "trainer.take_step = take_step\n"
+        f"trainer.train(read_config({str(config)!r}), Path({str(data)!r}), "
+        f"Path({str(tmp_path / 'resumed')!r}), print)\n"
     )
     module = ["-m", "hcflow_ref.training.command", str(config), "--data", str(data), "--out"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    alone, together = str(tmp_path / "alone"), str(tmp_path / "together")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    alone, together, resumed = (str(tmp_path / name) for name in ("alone", "together", "resumed"))
     subprocess.run([sys.executable, *module, alone], check=True)
-    subprocess.run([sys.executable, *launcher, *module, together], check=True)
-    one, two = saved(tmp_path / "alone")["model"], saved(tmp_path / "together")["model"]
-    assert all(torch.allclose(one[k], two[k], atol=2e-6) for k in one)
+    done = subprocess.run(
+        [sys.executable, *launcher, *module, together], check=True, capture_output=True, text=True
+    )
+    assert "Warning" not in done.stdout + done.stderr
+    assert subprocess.run([sys.executable, *launcher, str(dies)], check=False).returncode != 0
+    assert saved(tmp_path / "resumed")["step"] == 2
+    subprocess.run([sys.executable, *launcher, *module, resumed], check=True)
+    one, three, again = (saved(Path(name))["model"] for name in (alone, together, resumed))
+    assert all(torch.allclose(one[k], three[k], atol=2e-6) for k in one)
+    assert all(torch.equal(three[k], again[k]) for k in three)
+
+
+def test_a_launch_that_leads_nowhere_is_one_line(tmp_path, data, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match=r"do not find together \(.*RANK.*: start them with"):
+        run(small_run(), data, tmp_path)
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path, data, monkeypatch, capsys):
+    def hungry(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes\nat")
+
+    monkeypatch.setattr(trainer, "take_step", hungry)
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[network]\narchitecture = "irn"\nsteps = 1\ngrowth = 4\n[loss]\nobjective = "rescaling"\n'
+        "[schedule]\nsteps = 1\n[data]\npatch = 32\nvalidation = 1\n"
+    )
+    with pytest.raises(typer.Exit) as ended:
+        command.train(config, data, tmp_path / "out")
+    said = capsys.readouterr().err
+    assert ended.value.exit_code == 1
+    assert said.startswith("hcflow train: memory ran out ([enforce fail]")
+    assert said.endswith("the last checkpoint is kept\n")
+
+
+def test_a_file_system_without_locks_takes_a_run(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_line_that_the_disk_cut_off_does_not_spoil_the_next(tmp_path):
+    log = RunLog(tmp_path, print, first=False)
+    log.write(1, {"hr": 0.5})
+    with files_end_at(30), pytest.raises(TrainingError, match=r"log\.jsonl: cannot be written"):
+        log.write(2, {"hr": 0.5})
+    log.write(3, {"hr": 0.5})
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 3]

@@ -128,7 +128,7 @@ def _measure(
         HcflowError: nothing can be measured with this subject; of an image alone it is a line.
     """
     from hcflow_ref import evaluation, evaluation_report  # noqa: PLC0415
-    from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+    from hcflow_ref.errors import CheckpointError, out_of_memory  # noqa: PLC0415
 
     rows: list[Row] = []
     strips, left_out = [], []
@@ -147,7 +147,7 @@ def _measure(
             left_out.append(f"{source.name}: {error}")
             continue
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             left_out.append(f"{source.name}: memory ran out; give smaller images")
             continue
@@ -155,11 +155,6 @@ def _measure(
         if with_strips:
             strips.append(evaluation_report.strip(shown(source.name), outputs))
     return rows, strips, left_out
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """PyTorch has no type of its own for it on a processor."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def _shown(sources: list[Source]) -> Iterable[Source]:

@@ -29,10 +29,10 @@ def claimed(out: Path) -> Iterator[None]:
             import fcntl  # noqa: PLC0415 - absent on some systems, which then go without the lock
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
+        except BlockingIOError as error:
             raise TrainingError(
                 f"{out}: another training run writes there; wait for it, or take another --out"
             ) from error
+        except (ImportError, OSError):
+            pass  # some network file systems have no locks either
         yield

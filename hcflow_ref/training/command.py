@@ -18,7 +18,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; resumed where it holds one.")],
 ) -> None:
     """Train a network; the same command goes on where an earlier one stopped."""
-    from hcflow_ref.training.config_file import read_config  # noqa: PLC0415  (PyTorch only when used)
+    from hcflow_ref.errors import out_of_memory  # noqa: PLC0415  (PyTorch only when used)
+    from hcflow_ref.training.config_file import read_config  # noqa: PLC0415
     from hcflow_ref.training.errors import TrainingError  # noqa: PLC0415
     from hcflow_ref.training.log import printable  # noqa: PLC0415
     from hcflow_ref.training.trainer import train as run  # noqa: PLC0415
@@ -28,6 +29,15 @@ def train(
         state = run(settings, data, out, lambda line: print(printable(line), flush=True))
     except (TrainingError, OSError) as error:
         print(f"hcflow train: {printable(str(error))}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print(
+            f"hcflow train: memory ran out ({printable(str(error).splitlines()[0])}); lower "
+            "data.batch or data.patch, or take more processes; the last checkpoint is kept",
+            file=sys.stderr,
+        )
         raise typer.Exit(1) from error
     if state.step < settings.schedule.steps:
         raise typer.Exit(BY_SIGNAL + state.stopped_by)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -55,9 +58,18 @@ class RunLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One entry of values by name; one that is not finite is null, as JSON knows no other."""
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        line = json.dumps({"step": step, **finite}) + "\n"
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **finite}) + "\n")
+            with self._path.open("ab", buffering=0) as file:
+                end = file.tell()
+                try:
+                    written = file.write(line.encode())
+                    if written < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                except OSError:
+                    with contextlib.suppress(OSError):  # of a device
+                        file.truncate(end)  # half a line would spoil the next one
+                    raise
             if self._events is not None:
                 self._events.write(step, values)
         except OSError as error:

@@ -95,7 +95,7 @@ def _torchvision_weights() -> dict[str, Tensor]:
         weights: dict[str, Tensor] = models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(
             progress=False, check_hash=True, weights_only=True
         )
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, RuntimeError) as error:  # the last: built for another PyTorch
         raise TrainingError(
             f"VGG19 weights are not on this machine ({error}); name a file with a state_dict of "
             "torchvision's vgg19 in loss.features"
