@@ -195,7 +195,7 @@ def _read(path: Path, scale: int) -> Image:
         with open_image(path) as file:
             image = np.asarray(to_rgb(file))
     except UNREADABLE as error:
-        raise CheckpointError(f"not a whole image ({error})") from error
+        raise CheckpointError(f"cannot be read ({error})") from error
     if min(image.shape[:2]) // scale < SSIM_WINDOW:
         raise CheckpointError(f"too small to measure at scale {scale}")
     return crop_to_multiple(image, scale)

@@ -125,7 +125,7 @@ def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
     Image.fromarray(crop()[:40]).save(tmp_path / "c.png")
     _, none, small = sources(tmp_path, 4)
     assert none.pixels == 0
-    for source, complaint in ((none, "not a whole image"), (small, "too small to measure")):
+    for source, complaint in ((none, "cannot be read"), (small, "too small to measure")):
         with pytest.raises(CheckpointError, match=complaint):
             source.read()
 
@@ -143,7 +143,7 @@ def test_an_image_that_turns_out_damaged_is_left_out_and_the_rest_measured(tmp_p
     done = cli(IRN, "--data", folder, "--json", tmp_path / "e.json")
     assert done.exit_code == 1
     for name in ("0.png", "b.png"):
-        assert f"left out {name}: not a whole image" in done.stderr
+        assert f"left out {name}: cannot be read" in done.stderr
     assert [i["name"] for i in json.loads((tmp_path / "e.json").read_text())["images"]] == ["a.png"]
     (folder / "a.png").unlink()
     done = cli(IRN, "--data", folder)
@@ -237,7 +237,7 @@ def test_names_that_no_terminal_shows_are_escaped_on_it_and_exact_in_the_json(tm
     done = cli(IRN, "--data", folder, "--tau", "0", *files)
     assert done.exit_code == 1
     assert "\\udcff\\x1b[2J\\n.png" in done.stdout
-    assert "left out b\\x1b.png: not a whole image" in done.stderr
+    assert "left out b\\x1b.png: cannot be read" in done.stderr
     assert "\x1b" not in done.output
     content = json.loads((tmp_path / "e.json").read_text())
     assert [image["name"] for image in content["images"]] == [odd]

@@ -9,6 +9,7 @@ from hcflow_ref.evaluation import sources
 from hcflow_ref.training.config import DataSettings
 from hcflow_ref.training.dataset import Patches, detail, hold_out, list_images, read_image
 from hcflow_ref.training.errors import TrainingError
+from tests.odd_files import tiff
 from tests.training_runs import write_images
 
 SETTINGS = DataSettings(patch=32, batch=3)
@@ -30,7 +31,7 @@ def test_corrupt_and_small_files_are_named_and_left_out(tmp_path):
     Image.new("RGB", (31, 500)).save(tmp_path / "narrow.png")
     lines = []
     assert len(list_images(tmp_path, 32, lines.append)) == 2
-    assert any("broken.png: not a whole image" in line for line in lines)
+    assert any("broken.png: cannot be read" in line for line in lines)
     assert any("narrow.png: 31×500 is smaller than the patch of 32" in line for line in lines)
 
 
@@ -47,10 +48,10 @@ def test_whatever_a_decoder_raises_the_file_is_named_and_left_out(tmp_path, monk
     monkeypatch.setattr(Image, "open", opened)
     lines = []
     assert list_images(tmp_path, 32, lines.append) == [whole]
-    assert [f"skipped {odd}: not a whole image" in line for line in lines] == [True]
+    assert [f"skipped {odd}: cannot be read" in line for line in lines] == [True]
     (first, second) = sources(tmp_path, 4)
     assert (first.pixels > 0, second.pixels) == (True, 0)
-    with pytest.raises(CheckpointError, match="not a whole image"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         second.read()
 
 
@@ -64,6 +65,35 @@ def test_16_bit_gray_is_scaled_and_32_bits_are_refused(tmp_path, suffix):
     Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match="32 bits a channel"):
         read_image(tmp_path / "float.tif")
+
+
+def test_deep_gray_is_read_by_what_its_white_is(tmp_path):
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    expected = np.repeat((ramp / 257).round()[..., None], 3, axis=2)
+    twelve = [int(v) for v in (ramp >> 4).ravel()]
+    packed = b"".join(
+        bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255])
+        for a, b in zip(twelve[::2], twelve[1::2], strict=True)
+    )
+    contents = {
+        "twelve.tif": tiff(64, 64, [12], 1, [packed]),
+        "negative.tif": tiff(64, 64, [16], 0, [(65535 - ramp).astype("<u2").tobytes()]),
+        "deep.pgm": b"P5 64 64 65535\n" + ramp.astype(">u2").tobytes(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        read = read_image(tmp_path / name)
+        assert np.abs(read - expected).max() <= 1, name
+
+
+def test_what_is_too_large_for_pillow_is_told_as_such(tmp_path, monkeypatch):
+    Image.new("1", (64, 64)).save(tmp_path / "large.png")
+    write_images(tmp_path, 1, size=32)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    lines = []
+    list_images(tmp_path, 32, lines.append)
+    (line,) = (line for line in lines if "large.png" in line)
+    assert line.endswith("cannot be read (more than 0 megapixels: cut it into parts)")
 
 
 def test_a_file_cut_off_in_the_middle_is_named_when_it_is_read_and_replaced(tmp_path):

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,13 +40,14 @@ UNREADABLE = (
     ArithmeticError,
     EOFError,
     struct.error,
-    Image.DecompressionBombError,
 )
-"""What Pillow raises for files that are no whole images."""
+"""What is raised for files that are no whole images, or larger than Pillow takes."""
 
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "GIF", "TGA")
 """Only formats that are decoded in process: EPS, for one, would start another program."""
+
+_BITS, _PHOTOMETRIC = 258, 262  # a TIFF's tags: bits a channel, and what their values mean
 
 
 def open_image(path: Path) -> Image.Image:
@@ -55,6 +57,9 @@ def open_image(path: Path) -> Image.Image:
         return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     except MemoryError as error:  # only its header has been read
         raise ValueError("its header asks for more memory than there is") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise ValueError(f"more than {most} megapixels: cut it into parts") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -63,12 +68,23 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: it has 32 bits a channel, the range of which no file states.
     """
-    if image.mode.startswith("I;16"):
-        gray = np.asarray(image).astype(np.float32) / 257
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        gray = np.asarray(image).astype(np.float32) * (255 / _white(image))
+        gray = 255 - gray if _tag(image, _PHOTOMETRIC, 1) == 0 else gray
         return Image.fromarray(gray.round().astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a channel, the range of which is not known")
     return image.convert("RGB")
+
+
+def _white(image: Image.Image) -> int:
+    """The largest value of deep gray: of a TIFF by its bits, of which Pillow makes no more."""
+    return int((1 << max(_tag(image, _BITS, (16,)))) - 1)
+
+
+def _tag(image: Image.Image, number: int, default: Any) -> Any:
+    """What stands under a tag of a TIFF's directory; `default` where it does not, or of no TIFF."""
+    return getattr(image, "tag_v2", {}).get(number, default)
 
 
 def read_image(path: Path, short_side: int = 0) -> Pixels:
@@ -118,7 +134,7 @@ def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list
                     size = image.size
                     image.verify()
         except UNREADABLE as error:
-            report(f"skipped {path}: not a whole image ({error})")
+            report(f"skipped {path}: cannot be read ({error})")
             continue
         if min(size) < patch:
             report(f"skipped {path}: {size[0]}×{size[1]} is smaller than the patch of {patch}")
@@ -175,7 +191,7 @@ class Patches:
             image = read_image(path, side)
         except UNREADABLE as error:
             self._corrupt.add(path)
-            self.report(f"skipped {path}: not a whole image ({error})")
+            self.report(f"skipped {path}: cannot be read ({error})")
             return None
         if min(image.shape[:2]) < self.settings.patch:
             return None

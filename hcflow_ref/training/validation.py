@@ -33,7 +33,7 @@ def validation_images(
         try:
             images.append(_centre(read_image(path, short_side), scale))
         except UNREADABLE as error:
-            report(f"skipped {path}: not a whole image ({error})")
+            report(f"skipped {path}: cannot be read ({error})")
     return images
 
 
