@@ -21,6 +21,7 @@ bool begins(const std::string& text, const std::string& with) {
 
 std::vector<fs::path> sidecars(const fs::path& cache, const std::string& prefix) {
     std::vector<fs::path> found;
+    if (cache.empty()) return found;
     std::error_code error;
     for (fs::directory_iterator each(cache, error), end; !error && each != end;
          each.increment(error))

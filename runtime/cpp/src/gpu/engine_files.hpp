@@ -16,8 +16,8 @@ struct EngineFile {
     std::filesystem::path path;
 };
 
-/// Every engine of a graph: the cache's before the bundle's. Damaged sidecars of the cache are left
-/// out. Throws Error (bundle): the bundle's own cannot be read.
+/// Every engine of a graph: the cache's before the bundle's; an empty path is no cache. Damaged
+/// sidecars of the cache are left out. Throws Error (bundle): the bundle's own cannot be read.
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const std::filesystem::path& cache);
 

@@ -12,9 +12,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where compiled engines are looked for, whether or not anything is to be kept there.
+/// Where compiled engines are looked for, whether or not anything is to be kept there; empty where
+/// no cache is known: the current folder, whose engines may be anybody's, is none.
 fs::path engine_folder(const std::string& cache) {
-    return fs::path(cache.empty() ? user_cache() : cache) / "engines";
+    const fs::path base = cache.empty() ? user_cache() : cache;
+    return base.empty() ? base : base / "engines";
 }
 
 /// Where TensorRT-RTX may keep the kernels it made for an engine on this machine; or nowhere.

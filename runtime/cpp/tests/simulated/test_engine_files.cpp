@@ -189,6 +189,27 @@ TEST_CASE("the user's cache comes first, and what is damaged in it is left out")
     unsetenv("HCFLOW_CACHE");
 }
 
+TEST_CASE("where no home is known, the current folder is no cache") {
+    EngineFolder folder;
+    const fs::path engines = folder.folder / "engines", before = fs::current_path();
+    const nlohmann::json sidecar = folder.manifest["engines"][0];
+    folder.manifest["engines"] = nlohmann::json::array();
+    folder.write_manifest();
+    fs::create_directory(engines);
+    fs::copy(folder.folder / sidecar["file"].get<std::string>(), engines);
+    tests::write(engines / (sidecar["graph"].get<std::string>().substr(0, 12) + ".json"),
+                 sidecar.dump());
+    const char* home = std::getenv("HOME");
+    const std::string kept = home != nullptr ? home : "";
+    for (const char* name : {"HCFLOW_CACHE", "XDG_CACHE_HOME", "HOME"}) unsetenv(name);
+    fs::current_path(folder.folder);
+    CHECK(hcflow::user_cache().empty());
+    CHECK(has(upscale_error(folder), "4: there is no tensorrt-rtx engine of this graph here"));
+    setenv("HOME", kept.c_str(), 1);
+    CHECK(upscale_error(folder, "tensorrt-rtx", ".") == "nothing");  // asked for, it is one
+    fs::current_path(before);
+}
+
 TEST_CASE("what TensorRT-RTX compiles while running is kept, where a cache is given") {
     const EngineFolder folder;
     const fs::path cache = folder.folder / "cache", engines = cache / "engines";
