@@ -269,8 +269,12 @@ hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upscale,
 const char* hcflow_last_error(void) { return last_error.data(); }
 
 const char* hcflow_backends(void) {
-    static const std::string all = hcflow::joined(hcflow::backends(), " ");
-    return all.c_str();
+    const char* names = "";
+    (void)guarded([&] {
+        static const std::string all = hcflow::joined(hcflow::backends(), " ");
+        names = all.c_str();
+    });
+    return names;
 }
 
 const char* hcflow_version(void) { return hcflow::version(); }

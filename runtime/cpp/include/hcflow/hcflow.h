@@ -135,7 +135,7 @@ HCFLOW_API hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upsca
 
 /** What went wrong in this thread's last failed call, one line, valid until its next call. */
 HCFLOW_API const char* hcflow_last_error(void);
-/** The backends compiled in, best first, separated by spaces. */
+/** The backends compiled in, best first, separated by spaces; "" where memory is short. */
 HCFLOW_API const char* hcflow_backends(void);
 /** "0.1.0" */
 HCFLOW_API const char* hcflow_version(void);
