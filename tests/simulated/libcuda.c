@@ -54,6 +54,8 @@ static size_t total = (size_t)1 << 30, used;
 static int devices = 1, version = 13000, calls_copy, calls_sync;
 static uint64_t order;
 static void *self;
+static __thread void *current; /* each thread's own context, none at first */
+#define PRIMARY ((void *)0x10)
 
 static void fault(const char *form, ...) {
   if (violation[0]) return;
@@ -71,6 +73,11 @@ size_t sim_used(void) { return used; }
 int sim_copies(void) { return calls_copy; }
 int sim_waits(void) { return calls_sync; }
 size_t sim_pending(void) { size_t n = 0; for (Stream *s = streams; s; s = s->next) n += s->queued - s->done; return n; }
+
+/* What is made, given back or launched belongs to a context, which must be the thread's then. */
+void sim_needs_context(const char *what) {
+  if (current != PRIMARY) fault("%s while another context is current", what);
+}
 
 static Block *live(uintptr_t at, size_t size) {
   for (Block *b = blocks; b; b = b->next)
@@ -178,6 +185,7 @@ static int in_use(Block *b) {
 }
 
 static int allocate(size_t size, int pinned, void *out) {
+  sim_needs_context("memory is allocated");
   if (!pinned && used + size > total) return OUT_OF_MEMORY;
   Block *b = calloc(1, sizeof *b);
   b->at = (uintptr_t)aligned_alloc(256, (size + 255) / 256 * 256);
@@ -192,6 +200,7 @@ static int allocate(size_t size, int pinned, void *out) {
 }
 
 static int release(uintptr_t at) {
+  sim_needs_context("memory is freed");
   Block *b = live(at, 1);
   if (!b || b->at != at) { fault("memory is freed twice, or was never allocated"); return INVALID_VALUE; }
   if (in_use(b)) fault("memory is freed while queued work uses it: freed in flight");
@@ -210,9 +219,9 @@ int cuDeviceGetCount(int *n) { *n = devices; return OK; }
 int cuDeviceGet(int *d, int ordinal) { *d = ordinal; return OK; }
 int cuDeviceGetName(char *name, int n, int d) { snprintf(name, n, "Simulated GPU"); return OK; }
 int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? 8 : kind == 76 ? 9 : 1; return OK; }
-int cuDevicePrimaryCtxRetain(void **c, int d) { *c = (void *)0x10; return OK; }
-int cuCtxSetCurrent(void *c) { return OK; }
-int cuCtxGetCurrent(void **c) { *c = (void *)0x10; return OK; }
+int cuDevicePrimaryCtxRetain(void **c, int d) { *c = PRIMARY; return OK; }
+int cuCtxSetCurrent(void *c) { current = c; return OK; }
+int cuCtxGetCurrent(void **c) { *c = current; return OK; }
 int cuCtxGetDevice(int *d) { *d = 0; return OK; }
 int cuMemGetInfo(size_t *f, size_t *t) { *f = total - used; *t = total; return OK; }
 int cuMemAlloc(uintptr_t *p, size_t size) {
@@ -250,6 +259,7 @@ int cuMemcpyDtoDAsync(uintptr_t to, uintptr_t from, size_t n, void *s) { return 
 
 int cuStreamCreate(void **out, unsigned flags) {
   LOCKED(int)
+  sim_needs_context("a stream is made");
   Stream *s = calloc(1, sizeof *s);
   s->alive = 1;
   s->next = streams;
@@ -259,6 +269,7 @@ int cuStreamCreate(void **out, unsigned flags) {
 }
 int cuStreamDestroy(void *handle) {
   LOCKED(int)
+  sim_needs_context("a stream is given back");
   drain(stream_of(handle), UINT64_MAX);
   stream_of(handle)->alive = 0;
   DONE
@@ -329,6 +340,7 @@ int cuGraphDestroy(void *graph) { return OK; }
 int cuGraphExecDestroy(void *exec) { LOCKED(int) ((Graph *)exec)->first = NULL; DONE }
 int cuGraphLaunch(void *exec, void *handle) {
   LOCKED(int)
+  sim_needs_context("a graph is launched");
   if (!((Graph *)exec)->first) fault("a destroyed or empty graph is launched");
   for (Op *op = ((Graph *)exec)->first; op; op = op->next) {
     Block *target = op->kind == COPY ? live(op->to, op->size) : NULL;
@@ -388,6 +400,7 @@ int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
 /* What stands for an engine's kernels: run by the stream, with what it reads and writes declared. */
 int sim_kernel(void *stream, Kernel kernel, void *data, int n, Range *ranges) {
   LOCKED(int)
+  sim_needs_context("an engine is run");
   Op op = {.kind = KERNEL, .kernel = kernel, .data = data, .n = n};
   memcpy(op.ranges, ranges, n * sizeof *ranges);
   push(stream, &op);

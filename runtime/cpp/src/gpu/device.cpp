@@ -64,7 +64,13 @@ Device::Device(int ordinal) {
         text(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
 }
 
-void Device::use() const { check(driver().cuCtxSetCurrent(context_)); }
+Current::Current(const Device& device) {
+    check(driver().cuCtxGetCurrent(&before_));
+    check(driver().cuCtxSetCurrent(device.context_));
+}
+
+// Nobody could do anything about a failure here.
+Current::~Current() { (void)driver().cuCtxSetCurrent(before_); }
 
 Buffer::Buffer(std::size_t size) : size_(size), memory_(allocate(size)) {}
 

@@ -10,22 +10,35 @@
 
 namespace hcflow::gpu {
 
-/// One GPU. A thread must `use` it before anything below is made, called or given back there.
+/// One GPU. Whatever is below is made, called and given back where it is `Current`.
 class Device {
   public:
     /// The GPU of that number, opened once in a process. Throws Error (backend): no driver, no GPU.
     static const Device& open(int ordinal);
 
-    /// Make the primary context current in this thread.
-    void use() const;
     /// "8.9"
     [[nodiscard]] const std::string& compute_capability() const { return capability_; }
 
   private:
+    friend class Current;
+
     explicit Device(int ordinal);
 
     Handle context_ = nullptr;
     std::string capability_;
+};
+
+/// Makes a GPU's primary context current in this thread; at the end the caller's is so again.
+class Current {
+  public:
+    /// Throws Error (backend): the GPU is gone.
+    explicit Current(const Device& device);
+    Current(const Current&) = delete;
+    Current& operator=(const Current&) = delete;
+    ~Current();
+
+  private:
+    Handle before_ = nullptr;
 };
 
 struct Destroy {

@@ -17,6 +17,7 @@ using Handle = void*;           // CUstream, CUevent, CUgraph, CUgraphExec, CUco
     X(cuDeviceGet, int*, int)                                           \
     X(cuDeviceGetAttribute, int*, int, int)                             \
     X(cuDevicePrimaryCtxRetain, Handle*, int)                           \
+    X(cuCtxGetCurrent, Handle*)                                         \
     X(cuCtxSetCurrent, Handle)                                          \
     X(cuMemGetInfo, std::size_t*, std::size_t*)                         \
     X(cuMemAlloc, Address*, std::size_t)                                \

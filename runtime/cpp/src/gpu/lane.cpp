@@ -7,19 +7,17 @@
 
 namespace hcflow::gpu {
 
-Lane::Lane(const Device& device, Engine& engine, std::function<std::size_t(const Shapes&)> profile)
-    : device_(device), engine_(engine), profile_(std::move(profile)), last_(stream_.handle()) {}
+Lane::Lane(Engine& engine, std::function<std::size_t(const Shapes&)> profile)
+    : engine_(engine), profile_(std::move(profile)), last_(stream_.handle()) {}
 
 Lane::~Lane() {
     try {
-        device_.use();
         wait();
     } catch (const Error&) {  // the GPU is gone, and its memory with it
     }
 }
 
 std::vector<Tensor> Lane::run(const std::vector<Feed>& feeds) {
-    device_.use();
     Shapes shapes;
     for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
     Plan& plan = this->plan(shapes);
@@ -54,13 +52,9 @@ std::vector<Tensor> Lane::run(const std::vector<Feed>& feeds) {
     return outputs;
 }
 
-Shapes Lane::output_shapes(const Shapes& inputs) {
-    device_.use();
-    return plan(inputs).outputs;
-}
+Shapes Lane::output_shapes(const Shapes& inputs) { return plan(inputs).outputs; }
 
 void Lane::enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream) {
-    device_.use();
     Plan& plan = this->plan(inputs);
     follow(stream);
     execute(plan, addresses, stream);

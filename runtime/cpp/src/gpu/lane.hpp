@@ -25,14 +25,15 @@ using Shapes = std::map<std::string, Shape>;
 /// Device addresses of inputs and outputs by name.
 using Addresses = std::map<std::string, Address>;
 
-/// Runs an engine on one stream, one run at a time; callers take turns.
+/// Runs an engine on one stream, one run at a time; callers take turns. Its GPU must be `Current`
+/// in every call, and where it is made and given back.
 class Lane {
   public:
     /// Shapes whose buffers and graph a lane keeps; the one unused for longest goes.
     static constexpr std::size_t kMostShapes = 8;
 
     /// `profile` gives the engine's profile for shapes, or throws.
-    Lane(const Device& device, Engine& engine, std::function<std::size_t(const Shapes&)> profile);
+    Lane(Engine& engine, std::function<std::size_t(const Shapes&)> profile);
     Lane(const Lane&) = delete;
     Lane& operator=(const Lane&) = delete;
     ~Lane();
@@ -69,7 +70,6 @@ class Lane {
     void follow(Handle stream);
     void wait() const;
 
-    const Device& device_;
     Engine& engine_;
     std::function<std::size_t(const Shapes&)> profile_;
     Stream stream_;

@@ -56,12 +56,23 @@ class EngineSession::Turn {
 
 EngineSession::EngineSession(const Device& device, std::unique_ptr<Engine> engine,
                              Passport passport, std::string bundle)
-    : engine_(std::move(engine)), passport_(std::move(passport)), bundle_(std::move(bundle)) {
-    device.use();
+    : device_(device),
+      engine_(std::move(engine)),
+      passport_(std::move(passport)),
+      bundle_(std::move(bundle)) {
     for (std::size_t i = 0; i < kLanes; ++i) {
         lanes_.push_back(std::make_unique<Lane>(
-            device, *engine_, [this](const Shapes& shapes) { return profile(shapes); }));
+            *engine_, [this](const Shapes& shapes) { return profile(shapes); }));
         idle_.push_back(lanes_.back().get());
+    }
+}
+
+EngineSession::~EngineSession() {
+    try {
+        const Current current(device_);
+        lanes_.clear();
+        engine_.reset();
+    } catch (const Error&) {  // the GPU is gone, and its memory with it
     }
 }
 
@@ -69,6 +80,7 @@ std::vector<Tensor> EngineSession::run(const std::vector<Feed>& feeds) {
     Shapes shapes;
     for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
     check_inputs(shapes);
+    const Current current(device_);
     return Turn(*this)->run(feeds);
 }
 
@@ -89,6 +101,7 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
     for (const DeviceTensor& tensor : inputs) take(tensor, shapes);
     for (const DeviceTensor& tensor : outputs) take(tensor, given);
     check_inputs(shapes);
+    const Current current(device_);
     const Turn lane(*this);
     const Shapes wanted = lane->output_shapes(shapes);
     for (const auto& [name, shape] : wanted)
@@ -127,7 +140,7 @@ std::size_t EngineSession::profile(const Shapes& shapes) const {
 std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
                                      LoadLibrary load) {
     const Device& device = Device::open(request.gpu);
-    device.use();
+    const Current current(device);
     const std::unique_ptr<Library> library = load();
     const Machine machine{name, library->version(), device.compute_capability()};
     const auto engines = engines_of(request.bundle, request.graph, engine_folder(request.cache));

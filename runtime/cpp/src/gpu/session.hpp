@@ -21,8 +21,12 @@ class EngineSession : public Session {
     /// Streams with contexts of their own: one computes while the other's images cross the bus.
     static constexpr std::size_t kLanes = 2;
 
+    /// The device must be `Current`.
     EngineSession(const Device& device, std::unique_ptr<Engine> engine, Passport passport,
                   std::string bundle);
+    EngineSession(const EngineSession&) = delete;
+    EngineSession& operator=(const EngineSession&) = delete;
+    ~EngineSession() override;
 
     std::vector<Tensor> run(const std::vector<Feed>& feeds) override;
     void enqueue(const std::vector<DeviceTensor>& inputs, const std::vector<DeviceTensor>& outputs,
@@ -35,6 +39,7 @@ class EngineSession : public Session {
     [[nodiscard]] std::size_t profile(const Shapes& shapes) const;
     void check_inputs(const Shapes& shapes) const;
 
+    const Device& device_;
     std::unique_ptr<Engine> engine_;
     Passport passport_;
     std::string bundle_;

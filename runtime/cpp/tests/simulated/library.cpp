@@ -21,6 +21,7 @@ struct SimRange {
     int write;
 };
 int sim_kernel(void* stream, int (*kernel)(void*), void* data, int n, SimRange* ranges);
+void sim_needs_context(const char* what);
 }
 
 namespace {
@@ -160,7 +161,12 @@ class Config : public IRuntimeConfig {
 
 class Engine : public ICudaEngine {
   public:
-    Engine(Facts facts, ILogger& log) : facts_(std::move(facts)), log_(log) {}
+    Engine(Facts facts, ILogger& log) : facts_(std::move(facts)), log_(log) {
+        sim_needs_context("an engine is loaded");
+    }
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+    ~Engine() override { sim_needs_context("an engine is given back"); }
 
     std::int32_t getNbIOTensors() const noexcept override {
         return static_cast<std::int32_t>(facts_.inputs.size() + facts_.outputs.size());

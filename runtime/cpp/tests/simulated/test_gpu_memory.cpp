@@ -47,8 +47,8 @@ struct OnGpu {
 };
 
 struct GpuRun {
-    const gpu::Device& device = gpu::Device::open(0);
-    gpu::Stream stream = (device.use(), gpu::Stream());
+    gpu::Current current{gpu::Device::open(0)};
+    gpu::Stream stream;
     OnGpu lr{"lr", {1, 3, 4, 4}, 0.5F, stream};
     OnGpu z1{"z1", {1, 6, 8, 8}, 1.0F, stream};
     OnGpu z2{"z2", {1, 21, 4, 4}, 2.0F, stream};
@@ -93,6 +93,48 @@ TEST_CASE("runs on two streams of the caller's and on the model's own wait for e
     fine();
 }
 
+TEST_CASE("whatever context was the caller's is so again after every call") {
+    int others = 0;
+    for (void* theirs : {static_cast<void*>(nullptr), static_cast<void*>(&others)}) {
+        GpuRun run;
+        gpu::Handle gpus = nullptr;
+        REQUIRE(gpu::driver().cuCtxGetCurrent(&gpus) == 0);
+        REQUIRE(gpu::driver().cuCtxSetCurrent(theirs) == 0);
+        const auto is_theirs = [&] {
+            gpu::Handle now = &now;
+            (void)gpu::driver().cuCtxGetCurrent(&now);
+            return now == theirs;
+        };
+        {
+            const EngineFolder folder;
+            const hcflow::Model model = folder.open("auto");  // loads its engines at once
+            CHECK(is_theirs());
+            for (int i = 0; i < 3; ++i) {  // plain, captured, replayed
+                (void)model.upscale(tests::noise(4, 4, 3, Pixel::u8).view(), tau(0.5));
+                CHECK(is_theirs());
+            }
+            CHECK(has(error_of([&] {
+                          (void)model.upscale(tests::noise(17, 17, 3, Pixel::u8).view(), tau(0.5));
+                      }),
+                      "is outside the engine's shapes"));
+            CHECK(is_theirs());
+            model.enqueue_upscale({run.lr.tensor, run.z1.tensor, run.z2.tensor}, {run.hr.tensor},
+                                  run.stream.handle());
+            CHECK(is_theirs());
+            const EngineFolder broken("tensorrt-rtx", {}, true);  // does not load
+            CHECK(has(error_of([&] {
+                          (void)broken.open().upscale(tests::noise(4, 4, 3, Pixel::u8).view());
+                      }),
+                      "host code is not allowed"));
+            CHECK(is_theirs());
+        }
+        CHECK(is_theirs());
+        REQUIRE(gpu::driver().cuCtxSetCurrent(gpus) == 0);
+        CHECK(run.hr.fetch(run.stream)[0] == GpuRun::kExpected);
+    }
+    fine();
+}
+
 TEST_CASE("device tensors that will not do are refused") {
     const EngineFolder folder;
     const hcflow::Model model = folder.open();
@@ -120,8 +162,7 @@ TEST_CASE("device tensors that will not do are refused") {
 }
 
 TEST_CASE("the simulated GPU sees what a fast one forgives") {
-    const gpu::Device& device = gpu::Device::open(0);
-    device.use();
+    const gpu::Current current(gpu::Device::open(0));
     const gpu::Stream stream;
     {
         OnGpu value("hr", {4}, 1.0F, stream);
