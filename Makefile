@@ -54,7 +54,8 @@ fuzz: $(VENV)/installed
 
 CPP_PACKAGES := g++ cmake ninja-build nlohmann-json3-dev libpng-dev pkg-config doctest-dev
 CPP_SLOW_PACKAGES := clang clang-tidy clang-format libclang-rt-14-dev valgrind
-CPP_TESTS := HCFLOW_REQUIRE_CPP=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/test_cpp.py tests/test_cpp_build.py
+CPP_TESTS := HCFLOW_REQUIRE_CPP=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/test_cpp.py \
+  tests/test_cpp_build.py tests/test_cpp_example.py
 missing = dpkg -s $(1) > /dev/null 2>&1 || { echo "needs: apt-get install $(1)"; exit 1; }
 
 # The C++ runtime: built, compared with Python, its tests under sanitizers.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import struct
 import subprocess
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
 
 import runtime
 from hcflow import models
@@ -22,7 +19,7 @@ from runtime.errors import BundleError, ImageError
 from runtime.watch import Report
 from tests import cpp_library, shipped
 from tests.bundles import write_bundle
-from tests.cpp_library import SOURCE, run
+from tests.cpp_library import run
 
 pytestmark = cpp_library.MARKS
 
@@ -88,64 +85,6 @@ def test_shipped_models_give_pythons_bytes(
         ours.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
     )
     theirs.close()
-
-
-def test_the_example_takes_a_png_down_and_up(
-    installed: Path, bundles: dict[str, Path], tmp_path: Path
-) -> None:
-    pixels = _noise((40, 53, 3), "uint8")
-    Image.fromarray(pixels).save(tmp_path / "in.png")
-    program = installed / "bin" / "hcflow-cpp"
-    bundle = bundles["rescale_x4"]
-    common = ["--bundle", bundle, "--no-cache"]
-    run(program, *common, "--down", tmp_path / "in.png", tmp_path / "small.png")
-    run(program, *common, "--size", "53x40", tmp_path / "small.png", tmp_path / "out.png")
-    model = runtime.load(bundle, backend="openvino")
-    small = model.downscale(pixels)
-    _equal(np.asarray(Image.open(tmp_path / "small.png")), small)
-    _equal(np.asarray(Image.open(tmp_path / "out.png")), model.upscale(small, size=(40, 53)))
-    assert len((SOURCE / "programs" / "hcflow_cpp.cpp").read_text().splitlines()) < 150
-
-
-def test_the_example_takes_a_pngs_values_as_they_are(
-    installed: Path, bundles: dict[str, Path], tmp_path: Path
-) -> None:
-    pixels = _noise((8, 12), "uint8")
-    gamma = PngImagePlugin.PngInfo()
-    gamma.add(b"gAMA", struct.pack(">I", 100_000))
-    Image.fromarray(pixels).save(tmp_path / "plain.png")
-    Image.fromarray(pixels).save(tmp_path / "gamma.png", pnginfo=gamma)
-    Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    results = []
-    for name in ("plain", "gamma", "deep"):
-        small = tmp_path / f"{name}.small.png"
-        run(installed / "bin" / "hcflow-cpp", "--bundle", bundles["rescale_x4"], "--no-cache",
-            "--down", tmp_path / f"{name}.png", small)  # fmt: skip
-        results.append(np.asarray(Image.open(small)))
-    for other in results[1:]:
-        _equal(other, results[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "refusal"),
-    [
-        ([], "in.png': it has 60000x60000 pixels, the limit is 178956970"),
-        (["--down", "--seed", "0"], "--size, --tau and --seed are for upscaling"),
-    ],
-)
-def test_the_example_refuses_before_it_computes(
-    installed: Path, tmp_path: Path, options: list[str], refusal: str
-) -> None:
-    header = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
-    data = start + struct.pack(">II4sI", zlib.crc32(header), 0, b"IDAT", zlib.crc32(b"IDAT"))
-    (tmp_path / "in.png").write_bytes(data)
-    done = subprocess.run(
-        [installed / "bin" / "hcflow-cpp", "--bundle", "b", *options, tmp_path / "in.png", "out"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert refusal in done.stderr
 
 
 def test_the_c_example_runs(installed: Path, bundles: dict[str, Path]) -> None:
