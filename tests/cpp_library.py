@@ -19,6 +19,7 @@ SOURCE = ROOT / "runtime" / "cpp"
 TOOLS = ("cmake", "ninja", "c++")
 # Set by `make cpp` and `make cpp-slow`: what is missing then fails in place of skipping.
 REQUIRED = "HCFLOW_REQUIRE_CPP"
+OWN_OVERLAP = ctypes.c_size_t(-1).value  # HCFLOW_OWN_OVERLAP
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # HCFLOW_FP32 …
 SLOW = "HCFLOW_CPP_SLOW"  # set by `make cpp-slow`: sanitizers, valgrind, clang-tidy, the fuzzer
 
@@ -146,7 +147,8 @@ class Model:
 
     def _call(
         self, function: Any, image: NDArray[Any], size: tuple[int, ...], *,
-        tau: float = -1, seed: int = 0, sample: int = 0, tile: int | None = None, overlap: int = 0,
+        tau: float = -1, seed: int = 0, sample: int = 0, tile: int | None = None,
+        overlap: int = OWN_OVERLAP,
     ) -> NDArray[Any]:  # fmt: skip
         image = np.ascontiguousarray(image)
         result = np.empty(size, image.dtype)

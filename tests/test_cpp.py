@@ -58,6 +58,25 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: shipped.write(folder / name, name) for name in models.shipped()}
 
 
+def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
+    installed: Path, bundles: dict[str, Path]
+) -> None:
+    bundle = bundles["rescale_x4"]
+    ours = runtime.load(bundle, backend="openvino", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino")
+    for ours_way, theirs_way, factor in (
+        (ours.upscale, theirs.upscale, 1), (ours.downscale, theirs.downscale, 4),
+    ):  # fmt: skip
+        image = _noise((24 * factor, 21 * factor, 3), "uint8")
+        for tile in (shipped.TILE, shipped.OVERLAP - 1):  # also one smaller than the overlap
+            report, bare = Report(), Report()
+            _equal(theirs_way(image, tile=tile), ours_way(image, tile=tile, report=report))
+            assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
+            ours_way(image, tile=tile, overlap=0, report=bare)
+            assert bare.disagreement != report.disagreement
+    theirs.close()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", sorted(models.shipped()))
 def test_shipped_models_give_pythons_bytes(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 import runtime
 from tests import cpp_library, shipped
+from tests.bundles import write_bundle
 from tests.cpp_library import SOURCE, run
 
 pytestmark = cpp_library.MARKS
@@ -21,6 +24,46 @@ pytestmark = cpp_library.MARKS
 @pytest.fixture(scope="module")
 def rescale_x4(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shipped.write(tmp_path_factory.mktemp("bundles") / "rescale_x4", "rescale_x4")
+
+
+class Example:
+    """The program under sanitizers, on the null backend and a small bundle."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program, self.bundle = program, write_bundle(folder / "tiny")
+        self.folder = folder / "pictures"
+        self.folder.mkdir()
+
+    def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+        common = ("--bundle", self.bundle, "--backend", "null", "--no-cache")
+        return subprocess.Popen(
+            [self._program, *common, *arguments], env=cpp_library.sanitized_openvino(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, **options,
+        )  # fmt: skip
+
+    def run(self, *arguments: str | Path, **options: Any) -> bytes:
+        done = self.start(*arguments, **options)
+        out, error = done.communicate()
+        assert done.returncode == 0, error.decode()
+        return out
+
+    def refusal(self, *arguments: str | Path, **options: Any) -> str:
+        done = self.start(*arguments, **options)
+        error = done.communicate()[1].decode()
+        assert done.returncode == 1, error
+        return error
+
+    def picture(self, name: str, **options: Any) -> Path:
+        Image.fromarray(_noise((5, 7, 3), "uint8")).save(self.folder / name, **options)
+        return self.folder / name
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.folder))
+
+
+@pytest.fixture
+def example(sanitized: Path, tmp_path: Path) -> Example:
+    return Example(sanitized / "programs" / "hcflow-cpp", tmp_path)
 
 
 def test_the_example_takes_a_png_down_and_up(
@@ -78,6 +121,20 @@ def test_the_example_refuses_before_it_computes(
     )  # fmt: skip
     assert done.returncode == 1
     assert refusal in done.stderr
+
+
+def test_the_example_takes_the_overlap_of_the_model(
+    installed: Path, rescale_x4: Path, tmp_path: Path, example: Example
+) -> None:
+    pixels = _noise((40, 53, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    run(installed / "bin" / "hcflow-cpp", "--bundle", rescale_x4, "--no-cache", "--tau", "0",
+        "--tile", "16", tmp_path / "in.png", tmp_path / "out.png")  # fmt: skip
+    expected = runtime.load(rescale_x4, backend="openvino").upscale(pixels, tau=0.0, tile=16)
+    _equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
+    refusal = example.refusal("--tile", "4", example.picture("in.png"), "out.png")
+    assert "states no tiles of its own: give overlap as well" in refusal
+    example.run("--tile", "4+1", "in.png", "out.png")
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -21,7 +21,8 @@ constexpr const char* kUsage =
     "  --size WxH        exact size of the upscaled image\n"
     "  --tau NUMBER      temperature of the latents; else the bundle's default\n"
     "  --seed NUMBER     of the latents; else 0\n"
-    "  --tile N[+M]      tiles of N low-resolution pixels, overlapping by M on each side\n"
+    "  --tile N[+M]      tiles of N low-resolution pixels, overlapping by M on each side;\n"
+    "                    without M by what the model was measured with\n"
     "  --precision P     fp32, fp16, int8, or auto: whichever is fastest within its budget\n"
     "  --backend NAME    see --backends; else the best there is\n"
     "  --threads N       else every processor\n"
@@ -94,8 +95,8 @@ Arguments parse(const std::vector<std::string>& words) {
         } else if (word == "--tile") {
             const std::string& text = next();
             const std::size_t plus = text.find('+');
-            arguments.run.tiling =
-                hcflow::Tiling{number<std::size_t>(word, text.substr(0, plus)), 0};
+            arguments.run.tiling = hcflow::Tiling{number<std::size_t>(word, text.substr(0, plus)),
+                                                  hcflow::Tiling::kOwnOverlap};
             if (plus != std::string::npos)
                 arguments.run.tiling->overlap = number<std::size_t>(word, text.substr(plus + 1));
         } else if (word.size() > 2 && word.compare(0, 2, "--") == 0) {

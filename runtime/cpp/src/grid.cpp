@@ -5,6 +5,28 @@
 #include "fail.hpp"
 
 namespace hcflow {
+namespace {
+
+/// The caller's tiling with its overlap known. The graph's own may be larger than the tile.
+Tiling complete(const Tiling& wanted, const Graph& graph) {
+    const auto [tile, overlap] = wanted;
+    if (overlap == Tiling::kOwnOverlap) {
+        if (tile == 0) return {};
+        if (!graph.overlap)
+            fail(ErrorCode::parameter, "'", graph.file,
+                 "' states no tiles of its own: give overlap as well");
+        return {tile, *graph.overlap};
+    }
+    if (tile > 0 && overlap > tile)
+        fail(ErrorCode::parameter, "overlap ", overlap, " is larger than tile ", tile,
+             ": every pixel would be computed more than nine times");
+    if (tile == 0 && overlap > 0)
+        fail(ErrorCode::parameter, "overlap ", overlap,
+             " without a tile: give a tile of at least the overlap");
+    return wanted;
+}
+
+}  // namespace
 
 Tile Grid::tile(std::size_t index) const {
     const std::size_t row = index / columns.size(), column = index % columns.size();
@@ -26,14 +48,11 @@ Grid cut(Size lr, const Tiling& tiling) {
 }
 
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted) {
-    if (wanted && wanted->tile > 0 && wanted->overlap > wanted->tile)
-        fail(ErrorCode::parameter, "overlap ", wanted->overlap, " is larger than tile ",
-             wanted->tile, ": every pixel would be computed more than nine times");
-    if (wanted && wanted->tile == 0 && wanted->overlap > 0)
-        fail(ErrorCode::parameter, "overlap ", wanted->overlap,
-             " without a tile: give a tile of at least the overlap");
-    Tiling tiling = wanted.value_or(Tiling{graph.tile.value_or(0), graph.overlap.value_or(0)});
-    if (!wanted && !(graph.tile && graph.overlap)) tiling = {};
+    Tiling tiling;
+    if (wanted)
+        tiling = complete(*wanted, graph);
+    else if (graph.tile && graph.overlap)
+        tiling = {*graph.tile, *graph.overlap};
     return cut(lr, tiling.tile > 0 ? tiling : Tiling{std::max(lr.height, lr.width), 0});
 }
 

@@ -9,7 +9,7 @@ namespace hcflow {
 
 /// The grid that was asked for or, where not even one of its windows fits into memory, that of
 /// tiles halved until one does; `available` is Network::Turn's, `report`, if not null, takes note.
-/// Throws Error (parameter): an overlap larger than its tile; (image): too little memory.
+/// Throws Error (parameter): as make_grid; (image): too little memory.
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
                const std::optional<Tiling>& wanted, Report* report);
 

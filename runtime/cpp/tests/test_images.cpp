@@ -99,6 +99,30 @@ TEST_CASE("the manifest's grid is used, and another may be asked for") {
     CHECK(model.upscale(small.view()).bytes() == model.upscale(small.view(), whole).bytes());
 }
 
+TEST_CASE("a tile of the caller's goes with the overlap of the graph") {
+    const BundleFolder bundle([](nlohmann::json& m) {
+        m["graphs"][0]["tile"] = 4;
+        m["graphs"][0]["overlap"] = 3;
+    });
+    const hcflow::Model model = bundle.open();
+    const auto used = [&](std::size_t tile) {
+        hcflow::Report report;
+        UpscaleOptions options;
+        options.tiling = hcflow::Tiling{tile, hcflow::Tiling::kOwnOverlap};
+        options.report = &report;
+        (void)model.upscale(noise(23, 17, 3, Pixel::u8).view(), options);
+        return report.tiling;
+    };
+    CHECK(used(8).tile == 8);
+    CHECK(used(8).overlap == 3);
+    CHECK(used(2).overlap == 3);  // it may be larger than the tile: that is the graph's word
+    CHECK(used(0).tile == 23);    // whole
+    hcflow::DownscaleOptions down;
+    down.tiling = hcflow::Tiling{8, hcflow::Tiling::kOwnOverlap};
+    CHECK(has(error_of([&] { (void)model.downscale(noise(40, 40, 3, Pixel::u8).view(), down); }),
+              "states no tiles of its own: give overlap as well"));
+}
+
 TEST_CASE("rows may have gaps, and pixels need no alignment") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();

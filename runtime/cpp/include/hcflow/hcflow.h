@@ -33,6 +33,9 @@ enum { HCFLOW_U8 = 1, HCFLOW_U16 = 2, HCFLOW_F32 = 4 };
 /** HCFLOW_AUTO: for each image fp32 or int8, whichever takes less time, within its budget. */
 enum { HCFLOW_FP32 = 0, HCFLOW_FP16 = 1, HCFLOW_INT8 = 2, HCFLOW_AUTO = 3 };
 
+/** As an overlap: the one that the graph states. */
+#define HCFLOW_OWN_OVERLAP ((size_t)-1)
+
 /** An open bundle; may be used from many threads at once. */
 typedef struct hcflow_model hcflow_model;
 
@@ -74,7 +77,7 @@ typedef struct hcflow_run_options {
     uint32_t sample;       /**< which of the seed's pictures */
     int32_t own_grid;      /**< nonzero: tile and overlap below in place of the graph's own */
     size_t tile;           /**< side of a tile, LR pixels; 0: the image whole */
-    size_t overlap;        /**< beyond it on each side, LR pixels */
+    size_t overlap;        /**< beyond it on each side, LR pixels, or HCFLOW_OWN_OVERLAP */
     float* const* latents; /**< upscale: read, in place of drawn ones; downscale: written. z1 … zL
                                 as hcflow_latent_shape says; null: none */
     size_t latents_count;  /**< number of pointers: hcflow_latent_count */

@@ -130,8 +130,11 @@ struct Size {
     std::size_t height = 0;
 };
 
-/** Side of a tile and what its window has beyond it on each side, LR pixels; tile 0: never cut. */
+/** Side of a tile and what its window has beyond it on each side, LR pixels; tile 0: never cut.
+ *  overlap `kOwnOverlap`: the one that the graph states, which it was measured with. */
 struct Tiling {
+    static constexpr std::size_t kOwnOverlap = static_cast<std::size_t>(-1);
+
     std::size_t tile = 0;
     std::size_t overlap = 0;
 };
