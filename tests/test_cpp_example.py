@@ -1,8 +1,11 @@
-"""The C++ runtime's example, hcflow-cpp: PNG files in and out as with Python."""
+"""The C++ runtime's example, hcflow-cpp: PNG files in and out as with Python, and none lost."""
 
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import stat
 import struct
 import subprocess
 import zlib
@@ -135,6 +138,72 @@ def test_the_example_takes_the_overlap_of_the_model(
     refusal = example.refusal("--tile", "4", example.picture("in.png"), "out.png")
     assert "states no tiles of its own: give overlap as well" in refusal
     example.run("--tile", "4+1", "in.png", "out.png")
+
+
+def test_what_cannot_be_written_leaves_what_was_there(example: Example) -> None:
+    image, out = example.picture("in.png"), example.folder / "out.png"
+    out.write_bytes(b"an older result")
+
+    def full_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    assert "cannot write 'out.png': " in example.refusal(image, "out.png", preexec_fn=full_disk)
+    assert out.read_bytes() == b"an older result"
+    assert example.names() == ["in.png", "out.png"]
+    assert "No space left" in example.refusal(image, "/dev/full")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    assert "it is a folder" in example.refusal(image, example.folder)
+    assert "No such file" in example.refusal(image, "nowhere/out.png")
+
+
+def test_a_result_takes_the_place_of_an_older_file(example: Example) -> None:
+    image, out = example.picture("in.png"), example.folder / "out.png"
+    out.write_bytes(b"an older result")
+    out.chmod(0o640)
+    os.link(out, example.folder / "other name")
+    (example.folder / "link.png").symlink_to("out.png")
+    (example.folder / "new link.png").symlink_to("new.png")
+    for name in ("link.png", "new link.png"):
+        example.run(image, name)
+        assert (example.folder / name).is_symlink()
+    assert out.read_bytes() == (example.folder / "new.png").read_bytes()
+    assert Image.open(out).size == (28, 20)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o640
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((example.folder / "new.png").stat().st_mode) == 0o666 & ~mask
+    assert (example.folder / "other name").read_bytes() == b"an older result"
+    names = ["in.png", "link.png", "new link.png", "new.png", "other name", "out.png"]
+    assert example.names() == names
+
+
+def test_the_image_that_is_read_is_not_written_over(example: Example) -> None:
+    image = example.picture("in.png")
+    (example.folder / "link.png").symlink_to("in.png")
+    os.link(image, example.folder / "same.png")
+    before = image.read_bytes()
+    for name in ("in.png", "./in.png", "link.png", "same.png"):
+        refusal = example.refusal(image, name)
+        assert f"'{name}' is the image to be read: give another file to write" in refusal
+    assert image.read_bytes() == before
+
+
+def test_pipes_and_files_without_a_name_are_written_to(example: Example, tmp_path: Path) -> None:
+    image = example.picture("in.png")
+    example.run(image, "out.png")
+    expected = (example.folder / "out.png").read_bytes()
+    assert example.run(image, "/dev/stdout") == expected
+    os.mkfifo(example.folder / "pipe")
+    program = example.start(image, "pipe")
+    assert (example.folder / "pipe").read_bytes() == expected
+    assert program.communicate()[1] == b""
+    assert program.returncode == 0
+    with (tmp_path / "gone").open("w+b") as gone:
+        (tmp_path / "gone").unlink()
+        example.run(image, f"/dev/fd/{gone.fileno()}", pass_fds=[gone.fileno()])
+        assert gone.read() == expected
+    assert example.names() == ["in.png", "out.png", "pipe"]
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "hcflow/hcflow.hpp"
@@ -112,6 +114,10 @@ Arguments parse(const std::vector<std::string>& words) {
         refuse("--size, --tau and --seed are for upscaling: leave them out with --down");
     arguments.in = files[0];
     arguments.out = files[1];
+    std::error_code none;  // of a file that is not there
+    if (std::filesystem::is_regular_file(arguments.in, none) &&
+        std::filesystem::equivalent(arguments.in, arguments.out, none))
+        refuse("'" + arguments.out + "' is the image to be read: give another file to write");
     return arguments;
 }
 

@@ -9,29 +9,30 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "hcflow/hcflow.hpp"
+#include "whole_file.hpp"
 
 /// libpng's reader or writer of one file.
 class PngFile {
   public:
-    PngFile(std::string path, bool read)
-        : path_(std::move(path)),
-          read_(read),
-          file_(std::fopen(path_.c_str(), read ? "rb" : "wb")) {
-        if (!file_) refuse(std::strerror(errno));
+    PngFile(std::string path, bool read) : path_(std::move(path)), read_(read) {
+        if (read)
+            in_.reset(std::fopen(path_.c_str(), "rb"));
+        else
+            out_.emplace(path_);
+        if (read && !in_) refuse(std::strerror(errno));
         const auto create = read ? png_create_read_struct : png_create_write_struct;
         png = create(PNG_LIBPNG_VER_STRING, message_.data(), jump, ignore);
         info = png != nullptr ? png_create_info_struct(png) : nullptr;
         if (info == nullptr) throw std::bad_alloc();
-        run([this] { png_init_io(png, file_.get()); });
+        run([this] { png_init_io(png, read_ ? in_.get() : out_->stream()); });
     }
     PngFile(const PngFile&) = delete;
     PngFile& operator=(const PngFile&) = delete;
@@ -50,15 +51,10 @@ class PngFile {
         action();
     }
 
-    /// Write what is left in buffers.
-    void flush() {
-        if (std::fflush(file_.get()) != 0) refuse(std::strerror(errno));
-    }
+    /// Let the file that was written take its place.
+    void commit() { out_->commit(); }
 
-    [[noreturn]] void refuse(const std::string& why) {
-        std::error_code none;  // no half of a picture is left, but devices are
-        if (!read_ && file_ && std::filesystem::is_regular_file(path_, none))
-            std::filesystem::remove(path_, none);
+    [[noreturn]] void refuse(const std::string& why) const {
         throw std::runtime_error((read_ ? "cannot read '" : "cannot write '") + path_ +
                                  "': " + why);
     }
@@ -81,7 +77,8 @@ class PngFile {
 
     std::string path_;
     bool read_;
-    std::unique_ptr<std::FILE, Close> file_;
+    std::unique_ptr<std::FILE, Close> in_;
+    std::optional<WholeFile> out_;
     Message message_{};
 };
 
@@ -129,5 +126,5 @@ inline void write_png(const std::string& path, const hcflow::Image& image) {
             png_write_row(png, pixels + y * image.width() * channels);
         png_write_end(png, nullptr);
     });
-    file.flush();
+    file.commit();
 }
