@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 import runtime
+from runtime import files
 from tests import cpp_library, shipped
 from tests.bundles import write_bundle
 from tests.cpp_library import SOURCE, run
@@ -140,6 +141,48 @@ def test_the_example_takes_the_overlap_of_the_model(
     example.run("--tile", "4+1", "in.png", "out.png")
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_a_picture_is_turned_upright_as_in_python(example: Example, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a maker", orientation
+    big, little = exif.tobytes().removeprefix(b"Exif\0\0"), _little_endian(orientation)
+    digits = (b"Exif\0\0" + little).hex()
+    raw = f"\nexif\n{len(digits) // 2:8}\n{digits}\n"
+    text = f'<x tiff:Orientation=""/><tiff:Orientation>{orientation}</tiff:Orientation>'
+    forms = {
+        "before": example.picture("before.png", exif=exif),
+        "after": _with_chunk(example.picture("after.png"), b"eXIf", big),
+        "little": _with_chunk(example.picture("little.png"), b"eXIf", little),
+        "raw": _with_chunk(
+            example.picture("raw.png"), b"zTXt",
+            b"Raw profile type exif\0\0" + zlib.compress(raw.encode()),
+        ),
+        "xmp": _with_chunk(
+            example.picture("xmp.png"), b"iTXt",
+            b"XML:com.adobe.xmp\0\0\0\0\0" + text.encode(),
+        ),
+        "cut": _with_chunk(example.picture("cut.png"), b"eXIf", little[:-8]),
+    }  # fmt: skip
+    turned = np.asarray(files.read(forms["before"]).image)
+    assert np.array_equal(turned, _noise((5, 7, 3), "uint8")) == (orientation in (1, 9))
+    for name, path in forms.items():
+        pixels = np.asarray(files.read(path).image)
+        assert np.array_equal(pixels, turned) or name == "cut"
+        Image.fromarray(pixels).save(example.folder / "upright.png")
+        results = [example.run(each, "/dev/stdout") for each in (path, "upright.png")]
+        assert results[0] == results[1], name
+
+
+def test_a_colour_profile_goes_along(example: Example) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name, icc in (("sound", profile), ("damaged", profile[:100])):
+        example.run(example.picture(f"{name}.png", icc_profile=icc), "out.png")
+        with Image.open(example.folder / "out.png") as out:
+            assert out.info.get("icc_profile") == (profile if name == "sound" else None)
+            assert out.size == (28, 20)
+
+
 def test_what_cannot_be_written_leaves_what_was_there(example: Example) -> None:
     image, out = example.picture("in.png"), example.folder / "out.png"
     out.write_bytes(b"an older result")
@@ -204,6 +247,19 @@ def test_pipes_and_files_without_a_name_are_written_to(example: Example, tmp_pat
         example.run(image, f"/dev/fd/{gone.fileno()}", pass_fds=[gone.fileno()])
         assert gone.read() == expected
     assert example.names() == ["in.png", "out.png", "pipe"]
+
+
+def _with_chunk(path: Path, kind: bytes, data: bytes) -> Path:
+    """A PNG file with one chunk more, behind its pixels."""
+    whole, body = path.read_bytes(), kind + data
+    chunk = struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(whole[:-12] + chunk + whole[-12:])  # before IEND
+    return path
+
+
+def _little_endian(orientation: int) -> bytes:
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:

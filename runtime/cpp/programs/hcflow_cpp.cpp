@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: hcflow-cpp [options] in.png out.png\n"
+    "in.png is turned upright as its EXIF or XMP says; its colour profile goes along.\n"
     "  --bundle PATH     the model: a bundle's folder (or set HCFLOW_BUNDLE)\n"
     "  --down            downscale; else upscale\n"
     "  --size WxH        exact size of the upscaled image\n"
@@ -134,12 +135,12 @@ int main(int argc, char** argv) try {
         return 0;
     }
     const Arguments arguments = parse(words);
-    const hcflow::Image image = read_png(arguments.in);
+    const Photo photo = read_png(arguments.in);
+    const hcflow::ConstView image = photo.image.view();
     const hcflow::Model model = hcflow::Model::load(arguments.bundle, arguments.model);
-    const hcflow::Image result = arguments.down
-                                     ? model.downscale(image.view(), {arguments.run.tiling})
-                                     : model.upscale(image.view(), arguments.run);
-    write_png(arguments.out, result);
+    const hcflow::Image result = arguments.down ? model.downscale(image, {arguments.run.tiling})
+                                                : model.upscale(image, arguments.run);
+    write_png(arguments.out, result, photo.profile);
     // Taking a network apart takes time, and the system takes the memory back anyway.
     std::_Exit(0);
 } catch (const std::exception& error) {

@@ -1,4 +1,5 @@
-// PNG files in 8 bits. Values come as they are in the file: what it says of gamma is not applied.
+// PNG files in 8 bits, upright, with their colour profile. Values come as they are in the file:
+// what it says of gamma is not applied.
 #pragma once
 
 #include <png.h>
@@ -17,7 +18,14 @@
 #include <utility>
 
 #include "hcflow/hcflow.hpp"
+#include "orientation.hpp"
 #include "whole_file.hpp"
+
+/// An upright image and its colour profile (ICC), empty where there is none.
+struct Photo {
+    hcflow::Image image;
+    std::string profile;
+};
 
 /// libpng's reader or writer of one file.
 class PngFile {
@@ -32,7 +40,8 @@ class PngFile {
         png = create(PNG_LIBPNG_VER_STRING, message_.data(), jump, ignore);
         info = png != nullptr ? png_create_info_struct(png) : nullptr;
         if (info == nullptr) throw std::bad_alloc();
-        run([this] { png_init_io(png, read_ ? in_.get() : out_->stream()); });
+        png_set_benign_errors(png, 1);  // what is wrong with a profile does not cost the picture
+        png_init_io(png, read ? in_.get() : out_->stream());
     }
     PngFile(const PngFile&) = delete;
     PngFile& operator=(const PngFile&) = delete;
@@ -43,12 +52,18 @@ class PngFile {
             png_destroy_write_struct(&png, &info);
     }
 
-    /// libpng reports by a jump past all destructors: what `action` calls must have none.
+    /// Whether `action` goes through. libpng reports by a jump past all destructors: what it calls
+    /// must have none.
+    template <typename Action>
+    bool tries(const Action& action) {
+        if (setjmp(png_jmpbuf(png)) != 0)  // NOLINT(cert-err52-cpp): libpng's only way
+            return false;
+        action();
+        return true;
+    }
     template <typename Action>
     void run(const Action& action) {
-        if (setjmp(png_jmpbuf(png)) != 0)  // NOLINT(cert-err52-cpp): libpng's only way
-            refuse(message_.data());
-        action();
+        if (!tries(action)) refuse(message_.data());
     }
 
     /// Let the file that was written take its place.
@@ -82,7 +97,34 @@ class PngFile {
     Message message_{};
 };
 
-inline hcflow::Image read_png(const std::string& path) {
+/// The orientation that a file states, once all of it has been read: by EXIF, else by XMP.
+inline std::size_t orientation_of(const PngFile& file) {
+    std::string exif, xmp;
+    png_bytep block = nullptr;
+    png_uint_32 size = 0;
+    if (png_get_eXIf_1(file.png, file.info, &size, &block) != 0) exif.assign(block, block + size);
+    png_textp texts = nullptr;
+    int count = 0;
+    (void)png_get_text(file.png, file.info, &texts, &count);
+    for (int i = 0; i < count; ++i) {
+        const std::string key = texts[i].key;
+        if (key == "Raw profile type exif" && exif.empty()) exif = raw_profile(texts[i].text);
+        if (key == "XML:com.adobe.xmp") xmp = texts[i].text;
+    }
+    const std::size_t stated = exif_orientation(exif);
+    return stated != 0 ? stated : xmp_orientation(xmp);
+}
+
+inline std::string profile_of(const PngFile& file) {
+    png_charp name = nullptr;
+    int compression = 0;
+    png_bytep profile = nullptr;
+    png_uint_32 size = 0;
+    if (png_get_iCCP(file.png, file.info, &name, &compression, &profile, &size) == 0) return {};
+    return {profile, profile + size};
+}
+
+inline Photo read_png(const std::string& path) {
     constexpr std::uint64_t kMostPixels = 178'956'970;  // Python's limit too (runtime/files.py)
     PngFile file(path, true);
     png_structp png = file.png;
@@ -106,14 +148,20 @@ inline hcflow::Image read_png(const std::string& path) {
         for (int pass = 0; pass < passes; ++pass)
             for (std::size_t y = 0; y < height; ++y) png_read_row(png, pixels + y * row, nullptr);
     });
-    return image;
+    // What is said of the picture may follow it; a file that is cut off there has all its pixels.
+    (void)file.tries([&] { png_read_end(png, file.info); });
+    return {upright(std::move(image), orientation_of(file)), profile_of(file)};
 }
 
-inline void write_png(const std::string& path, const hcflow::Image& image) {
+/// `profile`: a Photo's.
+inline void write_png(const std::string& path, const hcflow::Image& image,
+                      const std::string& profile) {
     constexpr std::array<int, 4> kTypes = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
                                            PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
     PngFile file(path, false);
     png_structp png = file.png;
+    const auto* icc = reinterpret_cast<png_const_bytep>(profile.data());
+    const auto icc_size = static_cast<png_uint_32>(profile.size());
     const auto channels = static_cast<std::size_t>(image.channels());
     const unsigned char* pixels = image.bytes().data();
     file.run([&] {
@@ -121,6 +169,8 @@ inline void write_png(const std::string& path, const hcflow::Image& image) {
         png_set_IHDR(png, file.info, static_cast<png_uint_32>(image.width()),
                      static_cast<png_uint_32>(image.height()), 8, kTypes[channels - 1],
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+        if (icc_size > 0)
+            png_set_iCCP(png, file.info, "ICC Profile", PNG_COMPRESSION_TYPE_BASE, icc, icc_size);
         png_write_info(png, file.info);
         for (std::size_t y = 0; y < image.height(); ++y)
             png_write_row(png, pixels + y * image.width() * channels);
