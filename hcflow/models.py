@@ -12,7 +12,7 @@ from pathlib import Path
 from hcflow import __version__, digests, extras
 from runtime import atomic
 from runtime.bundle import Bundle
-from runtime.engine_cache import NO_CACHE, user_cache
+from runtime.cache import NO_CACHE, user_cache
 from runtime.errors import BundleError
 from runtime.manifest import FILE_NAME
 

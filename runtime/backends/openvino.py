@@ -16,8 +16,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime import atomic, engine_cache, machine
+from runtime import atomic, machine
 from runtime.backends import Arrays, Shapes
+from runtime.cache import user_cache
 from runtime.errors import BackendError
 from runtime.manifest import Numerics
 
@@ -99,7 +100,7 @@ class OpenVinoSession:
 
         None where there is no cache.
         """
-        cache = engine_cache.user_cache()
+        cache = user_cache()
         if cache is None:
             return None
         facts = [
