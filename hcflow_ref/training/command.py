@@ -33,8 +33,9 @@ def train(
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
+        said = str(error).partition("\n")[0] or "the system gives no more"
         print(
-            f"hcflow train: memory ran out ({printable(str(error).splitlines()[0])}); lower "
+            f"hcflow train: memory ran out ({printable(said)}); lower "
             "data.batch or data.patch, or take more processes; the last checkpoint is kept",
             file=sys.stderr,
         )

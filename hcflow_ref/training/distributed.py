@@ -48,8 +48,9 @@ def join() -> Place:
         if cuda:
             torch.cuda.set_device(local)
     except (ValueError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
         raise TrainingError(
-            f"the processes do not find together ({str(error).splitlines()[0]}): start them with "
+            f"the processes do not find together ({said}): start them with "
             "torchrun, one for each GPU, or unset WORLD_SIZE"
         ) from error
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
