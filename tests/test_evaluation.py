@@ -371,7 +371,7 @@ def test_vif_is_1_for_equal_images_and_falls_with_blur_and_more_with_noise():
     assert loaded.vif(crop()[:40], crop()[:40]) is None
 
 
-SHIPPED_ON_CHELSEA = (33.54, 0.8957, 40.3)
+SHIPPED_ON_CHELSEA = (33.60, 0.8968, 40.0)
 """PSNR, SSIM and LR PSNR of the published table of the shipped weights at τ = 0."""
 
 
