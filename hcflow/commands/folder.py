@@ -22,6 +22,7 @@ from hcflow.folders.walk import Problem, Task, is_same, walk
 from runtime import atomic, files, machine
 from runtime.errors import ImageError
 from runtime.manifest import Manifest
+from runtime.regions import TauMap
 
 _LISTED = 50  # failed images named on stderr at the end; --json names all
 
@@ -71,7 +72,7 @@ def convert_folder(
     if recipe.model is not None:  # a name might mean a folder by the time a worker opens it
         recipe = replace(recipe, model=str(models.resolve(recipe.model)))
     manifest = hcflow.load(recipe.model, **recipe.load).manifest  # built once, before the workers
-    _warn_at_rest(recipe, manifest)
+    _check_tau_map(recipe, manifest)
     os.makedirs(output, exist_ok=True)
     record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
     account = _Account()
@@ -122,9 +123,15 @@ def _waiting(found: Iterator[Task | Problem], record: Record, account: _Account)
             yield each
 
 
-def _warn_at_rest(recipe: Recipe, manifest: Manifest) -> None:
-    """Only warn of a τ map at the default τ of 0: an image's record may choose another model."""
-    if "tau_map" in recipe.options and recipe.options["tau"] is None and not manifest.default_tau:
+def _check_tau_map(recipe: Recipe, manifest: Manifest) -> None:
+    """Refuse a τ map of colours once, not for every image.
+
+    At the default τ of 0 it is only warned of: an image's record may choose another model.
+    """
+    if "tau_map" not in recipe.options:
+        return
+    TauMap.of(recipe.options["tau_map"], 1, 1)
+    if recipe.options["tau"] is None and not manifest.default_tau:
         _say("warning: --tau-map changes nothing at the model's own τ = 0: give a --tau above 0")
 
 

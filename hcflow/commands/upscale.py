@@ -19,7 +19,6 @@ from hcflow.uncertain import SAMPLES
 from runtime.files import MAX_PIXELS, Photo, check_mode
 from runtime.latents import fresh_seed
 from runtime.model import Model
-from runtime.regions import TauMap
 from runtime.watch import Report
 
 
@@ -112,7 +111,7 @@ def upscale(
     given = {
         "tile": tile,
         "overlap": overlap,
-        "tau_map": None if tau_map is None else _read_tau_map(tau_map, max_pixels),
+        "tau_map": None if tau_map is None else endpoints.read(tau_map, max_pixels).image,
     }
     choice |= {k: v for k, v in given.items() if v is not None}
     recipe = Recipe(
@@ -263,13 +262,6 @@ def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:
     """Refuse what makes a difference only where draws differ; None is not known yet."""
     if tau == 0:
         endpoints.refuse(drawing, "changes nothing at τ = 0: give a --tau above 0")
-
-
-def _read_tau_map(source: str, max_pixels: int) -> Any:
-    """The image, once it is known that maps can be made of it: before a folder's every image."""
-    image: Any = endpoints.read(source, max_pixels).image
-    TauMap.of(image, 1, 1)
-    return image
 
 
 def _parse_seed(text: str) -> int:
