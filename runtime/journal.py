@@ -22,8 +22,9 @@ from runtime.errors import ImageError
 
 _logger = logging.getLogger(__name__)
 
+_PIXELS, _JOURNAL = ".hcflow-pixels", ".hcflow-journal"  # after the result's name
 
-LONGEST_NAME = 255 - len(".hcflow-journal")
+LONGEST_NAME = 255 - len(_JOURNAL)
 """Bytes that a result's name may have, for a journal's to fit beside it."""
 
 
@@ -44,8 +45,8 @@ class Journal:
             OSError: the folder is not writable.
         """
         real = os.path.realpath(result)
-        self.pixels = Path(f"{real}.hcflow-pixels")
-        self._path = Path(f"{real}.hcflow-journal")
+        self.pixels = Path(real + _PIXELS)
+        self._path = Path(real + _JOURNAL)
         self._head = json.dumps({"recipe": recipe}, sort_keys=True)
         self._lines: IO[str] = open(  # noqa: SIM115
             self._path, "a+", encoding="ascii", errors="replace", opener=_no_link

@@ -146,8 +146,8 @@ def _with_threads(recipe: Recipe, jobs: int) -> Recipe:
 def _report(
     account: _Account, source: str, output: str, recipe: Recipe, seconds: float, as_json: bool
 ) -> None:
-    drawn = {k: recipe.options[k] for k in ("tau", "seed") if k in recipe.options}
     if as_json:
+        drawn = {k: recipe.options[k] for k in ("tau", "seed") if k in recipe.options}
         print(
             json.dumps(
                 {
