@@ -40,9 +40,9 @@ benchmark-engines: $(VENV)/installed
 	$(BIN)/python -m benchmarks.engines --write build/engines.json
 	$(BIN)/python -m benchmarks.engines --publish build/engines.json
 
-# The kernel that draws latents on GPUs; after runtime/latents.cu has changed.
+# The kernel that draws latents on GPUs; after runtime/backends/latents.cu has changed.
 ptx: $(VENV)/installed
-	$(BIN)/python -m tests.latents_ptx
+	$(BIN)/python -m tests.support.latents_ptx
 
 # Needs atheris: .venv/bin/pip install atheris
 fuzz: $(VENV)/installed
@@ -54,8 +54,8 @@ fuzz: $(VENV)/installed
 
 CPP_PACKAGES := g++ cmake ninja-build nlohmann-json3-dev libpng-dev pkg-config doctest-dev
 CPP_SLOW_PACKAGES := clang clang-tidy clang-format libclang-rt-14-dev valgrind
-CPP_TESTS := HCFLOW_REQUIRE_CPP=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/test_cpp.py \
-  tests/test_cpp_build.py tests/test_cpp_example.py
+CPP_TESTS := HCFLOW_REQUIRE_CPP=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/cpp/test_parity.py \
+  tests/cpp/test_build.py tests/cpp/test_example.py
 missing = dpkg -s $(1) > /dev/null 2>&1 || { echo "needs: apt-get install $(1)"; exit 1; }
 
 # The C++ runtime: built, compared with Python, its tests under sanitizers.

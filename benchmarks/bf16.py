@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.weights import table
-from hcflow_ref.checkpoint import load
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.irn import IRN, IRNBlock
-from hcflow_ref.layers import ActNorm, InvertibleConv1x1
-from hcflow_ref.models import names, weights
-from hcflow_ref.photographs import photograph, to_tensor
-from hcflow_ref.steps import AffineStep, ThreeChannelStep
-from hcflow_ref.training.precision import networks_in_bf16
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import names, weights
+from hcflow_ref.images.photographs import photograph, to_tensor
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN, IRNBlock
+from hcflow_ref.network.layers import ActNorm, InvertibleConv1x1
+from hcflow_ref.network.steps import AffineStep, ThreeChannelStep
+from hcflow_ref.training.parameters.bf16 import networks_in_bf16
 
 CASES: dict[str, tuple[type[nn.Module], ...]] = {
     "nothing": (),

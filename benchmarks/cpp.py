@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hcflow.models import resolve
-from runtime import machine
-from runtime.bundle import Bundle
+from hcflow.models.shipped import resolve
+from runtime.bundle.reader import Bundle
+from runtime.system import machine
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "runtime" / "cpp"

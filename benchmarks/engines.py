@@ -25,17 +25,18 @@ import onnx_ir as ir
 import torch
 
 from benchmarks.naive import naive_inverse
-from calib.placement import LARGEST as LARGEST_WEIGHT
-from calib.placement import place
-from export import contract, engine_library, graph, trace
+from calib.qdq import LARGEST as LARGEST_WEIGHT
+from calib.qdq import place
 from export.artifact import deploy
-from export.engine_compile import compile_graph
-from export.engine_options import EngineOptions
-from export.engine_profile import Sizes, profile
-from hcflow_ref.config import OFFICIAL
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.synthetic import synthetic
-from runtime.engines import Profile, Range
+from export.engine import compilers
+from export.engine.compile import compile_graph
+from export.engine.options import EngineOptions
+from export.engine.profile import Sizes, profile
+from export.graph import contract, emit, trace
+from hcflow_ref.network.config import OFFICIAL
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.synthetic_weights import synthetic
+from runtime.bundle.engine_entry import Profile, Range
 
 SMALLEST, LARGEST = 8, 40
 SIZES = Sizes((SMALLEST, SMALLEST), (LARGEST, LARGEST), (LARGEST, LARGEST))
@@ -52,7 +53,7 @@ Row = dict[str, Any]
 def ours(model: HCFlow, direction: Any, precision: Any) -> bytes:
     """A graph as a build makes it."""
     traced = trace.trace(deploy(model, direction, precision, True))
-    emitted = graph.to_onnx(traced, *contract.boundary(model.config, direction, True), {})
+    emitted = emit.to_onnx(traced, *contract.boundary(model.config, direction, True), {})
     if precision == "int8":
         chosen = [
             str(node.target).replace(".", "/")
@@ -153,7 +154,7 @@ def publish(found: Sequence[Row], where: str) -> None:
 
 
 def _where() -> str:
-    version = engine_library.version(engine_library.load("tensorrt-rtx"))
+    version = compilers.version(compilers.load("tensorrt-rtx"))
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     load = os.getloadavg()[1]  # of five minutes; a compilation by itself keeps about one core busy

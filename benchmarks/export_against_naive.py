@@ -24,13 +24,13 @@ import onnxruntime
 import torch
 
 from benchmarks.naive import naive_inverse
-from export import contract, graph, trace
 from export.artifact import NUMERICS, deploy
-from hcflow_ref.checkpoint import load
-from hcflow_ref.config import OFFICIAL
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.models import DEFAULT, weights
-from hcflow_ref.synthetic import synthetic
+from export.graph import contract, emit, trace
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.network.config import OFFICIAL
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.synthetic_weights import synthetic
 from runtime.backends import open_session
 from runtime.latents import draw
 
@@ -55,7 +55,7 @@ def machine() -> str:
 def our_inverse(model: HCFlow) -> bytes:
     """ONNX bytes of the folded inverse."""
     traced = trace.trace(deploy(model, "inverse", "fp32", True))
-    emitted = graph.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    emitted = emit.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
     return ir.to_proto(emitted).SerializeToString()
 
 

@@ -21,17 +21,17 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.speed import cached_naive
-from hcflow.models import resolve
-from hcflow_ref.checkpoint import load
-from hcflow_ref.models import DEFAULT, weights
-from hcflow_ref.photographs import photograph
-from runtime.bundle import Bundle
+from hcflow.models.shipped import resolve
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.images.photographs import photograph
+from runtime.bundle.reader import Bundle
 
 NAIVE = """
 import sys
 import numpy as np, openvino
 from PIL import Image
-from runtime.tiles import Grid
+from runtime.inference.grid import Grid
 graph, source, output = sys.argv[1:4]
 image = np.asarray(Image.open(source), np.float32) / 255
 grid = Grid(*image.shape[:2], *map(int, sys.argv[4:]))

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 import runtime
-from runtime import bands, machine
-from runtime.manifest import Graph
-from runtime.network import Network, Tensor
-from runtime.pixels import Canvas, split
+from runtime.bundle.manifest import Graph
+from runtime.images.pixels import Canvas, split
+from runtime.inference import streaming
+from runtime.inference.network import Network, Tensor
+from runtime.system import machine
 
 
 def measure(
@@ -46,12 +47,12 @@ def measure(
     size = height // model.scale, width // model.scale
     (picture,), layout = split(random.integers(0, 256, (*size, 3), np.uint8))
     canvas = Canvas(layout, 1, height, width)
-    plan = bands.plan(model.network, "inverse", *size, latents=tau > 0)
+    plan = streaming.plan(model.network, "inverse", *size, latents=tau > 0)
     black = np.zeros((3, 64, width), np.float32)
     for top in range(0, height, 64):  # every page of the output counts
         canvas.paint(0, top, black)
     done = 0
-    for band in bands.enlarge(model.network, picture.colour, *size, tau=tau, plan=plan):
+    for band in streaming.enlarge(model.network, picture.colour, *size, tau=tau, plan=plan):
         canvas.paint(0, band.top, band.planes)
         del band  # as Model.upscale
         done += 1

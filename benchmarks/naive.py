@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.layers import InvertibleConv1x1
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.layers import InvertibleConv1x1
 
 
 class PrecomputedInverse(nn.Module):

@@ -23,10 +23,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from hcflow_ref.photographs import PHOTOGRAPHS, photograph
-from runtime.bundle import Bundle
+from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
+from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Precision
+from runtime.bundle.reader import Bundle
 from runtime.latents import draw
-from runtime.manifest import PRECISIONS, Direction, Graph, Precision
 
 SIDE = 128
 DRAWN_TAU = 0.1

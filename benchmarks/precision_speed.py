@@ -30,18 +30,19 @@ from benchmarks.speed import (
     runner,
 )
 from calib import images
-from calib.placement import place
-from export import contract, graph, int8, trace
+from calib.qdq import place
 from export.artifact import deploy
-from export.candidates import prepare
-from export.precision_trials import inputs_of, judge
-from hcflow_ref.checkpoint import load
-from hcflow_ref.config import OFFICIAL
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.models import weights
-from hcflow_ref.synthetic import synthetic
-from runtime.bundle import Bundle
-from runtime.manifest import PRECISIONS
+from export.graph import contract, emit, trace
+from export.precision import int8
+from export.precision.evaluation import inputs_of, judge
+from export.precision.int8_candidates import prepare
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import weights
+from hcflow_ref.network.config import OFFICIAL
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.synthetic_weights import synthetic
+from runtime.bundle.manifest import PRECISIONS
+from runtime.bundle.reader import Bundle
 
 FP32, BF16 = "naive export, fp32", "naive export, bf16"
 CALIBRATION_SIDE = 24
@@ -66,7 +67,7 @@ def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
     low = prepared.quantised("percentile", prepared.work)
     hold_out = inputs_of(model, "inverse", crops.hold_out[:2], 0.0, True)
     loss = int8.loss_on(scales, hold_out)(low)
-    emitted = graph.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    emitted = emit.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
     ranges = prepared.ranges["percentile"]
     place(
         emitted,

@@ -28,13 +28,13 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-from export.precision import photograph_trials
-from export.precision_build import read_crops
-from export.precision_trials import Trial, inputs_of
-from hcflow_ref.checkpoint import load
-from hcflow_ref.models import weights
-from runtime.bundle import Bundle
-from runtime.manifest import PRECISIONS
+from export.precision.evaluation import Trial, inputs_of
+from export.precision.fp16 import photograph_trials
+from export.precision.lower import read_crops
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import weights
+from runtime.bundle.manifest import PRECISIONS
+from runtime.bundle.reader import Bundle
 
 CONVERT = """
 import sys, onnx

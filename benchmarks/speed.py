@@ -32,19 +32,19 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.naive import naive_inverse
-from export import contract, graph, trace
 from export.artifact import NUMERICS, deploy
-from hcflow.models import cache
-from hcflow_ref.checkpoint import load
-from hcflow_ref.config import OFFICIAL
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.models import DEFAULT, weights
-from hcflow_ref.synthetic import synthetic
-from runtime import atomic, machine
+from export.graph import contract, emit, trace
+from hcflow.models.shipped import cache
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.network.config import OFFICIAL
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.synthetic_weights import synthetic
 from runtime.backends import Expecting, Session, open_session
-from runtime.bundle import Bundle
+from runtime.bundle.manifest import FILE_NAME, Numerics, Precision
+from runtime.bundle.reader import Bundle
 from runtime.latents import draw
-from runtime.manifest import FILE_NAME, Numerics, Precision
+from runtime.system import atomic, machine
 
 SIZES = (40, 128)
 """Sides of the square LR images: outputs of 160×160 and 512×512."""
@@ -70,7 +70,7 @@ def networks() -> dict[str, HCFlow]:
 def our_inverse(model: HCFlow, precision: Precision = "fp32") -> bytes:
     """ONNX bytes of the folded inverse."""
     traced = trace.trace(deploy(model, "inverse", precision, True))
-    emitted = graph.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    emitted = emit.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
     data: bytes = ir.to_proto(emitted).SerializeToString()
     return data
 

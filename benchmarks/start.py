@@ -20,10 +20,10 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.speed import cached_naive
-from hcflow_ref.checkpoint import load
-from hcflow_ref.models import DEFAULT, weights
-from hcflow_ref.photographs import photograph
-from runtime import machine
+from hcflow_ref.checkpoint.load import load
+from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.images.photographs import photograph
+from runtime.system import machine
 
 SIDE = 64
 """Of the image that goes in."""

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hcflow_ref.models import names, weights
+from hcflow_ref.checkpoint.shipped import names, weights
 
 Row = dict[str, Any]
 

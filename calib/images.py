@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from calib.errors import CalibrationError
-from runtime import files, pixels
 from runtime.errors import HcflowError
+from runtime.images import files, pixels
 
 CALIBRATE, HOLD_OUT = 12, 6
 """Crops that ranges are measured on, and crops that every choice is made on."""
@@ -40,7 +40,7 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
     photograph: ranges of smooth ones alone clip the values of a sharp one.
 
     Args:
-        folder: searched with its subfolders; every format of `runtime.files`.
+        folder: searched with its subfolders; every format of `runtime.images.files`.
         side: of a crop, in HR pixels.
         report: told about each file that is left out, and why.
 

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 import torch
 
-from calib.placement import place
-from export import contract, graph, liveness, report, trace
-from export.cases import Case
-from export.check import check
-from export.deploy import DeployFlow, ForwardFlow, InverseFlow
-from export.flow import Direction
-from export.irn import DeployIRN, IRNForward, IRNInverse
-from export.precision import MOST_LOSS_DB
-from export.precision_build import Lowered
-from export.rounding import run_rounded
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.irn import IRN
+from calib.qdq import place
+from export.checks.parity import check
+from export.checks.reference_cases import Case
+from export.folded.couplings import Direction
+from export.folded.hcflow import DeployFlow, ForwardFlow, InverseFlow
+from export.folded.irn import DeployIRN, IRNForward, IRNInverse
+from export.graph import contract, emit, liveness, trace
+from export.precision import report
+from export.precision.emulation import run_rounded
+from export.precision.fp16 import MOST_LOSS_DB
+from export.precision.lower import Lowered
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
 from runtime.backends import open_session
-from runtime.manifest import Graph, Loss, Numerics, Precision
+from runtime.bundle.manifest import Graph, Loss, Numerics, Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -81,7 +82,7 @@ def build(
         "hcflow.checkpoint_sha256": checkpoint_sha256,
         "hcflow.contract": str(contract.CONTRACT),
     }
-    emitted = graph.to_onnx(traced, inputs, outputs, metadata)
+    emitted = emit.to_onnx(traced, inputs, outputs, metadata)
     int8 = lowered.int8 if lowered else None
     if int8:
         place(emitted, int8.ranges, int8.largest)
@@ -101,7 +102,7 @@ def build(
         latents=with_latents or direction == "forward",
         io="float32",
         contract=contract.CONTRACT,
-        opset=graph.OPSET,
+        opset=emit.OPSET,
         file=f"{direction}.{precision}.{digest[:12]}.onnx",
         sha256=digest,
         bytes=len(data),

@@ -8,18 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export import artifact, bundle, precision_build, tiling, uint8
-from export.cases import Case, cases
+from export import artifact, bundle_writer, tile_grid
+from export.checks.reference_cases import Case, cases
 from export.errors import BudgetError, ExportError
-from export.flow import Direction
-from export.recorded import Recorded
-from hcflow_ref.checkpoint import Checkpoint
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.irn import IRN
-from runtime import atomic
-from runtime.eight_bits import IO
+from export.folded.couplings import Direction
+from export.graph import uint8_boundary
+from export.precision import lower
+from export.precision.calibration_cache import Recorded
+from hcflow_ref.checkpoint.load import Checkpoint
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
+from runtime.bundle.manifest import Graph, Level, Manifest, Parity, Precision
+from runtime.bundle.uint8_images import IO
 from runtime.latents import check_tau
-from runtime.manifest import Graph, Level, Manifest, Parity, Precision
+from runtime.system import atomic
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Request:
     tau: float | None = None
     with_latents: bool = True
     accept_over_budget: bool = False
-    tiling: tiling.Options = field(default_factory=tiling.Options)
+    tiling: tile_grid.Options = field(default_factory=tile_grid.Options)
     calibration: Path | None = None
     int8_budget_db: float | None = None
     io: str = "float32"
@@ -87,11 +89,11 @@ def build(
         tau = 0.0
     model = checkpoint.network
     atomic.check_folder(folder)
-    tiling.check(request.tiling, model.config.scale, note)
+    tile_grid.check(request.tiling, model.config.scale, note)
     precisions = dict.fromkeys(("fp32", *request.precisions))
     if request.int8_budget_db is not None:
         precisions["int8"] = None
-    _check_tau(bundle.existing(folder, checkpoint), request, list(precisions), tau)
+    _check_tau(bundle_writer.existing(folder, checkpoint), request, list(precisions), tau)
     exact = copy.deepcopy(model).double()
     crops = None
     recorded = {way: _recorded(request, way, tau) for way in request.directions}
@@ -101,7 +103,7 @@ def build(
             "of these weights, directions, latents and temperature"
         )
     if request.calibration is not None:
-        crops = precision_build.read_crops(model, request.calibration, note)
+        crops = lower.read_crops(model, request.calibration, note)
     vectors: list[Case] = []
     artifacts = []
     for direction in request.directions:
@@ -109,11 +111,11 @@ def build(
         answers = list(cases(exact, direction, _taus(model, tau)))
         vectors += answers
         graphs = []
-        lowered: precision_build.Lowered | None = None
+        lowered: lower.Lowered | None = None
         for precision in precisions:
             if precision != "fp32":
                 first = lowered is None
-                lowered = precision_build.lower(
+                lowered = lower.lower(
                     model,
                     direction,
                     precision,
@@ -142,7 +144,7 @@ def build(
                 )
             )
         progress(f"{direction}: certify tiles")
-        certified = tiling.certify(
+        certified = tile_grid.certify(
             graphs,
             [Level(c, f) for c, f, _ in model.config.latent_shapes(1, 1)],
             model.config.scale,
@@ -152,19 +154,21 @@ def build(
         )
         if request.io == IO:
             progress(f"{direction}: bytes at the boundary")
-            of_bytes = [uint8.build(each, answers, request.with_latents) for each in certified]
+            of_bytes = [
+                uint8_boundary.build(each, answers, request.with_latents) for each in certified
+            ]
             artifacts += [certified[0], *of_bytes]  # the fp32 graph of floats is always there
         else:
             artifacts += certified
     misses = [line for built in artifacts for line in over_budget(built.entry)]
-    misses += [line for built in artifacts for line in tiling.over_budget(built.entry)]
+    misses += [line for built in artifacts for line in tile_grid.over_budget(built.entry)]
     if misses and not request.accept_over_budget:
         raise BudgetError(
             f"out of budget: {'; '.join(misses)}. Nothing was written; --accept-over-budget keeps "
             "such a bundle, marked"
         )
     progress("writing")
-    return bundle.write(folder, request.name, checkpoint, tau, artifacts, vectors)
+    return bundle_writer.write(folder, request.name, checkpoint, tau, artifacts, vectors)
 
 
 def _check_tau(
@@ -177,7 +181,7 @@ def _check_tau(
         for direction in request.directions
         for precision, io in ios
     }
-    settled = bundle.settle(old, slots, tau)
+    settled = bundle_writer.settle(old, slots, tau)
     if request.tau is not None and request.with_latents and settled != tau:
         raise ExportError(
             f"--tau {tau:g} is of the inverse graphs, which stay as they are, for τ = "

@@ -52,8 +52,8 @@ def load(
     """Open a model by its bundle's folder or its name; None is the shipped default.
 
     Args:
-        path_or_name: see `hcflow.models.resolve`; a default that is not built yet is built once,
-            in INT8 too where `precision` takes that.
+        path_or_name: see `hcflow.models.shipped.resolve`; a default that is not built yet
+            is built once, in INT8 too where `precision` takes that.
         compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
             lacks on this machine.
         **options: `backend`, `precision`, `threads` and `io` of `runtime.load`.
@@ -61,7 +61,7 @@ def load(
     Raises:
         HcflowError: no such model, or it cannot be opened; see `runtime.load`.
     """
-    from hcflow.models import resolve  # noqa: PLC0415 - needed by this call alone
+    from hcflow.models.shipped import resolve  # noqa: PLC0415 - needed by this call alone
 
     name = None if path_or_name is None else os.fspath(path_or_name)
     path = resolve(name)
@@ -69,7 +69,7 @@ def load(
     if _added_int8(path, model, options):
         model = runtime.load(path, **options)
     if compile_engines:
-        from hcflow.fresh_engines import ensure  # noqa: PLC0415 - only where it is asked for
+        from hcflow.models.engines import ensure  # noqa: PLC0415 - only where it is asked for
 
         precision = options.get("precision")
         ensure(
@@ -87,15 +87,16 @@ def _added_int8(path: Path, model: Model, options: dict[str, Any]) -> bool:
         return False
     if any(graph.precision == "int8" for graph in model.manifest.graphs):
         return False
-    from hcflow.models import ensure_int8  # noqa: PLC0415 - for these two alone
-    from runtime import choice, machine  # noqa: PLC0415
-    from runtime.backends import automatic  # noqa: PLC0415
+    from hcflow.models.shipped import ensure_int8  # noqa: PLC0415 - for these two alone
+    from runtime.backends import auto  # noqa: PLC0415
+    from runtime.inference import auto_precision  # noqa: PLC0415
+    from runtime.system import machine  # noqa: PLC0415
 
     if precision == "int8":
         ensure_int8(path)
         return True
-    backend = automatic.name(model.network.backend)
-    if not choice.prefers_int8(backend, machine.cpu_flags()):
+    backend = auto.name(model.network.backend)
+    if not auto_precision.prefers_int8(backend, machine.cpu_flags()):
         return False
     try:
         ensure_int8(path)
@@ -129,7 +130,7 @@ def upscale_file(
         HcflowError: it cannot be read, computed or written, or the output is the input.
         OSError: the disk is full or not writable.
     """
-    from hcflow.single import convert_path  # noqa: PLC0415 - needed by this call alone
+    from runtime.convert.file import convert_path  # noqa: PLC0415 - needed by this call alone
 
     return convert_path("upscale", source, output, model, options)
 
@@ -157,6 +158,6 @@ def downscale_file(
     Raises:
         HcflowError, OSError: as `upscale_file`.
     """
-    from hcflow.single import convert_path  # noqa: PLC0415 - needed by this call alone
+    from runtime.convert.file import convert_path  # noqa: PLC0415 - needed by this call alone
 
     return convert_path("downscale", source, output, model, options)

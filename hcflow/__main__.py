@@ -1,5 +1,5 @@
 """`python -m hcflow` is the command `hcflow`."""
 
-from hcflow.cli import program
+from hcflow.cli.program import program
 
 program()

@@ -1,6 +1,6 @@
 """The reference: HCFlow in PyTorch, readable, exact and differentiable.
 
-    from hcflow_ref.checkpoint import load
+    from hcflow_ref.checkpoint.load import load
 
     model = load("SR_DF2K_X4_HCFlow.pth").model
     lr, latents, logp = model(hr)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from runtime import backends, choice, machine
-from runtime.arguments import MOST_THREADS, whole
-from runtime.bundle import IOS, Bundle
+from runtime import backends
+from runtime.bundle.manifest import PRECISIONS, Precision
+from runtime.bundle.reader import IOS, Bundle
 from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
-from runtime.manifest import PRECISIONS, Precision
+from runtime.inference import auto_precision
+from runtime.inference.network import Network
 from runtime.model import Model
-from runtime.network import Network
+from runtime.system import machine
+from runtime.system.arguments import MOST_THREADS, whole
 
 __all__ = [
     "BackendError",
@@ -45,8 +47,8 @@ def load(
         backend: one of `runtime.backends.NAMES`; `auto` takes an engine that fits this GPU, then
             CUDA where it works, then OpenVINO where it is installed.
         precision: fp32, fp16 or int8; `auto` takes what this processor runs fastest within the
-            bundle's budgets for each image (`runtime.choice`); None is fp32, the closest to the
-            reference.
+            bundle's budgets for each image (`runtime.inference.auto_precision`); None is
+            fp32, the closest to the reference.
         threads: of the backend; None is every processor this process may use.
         io: what images are at the graph's boundary; `uint8` graphs take images of 8 bits a channel
             only. None takes float32 where there is such a graph.
@@ -65,9 +67,9 @@ def load(
         threads = whole("threads", threads, 1, MOST_THREADS)
     bundle = Bundle.open(path)
     if precision == "auto":
-        from runtime.backends import automatic  # noqa: PLC0415 - needed by `auto` alone
+        from runtime.backends import auto  # noqa: PLC0415 - needed by `auto` alone
 
-        name = automatic.name(backend)
-        candidates = choice.precisions(bundle.manifest, name, machine.cpu_flags(), io)
+        name = auto.name(backend)
+        candidates = auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
         return Model(Network(bundle, backend, candidates, threads, io))
     return Model(Network(bundle, backend, precision or "fp32", threads, io))

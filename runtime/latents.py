@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.arguments import whole
 from runtime.errors import ParameterError
+from runtime.system.arguments import whole
 
 _logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Region:
         )[None]
 
     def words(self) -> NDArray[np.uint32]:
-        """`Place` of runtime/latents.cu: twelve words, τ as its bits."""
+        """`Place` of runtime/backends/latents.cu: twelve words, τ as its bits."""
         tau = int(np.float32(self.tau).view(np.uint32))
         seed = self.seed & 0xFFFFFFFF, self.seed >> 32
         place = self.top, self.left, self.height, self.width

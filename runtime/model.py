@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime import bands, geometry, pixels
-from runtime.arguments import whole
-from runtime.bands import Band, Spread
+from runtime.bundle.manifest import Manifest, Task
 from runtime.errors import ParameterError
+from runtime.images import padding, pixels
+from runtime.images.pixels import Canvas, Picture
+from runtime.inference import streaming
+from runtime.inference.network import Network
+from runtime.inference.report import Report
+from runtime.inference.streaming import Band, Spread
+from runtime.inference.tau_map import TauMap
 from runtime.latents import check_tau, fixed_seed
-from runtime.manifest import Manifest, Task
-from runtime.network import Network
-from runtime.pixels import Canvas, Picture
-from runtime.regions import TauMap
-from runtime.watch import Report
+from runtime.system.arguments import whole
 
 Tensor = NDArray[np.float32]
 
@@ -36,7 +37,7 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """The network behind it, for `runtime.bands`."""
+        """The network behind it, for `runtime.inference.streaming`."""
         return self._network
 
     @property
@@ -126,11 +127,11 @@ class Model:
         if latents is not None:
             self._check_batch(latents, len(pictures))
         first = pictures[0]
-        height, width = geometry.target_size(first.height, first.width, self.scale, size)
+        height, width = padding.target_size(first.height, first.width, self.scale, size)
         canvases = [Canvas(layout, len(pictures), height, width) for _ in range(samples)]
         for i, picture in enumerate(pictures):
             alpha = picture.alpha()
-            for drawn in bands.draws(
+            for drawn in streaming.draws(
                 self._network,
                 picture.colour,
                 picture.height,
@@ -192,11 +193,11 @@ class Model:
         if len(pictures) > 1:
             raise ParameterError("uncertainty is of one image: give them one at a time")
         (picture,) = pictures
-        height, width = geometry.target_size(picture.height, picture.width, self.scale, size)
+        height, width = padding.target_size(picture.height, picture.width, self.scale, size)
         canvas = Canvas(layout, 1, height, width)
         deviation = np.empty((height, width), np.float32)
         alpha = picture.alpha()
-        for band in bands.spread(
+        for band in streaming.spread(
             self._network,
             picture.colour,
             picture.height,
@@ -251,7 +252,7 @@ class Model:
         for i, picture in enumerate(pictures):
             size = picture.height, picture.width
             alpha = self._reduced_alpha(picture)
-            for band in bands.reduce(
+            for band in streaming.reduce(
                 self._network,
                 picture.colour,
                 *size,
@@ -286,7 +287,7 @@ class Model:
         alpha = picture.alpha()
         if alpha is None:
             return None
-        return pixels.reduce_alpha(geometry.pad(alpha[None], self.scale)[0], self.scale)
+        return pixels.reduce_alpha(padding.pad(alpha[None], self.scale)[0], self.scale)
 
     def _tau_map(self, mask: Image.Image | None, picture: Picture) -> TauMap | None:
         return None if mask is None else TauMap.of(mask, picture.height, picture.width)

@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def sanitized() -> Path:
     """The C++ runtime's folder under address and undefined-behaviour sanitizers."""
-    from tests import cpp_library  # noqa: PLC0415 - C++ tests alone need it
+    from tests.support import cpp_library  # noqa: PLC0415 - C++ tests alone need it
 
     return cpp_library.build("asan")
 
@@ -20,7 +20,7 @@ def sanitized() -> Path:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C++ runtime, released and installed; the prefix."""
-    from tests import cpp_library  # noqa: PLC0415 - C++ tests alone need it
+    from tests.support import cpp_library  # noqa: PLC0415 - C++ tests alone need it
 
     prefix = tmp_path_factory.mktemp("prefix")
     cpp_library.run("cmake", "--install", cpp_library.build("release"), "--prefix", prefix)

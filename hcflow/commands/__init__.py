@@ -1,1 +1,1 @@
-"""The commands of `hcflow`, one module each; `hcflow.cli` puts them together."""
+"""The commands of `hcflow`, one module each; `hcflow.cli.program` puts them together."""

@@ -10,13 +10,16 @@ import numpy as np
 import typer
 from PIL import Image
 
-from hcflow import console, convert, figures, page, single
-from hcflow.commands import endpoints, options
-from hcflow.page import Layer
-from runtime import atomic, files, geometry
+from hcflow.cli import console, input_output, options
+from hcflow.pages import compare as page
+from hcflow.pages.compare import Layer
+from runtime.convert import file, psnr
+from runtime.convert import image as convert
 from runtime.errors import ImageError, ParameterError
-from runtime.files import Photo
+from runtime.images import files, padding
+from runtime.images.files import Photo
 from runtime.model import Model
+from runtime.system import atomic
 
 _LARGEST = 20_000_000  # pixels of the result: a page embeds four pictures of that size
 
@@ -55,8 +58,8 @@ def compare(
         raise typer.BadParameter(f"'{output}': name a page, as compare.html")
     if not output.parent.is_dir():
         raise ImageError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
-    opened = single.Models({"backend": backend, "precision": precision, "threads": threads})
-    photo = endpoints.read(source, max_pixels)
+    opened = file.Models({"backend": backend, "precision": precision, "threads": threads})
+    photo = input_output.read(source, max_pixels)
     original = photo if round_trip else None
     plain = None
     if round_trip:
@@ -65,10 +68,10 @@ def compare(
         reduced = console.run(
             "down", lambda: convert.reduce(network, photo, "PNG", round_trip=False)
         )
-        plain = figures.bicubic(photo.image, *reduced.size)
+        plain = psnr.bicubic(photo.image, *reduced.size)
         photo = files.decode(reduced.data, "the reduction")
     elif truth is not None:
-        original = endpoints.read(truth, max_pixels)
+        original = input_output.read(truth, max_pixels)
         _check_size(*original.size)
     size = None if original is None else original.size[::-1]
     choice: dict[str, Any] = {"tau": tau, "seed": seed, "size": size}
@@ -77,23 +80,21 @@ def compare(
         network = opened.open(name)
         _check_size(*_full(photo, network.scale))
         try:
-            geometry.target_size(photo.size[1], photo.size[0], network.scale, size)
+            padding.target_size(photo.size[1], photo.size[0], network.scale, size)
         except ParameterError as error:
-            named = endpoints.named(source)
+            named = input_output.named(source)
             raise ParameterError(f"--truth is no original of {named}: {error}") from None
         return network
 
     def enlarge() -> convert.Enlarged:
-        small = convert.recalled(open_model, model, photo, endpoints.named(source), size)
+        small = convert.recalled(open_model, model, photo, input_output.named(source), size)
         return convert.enlarge(small, choice)
 
     elapsed = console.stopwatch()
     made = console.run("up", enlarge)
     seconds = elapsed()
     width, height = made.photos[0].size
-    bicubic = figures.bicubic(
-        photo.image if plain is None else plain, *_full(photo, made.model.scale)
-    )
+    bicubic = psnr.bicubic(photo.image if plain is None else plain, *_full(photo, made.model.scale))
     pictures = {"bicubic": bicubic, "result": made.photos[0].image}
     if original is not None:
         pictures["original"] = original.image
@@ -127,8 +128,8 @@ def _page(name: str, small: Any, pictures: dict[str, Image.Image], note: str) ->
     for key, image in pictures.items():
         row = {"size": f"{width}×{height}"}
         if "original" in pictures and key != "original":
-            error = figures.squared_error(planes[key], planes["original"])
-            value = figures.psnr_of(error, planes[key].size) if error else math.inf
+            error = psnr.squared_error(planes[key], planes["original"])
+            value = psnr.psnr_of(error, planes[key].size) if error else math.inf
             worst = float(np.abs(planes[key] - planes["original"]).max() * 255)
             row |= {"PSNR dB": f"{value:.2f}", "largest error": f"{worst:.0f}/255"}
         layers.append(Layer(key, image, row))
@@ -145,7 +146,7 @@ def _eight_bits(image: Any, width: int, height: int) -> Image.Image:
     """An image as RGB of 8 bits, cut to a size."""
     plain: Image.Image
     if not isinstance(image, Image.Image) or image.mode not in ("L", "LA", "RGB", "RGBA"):
-        planes = figures.colour(image)
+        planes = psnr.colour(image)
         plain = Image.fromarray(np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8))
     else:
         plain = image.convert("RGB")
@@ -154,16 +155,16 @@ def _eight_bits(image: Any, width: int, height: int) -> Image.Image:
 
 def _pixels(small: Any, width: int, height: int) -> Image.Image:
     """The small image with every pixel as a square, cut to a size."""
-    plain = _eight_bits(small, *figures.size_of(small))
+    plain = _eight_bits(small, *psnr.size_of(small))
     scale = -(-width // plain.width)
     large = plain.resize((plain.width * scale, plain.height * scale), Image.Resampling.NEAREST)
     return large.crop((0, 0, width, height))
 
 
 def _planes(image: Image.Image) -> Any:
-    return figures.colour(image)
+    return psnr.colour(image)
 
 
 def _size(image: Any) -> str:
-    width, height = figures.size_of(image)
+    width, height = psnr.size_of(image)
     return f"{width}×{height}"

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 import runtime
-from export import engine_arguments as arguments
-from export.build import Directions
-from hcflow.commands import options
-from hcflow.models import resolve
-from runtime.manifest import Precision
+from hcflow.cli import engine_options as arguments
+from hcflow.cli import options
+from hcflow.commands.build import Directions
+from hcflow.models.shipped import resolve
+from runtime.bundle.manifest import Precision
 
 
 def compile_engines(
@@ -61,7 +61,7 @@ def compile_engines(
     Engines go to the user's cache, where the backends tensorrt and tensorrt-rtx find them.
     Sizes are LR pixels in both directions.
     """
-    from export import engine_command  # noqa: PLC0415  (onnx loads only when it is used)
+    from hcflow.cli import engine_progress  # noqa: PLC0415  (onnx loads only when it is used)
 
     opened = runtime.Bundle.open(resolve(bundle))
     precisions = None if precision is None else (precision,)
@@ -81,7 +81,7 @@ def compile_engines(
         refit=refit,
     )
     if refit_from is None:
-        made = engine_command.run(
+        made = engine_progress.run(
             opened,
             gathered,
             directions=direction.graphs(),
@@ -90,7 +90,7 @@ def compile_engines(
             again=again,
         )
     else:
-        from export.engine_refit import refit_bundle  # noqa: PLC0415
+        from export.engine.refit import refit_bundle  # noqa: PLC0415
 
         made = refit_bundle(
             opened,
@@ -113,7 +113,7 @@ def compile_engines(
         print(json.dumps({"engines": rows}))
         return
     out = Console()
-    out.print(engine_command.table(made))
+    out.print(engine_progress.table(made))
     for each in made:
         out.print(str(each.path), markup=False, soft_wrap=True)
     if refit_from is None:

@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import hcflow
-from hcflow import console, extras
-from hcflow.commands import options
-from runtime import atomic
+from hcflow.cli import console, options
+from hcflow.models import extras
 from runtime.errors import BackendError
+from runtime.system import atomic
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -37,8 +37,8 @@ def demo(
     The LR images are 8-bit PNG files; figures are on RGB inside a border of the scale's width.
     """
     try:
-        from hcflow_ref import metrics  # noqa: PLC0415  (needs PyTorch and scikit-image)
-        from hcflow_ref.photographs import photographs  # noqa: PLC0415
+        from hcflow_ref.evaluation import metrics  # noqa: PLC0415  (needs PyTorch and scikit-image)
+        from hcflow_ref.images.photographs import photographs  # noqa: PLC0415
     except ImportError as error:
         raise BackendError(f"the demo needs '{error.name}': {extras.to_build()}") from error
     network = hcflow.load(model)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from hcflow import console, convert, large, single
-from hcflow.commands import endpoints, options
-from hcflow.folders.recipe import Recipe
-from runtime.files import MAX_PIXELS, check_mode
-from runtime.watch import Report
+from hcflow.cli import console, input_output, options
+from runtime.convert import file, image, large_file
+from runtime.convert.job import Recipe
+from runtime.images.files import MAX_PIXELS, check_mode
+from runtime.inference.report import Report
 
 
 def downscale(
@@ -57,60 +57,60 @@ def downscale(
         "downscale", model, load, choice, max_pixels, round_trip, strips=strips, force=force
     )
     if video is not None:
-        from hcflow.commands import video as pipe  # noqa: PLC0415 - for videos alone
+        from hcflow.cli import video as pipe  # noqa: PLC0415 - for videos alone
 
-        endpoints.refuse(
+        input_output.refuse(
             {"--strips": strips, "--format": format_name, "--json": as_json},
             "does not go with --video",
         )
         stream = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(source, output, recipe, stream, jobs, single.Models(load).open)
+        pipe.convert_video(source, output, recipe, stream, jobs, file.Models(load).open)
         return
-    endpoints.refuse(
+    input_output.refuse(
         {"--frame-size": frame_size, "--matrix": matrix, "--range": colour_range},
         "is of a video: give its kind with --video",
     )
-    if endpoints.is_folder(source):
-        from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
+    if input_output.is_folder(source):
+        from hcflow.cli import folder  # noqa: PLC0415 - for folders alone
 
         folder.convert_folder(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
         )
         return
-    (name,), format_name = endpoints.outputs(
+    (name,), format_name = input_output.outputs(
         source, output, format_name=format_name, force=force, as_json=as_json
     )
     elapsed = console.stopwatch()
     report: dict[str, Any] = {"input": source, "outputs": [name]}
     noted = Report()
     choice["report"] = noted
-    if endpoints.wants_strips(source, output, recipe, format_name):
+    if input_output.wants_strips(source, output, recipe, format_name):
         streamed = console.run_with_bar(
-            lambda tell: large.convert(
-                recipe, single.Models(load).open, source, output, str(format_name), tell
+            lambda tell: large_file.convert(
+                recipe, file.Models(load).open, source, output, str(format_name), tell
             )
         )
         report |= {"model": streamed.model.manifest.name, "size": list(streamed.size)}
     else:
-        photo = endpoints.read(source, max_pixels)
+        photo = input_output.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
-        network = single.Models(load).open(model)
+        network = file.Models(load).open(model)
         reduced = console.run(
             f"downscaling {photo.size[0]}×{photo.size[1]} by {network.scale}",
-            lambda: convert.reduce(
+            lambda: image.reduce(
                 network, photo, str(format_name), round_trip=round_trip, options=choice
             ),
         )
-        endpoints.write_bytes(reduced.data, name)
+        input_output.write_bytes(reduced.data, name)
         report |= {"model": network.manifest.name, "input_size": list(photo.size)}
-        report |= convert.figures_of(reduced)
+        report |= image.figures_of(reduced)
         if not as_json and os.path.isfile(name):  # not where the image itself may be shown
             print(_summary(name, reduced))
     if as_json:
         print(json.dumps({**report, "tiles": noted.as_json(), "seconds": elapsed()}))
 
 
-def _summary(name: str, reduced: convert.Reduced) -> str:
+def _summary(name: str, reduced: image.Reduced) -> str:
     share = len(reduced.data) / reduced.bicubic_bytes - 1
     psnr = reduced.round_trip_psnr_db
     return (

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hcflow.commands import options
-from hcflow.console import shown
+from hcflow.cli import options
+from hcflow.cli.console import shown
 from runtime.errors import BackendError, BundleError, ImageError, ParameterError
 
 if TYPE_CHECKING:
-    from hcflow_ref.evaluation import Row, Settings, Source, Subject
-    from hcflow_ref.perception import Perception
+    from hcflow_ref.evaluation.perceptual_metrics import Perception
+    from hcflow_ref.evaluation.protocol import Row, Settings, Source, Subject
 
 WIDTH = 160
 CHECKPOINTS = frozenset({".pth", ".pt", ".safetensors"})
@@ -70,10 +70,11 @@ def evaluate(
     import numpy as np  # noqa: PLC0415  (heavy imports only when used)
     from rich.console import Console  # noqa: PLC0415
 
-    from hcflow_ref import evaluation, evaluation_report, perception  # noqa: PLC0415
     from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
-    from runtime import atomic, files, sizes  # noqa: PLC0415
+    from hcflow_ref.evaluation import perceptual_metrics, protocol, report  # noqa: PLC0415
+    from runtime.images import files, size_limits  # noqa: PLC0415
     from runtime.latents import check_tau  # noqa: PLC0415
+    from runtime.system import atomic  # noqa: PLC0415
 
     if sheet is not None:
         files.format_of(sheet)  # an unknown suffix is known before any work is done
@@ -84,17 +85,17 @@ def evaluate(
             )
     try:
         subject, default_tau, about = _open(what, backend, precision, threads)
-        settings = evaluation.Settings(
+        settings = protocol.Settings(
             default_tau if tau is None else tau, seed, samples, dequantisation.value
         )
         check_tau(settings.tau)
-        sources = evaluation.sources(data, subject.scale)
+        sources = protocol.sources(data, subject.scale)
     except CheckpointError as error:
         raise BundleError(str(error)) from error
     if sheet is not None:
-        sides = evaluation_report.sheet_size(len(sources), settings.tau > 0)
-        sizes.check_sides(files.format_of(sheet), *sides)
-    metrics = perception.load()
+        sides = report.sheet_size(len(sources), settings.tau > 0)
+        size_limits.check_sides(files.format_of(sheet), *sides)
+    metrics = perceptual_metrics.load()
     for line in metrics.missing:
         print(f"hcflow: {line}", file=sys.stderr)
     rows, strips, left_out = _measure(subject, sources, settings, metrics, sheet is not None)
@@ -105,9 +106,9 @@ def evaluate(
     # Piped, it would be cut to 80 columns.
     width = None if sys.stdout.isatty() else WIDTH
     named = [dataclasses.replace(row, name=shown(row.name)) for row in rows]
-    Console(width=width).print(evaluation_report.table(named, settings))
+    Console(width=width).print(report.table(named, settings))
     if json:
-        text = evaluation_report.to_json(rows, settings, about)
+        text = report.to_json(rows, settings, about)
         atomic.write(json, text.encode())
     if sheet:
         atomic.write(sheet, _encoded(np.concatenate(strips), sheet))
@@ -127,15 +128,15 @@ def _measure(
     Raises:
         HcflowError: nothing can be measured with this subject; of an image alone it is a line.
     """
-    from hcflow_ref import evaluation, evaluation_report  # noqa: PLC0415
     from hcflow_ref.errors import CheckpointError, out_of_memory  # noqa: PLC0415
+    from hcflow_ref.evaluation import protocol, report  # noqa: PLC0415
 
     rows: list[Row] = []
     strips, left_out = [], []
     for source in _shown(sources):
         try:
             _check_memory(subject, source, settings.samples if settings.tau else 0)
-            row, outputs = evaluation.evaluate_image(
+            row, outputs = protocol.evaluate_image(
                 subject, source.name, source.read(), settings, metrics
             )
         except (CheckpointError, ImageError) as error:
@@ -153,7 +154,7 @@ def _measure(
             continue
         rows.append(row)
         if with_strips:
-            strips.append(evaluation_report.strip(shown(source.name), outputs))
+            strips.append(report.strip(shown(source.name), outputs))
     return rows, strips, left_out
 
 
@@ -168,9 +169,9 @@ def _shown(sources: list[Source]) -> Iterable[Source]:
 
 def _check_memory(subject: Subject, source: Source, samples: int) -> None:
     """Refuse an image whose evaluation would not fit into memory."""
-    from hcflow.subjects import Reference  # noqa: PLC0415
-    from hcflow_ref.evaluation import bytes_needed  # noqa: PLC0415
-    from runtime import machine  # noqa: PLC0415
+    from hcflow.measure.evaluated import Reference  # noqa: PLC0415
+    from hcflow_ref.evaluation.protocol import bytes_needed  # noqa: PLC0415
+    from runtime.system import machine  # noqa: PLC0415
 
     need, have = bytes_needed(subject, source, samples), machine.available_memory()
     if have is None or need <= have:
@@ -187,9 +188,9 @@ def _open(
     what: str, backend: str | None, precision: str | None, threads: int | None
 ) -> tuple[Subject, float, dict[str, str]]:
     """The subject, its temperature, and what the JSON says of it."""
-    from hcflow.subjects import Deployed, Reference  # noqa: PLC0415
-    from hcflow_ref.checkpoint import load  # noqa: PLC0415
-    from hcflow_ref.models import names, weights  # noqa: PLC0415
+    from hcflow.measure.evaluated import Deployed, Reference  # noqa: PLC0415
+    from hcflow_ref.checkpoint.load import load  # noqa: PLC0415
+    from hcflow_ref.checkpoint.shipped import names, weights  # noqa: PLC0415
 
     path = Path(what)
     if path.is_dir() or path.name == "manifest.json":
@@ -228,7 +229,7 @@ def _open(
 def _encoded(image: Any, path: Path) -> bytes:
     from PIL import Image  # noqa: PLC0415
 
-    from runtime.files import format_of  # noqa: PLC0415
+    from runtime.images.files import format_of  # noqa: PLC0415
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format_of(path))
@@ -236,6 +237,6 @@ def _encoded(image: Any, path: Path) -> bytes:
 
 
 if __name__ == "__main__":
-    from hcflow.cli import run_command
+    from hcflow.cli.program import run_command
 
     run_command(evaluate)

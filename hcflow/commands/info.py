@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import runtime
-from hcflow.commands import options
-from hcflow.console import shown
-from hcflow.models import resolve
-from runtime.manifest import Graph, Manifest
+from hcflow.cli import options
+from hcflow.cli.console import shown
+from hcflow.models.shipped import resolve
+from runtime.bundle.manifest import Graph, Manifest
 
 
 def info(

@@ -15,18 +15,19 @@ from rich.markup import escape
 from rich.table import Table
 
 import runtime
-from export.build import Directions
-from hcflow import console
-from hcflow.commands import options
-from hcflow.models import resolve
-from runtime import atomic, backends, machine, profiling_layers
+from hcflow.cli import console, options
+from hcflow.commands.build import Directions
+from hcflow.models.shipped import resolve
+from runtime import backends
+from runtime.bundle.manifest import PRECISIONS
+from runtime.checks import layer_times
 from runtime.errors import BundleError, ParameterError
-from runtime.manifest import PRECISIONS
+from runtime.system import atomic, machine
 
 if TYPE_CHECKING:
-    from hcflow.profile_run import Profile
-    from hcflow_ref.hcflow import HCFlow
-    from hcflow_ref.irn import IRN
+    from hcflow.measure.profile import Profile
+    from hcflow_ref.network.hcflow import HCFlow
+    from hcflow_ref.network.irn import IRN
 
 TOP = 5
 """Layers of each setting that the terminal shows."""
@@ -81,8 +82,9 @@ def profile(
     that the graph's work can take: its operations at the machine's peak, or its bytes at the
     memory's. Sizes are LR pixels in both directions.
     """
-    from export.engine_profile import parse  # noqa: PLC0415  (onnx loads only when it is used)
-    from hcflow import profile_page, profile_run  # noqa: PLC0415
+    from export.engine.profile import parse  # noqa: PLC0415  (onnx loads only when it is used)
+    from hcflow.measure import profile as profile_run  # noqa: PLC0415
+    from hcflow.pages import profile as profile_page  # noqa: PLC0415
 
     opened = runtime.Bundle.open(resolve(bundle))
     names = backend or backends.available()
@@ -131,9 +133,9 @@ def _check(names: Sequence[str], precisions: Sequence[str]) -> None:
 
 
 def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
-    from hcflow_ref.checkpoint import load  # noqa: PLC0415 - torch loads only for --reference
+    from hcflow_ref.checkpoint.load import load  # noqa: PLC0415 - torch loads only for --reference
+    from hcflow_ref.checkpoint.shipped import DEFAULT, weights  # noqa: PLC0415
     from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
-    from hcflow_ref.models import DEFAULT, weights  # noqa: PLC0415
 
     try:
         found = load(checkpoint or weights(DEFAULT))
@@ -148,7 +150,7 @@ def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
 
 
 def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
-    from hcflow import profile_page  # noqa: PLC0415
+    from hcflow.pages import profile as profile_page  # noqa: PLC0415
 
     out = Console()
     # Ten columns that stay readable on a terminal of eighty.
@@ -165,7 +167,7 @@ def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
             out.print(f"{profile_page.label(p)}: skipped: {p.skipped}", markup=False)
         if p.layers:
             total = sum(layer.seconds for layer in p.layers) or 1.0
-            kinds = list(profiling_layers.by_kind(p.layers).items())[:4]
+            kinds = list(layer_times.by_kind(p.layers).items())[:4]
             shares = ", ".join(f"{kind} {100 * s / total:.0f} %" for kind, s in kinds)
             out.print(f"{profile_page.label(p)}: {shares}; slowest layers:", markup=False)
             for layer in p.layers[:TOP]:

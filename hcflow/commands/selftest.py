@@ -17,15 +17,15 @@ from rich.markup import escape
 from rich.table import Table
 
 import runtime
-from hcflow import console
-from hcflow.commands import options
-from hcflow.models import resolve
-from runtime import atomic, backends
-from runtime.device import Device, gpu_missing
-from runtime.engines import LIBRARIES
+from hcflow.cli import console, options
+from hcflow.models.shipped import resolve
+from runtime import backends
+from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.bundle.engine_entry import LIBRARIES
+from runtime.checks.selftest import SIDE, Result
+from runtime.checks.selftest import selftest as run_checks
 from runtime.errors import HcflowError
-from runtime.selftest import SIDE, Result
-from runtime.selftest import selftest as run_checks
+from runtime.system import atomic
 
 FAILED = 1
 INCOMPLETE = 3
@@ -87,9 +87,9 @@ def compile_all(opened: runtime.Bundle) -> list[Result]:
     """Compile every graph with every library that finds a GPU; each graph is a check of its own."""
     found = []
     for library in (name for name in LIBRARIES if name in backends.available()):
-        from export.engine import compile_bundle  # noqa: PLC0415  (onnx loads only on a GPU)
-        from export.engine_options import EngineOptions  # noqa: PLC0415
-        from export.engine_profile import Sizes  # noqa: PLC0415
+        from export.engine.bundle_engines import compile_bundle  # noqa: PLC0415  (onnx loads only on a GPU)
+        from export.engine.options import EngineOptions  # noqa: PLC0415
+        from export.engine.profile import Sizes  # noqa: PLC0415
 
         sized = EngineOptions(library, Sizes((1, 1), (SIDE, SIDE), LARGEST))
         for direction, precision in dict.fromkeys(

@@ -11,15 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from hcflow import console, convert, large, single, uncertain
-from hcflow.commands import endpoints, options
-from hcflow.convert import Recalled
-from hcflow.folders.recipe import Recipe
-from hcflow.uncertain import SAMPLES
-from runtime.files import MAX_PIXELS, Photo, check_mode
+from hcflow.cli import console, input_output, options
+from runtime.convert import file, image, large_file
+from runtime.convert import uncertainty as uncertain
+from runtime.convert.image import Recalled
+from runtime.convert.job import Recipe
+from runtime.convert.uncertainty import SAMPLES
+from runtime.images.files import MAX_PIXELS, Photo, check_mode
+from runtime.inference.report import Report
 from runtime.latents import fresh_seed
 from runtime.model import Model
-from runtime.watch import Report
 
 
 def upscale(
@@ -105,22 +106,22 @@ def upscale(
         "tau": tau,
         "seed": number,
         "samples": samples,
-        "size": None if size is None else endpoints.parse_size(size),
+        "size": None if size is None else input_output.parse_size(size),
     }
     # Only what is given: a folder's record of finished files hangs on every option.
     given = {
         "tile": tile,
         "overlap": overlap,
-        "tau_map": None if tau_map is None else endpoints.read(tau_map, max_pixels).image,
+        "tau_map": None if tau_map is None else input_output.read(tau_map, max_pixels).image,
     }
     choice |= {k: v for k, v in given.items() if v is not None}
     recipe = Recipe(
         "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
     )
     if video is not None:
-        from hcflow.commands import video as pipe  # noqa: PLC0415 - for videos alone
+        from hcflow.cli import video as pipe  # noqa: PLC0415 - for videos alone
 
-        endpoints.refuse(
+        input_output.refuse(
             {
                 "--uncertainty": uncertainty,
                 "--strips": strips,
@@ -134,7 +135,7 @@ def upscale(
             source, output, recipe, head, jobs, open_model, vary_latents=vary_latents
         )
         return
-    endpoints.refuse(
+    input_output.refuse(
         {
             "--frame-size": frame_size,
             "--matrix": matrix,
@@ -143,18 +144,18 @@ def upscale(
         },
         "is of a video: give its kind with --video",
     )
-    if endpoints.is_folder(source):
-        from hcflow.commands import folder  # noqa: PLC0415 - for folders alone
+    if input_output.is_folder(source):
+        from hcflow.cli import folder  # noqa: PLC0415 - for folders alone
 
-        endpoints.refuse({"--uncertainty": uncertainty}, "is of one image, not of a folder")
+        input_output.refuse({"--uncertainty": uncertainty}, "is of one image, not of a folder")
         folder.convert_folder(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
         )
         return
-    endpoints.refuse(
+    input_output.refuse(
         {"--strips": uncertainty is not None and strips}, "does not go with --uncertainty"
     )
-    names, format_name = endpoints.outputs(
+    names, format_name = input_output.outputs(
         source,
         output,
         samples=1 if uncertainty else samples,
@@ -166,39 +167,41 @@ def upscale(
     figures = dict[str, Any]()
     choice["report"] = noted = Report()
     if uncertainty is not None:
-        (heat_name,), heat_format = endpoints.outputs(
+        (heat_name,), heat_format = input_output.outputs(
             source, uncertainty, force=force, as_json=as_json
         )
         if os.path.realpath(heat_name) == os.path.realpath(names[0]):
             raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
-        photo = endpoints.read(source, max_pixels)
+        photo = input_output.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
         small = _recalled(photo, source, recipe, open_model, (format_name, heat_format))
         drawn = console.run(
             f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
             lambda: uncertain.measure(small, choice),
         )
-        endpoints.write(drawn.mean, names[0], format_name)
-        endpoints.write(drawn.heat, heat_name, heat_format)
+        input_output.write(drawn.mean, names[0], format_name)
+        input_output.write(drawn.heat, heat_name, heat_format)
         network, made_size, record = small.model, drawn.mean.size, small.origin
         figures |= {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
         _tell_deviation(drawn, heat_name, quiet=as_json or not os.path.isfile(names[0]))
-    elif endpoints.wants_strips(source, output, recipe, format_name):
+    elif input_output.wants_strips(source, output, recipe, format_name):
         streamed = console.run_with_bar(
-            lambda tell: large.convert(recipe, open_model, source, output, str(format_name), tell)
+            lambda tell: large_file.convert(
+                recipe, open_model, source, output, str(format_name), tell
+            )
         )
         network, made_size, record = streamed.model, streamed.size, streamed.origin
     else:
-        photo = endpoints.read(source, max_pixels)
+        photo = input_output.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
         result = console.run(
             f"upscaling {photo.size[0]}×{photo.size[1]}",
-            lambda: convert.enlarge(
+            lambda: image.enlarge(
                 _recalled(photo, source, recipe, open_model, (format_name,)), choice
             ),
         )
         for each, name in zip(result.photos, names, strict=True):
-            endpoints.write(each, name, format_name)
+            input_output.write(each, name, format_name)
         network, made_size, record = result.model, result.photos[0].size, result.origin
     if as_json:
         report = {
@@ -232,11 +235,11 @@ def _recalled(
     formats: Sequence[str],
 ) -> Recalled:
     """`convert.recalled` for a file of the command line."""
-    return convert.recalled(
+    return image.recalled(
         open_model,
         recipe.model,
         photo,
-        endpoints.named(source),
+        input_output.named(source),
         recipe.options["size"],
         obey_record=recipe.obey_record,
         formats=formats,
@@ -248,7 +251,7 @@ def _opening(
 ) -> Callable[[str | None], Model]:
     """`Models.open`; what needs draws that differ is refused at τ = 0, asked for or the model's."""
     _refuse_at_rest(tau, drawing)
-    models = single.Models(load)
+    models = file.Models(load)
 
     def opened(name: str | None) -> Model:
         model = models.open(name)
@@ -261,7 +264,7 @@ def _opening(
 def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:
     """Refuse what makes a difference only where draws differ; None is not known yet."""
     if tau == 0:
-        endpoints.refuse(drawing, "changes nothing at τ = 0: give a --tau above 0")
+        input_output.refuse(drawing, "changes nothing at τ = 0: give a --tau above 0")
 
 
 def _parse_seed(text: str) -> int:

@@ -13,14 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 import runtime
-from hcflow import console
-from hcflow.commands import options
-from hcflow.models import resolve
+from hcflow.cli import console, options
+from hcflow.models.shipped import resolve
 from runtime import backends
-from runtime.manifest import finite
-from runtime.parity import IMAGES
-from runtime.verify import Check, RoundTrip, TileCheck, check_graphs, check_tiles, round_trips
-from runtime.watch import BUDGET
+from runtime.bundle.manifest import finite
+from runtime.checks.parity import IMAGES
+from runtime.checks.verify import (
+    Check,
+    RoundTrip,
+    TileCheck,
+    check_graphs,
+    check_tiles,
+    round_trips,
+)
+from runtime.inference.report import BUDGET
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from hcflow_ref.training.config import ScheduleSettings
+from hcflow_ref.training.config.settings import ScheduleSettings
 
 BETAS = (0.9, 0.99)
 

@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from hcflow_ref.checkpoint import load
-from hcflow_ref.config import HCFlowConfig
+from hcflow_ref.checkpoint.load import load
 from hcflow_ref.errors import CheckpointError
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.irn import IRN, IRNConfig
-from hcflow_ref.training.config import TrainConfig
-from hcflow_ref.training.discriminator import Discriminator
+from hcflow_ref.network.config import HCFlowConfig
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN, IRNConfig
+from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.distributed import Place, from_first, wrap
-from hcflow_ref.training.ema import averaged_copy
 from hcflow_ref.training.errors import TrainingError
-from hcflow_ref.training.objectives import DiscriminatorLoss, Objective
+from hcflow_ref.training.losses.discriminator import Discriminator
+from hcflow_ref.training.losses.objectives import DiscriminatorLoss, Objective
+from hcflow_ref.training.losses.vgg import VGGFeatures, load_features
 from hcflow_ref.training.optimiser import adam
-from hcflow_ref.training.perceptual import VGGFeatures, load_features
-from hcflow_ref.training.precision import networks_in_bf16
-from hcflow_ref.training.start import start_from_haar
-from hcflow_ref.training.state import State
+from hcflow_ref.training.parameters.bf16 import networks_in_bf16
+from hcflow_ref.training.parameters.ema import averaged_copy
+from hcflow_ref.training.parameters.haar_init import start_from_haar
+from hcflow_ref.training.run_folder.state import State
 
 
 @dataclass(frozen=True)

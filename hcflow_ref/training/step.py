@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from hcflow_ref import bicubic
-from hcflow_ref.likelihood import quantise
-from hcflow_ref.training import ema
-from hcflow_ref.training.actnorm import initialising
-from hcflow_ref.training.config import TrainConfig
+from hcflow_ref.images import bicubic
+from hcflow_ref.network.likelihood import quantise
+from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.distributed import Place, anywhere, from_first
 from hcflow_ref.training.errors import TrainingError
-from hcflow_ref.training.health import (
+from hcflow_ref.training.losses.objectives import PHASES, samples
+from hcflow_ref.training.nan_guard import (
     first_bad_gradient,
     first_bad_layer,
     first_singular,
     unhealthy,
 )
-from hcflow_ref.training.objectives import PHASES, samples
 from hcflow_ref.training.optimiser import clip, factor, set_learning_rate, total_norm
+from hcflow_ref.training.parameters import ema
+from hcflow_ref.training.parameters.actnorm_init import initialising
+from hcflow_ref.training.parameters.haar_init import main_actnorms
+from hcflow_ref.training.run_folder.state import State
 from hcflow_ref.training.setup import Losses
-from hcflow_ref.training.start import main_actnorms
-from hcflow_ref.training.state import State
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from hcflow_ref.metrics import Image
-from hcflow_ref.training.claim import claimed
-from hcflow_ref.training.config import TrainConfig
-from hcflow_ref.training.dataset import Patches, fingerprint, hold_out, list_images
+from hcflow_ref.evaluation.metrics import Image
+from hcflow_ref.training.config.settings import TrainConfig
+from hcflow_ref.training.data.patches import Patches, fingerprint, hold_out, list_images
 from hcflow_ref.training.distributed import Place, anywhere, join, leave
 from hcflow_ref.training.errors import TrainingError
-from hcflow_ref.training.log import RunLog, progress_line
-from hcflow_ref.training.perceptual import VGGFeatures
+from hcflow_ref.training.losses.vgg import VGGFeatures
+from hcflow_ref.training.run_folder.lock import claimed
+from hcflow_ref.training.run_folder.log import RunLog, progress_line
+from hcflow_ref.training.run_folder.state import STATE_FILE, State, resume, save_state
 from hcflow_ref.training.setup import Losses, build
-from hcflow_ref.training.state import STATE_FILE, State, resume, save_state
 from hcflow_ref.training.step import take_step
 from hcflow_ref.training.validation import bicubic_psnr, validation_images, validation_psnr
 

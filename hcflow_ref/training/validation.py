@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hcflow_ref.hcflow import HCFlow
-from hcflow_ref.irn import IRN
-from hcflow_ref.likelihood import quantise
-from hcflow_ref.metrics import Image, bicubic_downscale, bicubic_upscale, crop_border, psnr
-from hcflow_ref.photographs import crop_to_multiple, to_image, to_tensor
-from hcflow_ref.training.dataset import UNREADABLE, read_image
-from hcflow_ref.training.objectives import encode_lr
+from hcflow_ref.evaluation.metrics import (
+    Image,
+    bicubic_downscale,
+    bicubic_upscale,
+    crop_border,
+    psnr,
+)
+from hcflow_ref.images.photographs import crop_to_multiple, to_image, to_tensor
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
+from hcflow_ref.network.likelihood import quantise
+from hcflow_ref.training.data.patches import UNREADABLE, read_image
+from hcflow_ref.training.losses.objectives import encode_lr
 
 CROP = 256
 """Validation looks at the central crop of this side."""

@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from runtime.bundle.manifest import Numerics
 from runtime.errors import BackendError, ParameterError
-from runtime.manifest import Numerics
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ _OPENERS = {
     "onnxruntime-cuda": ("runtime.backends.onnxruntime", "open_cuda"),
     "onnxruntime-tensorrt": ("runtime.backends.onnxruntime", "open_tensorrt"),
     "openvino": ("runtime.backends.openvino", "open_cpu"),
-    "auto": ("runtime.backends.automatic", "open_best"),
+    "auto": ("runtime.backends.auto", "open_best"),
 }
 # These also take the bundle's folder: their engines lie there, or in the user's cache.
 _ENGINE_OPENERS = {
@@ -123,7 +123,7 @@ def _open_engine(
     graph: bytes, numerics: Numerics, threads: int, where: Path | None
 ) -> Session | None:
     """For `auto`: a session on an engine of this graph; the log says why one there does not go."""
-    from runtime import engine_cache  # noqa: PLC0415 - most machines have no engine
+    from runtime.bundle import engine_cache  # noqa: PLC0415 - most machines have no engine
 
     libraries = engine_cache.libraries(hashlib.sha256(graph).hexdigest(), where)
     for name in (name for name in _ENGINE_OPENERS if name in libraries):

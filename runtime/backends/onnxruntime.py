@@ -9,10 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime import machine
 from runtime.backends import Arrays
+from runtime.bundle.manifest import Numerics
 from runtime.errors import BackendError
-from runtime.manifest import Numerics
+from runtime.system import machine
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -127,7 +127,7 @@ def open_tensorrt(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntime
             "ONNX Runtime's TensorRT provider computes float32 in TF32 and has no option against "
             "it: set NVIDIA_TF32_OVERRIDE=0 in the environment"
         )
-    from runtime import engine_cache  # noqa: PLC0415 - for engines alone
+    from runtime.bundle import engine_cache  # noqa: PLC0415 - for engines alone
 
     options = {
         "trt_engine_cache_enable": "1",

@@ -16,11 +16,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime import atomic, machine
 from runtime.backends import Arrays, Shapes
-from runtime.cache import user_cache
+from runtime.bundle.manifest import Numerics
 from runtime.errors import BackendError
-from runtime.manifest import Numerics
+from runtime.system import atomic, machine
+from runtime.system.cache import user_cache
 
 _DEVICE = "CPU"
 _DIGEST_BYTES = 32

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import engine_cache, engines
 from runtime.backends import Arrays
-from runtime.backends.tensorrt_lane import Lane
-from runtime.backends.tensorrt_library import MODULES, Loaded, load_library
-from runtime.device import Device, Stream, gpu_missing
-from runtime.device_arrays import DeviceArray, stream_handle, view
-from runtime.device_latents import Drawer
-from runtime.engines import Engine, Library, Machine
+from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
+from runtime.backends.cuda_device import Device, Stream, gpu_missing
+from runtime.backends.cuda_latents import Drawer
+from runtime.backends.tensorrt_engine import MODULES, Loaded, load_library
+from runtime.backends.tensorrt_stream import Lane
+from runtime.bundle import engine_cache, engine_entry
+from runtime.bundle.engine_entry import Engine, Library, Machine
+from runtime.bundle.manifest import Numerics
 from runtime.errors import BackendError, ParameterError
 from runtime.latents import Region
-from runtime.manifest import Numerics
 
 _logger = logging.getLogger(__name__)
 
@@ -184,9 +184,11 @@ class EngineSession:
         if index is None:
             given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
             raise BackendError(
-                f"{given} is outside the engine's shapes ({engines.describe_ranges(self.engine)}): "
+                f"{given} is outside the engine's shapes "
+                f"({engine_entry.describe_ranges(self.engine)}): "
                 "give tiles or smaller images, or compile a larger one: "
-                f"{engines.command(self.engine.library, self._where)} --max HEIGHTxWIDTH --batch N"
+                f"{engine_entry.command(self.engine.library, self._where)} "
+                "--max HEIGHTxWIDTH --batch N"
             )
         return index
 
@@ -222,10 +224,10 @@ def open_engine(library: Library, graph: bytes, where: Path | None) -> EngineSes
     digest = hashlib.sha256(graph).hexdigest()
     found = engine_cache.of_graph(digest, where)
     place = str(where or ".")
-    engine = engines.choose([e for e, _ in found], digest, machine, place)
+    engine = engine_entry.choose([e for e, _ in found], digest, machine, place)
     path = next(path for each, path in found if each == engine)
     data = engine_cache.read(engine, path)
-    remedy = f"make a fitting one: {engines.command(library, place)}"
+    remedy = f"make a fitting one: {engine_entry.command(library, place)}"
     host_code = engine.version_compatible
     loaded = Loaded(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 
-from runtime import files, origin, video
+from runtime.bundle.manifest import Manifest
 from runtime.errors import HcflowError
-from runtime.manifest import Manifest
+from runtime.images import files, provenance, video
 
 MAX_PIXELS = 1_000_000
 
@@ -16,7 +16,7 @@ def read_image(data: bytes) -> None:
     """An image file, the record in it, and writing it again."""
     with contextlib.suppress(HcflowError):
         photo = files.decode(data, "x", MAX_PIXELS)
-        origin.extract(photo.xmp, "x")
+        provenance.extract(photo.xmp, "x")
         if photo.result_mode in ("L", "LA", "RGB", "RGBA"):
             files.encode(photo, "PNG")
 

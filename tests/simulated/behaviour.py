@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 import runtime
-from runtime import engine_cache
-from runtime.backends import tensorrt_lane
+from runtime.backends import tensorrt_stream
+from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
+from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import EngineSession, open_engine
-from runtime.device import Device
-from runtime.device_arrays import DeviceArray, stream_handle, view
+from runtime.bundle import engine_cache
 from runtime.errors import BackendError, ParameterError
-from tests.bundles import inverse_graph
 from tests.simulated.rig import (
     DRIVER,
     download,
@@ -34,6 +33,7 @@ from tests.simulated.rig import (
     sidecar,
     upload,
 )
+from tests.support.bundles import inverse_graph
 
 
 @scenario
@@ -79,7 +79,7 @@ def many_shapes_are_bounded_and_memory_returns_to_its_start(folder: Path) -> Non
         values = feeds(height=height)
         for _ in range(3):
             assert np.array_equal(s.run(values)["hr"], expected(values))
-    assert len(s._all[-1]._plans) == tensorrt_lane.MOST_SHAPES
+    assert len(s._all[-1]._plans) == tensorrt_stream.MOST_SHAPES
     s.close()
     assert DRIVER.sim_used() == start
     fine()

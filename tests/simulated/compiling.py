@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 import hcflow
-from export import engine
-from runtime import engine_cache
-from runtime.bundle import Bundle
-from tests.bundles import inverse_graph
+from export.engine import bundle_engines
+from runtime.bundle import engine_cache
+from runtime.bundle.reader import Bundle
 from tests.simulated.rig import fine, plan, prepare, ranges, scenario, sidecar
+from tests.support.bundles import inverse_graph
 
 
 @contextmanager
@@ -34,11 +34,11 @@ def _compiler() -> Iterator[list[Any]]:
             engine_cache.write(made, data)
         return []
 
-    before, engine.compile_bundle = engine.compile_bundle, compile_bundle
+    before, bundle_engines.compile_bundle = bundle_engines.compile_bundle, compile_bundle
     try:
         yield asked
     finally:
-        engine.compile_bundle = before
+        bundle_engines.compile_bundle = before
 
 
 @scenario

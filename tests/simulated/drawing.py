@@ -8,8 +8,8 @@ import numpy as np
 
 import runtime
 from runtime.backends import tensorrt
-from runtime.device import Device
-from runtime.device_latents import Drawer
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_latents import Drawer
 from runtime.errors import BackendError
 from runtime.latents import Region
 from tests.simulated.rig import (

@@ -9,14 +9,13 @@ import numpy as np
 import onnx_ir as ir
 
 import runtime
-from export import uint8
-from runtime import eight_bits
+from export.graph import uint8_boundary
+from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
-from runtime.device import Device
-from runtime.engines import Range
+from runtime.bundle import uint8_images
+from runtime.bundle.engine_entry import Range
+from runtime.bundle.manifest import Numerics
 from runtime.errors import ParameterError
-from runtime.manifest import Numerics
-from tests.bundles import inverse_graph, write_bundle
 from tests.simulated.rig import (
     download,
     feeds,
@@ -28,14 +27,15 @@ from tests.simulated.rig import (
     sidecar,
     upload,
 )
+from tests.support.bundles import inverse_graph, write_bundle
 
-GRAPH = ir.to_proto(uint8.convert(inverse_graph(True))).SerializeToString()
+GRAPH = ir.to_proto(uint8_boundary.convert(inverse_graph(True))).SerializeToString()
 
 
 def _ranges() -> dict[str, Range]:
     def at_the_boundary(name: str, each: Range) -> Range:
         sizes = (each.smallest, each.best, each.largest)
-        return Range(*(eight_bits.shape(name, size) for size in sizes))
+        return Range(*(uint8_images.shape(name, size) for size in sizes))
 
     return {name: at_the_boundary(name, each) for name, each in ranges(8, 2).items()}
 
@@ -67,7 +67,7 @@ def bytes_cross_the_bus_as_bytes(folder: Path) -> None:
     s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
     cpu = runtime.backends.open_session("onnxruntime", GRAPH, Numerics(False, "float32", "f32"), 1)
     for seed in range(4):  # plain, captured, replayed, replayed
-        values = eight_bits.inputs(_values(seed))
+        values = uint8_images.inputs(_values(seed))
         got, want = s.run(values), cpu.run(values)
         assert got["hr"].dtype == np.uint8
         assert np.array_equal(got["hr"], want["hr"])
@@ -92,7 +92,7 @@ def a_model_upscales_through_an_engine_of_bytes(folder: Path) -> None:
 def gpu_arrays_of_bytes_are_taken_and_floats_refused(folder: Path) -> None:
     s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
     stream = Device.open().stream()
-    values = eight_bits.inputs(_values())
+    values = uint8_images.inputs(_values())
     out = s.enqueue(upload(stream, values), stream.handle)
     assert np.array_equal(download(stream, out["hr"]), s.run(values)["hr"])
     floats = upload(stream, _values())

@@ -6,7 +6,7 @@
  * synchronising, freeing memory that queued work still uses, rewriting a staging buffer too early,
  * replaying a graph whose addresses are gone. The first mistake is kept for sim_violation().
  *
- * Only what runtime/device.py and cuda-python call is here. Single-threaded tests hold the lock of
+ * Only what runtime/backends/cuda_device.py and cuda-python call is here. Single-threaded tests hold the lock of
  * the interpreter; a recursive mutex covers the others.
  */
 #define _GNU_SOURCE

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends import tensorrt, tensorrt_lane
-from runtime.device import Device, Event, Stream
-from runtime.device_arrays import DeviceArray, view
+from runtime.backends import tensorrt, tensorrt_stream
+from runtime.backends.cuda_arrays import DeviceArray, view
+from runtime.backends.cuda_device import Device, Event, Stream
 from runtime.errors import BackendError
 from tests.simulated.rig import caught, download, feeds, fine, raises, scenario, session, upload
 
@@ -60,12 +60,12 @@ def mistake_memory_freed_in_flight(folder: Path) -> None:
 @scenario
 def mistake_a_graph_replayed_with_stale_addresses(folder: Path) -> None:
     s = session(folder)
-    tensorrt_lane.Plan.drop_graph, right = lambda self: None, tensorrt_lane.Plan.drop_graph  # type: ignore[method-assign]
+    tensorrt_stream.Plan.drop_graph, right = lambda self: None, tensorrt_stream.Plan.drop_graph  # type: ignore[method-assign]
     try:
         for values in (feeds(1, 2, 2), feeds(1, 2, 2), feeds(2, 16, 16), feeds(1, 2, 2)):
             s.run(values)
     finally:
-        tensorrt_lane.Plan.drop_graph = right  # type: ignore[method-assign]
+        tensorrt_stream.Plan.drop_graph = right  # type: ignore[method-assign]
     caught("stale address")
 
 
@@ -102,7 +102,7 @@ def _unordered(array: DeviceArray) -> Any:
 def mistake_one_context_on_two_streams_at_once(folder: Path) -> None:
     s = session(folder)
     first, second = Device.open().stream(), Device.open().stream()
-    lane_type, right = tensorrt_lane.Lane, tensorrt_lane.Lane._follow
+    lane_type, right = tensorrt_stream.Lane, tensorrt_stream.Lane._follow
     lane_type._follow = lambda self, stream: None  # type: ignore[method-assign]
     try:
         s.enqueue(upload(first, feeds()), first.handle)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 import runtime
-from export.engine_refit import refit_bundle
+from export.engine.refit import refit_bundle
 from export.errors import ExportError
-from runtime import engine_cache
 from runtime.backends.tensorrt import open_engine
-from runtime.bundle import Bundle
-from tests.bundles import inverse_graph, write_bundle
+from runtime.bundle import engine_cache
+from runtime.bundle.reader import Bundle
 from tests.simulated.rig import (
     DRIVER,
     GIGABYTE,
@@ -26,6 +25,7 @@ from tests.simulated.rig import (
     sidecar,
 )
 from tests.simulated.tensorrt_module import engine_bytes
+from tests.support.bundles import inverse_graph, write_bundle
 
 
 def _refittable(folder: Path, refittable: bool = True) -> Bundle:

@@ -10,8 +10,8 @@ import numpy as np
 
 import runtime
 from runtime import backends
+from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
-from runtime.device import Device
 from runtime.errors import BackendError
 from tests.simulated.rig import (
     DRIVER,

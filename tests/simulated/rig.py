@@ -14,12 +14,12 @@ import pytest
 
 import runtime
 from runtime import backends
+from runtime.backends.cuda_arrays import DeviceArray
+from runtime.backends.cuda_device import Stream
 from runtime.backends.tensorrt import EngineSession, open_engine
-from runtime.device import Stream
-from runtime.device_arrays import DeviceArray
-from runtime.engines import Engine, Memory, Range
-from tests.bundles import inverse_graph, write_bundle
+from runtime.bundle.engine_entry import Engine, Memory, Range
 from tests.simulated.tensorrt_module import engine_bytes
+from tests.support.bundles import inverse_graph, write_bundle
 
 DRIVER = ctypes.CDLL("libcuda.so.1")
 DRIVER.sim_violation.restype = ctypes.c_char_p
@@ -102,7 +102,7 @@ def feeds(n: int = 1, height: int = 3, width: int = 5, seed: int = 0) -> dict[st
 
 
 def expected(values: dict[str, Any]) -> Any:
-    from runtime.manifest import Numerics  # noqa: PLC0415
+    from runtime.bundle.manifest import Numerics  # noqa: PLC0415
 
     numerics = Numerics(False, "float32", "f32")
     return backends.open_session("onnxruntime", inverse_graph(True), numerics, 1).run(values)["hr"]

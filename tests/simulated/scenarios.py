@@ -1,7 +1,7 @@
 """Every scenario, in a process where `libcuda.so.1` is the simulated driver.
 
 `python -m tests.simulated.scenarios FOLDER` prints one JSON line a scenario; called by
-`tests/test_device_simulated.py`.
+`tests/simulated/test_scenarios.py`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime import selftest
-from runtime.bundle import Bundle
+from runtime.bundle.reader import Bundle
+from runtime.checks import selftest
 from tests.simulated.rig import fine, prepare, ranges, scenario, sidecar
 from tests.simulated.tensorrt_module import engine_bytes
 
@@ -14,7 +14,7 @@ def _check(folder: Path, gain: float = 1.0) -> dict[str, selftest.Result]:
     """Every check of an engine whose network multiplies by `gain`."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from tests.bundles import inverse_graph  # noqa: PLC0415
+    from tests.support.bundles import inverse_graph  # noqa: PLC0415
 
     _, where = prepare(folder)
     manifest = Bundle.open(where).manifest

@@ -1,0 +1,1 @@
+"""Calibration: photographs → value ranges → which convolutions become INT8."""

@@ -1,0 +1,92 @@
+"""What a tile grid is measured on: hard stripes, a user's photographs, an evaluation photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+from hcflow_ref.images.bicubic import resize
+from hcflow_ref.images.photographs import photograph, to_tensor
+from hcflow_ref.network.likelihood import quantise
+from runtime.bundle.manifest import Direction
+from runtime.checks import tile_error
+from runtime.checks.tile_error import Scene
+from runtime.errors import HcflowError
+from runtime.images import files, pixels
+
+PHOTOGRAPH = "astronaut"
+MOST_PHOTOGRAPHS = 4
+
+Tensor = NDArray[np.float32]
+
+
+def pictures(
+    direction: Direction, scale: int, scene: Scene, folder: Path | None
+) -> list[tuple[str, Tensor]]:
+    """What an overlap is chosen on: inputs [3, H, W] of a graph by name, the stripes first."""
+    side = tile_error.input_side(direction, scale, scene)
+    found = [(tile_error.PICTURE, tile_error.picture(side))]
+    if folder is not None:
+        squares = photographs(folder, scene.picture * scale)
+        found += [(name, _input(square, direction, scale)) for name, square in squares]
+    return found
+
+
+def photographs(
+    folder: Path, side: int, report: Callable[[str], None] = lambda _: None
+) -> list[tuple[str, Tensor]]:
+    """Squares [3, side, side] in [0, 1] from the middle of a folder's first large photographs.
+
+    Args:
+        folder: searched without its subfolders; every format of `runtime.images.files`.
+        side: in HR pixels.
+        report: told about each file that is no image, and why.
+
+    Raises:
+        ExportError: there is no such folder, or it cannot be read.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise ExportError(
+            f"--tile-photographs {folder}: {error.strerror}; give a folder that holds photographs"
+        ) from error
+    found: list[tuple[str, Tensor]] = []
+    for path in paths:
+        if len(found) == MOST_PHOTOGRAPHS:
+            break
+        try:
+            pictures, _ = pixels.split(files.read(path).image)
+        except HcflowError as error:  # a folder of photographs may hold other files
+            report(f"skipped: {error}")
+            continue
+        picture = pictures[0]
+        if min(picture.height, picture.width) >= side:
+            top, left = (picture.height - side) // 2, (picture.width - side) // 2
+            square = picture.colour(top, top + side)[:, :, left : left + side]
+            found.append((path.name, np.ascontiguousarray(square)))
+    return found
+
+
+def reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, Tensor]]:
+    """The bottom right of an evaluation photograph, where it is large enough."""
+    side = scene.picture * scale
+    image = photograph(PHOTOGRAPH)
+    if min(image.shape[:2]) < side:
+        return []
+    square = np.asarray(to_tensor(image[-side:, -side:])[0])
+    return [(PHOTOGRAPH, _input(square, direction, scale))]
+
+
+def _input(square: Tensor, direction: Direction, scale: int) -> Tensor:
+    """A photograph [3, H, W] as what goes into a graph: itself, or its 8-bit bicubic reduction."""
+    if direction == "forward":
+        return square
+    hr = torch.from_numpy(square)[None]
+    lr = quantise(resize(hr.double(), *(side // scale for side in hr.shape[2:])))
+    return np.asarray(lr[0].float())

@@ -1,0 +1,1 @@
+"""TensorRT engines: options, compilation, refit and what the compiler reports."""

@@ -1,0 +1,112 @@
+"""In which precision do an engine's layers really run? By the engine inspector's report.
+
+A graph's types ask for a precision; which kernels a builder then chose is another matter, and a
+builder told by flags that no longer exist makes a float32 engine without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+
+from export.errors import ExportError
+from runtime.bundle.manifest import Precision
+
+LEAST_SHARE = 0.85
+"""Of the convolutions that a graph has in a precision, so many must run in it."""
+
+_CONVOLUTION = re.compile(r"conv|fprop|gemm|winograd", re.IGNORECASE)
+# Kernel names say what is multiplied (`i8i8`, `h16816`, `f16f16`); tensor formats come second.
+_KERNELS = (
+    ("int8", re.compile(r"i8i8|imma|int8|s8s8", re.IGNORECASE)),
+    ("fp16", re.compile(r"f16f16|h884|h1688|h16816|hmma|fp16|half", re.IGNORECASE)),
+    ("tf32", re.compile(r"tf32|s1688", re.IGNORECASE)),
+    ("fp32", re.compile(r"f32f32|ffma|sgemm|fp32", re.IGNORECASE)),
+)
+_FORMATS = (
+    ("int8", re.compile(r"int8", re.IGNORECASE)),
+    ("fp16", re.compile(r"fp16|half|float16", re.IGNORECASE)),
+    ("fp32", re.compile(r"fp32|float", re.IGNORECASE)),
+)
+
+
+def realised(report: str) -> dict[str, int]:
+    """Convolution layers by the precision they run in, `unknown` where the report does not tell.
+
+    Args:
+        report: `EngineInspector.get_engine_information` as JSON, of an engine built with detailed
+            profiling verbosity.
+
+    Raises:
+        ExportError: not such a report.
+    """
+    try:
+        layers = json.loads(report)["Layers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"the engine inspector's report cannot be read: {error}") from error
+    if not all(isinstance(layer, dict) for layer in layers):
+        raise ExportError(
+            "the engine inspector gives layer names only: the engine was not built with detailed "
+            "profiling verbosity"
+        )
+    return dict(Counter(_precision(layer) for layer in layers if _is_convolution(layer)))
+
+
+def check(layers: Mapping[str, int], graph: bytes, precision: Precision) -> None:
+    """Hold what was realised against what the graph asks for.
+
+    Args:
+        layers: convolutions of the engine by the precision they run in.
+        graph: the ONNX bytes it was compiled from.
+        precision: what the graph was built as.
+
+    Raises:
+        ExportError: too few convolutions run in the precision that the graph has them in.
+    """
+    if precision == "fp32":
+        return
+    asked = _asked_for(graph, precision)
+    if asked and layers.get(precision, 0) >= LEAST_SHARE * asked:
+        return
+    found = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items())) or "none"
+    raise ExportError(
+        f"{precision} was asked for and not realised: the graph has {asked} convolutions in it, "
+        f"the engine {found}. Nothing was written: this GPU may lack the precision, or the graph "
+        "its casts"
+    )
+
+
+def _asked_for(graph: bytes, precision: Precision) -> int:
+    """Convolutions by the type of their weights: a graph keeps some of any precision in float."""
+    parts = onnx.load_from_string(graph).graph
+    convolutions = [node for node in parts.node if node.op_type == "Conv"]
+    if precision == "int8":
+        weights = {n.output[0] for n in parts.node if n.op_type == "DequantizeLinear"}
+    else:
+        half = TensorProto.FLOAT16
+        weights = {tensor.name for tensor in parts.initializer if tensor.data_type == half}
+    return sum(node.input[1] in weights for node in convolutions)
+
+
+def _is_convolution(layer: Mapping[str, Any]) -> bool:
+    kind = str(layer.get("LayerType", ""))
+    return bool(_CONVOLUTION.search(kind) or _CONVOLUTION.search(str(layer.get("TacticName", ""))))
+
+
+def _precision(layer: Mapping[str, Any]) -> str:
+    tactic = str(layer.get("TacticName", ""))
+    for name, pattern in _KERNELS:
+        if pattern.search(tactic):
+            return name
+    inputs = layer.get("Inputs") or [{}]
+    form = str(inputs[0].get("Format/Datatype", inputs[0].get("Datatype", "")))
+    for name, pattern in _FORMATS:
+        if pattern.search(form):
+            return name
+    return "unknown"

@@ -1,0 +1,99 @@
+"""What an engine is asked to be, and what the two libraries can and cannot do of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from export.engine.profile import Sizes
+from export.errors import ExportError
+from runtime.bundle.engine_entry import Hardware, Library
+
+RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
+"""What a TensorRT-RTX engine is compiled for when nothing is said: its own default."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What to compile.
+
+    Attributes:
+        library: which compiler.
+        sizes: accepted LR images.
+        compute_capabilities: GPUs to compile for, `8.9`; empty is the library's default. TensorRT
+            compiles for the GPU it runs on, and for no other.
+        workspace: most bytes of scratch memory, None for no limit.
+        optimization_level: 0 to 5, None for the library's default.
+        tf32: whether float32 convolutions may lose mantissa.
+        timing_cache: file of measured tactics that TensorRT reads and adds to.
+        version_compatible: also for later versions of the library.
+        hardware: also for other GPUs.
+        refittable: new weights may be put in later.
+    """
+
+    library: Library
+    sizes: Sizes = field(default_factory=Sizes)
+    compute_capabilities: tuple[str, ...] = ()
+    workspace: int | None = None
+    optimization_level: int | None = None
+    tf32: bool = False
+    timing_cache: Path | None = None
+    version_compatible: bool = False
+    hardware: Hardware = "none"
+    refittable: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `ExportError` for what the library cannot do."""
+        for capability in self.compute_capabilities:
+            if re.fullmatch(r"[1-9]\d*\.\d", capability) is None:
+                raise ExportError(
+                    f"--compute-capability {capability}: it must be such as 8.9, or several with "
+                    "commas between"
+                )
+        if self.library == "tensorrt":
+            if self.compute_capabilities:
+                raise ExportError(
+                    "TensorRT compiles for the GPU it runs on: leave --compute-capability out, or "
+                    "give --engine tensorrt-rtx"
+                )
+            return
+        if self.timing_cache is not None:
+            raise ExportError(
+                "--timing-cache is for TensorRT: TensorRT-RTX measures nothing while it compiles, "
+                "and would ask for a GPU"
+            )
+        if self.version_compatible:
+            raise ExportError(
+                "--version-compatible is for TensorRT: TensorRT-RTX comes without the lean runtime "
+                "that such an engine carries; compile again for each version"
+            )
+        if self.hardware != "none":
+            raise ExportError(
+                "--hardware-compatible is for TensorRT: for TensorRT-RTX list the GPUs, "
+                f"--compute-capability {','.join(RTX_CAPABILITIES)}"
+            )
+
+    def targets(self) -> tuple[str, ...]:
+        """Compute capabilities a TensorRT-RTX engine is compiled for."""
+        return tuple(dict.fromkeys(self.compute_capabilities)) or RTX_CAPABILITIES
+
+
+def parse_capabilities(text: str | None) -> tuple[str, ...]:
+    """`8.6,8.9` → each of them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def parse_bytes(option: str, text: str | None) -> int | None:
+    """`512M`, `2G`, `1GiB` or a number of bytes; units are powers of 1024.
+
+    Raises:
+        ExportError: anything else, or 0.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    size = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")) if found else 0
+    if size <= 0:
+        raise ExportError(f"{option} {text}: it must be a size such as 512M or 2G")
+    return size

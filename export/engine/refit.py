@@ -1,0 +1,178 @@
+"""New weights of the same architecture → into an engine that is there, without compiling it again.
+
+Nodes and initialisers carry stable names, so that two graphs of one architecture differ in the
+values of their floating-point initialisers and in nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import TensorProto
+
+from export.engine import compilers
+from export.engine.bundle_engines import Made, add_to_bundle, asked_for
+from export.engine.log import Record, logger
+from export.errors import ExportError
+from runtime.backends.cuda_device import Device
+from runtime.bundle import engine_cache, engine_entry
+from runtime.bundle.engine_entry import Engine, Library, Machine
+from runtime.bundle.manifest import Direction, Graph, Precision
+from runtime.bundle.reader import Bundle
+from runtime.errors import BackendError
+
+if TYPE_CHECKING:
+    import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
+
+_WEIGHTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8)
+
+
+def refit_bundle(
+    bundle: Bundle,
+    source: Bundle,
+    library: Library,
+    *,
+    directions: Sequence[Direction] = ("inverse", "forward"),
+    precisions: Sequence[Precision] | None = None,
+    into_bundle: bool = False,
+) -> list[Made]:
+    """Make engines of a bundle's graphs out of those of another bundle of the same architecture.
+
+    Args:
+        bundle: whose weights.
+        source: whose engines; they were compiled with `--refit`, and stay as they are.
+        library: of the engines.
+        directions: which graphs.
+        precisions: which of their precisions; None is all there are.
+        into_bundle: keep the engines in the bundle instead of the user's cache.
+
+    Raises:
+        ExportError: no GPU, no such graph, no refittable engine, or another architecture.
+        BackendError: an engine does not fit this machine, or is damaged.
+        BundleError: a graph is damaged.
+    """
+    graphs = asked_for(bundle, directions, precisions)
+    if not graphs:
+        raise ExportError(
+            f"bundle '{bundle.manifest.name}' has no such graph to put weights in from: see "
+            "hcflow info"
+        )
+    try:
+        device = Device.open()
+    except BackendError as error:
+        raise ExportError(
+            f"--refit-from needs a GPU: {error}. Without one compile the graphs again: "
+            f"{engine_entry.command(library, str(bundle.folder))}"
+        ) from error
+    trt = compilers.load(library)
+    machine = Machine(library, compilers.version(trt), device.compute_capability)
+    built = []
+    for graph in graphs:
+        before = source.graph(graph.direction, graph.precision, graph.latents, graph.io)
+        data = bundle.read_graph(graph)
+        check_same(source.read_graph(before), data, graph.title)
+        old, path = _refittable(source, before, machine)
+        start = time.monotonic()
+        made = refit(trt, engine_cache.read(old, path), data, str(path))
+        engine = _sidecar(old, graph, made, time.monotonic() - start)
+        built.append((Made(engine, Path(), ()), made))
+    if into_bundle:
+        return add_to_bundle(bundle, built)
+    return [replace(made, path=engine_cache.write(made.engine, data)) for made, data in built]
+
+
+def refit(trt: Any, engine: bytes, graph: bytes, where: str) -> bytes:
+    """An engine with the weights of a graph; it can be refitted again.
+
+    Raises:
+        ExportError: the library does not load the engine, or refuses the weights.
+    """
+    record = Record()
+    log = logger(trt, record)
+    runtime: api.Runtime = trt.Runtime(log)
+    runtime.engine_host_code_allowed = True  # of a version-compatible engine; its owner was checked
+    loaded: api.ICudaEngine | None = runtime.deserialize_cuda_engine(engine)
+    if loaded is None:
+        raise ExportError(f"engine '{where}' does not load: {_last(record)}; compile it again")
+    refitter: api.Refitter = trt.Refitter(loaded, log)
+    parser: api.OnnxParserRefitter = trt.OnnxParserRefitter(refitter, log)
+    if not parser.refit_from_bytes(graph):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        reason = " ".join(errors[0].split()) if errors else _last(record)
+        raise ExportError(
+            f"engine '{where}' does not take the weights of the graph: {reason}; compile it again"
+        )
+    if missing := refitter.get_missing_weights():
+        raise ExportError(
+            f"engine '{where}' also asks for weights that the graph does not name, {missing[0]} "
+            "among them: compile it again"
+        )
+    if not refitter.refit_cuda_engine():
+        raise ExportError(f"engine '{where}' was not refitted: {_last(record)}; compile it again")
+    config = loaded.create_serialization_config()
+    config.set_flag(trt.SerializationFlag.INCLUDE_REFIT)
+    return bytes(memoryview(loaded.serialize_with_config(config)))
+
+
+def check_same(before: bytes, after: bytes, title: str) -> None:
+    """Raise `ExportError`, naming the first difference, unless only weights differ."""
+    old, new = onnx.load_from_string(before).graph, onnx.load_from_string(after).graph
+    for first, second in zip(_facts(old), _facts(new), strict=False):
+        if first != second:
+            raise ExportError(
+                f"{title}: '{second[0]}' is {second[1]}, and {first[1]} in the engine's own graph: "
+                "another architecture; compile it"
+            )
+    if len(old.node) != len(new.node) or len(old.initializer) != len(new.initializer):
+        raise ExportError(
+            f"{title}: {len(new.node)} nodes, and {len(old.node)} in the engine's own graph: "
+            "another architecture; compile it"
+        )
+
+
+def _facts(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
+    """(name, what it is) of everything that has to be equal."""
+    for node in graph.node:
+        yield node.name, " ".join(onnx.printer.to_text(node).split())
+    for tensor in sorted(graph.initializer, key=lambda tensor: tensor.name):
+        kind = TensorProto.DataType.Name(tensor.data_type)
+        shape = f"{kind.lower()} {list(tensor.dims)}"
+        if tensor.data_type not in _WEIGHTS:  # sizes and axes are part of the architecture
+            shape += f" {onnx.numpy_helper.to_array(tensor).tolist()}"
+        yield tensor.name, shape
+
+
+def _refittable(source: Bundle, graph: Graph, machine: Machine) -> tuple[Engine, Path]:
+    place = str(source.folder)
+    found = engine_cache.of_graph(graph.sha256, source.folder)
+    able = [(engine, path) for engine, path in found if engine.refittable]
+    if not able:
+        raise ExportError(
+            f"bundle '{source.manifest.name}' has no refittable engine of its {graph.direction} "
+            f"{graph.precision} graph: make one with "
+            f"{engine_entry.command(machine.library, place)} --refit"
+        )
+    chosen = engine_entry.choose([engine for engine, _ in able], graph.sha256, machine, place)
+    return next(item for item in able if item[0] == chosen)
+
+
+def _sidecar(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:
+    digest = hashlib.sha256(data).hexdigest()
+    return replace(
+        old,
+        file=f"{graph.sha256[:12]}.{old.library}-{old.version}.{digest[:12]}.engine",
+        sha256=digest,
+        bytes=len(data),
+        graph=graph.sha256,
+        build_seconds=round(seconds, 3),
+    )
+
+
+def _last(record: Record) -> str:
+    return record.errors[-1] if record.errors else "the library does not say why"

@@ -1,0 +1,1 @@
+"""The network with everything constant folded into plain convolutions."""

@@ -1,0 +1,1 @@
+"""Folded modules as ONNX graphs, and what can be read off a graph."""

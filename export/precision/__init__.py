@@ -1,0 +1,1 @@
+"""Graphs in float16 and INT8, chosen by measurement."""

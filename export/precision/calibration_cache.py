@@ -1,0 +1,142 @@
+"""A calibration that was recorded: the same weights become INT8 again, without its photographs.
+
+A report of an INT8 graph (`export.precision.report`) holds all that calibration found: what stays
+float32, the magnitudes that channels were equalised by, ranges, blocks and their losses. Shipped
+models have it beside their weights, so that their users need no photographs and get the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from calib.ranges import Method
+from calib.sensitivity import Block, Choice
+from export.errors import BudgetError, ExportError
+from export.folded.couplings import Direction
+from export.precision.evaluation import Judge
+from export.precision.int8 import Int8
+from export.precision.int8_candidates import Growth, convolutions, equalised, quantised, shared
+from hcflow_ref.checkpoint.shipped import calibrations
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What calibration found for one direction of a network.
+
+    Attributes:
+        latents: whether the graph took (inverse) or gave (forward) latents.
+        taus: temperatures that ranges were measured at.
+        kept: networks kept out of float16: path → (tensor, largest magnitude).
+        method, method_losses, choice, growth, channels, ranges: as in `Int8`, whose other tables
+            follow from the weights.
+    """
+
+    latents: bool
+    taus: tuple[float, ...]
+    kept: Mapping[str, tuple[str, float]]
+    method: Method
+    method_losses: Mapping[Method, float]
+    choice: Choice
+    growth: tuple[Growth, ...]
+    channels: Mapping[str, list[float]]
+    ranges: Mapping[str, float]
+
+
+def of_shipped(model: str, checkpoint_sha256: str) -> dict[Direction, Recorded]:
+    """The records of a shipped model; empty where there are none for these very weights.
+
+    Raises:
+        ExportError: a file is damaged.
+    """
+    found: dict[Direction, Recorded] = {}
+    for path in calibrations(model):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["checkpoint"] == checkpoint_sha256 and record["format"] == FORMAT:
+                found[record["direction"]] = read(record)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ExportError(
+                f"'{path}' is no recorded calibration ({error!r}): install hcflow-deploy again, or "
+                "give --calibration DIR"
+            ) from error
+    return found
+
+
+def read(report: Mapping[str, Any]) -> Recorded:
+    """The record in a report of an INT8 graph."""
+    int8 = report["int8"]
+    return Recorded(
+        latents=report["latents"],
+        taus=tuple(int8["taus"]),
+        kept={
+            network: (worst["tensor"], worst["largest"])
+            for network, worst in report["kept_float32"].items()
+        },
+        method=int8["method"],
+        method_losses=int8["method_losses_db"],
+        choice=Choice(
+            tuple(Block(**block) for block in int8["blocks"]),
+            int8["hold_out_loss_db"],
+            int8["all_int8_hold_out_loss_db"],
+        ),
+        growth=tuple(Growth(**row) for row in int8["ranges_by_tau"]),
+        channels={name: [float(x) for x in reach] for name, reach in int8["channels"].items()},
+        ranges={path: float(reach) for path, reach in int8["ranges"].items()},
+    )
+
+
+def again(judge: Judge, recorded: Recorded, budget_db: float | None) -> Int8:
+    """Bring a network to INT8 as it was brought there before.
+
+    Args:
+        judge: of the float16 graph, whose trace is equalised in place.
+        recorded: of the same weights.
+        budget_db: largest loss on the hold-out of then.
+
+    Raises:
+        BudgetError: it lost more.
+        ExportError: the record is of another network, or of another version of the export.
+    """
+    loss = recorded.choice.loss_db
+    if budget_db is not None and not loss <= budget_db:
+        raise BudgetError(
+            f"the recorded calibration loses {loss:.3f} dB, more than {budget_db:g}: give "
+            "--calibration DIR to choose anew. Nothing was written"
+        )
+    found = shared(judge.traced)
+    reach = {name: torch.tensor(values) for name, values in recorded.channels.items()}
+    if {name: len(values) for name, values in reach.items()} != found:
+        raise _foreign()
+    candidates = convolutions(judge.traced, equalised(judge.traced, reach))
+    paths = {conv.path.replace(".", "/"): conv for conv in candidates}
+    blocks = {block.name for block in recorded.choice.blocks if block.int8}
+    if recorded.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:
+        raise _foreign()
+    return Int8(
+        ranges=recorded.ranges,
+        largest={path: conv.largest for path, conv in paths.items()},
+        method=recorded.method,
+        method_losses=recorded.method_losses,
+        choice=recorded.choice,
+        growth=recorded.growth,
+        taus=recorded.taus,
+        channels=recorded.channels,
+        quantised={
+            paths[path].path: quantised(paths[path], reached)
+            for path, reached in recorded.ranges.items()
+        },
+    )
+
+
+def _foreign() -> ExportError:
+    return ExportError(
+        "the recorded calibration does not fit this network as it is exported now: give "
+        "--calibration DIR, a folder of photographs"
+    )

@@ -1,0 +1,138 @@
+"""What a graph's output is worth: PSNR against the photograph that it stands for, in dB.
+
+An inverse is judged by the photograph it gives back, at the temperature asked; a forward by the
+photograph that the fp32 inverse gives back, at τ = 0, from its LR image in 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.fx import GraphModule
+
+from export.folded.couplings import Direction
+from export.graph import contract, trace
+from export.precision.emulation import Observer, Quantised, Replay, run_rounded
+from hcflow_ref.images.bicubic import downscale
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
+from hcflow_ref.network.likelihood import quantise
+from runtime.latents import draw
+
+Images = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Photographs [N, 3, sH, sW] in [0, 1], and what of them goes into the graph."""
+
+    truth: Images
+    inputs: Arrays
+    tau: float
+
+
+def inputs_of(
+    model: HCFlow | IRN, direction: Direction, truth: Images, tau: float, with_latents: bool
+) -> Trial:
+    """The trial of some photographs.
+
+    A rescaling inverse gets the LR image that the fp32 forward makes, an SR inverse the bicubic
+    one, both in 8 bits; latents are the scheme's of seed 0.
+    """
+    if direction == "forward":
+        return Trial(truth, {"hr": truth}, 0.0)
+    hr = torch.from_numpy(truth)
+    with torch.no_grad():
+        if model.config.task == "rescaling":
+            lr = quantise(model(hr)[0])
+        else:
+            lr = quantise(downscale(hr.double(), model.config.scale)).float()
+    inputs: Arrays = {"lr": lr.numpy()}
+    if with_latents:
+        inputs |= _latents(model, inputs["lr"], tau)
+    return Trial(truth, inputs, tau)
+
+
+def _latents(model: HCFlow | IRN, lr: Images, tau: float) -> Arrays:
+    shapes = model.config.latent_shapes(*lr.shape[2:])
+    return {
+        f"z{level}": np.stack([draw(0, n, level, c, 0, 0, h, w, tau) for n in range(len(lr))])
+        for level, (c, h, w) in enumerate(shapes, 1)
+    }
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Runs a graph's trace on trials and says what came out.
+
+    Attributes:
+        traced: the trace in the precision at hand.
+        exact: the same graph's trace in fp32.
+        outputs: their names.
+        back: for a forward graph, its LR image [N, 3, H, W] → HR by the fp32 inverse.
+    """
+
+    traced: GraphModule
+    exact: GraphModule
+    outputs: list[str]
+    border: int
+    back: Callable[[Images], Images] | None
+
+    def image(self, trial: Trial, quantised: Mapping[str, Quantised] | None = None) -> Images:
+        """The photographs that come of a trial, clipped to [0, 1]."""
+        return self._finish(run_rounded(self.traced, self.outputs, trial.inputs, quantised))
+
+    def exact_image(self, trial: Trial) -> Images:
+        """The same of the fp32 graph."""
+        return self._finish(run_rounded(self.exact, self.outputs, trial.inputs))
+
+    def watch(self, trial: Trial, observe: Observer, exact: bool = False) -> None:
+        """Run the graph, or the one in fp32, for its values alone."""
+        traced = self.exact if exact else self.traced
+        run_rounded(traced, self.outputs, trial.inputs, observe=observe)
+
+    def again(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
+        """Convolutions in INT8 → the photographs of one trial, all else in float32."""
+        replay = Replay(self.traced, self.outputs, trial.inputs)
+        return lambda quantised: self._finish(replay(quantised))
+
+    def _finish(self, outputs: Mapping[str, NDArray[Any]]) -> Images:
+        if self.back is None:
+            hr: Images = outputs["hr"]
+            return hr.clip(0, 1)
+        lr = np.clip(outputs["lr"], 0, 1)
+        back: Images = self.back((np.rint(lr * 255) / 255).astype(np.float32))
+        return back.clip(0, 1)
+
+    def psnr(self, images: Images, truth: Images) -> list[float]:
+        """PSNR in dB of each image inside the border; −∞ where it holds NaN."""
+        b = self.border
+        error = (images.astype(np.float64) - truth)[:, :, b:-b, b:-b]
+        mse = np.mean(np.square(error), axis=(1, 2, 3))
+        with np.errstate(divide="ignore"):
+            psnr = -10 * np.log10(mse)
+        return [float(value) for value in np.where(np.isfinite(mse), psnr, -np.inf)]
+
+
+def judge(
+    model: HCFlow | IRN, direction: Direction, traced: GraphModule, with_latents: bool
+) -> Judge:
+    """The judge of one graph of a network."""
+    from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
+
+    exact = trace.trace(deploy(model, direction, "fp32", with_latents))
+    names = list(contract.boundary(model.config, direction, with_latents)[1])
+    back = None
+    if direction == "forward":
+        inverse = trace.trace(deploy(model, "inverse", "fp32", False))
+
+        def back(lr: Images) -> Images:
+            return run_rounded(inverse, ["hr"], {"lr": lr})["hr"]
+
+    return Judge(traced, exact, names, model.config.scale, back)

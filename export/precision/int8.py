@@ -1,0 +1,161 @@
+"""Which convolutions of a network are INT8, and with which ranges: chosen by what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib import sensitivity
+from calib.images import Crops
+from calib.ranges import METHODS, Method
+from calib.sensitivity import Choice
+from export.errors import BudgetError
+from export.precision.emulation import Quantised
+from export.precision.evaluation import Judge, Trial
+from export.precision.int8_candidates import Growth, Progress, prepare
+
+SENSITIVITY_SIDE = 16
+"""LR side of what is cut out of each held-out crop to measure a block alone."""
+
+BATCH = 4
+"""Calibration crops that are run at once."""
+
+LossOf = Callable[[Mapping[str, Quantised]], float]
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What `choose` chose: ranges by convolution name with slashes, and why.
+
+    `channels` is what equalisation went by: largest magnitudes by name of a value of the trace.
+    `taus` are the temperatures of all that was measured.
+    """
+
+    ranges: Mapping[str, float]
+    largest: Mapping[str, int]
+    method: Method
+    method_losses: Mapping[Method, float]
+    choice: Choice
+    growth: tuple[Growth, ...]
+    taus: tuple[float, ...]
+    channels: Mapping[str, Sequence[float]] = field(repr=False)
+    quantised: Mapping[str, Quantised] = field(repr=False)
+
+
+def choose(
+    judge: Judge,
+    calibration: Sequence[Trial],
+    hold_out: Trial,
+    quick: Trial,
+    budget_db: float,
+    progress: Progress,
+) -> Int8:
+    """Choose ranges and blocks for INT8 by what they cost on the hold-out.
+
+    Args:
+        judge: of the float16 graph, whose trace is equalised in place.
+        calibration: what ranges are measured on.
+        hold_out: what every choice is made on.
+        quick: a part of it, for what is measured of every block.
+        budget_db: largest mean fall of PSNR against the photographs.
+        progress: told what goes on.
+
+    Raises:
+        BudgetError: less than 85 % of the multiply-adds can be in INT8, or only so few within the
+            budget.
+    """
+    prepared = prepare(judge, calibration, progress)
+    work = prepared.work
+    if (most := sum(work.values())) < sensitivity.LEAST_SHARE:
+        raise BudgetError(
+            f"INT8 cannot be had of this network: {most:.0%} of its multiply-adds are convolutions "
+            f"in float16, which alone can be in INT8; at least {sensitivity.LEAST_SHARE:.0%} are "
+            "asked for, whatever the budget. Leave --int8 out. Nothing was written"
+        )
+    loss = loss_on(judge, hold_out)
+    method_losses = {}
+    for method in METHODS:
+        method_losses[method] = loss(prepared.quantised(method, work))
+        progress(f"{method} ranges, everything in INT8: {method_losses[method]:.3f} dB")
+    best = min(METHODS, key=lambda method: method_losses[method])
+    noise = _noise_on(judge, quick)
+    choice = sensitivity.choose(
+        work,
+        lambda block: noise(prepared.quantised(best, (block,))),
+        lambda blocks: loss(prepared.quantised(best, blocks)),
+        method_losses[best],
+        budget_db,
+        progress,
+    )
+    if choice.share < sensitivity.LEAST_SHARE or not choice.loss_db <= budget_db:
+        raise BudgetError(_missed(choice, budget_db))
+    chosen = prepared.quantised(best, [block.name for block in choice.blocks if block.int8])
+    return Int8(
+        ranges={path.replace(".", "/"): prepared.ranges[best][path] for path in chosen},
+        largest={conv.path.replace(".", "/"): conv.largest for conv in prepared.candidates},
+        method=best,
+        method_losses=method_losses,
+        choice=choice,
+        growth=prepared.growth,
+        taus=tuple(dict.fromkeys(trial.tau for trial in calibration)),
+        channels={name: reach.tolist() for name, reach in prepared.reach.items()},
+        quantised=chosen,
+    )
+
+
+def calibration_trials(
+    make: Callable[[NDArray[np.float32], float], Trial], crops: Crops, taus: Sequence[float]
+) -> list[Trial]:
+    """The calibration crops at every temperature in use."""
+    batches = range(0, len(crops.calibrate), BATCH)
+    return [make(crops.calibrate[i : i + BATCH], tau) for tau in taus for i in batches]
+
+
+def middle(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    """Of crops [N, 3, H, W], what is enough to measure a block alone."""
+    side = min(SENSITIVITY_SIDE * scale, *images.shape[2:])
+    top, left = ((size - side) // 2 for size in images.shape[2:])
+    return np.ascontiguousarray(images[:, :, top : top + side, left : left + side])
+
+
+def loss_on(judge: Judge, trial: Trial) -> LossOf:
+    """INT8 convolutions → mean fall of PSNR against the photographs of a trial, in dB."""
+    exact = judge.psnr(judge.exact_image(trial), trial.truth)
+
+    def loss(tables: Mapping[str, Quantised]) -> float:
+        found = judge.psnr(judge.image(trial, tables), trial.truth)
+        return float(np.mean(np.subtract(exact, found)))
+
+    return loss
+
+
+def _noise_on(judge: Judge, trial: Trial) -> LossOf:
+    """INT8 convolutions → fall of PSNR, in dB, that their error makes if it adds as noise does.
+
+    One block's measured fall is too small to rank by: its error falls in with the network's own by
+    chance, now better, now worse. Its power does not.
+    """
+    run = judge.again(trial)
+    exact = run({})
+    axes = (1, 2, 3)
+    before = np.mean(np.square(exact - trial.truth), axes)
+
+    def noise(tables: Mapping[str, Quantised]) -> float:
+        error = np.mean(np.square(run(tables) - exact), axes)
+        return float(np.mean(10 * np.log10(1 + error / np.maximum(before, 1e-12))))
+
+    return noise
+
+
+def _missed(choice: Choice, budget_db: float) -> str:
+    worst = ", ".join(choice.reverted[:5])
+    return (
+        f"INT8 does not keep to {budget_db:g} dB: with all candidates in INT8 the hold-out loses "
+        f"{choice.all_int8_loss_db:.3f} dB; {choice.loss_db:.3f} dB is reached with "
+        f"{choice.share:.0%} of the multiply-adds in INT8, at least "
+        f"{sensitivity.LEAST_SHARE:.0%} are asked for. The worst blocks are {worst}; raise "
+        "--int8-budget or give more photographs like the ones you serve. Nothing was written"
+    )

@@ -1,0 +1,143 @@
+"""From a network and a precision to what is in the graph: float16, Q/DQ, and their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.fx import GraphModule
+
+from calib import images
+from calib.images import Crops
+from export.errors import ExportError
+from export.folded.couplings import Direction
+from export.graph import trace
+from export.precision import fp16 as choosing
+from export.precision import int8
+from export.precision.calibration_cache import Recorded, again
+from export.precision.evaluation import Trial, inputs_of, judge
+from export.precision.int8 import Int8
+from export.precision.int8_candidates import Progress
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
+from runtime.bundle.manifest import Loss, Precision
+
+CROP_SIDE = 32
+"""Side of a calibration crop in LR pixels."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A network below fp32, ready to be written.
+
+    Attributes:
+        traced: float16 where the graph has it.
+        kept: networks kept out of float16: path → (tensor, largest magnitude).
+        int8: what INT8 was chosen for; `None` for fp16.
+        losses: on the four evaluation photographs, which only report.
+        pictures: the fp32 graph's image and this one's of each photograph, at τ = 0.
+    """
+
+    traced: GraphModule
+    kept: Mapping[str, tuple[str, float]]
+    int8: Int8 | None
+    losses: tuple[Loss, ...]
+    pictures: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def read_crops(model: HCFlow | IRN, folder: Path, note: Progress) -> Crops:
+    """The calibration crops for a network; `note` is told which files are left out."""
+    return images.crops(folder, CROP_SIDE * model.config.scale, note)
+
+
+def lower(
+    model: HCFlow | IRN,
+    direction: Direction,
+    precision: Precision,
+    with_latents: bool,
+    taus: tuple[float, ...],
+    crops: Crops | None,
+    int8_budget_db: float | None,
+    recorded: Recorded | None,
+    higher: Lowered | None,
+    progress: Progress,
+) -> Lowered:
+    """Bring one direction of a network to fp16 or int8 and measure it.
+
+    Args:
+        model: the reference.
+        direction: which way.
+        precision: `fp16` or `int8`; an int8 graph is float16 wherever it is not INT8.
+        with_latents: whether an inverse takes latents.
+        taus: temperatures in use.
+        crops: what ranges are taken on, and INT8 chosen by; the evaluation photographs stand in
+            where there are none.
+        int8_budget_db: largest loss of INT8 on the hold-out.
+        recorded: what calibration found before, in place of crops.
+        higher: for int8, the same direction in fp16 where that is known: what it keeps is kept.
+        progress: told what goes on.
+
+    Raises:
+        ExportError: no network fits into float16, or INT8 is asked for without crops or a record.
+        BudgetError: INT8 cannot keep to its budget.
+    """
+    from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
+
+    if direction == "forward" or not with_latents:
+        taus = (0.0,)
+
+    def make(truth: NDArray[np.float32], tau: float) -> Trial:
+        return inputs_of(model, direction, truth, tau, with_latents)
+
+    traced = trace.trace(deploy(model, direction, "fp16", with_latents))
+    photographs = [
+        (name, make(truth, tau))
+        for name, truth in choosing.photograph_trials(model.config.scale)
+        for tau in dict.fromkeys(taus)
+    ]
+    scales = judge(model, direction, traced, with_latents)
+    taus = tuple(dict.fromkeys(taus))
+    if crops is None:
+        seen = [trial for _, trial in photographs]
+    else:
+        seen = int8.calibration_trials(make, crops, taus)
+    if precision == "int8" and crops is None and recorded is not None:
+        kept = dict(recorded.kept)
+    elif higher is None:
+        progress(f"{direction} {precision}: ranges of float16")
+        kept = choosing.out_of_half(traced, scales, seen)
+    else:
+        kept = dict(higher.kept)
+    if kept:
+        traced = trace.trace(deploy(model, direction, "fp16", with_latents, frozenset(kept)))
+        scales = judge(model, direction, traced, with_latents)
+    chosen = None
+    if precision == "int8":
+        if crops is not None and int8_budget_db is not None:
+            chosen = int8.choose(
+                scales,
+                seen,
+                make(crops.hold_out, 0.0),
+                make(int8.middle(crops.hold_out, model.config.scale), 0.0),
+                int8_budget_db,
+                lambda line: progress(f"{direction} {precision}: {line}"),
+            )
+        elif recorded is not None:
+            chosen = again(scales, recorded, int8_budget_db)
+        else:
+            raise ExportError("INT8 needs photographs to calibrate on, and a budget")
+    quantised = chosen.quantised if chosen else None
+    return Lowered(
+        traced,
+        kept,
+        chosen,
+        choosing.losses(scales, photographs, quantised),
+        {
+            name: (scales.exact_image(trial)[0], scales.image(trial, quantised)[0])
+            for name, trial in photographs
+            if trial.tau == 0
+        },
+    )

@@ -1,0 +1,1 @@
+"""What the commands of `hcflow` share: the program, options, inputs and outputs."""

@@ -1,0 +1,88 @@
+"""Compile with a progress bar, then say what was made and how else it could have been."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from export.engine.bundle_engines import Made, compile_bundle
+from export.engine.options import EngineOptions
+from runtime.bundle.manifest import Direction, Precision
+from runtime.bundle.reader import Bundle
+
+
+def run(
+    bundle: Bundle,
+    options: EngineOptions,
+    *,
+    directions: Sequence[Direction],
+    precisions: Sequence[Precision] | None,
+    into_bundle: bool,
+    again: bool = False,
+) -> list[Made]:
+    """`compile_bundle` with a progress bar on stderr; see there for what it raises."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[phase]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        tasks = {}
+
+        def show(graph: str, phase: str, share: float) -> None:
+            if graph not in tasks:
+                tasks[graph] = bar.add_task(f"{options.library}: {graph}", total=1.0, phase="")
+            bar.update(tasks[graph], completed=share, phase=phase)
+
+        made = compile_bundle(
+            bundle,
+            options,
+            directions=directions,
+            precisions=precisions,
+            into_bundle=into_bundle,
+            again=again,
+            progress=show,
+        )
+    for warning in dict.fromkeys(warning for each in made for warning in each.warnings):
+        console.print(f"{options.library} warns: {warning}", markup=False)
+    return made
+
+
+def table(made: Sequence[Made]) -> Table:
+    """What was compiled: one row an engine."""
+    first = made[0].engine
+    gpus = ", ".join(first.compute_capabilities)
+    shown = Table(title=f"{first.library} {first.version}, compute capability {gpus}")
+    for heading in ("engine", "largest"):
+        shown.add_column(heading)
+    for heading in ("MB", "seconds", "scratch MB", "weights MB"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("convolutions run in")
+    for each in made:
+        engine = each.engine
+        name, largest = next(iter(engine.profiles[0].items()))
+        layers = engine.layers
+        shown.add_row(
+            f"{engine.direction} {engine.precision}",
+            f"{name} {'×'.join(map(str, largest.largest))}",
+            f"{engine.bytes / 1e6:.1f}",
+            "cached" if each.cached else f"{engine.build_seconds:.1f}",
+            _megabytes(engine.memory.scratch),
+            _megabytes(engine.memory.weights),
+            "?, a GPU tells"
+            if layers is None
+            else ", ".join(f"{n} {p}" for p, n in sorted(layers.items())),
+        )
+    return shown
+
+
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:.1f}"

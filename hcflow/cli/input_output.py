@@ -1,0 +1,130 @@
+"""Where images come from and go to: files, standard input and output, named samples."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from runtime.convert import streamable
+from runtime.convert.job import Recipe
+from runtime.images import files
+from runtime.images.files import Photo
+from runtime.system import atomic
+
+STANDARD = "-"
+"""As an input it is standard input, as an output standard output."""
+
+
+def read(source: str, max_pixels: int) -> Photo:
+    """The image in a file or on standard input."""
+    if source == STANDARD:
+        return files.decode(sys.stdin.buffer.read(), "standard input", max_pixels)
+    return files.read(source, max_pixels)
+
+
+def outputs(
+    source: str,
+    output: str,
+    *,
+    samples: int = 1,
+    format_name: str | None = None,
+    force: bool = False,
+    as_json: bool = False,
+) -> tuple[list[str], str]:
+    """The names to write to, and the format: everything that can be wrong before any work is done.
+
+    Several samples go to NAME-1.png, NAME-2.png, …
+
+    Raises:
+        typer.BadParameter: the output is the input, or standard output cannot take it.
+        ImageError: unknown suffix or format, or no such folder, or one that is not writable.
+    """
+    if format_name is not None and format_name.upper() not in files.FORMATS:
+        raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")
+    if output == STANDARD:
+        if samples > 1 or as_json:
+            raise typer.BadParameter("standard output takes one image and nothing else")
+        if sys.__stdout__ is None:
+            raise typer.BadParameter("standard output is closed")
+        if sys.stdout.isatty():
+            raise typer.BadParameter(
+                "an image is not written to a terminal: redirect it, or use -o"
+            )
+        return [output], (format_name or "PNG").upper()
+    path = Path(output)
+    if path.is_dir():
+        raise typer.BadParameter(f"'{output}' is a folder: name a file")
+    format_name = format_name.upper() if format_name else files.format_of(path)
+    names = [output]
+    if samples > 1:
+        names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
+    atomic.check_place(names[0])  # the others go into the same folder
+    for name in names:
+        if source != STANDARD and _same_file(source, name) and not force:
+            raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
+    return names, format_name
+
+
+def write(photo: Photo, output: str, format_name: str) -> None:
+    """Write an image to a file or standard output."""
+    write_bytes(files.encode(photo, format_name), output)
+
+
+def write_bytes(data: bytes, output: str) -> None:
+    """Write the bytes of a file to it, whole or not at all, or to standard output."""
+    if output == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        atomic.write(output, data)
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """Refuse options that would have no effect here.
+
+    Args:
+        given: their values by name; None and False are not given.
+        why: what is wrong with them.
+
+    Raises:
+        typer.BadParameter: one is given.
+    """
+    for name, value in given.items():
+        if value not in (None, False):
+            raise typer.BadParameter(f"{name} {why}")
+
+
+def named(source: str) -> str:
+    """An input as errors and warnings name it."""
+    return "standard input" if source == STANDARD else f"'{source}'"
+
+
+def is_folder(source: str) -> bool:
+    """Whether an input is a folder of images."""
+    return source != STANDARD and os.path.isdir(source)
+
+
+def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> bool:
+    """Whether an image is to be streamed (`streaming.wants_strips`); never from or to a pipe."""
+    if STANDARD in (source, output):
+        if recipe.strips:
+            raise typer.BadParameter("strips are read from and written to files, not pipes")
+        return False
+    return streamable.wants_strips(source, output, recipe, format_name)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT."""
+    match = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", text)
+    if match is None:
+        raise typer.BadParameter(f"size '{text}': width x height in pixels, as 640x480")
+    return int(match[2]), int(match[1])
+
+
+def _same_file(first: str, second: str) -> bool:
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

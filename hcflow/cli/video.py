@@ -1,0 +1,158 @@
+"""`--video`: frames from standard input to standard output, in order, each once it is done."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import typer
+
+from hcflow.cli import input_output
+from runtime.convert.job import Recipe
+from runtime.errors import ParameterError
+from runtime.images import padding, video
+from runtime.images.video import Convert, Frame
+from runtime.model import Model
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What the command line says of a stream; None is left to the stream."""
+
+    kind: str
+    frame_size: str | None
+    matrix: str | None
+    colour_range: str | None
+
+
+def convert_video(
+    source: str,
+    output: str,
+    recipe: Recipe,
+    asked: Stream,
+    jobs: int,
+    open_model: Callable[[str | None], Model],
+    *,
+    vary_latents: bool = False,
+) -> None:
+    """Take every frame up or down; all of them with the same latents unless `vary_latents`.
+
+    `open_model` opens the recipe's model, once the stream's head could be read.
+
+    Raises:
+        typer.BadParameter: not from and to pipes, or more than one sample.
+        HcflowError: the stream ends within a frame or is none; the model fails.
+    """
+    if (source, output) != (input_output.STANDARD, input_output.STANDARD):
+        raise typer.BadParameter("a video comes and goes through pipes: - -o -")
+    if sys.__stdout__ is None:
+        raise typer.BadParameter("standard output is closed")
+    if sys.stdout.isatty():
+        raise typer.BadParameter("a video is not written to a terminal: redirect it")
+    if recipe.options.get("samples", 1) > 1:
+        raise typer.BadParameter("a video's frames are drawn once each: no --samples")
+    size = None if asked.frame_size is None else input_output.parse_size(asked.frame_size)
+    pipe = sys.stdin.buffer
+    stream = video.open_stream(
+        pipe,
+        asked.kind,
+        size=size,
+        matrix=asked.matrix,
+        colour_range=asked.colour_range,
+        max_pixels=recipe.max_pixels,
+    )
+    model = open_model(recipe.model)
+    options = {k: v for k, v in recipe.options.items() if k != "samples"}
+    if recipe.direction == "downscale":
+        height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
+    else:
+        height, width = padding.target_size(
+            stream.height, stream.width, model.scale, options.get("size")
+        )
+
+    def convert(frame: Frame, index: int) -> Frame:
+        if recipe.direction == "downscale":
+            small: Frame = model.downscale(frame, **options)
+            return small
+        seed = options["seed"] + index if vary_latents else options["seed"]
+        large: Frame = model.upscale(frame, **{**options, "seed": seed})
+        return large
+
+    result = stream.sized(width, height)
+    relay(pipe, sys.stdout.buffer, stream, result, convert, jobs)
+
+
+def relay(
+    source: BinaryIO,
+    sink: BinaryIO,
+    stream: video.Stream,
+    result: video.Stream,
+    convert: Convert,
+    jobs: int,
+) -> None:
+    """Read, convert and write frames: `jobs` at a time, in order, one frame of latency each.
+
+    Ctrl-C is raised at once, whatever frames are still computed.
+
+    Raises:
+        HcflowError: as `video.read_frame` and `convert`; every frame before has been written.
+        BrokenPipeError: whoever reads has gone.
+    """
+    if jobs < 1:
+        raise ParameterError(f"jobs is {jobs}: it must be 1 or more")
+    waiting: queue.Queue[Future[bytes] | None] = queue.Queue()
+    room = threading.Semaphore(jobs + 1)  # one more is read while the others are computed
+    errors: list[BaseException] = []
+
+    def work(data: bytes, index: int) -> bytes:
+        return video.encode(convert(video.decode(data, stream), index), result)
+
+    def write() -> None:
+        try:
+            sink.write(result.header())
+            sink.flush()
+            while (done := waiting.get()) is not None:
+                sink.write(done.result())
+                sink.flush()
+                room.release()
+        except BaseException as error:  # raised again below, in the caller's thread
+            errors.append(error)
+            room.release()
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    workers = ThreadPoolExecutor(jobs)
+
+    def read() -> None:
+        index = 0
+        while not errors:
+            data = video.read_frame(source, stream, index)
+            if data is None:
+                break
+            room.acquire()
+            if not errors:
+                waiting.put(workers.submit(work, data, index))
+            index += 1
+
+    def finish() -> None:
+        waiting.put(None)
+        writer.join()
+        workers.shutdown(cancel_futures=True)
+
+    try:
+        try:
+            read()
+        except Exception:
+            finish()
+            raise
+        finish()
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
+        waiting.put(None)  # the writer's end, after Ctrl-C too
+    if errors:
+        raise errors[0]

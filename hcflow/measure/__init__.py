@@ -1,0 +1,1 @@
+"""What `hcflow evaluate` and `hcflow profile` measure."""

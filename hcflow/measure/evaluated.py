@@ -1,0 +1,139 @@
+"""What `hcflow evaluate` measures: a checkpoint's reference network, or a bundle on a backend.
+
+Both draw the same latents by place, so that an exported bundle has its checkpoint's figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hcflow_ref.evaluation.metrics import Image
+from hcflow_ref.evaluation.protocol import Noise
+from hcflow_ref.images.photographs import to_image, to_tensor
+from hcflow_ref.network.config import Task, quantisation
+from hcflow_ref.network.hcflow import Encoding, HCFlow
+from hcflow_ref.network.irn import IRN
+from hcflow_ref.network.likelihood import bits_per_pixel, nll
+from hcflow_ref.network.memory import bytes_per_pixel
+from hcflow_ref.training.losses.objectives import encode_lr
+from runtime.bundle.manifest import Graph
+from runtime.errors import ImageError
+from runtime.inference import memory
+from runtime.latents import draw
+from runtime.model import Model
+
+
+class Reference:
+    """The PyTorch network of a checkpoint."""
+
+    def __init__(self, network: HCFlow | IRN) -> None:
+        self._network = network
+
+    @property
+    def scale(self) -> int:
+        """HR size / LR size."""
+        return self._network.config.scale
+
+    @property
+    def task(self) -> Task:
+        """Rescaling or super-resolution."""
+        return self._network.config.task
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """PyTorch runs an image whole."""
+        return bytes_per_pixel(self._network.config)
+
+    @torch.inference_mode()
+    def reduce(self, hr: Image) -> Image:
+        """The network's own LR image."""
+        return _picture(encode_lr(self._network, to_tensor(hr)), 0.0)
+
+    @torch.inference_mode()
+    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+        """Samples of the inverse."""
+        x = to_tensor(lr)
+        shapes = self._network.config.latent_shapes(*lr.shape[:2])
+        made = []
+        for sample in range(samples):
+            latents = [
+                torch.from_numpy(draw(seed, sample, level, c, 0, 0, h, w, tau)[None])
+                for level, (c, h, w) in enumerate(shapes, start=1)
+            ]
+            made.append(_picture(self._network.inverse(x, latents), tau))
+        return made
+
+    @torch.inference_mode()
+    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
+        """By the network's own forward flow."""
+        assert isinstance(self._network, HCFlow)
+        return nll(self._network, to_tensor(hr), to_tensor(lr), noise).item()
+
+
+class Deployed:
+    """A bundle, as it is used: 8-bit images in and out, clipped and rounded by the runtime."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def scale(self) -> int:
+        """HR size / LR size."""
+        return self._model.scale
+
+    @property
+    def task(self) -> Task:
+        """Rescaling or super-resolution."""
+        return self._model.task
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Tiles, but for a likelihood, which the forward graph gives for a whole image."""
+        graph = self._of_likelihood()
+        if self.task != "sr" or graph is None:
+            return 0.0
+        return memory.needed(graph, 1) / self.scale**2
+
+    def reduce(self, hr: Image) -> Image:
+        """The forward graph's LR image."""
+        lr: Image = self._model.downscale(hr)
+        return lr
+
+    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+        """Samples of the inverse graph."""
+        made = self._model.upscale(lr, tau=tau, seed=seed, samples=samples)
+        images: Sequence[Image] = [made] if samples == 1 else made
+        return list(images)
+
+    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
+        """By the forward graph; None where `_of_likelihood` finds none."""
+        if self._of_likelihood() is None:
+            return None
+        q = quantisation(self.scale)
+        noisy = to_tensor(hr) + noise / q
+        outputs = self._model.encode(noisy.numpy().astype(np.float32))
+        levels = range(1, len(self._model.manifest.latents.levels) + 1)
+        encoding = Encoding(
+            torch.from_numpy(outputs["lr"]),
+            tuple(torch.from_numpy(outputs[f"z{level}"]) for level in levels),
+            torch.from_numpy(outputs["logp"]),
+        )
+        return bits_per_pixel(encoding, to_tensor(lr), q).item()
+
+    def _of_likelihood(self) -> Graph | None:
+        """The forward graph of the chosen precision: the noise is finer than bytes can hold."""
+        precision = self._model.network.precisions[0]
+        wanted = ("forward", precision, "float32", True)
+        graphs = self._model.manifest.graphs
+        found = (g for g in graphs if (g.direction, g.precision, g.io, g.latents) == wanted)
+        return next(found, None)
+
+
+def _picture(x: torch.Tensor, tau: float) -> Image:
+    try:
+        return to_image(x)
+    except ValueError as error:
+        raise ImageError(f"the network gives NaN or infinity for it at τ = {tau:g}") from error

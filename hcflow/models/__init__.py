@@ -1,0 +1,1 @@
+"""Models by name: what ships, and how it is opened."""

@@ -1,0 +1,61 @@
+"""Engines that fit this machine, made when they are missing: what `--compile` asks for."""
+
+from __future__ import annotations
+
+import logging
+
+from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.bundle import engine_cache, engine_entry
+from runtime.bundle.engine_entry import Machine
+from runtime.bundle.manifest import Graph, Precision
+from runtime.bundle.reader import Bundle
+from runtime.errors import BackendError
+
+_logger = logging.getLogger(__name__)
+
+
+def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
+    """Compile the graphs of a precision that have no fitting engine, into the user's cache.
+
+    Args:
+        bundle: whose graphs.
+        backend: `auto`, `tensorrt` or `tensorrt-rtx`; of others nothing is compiled.
+        precision: of the graphs.
+
+    Returns:
+        The graphs that were compiled. Where no GPU answers none is, and the log says why.
+
+    Raises:
+        ExportError: no compiler is installed, or a graph cannot be compiled.
+        BackendError, BundleError: an engine of the bundle, or a graph, cannot be read.
+    """
+    if backend not in ("auto", *engine_entry.LIBRARIES):
+        return []
+    missing = gpu_missing()
+    if missing is not None:
+        _logger.warning("no engine is compiled: %s", missing)
+        return []
+    from export.engine import compilers  # noqa: PLC0415  (onnx loads only when it is used)
+    from export.engine.bundle_engines import compile_bundle  # noqa: PLC0415
+    from export.engine.options import EngineOptions  # noqa: PLC0415
+
+    library = compilers.resolve(backend)
+    version = compilers.version(compilers.load(library))
+    machine = Machine(library, version, Device.open().compute_capability)
+    graphs = [g for g in bundle.manifest.graphs if g.precision == precision]
+    stale = [graph for graph in graphs if not _fits(bundle, graph, machine)]
+    for direction in dict.fromkeys(graph.direction for graph in stale):
+        _logger.info("compiling the %s graph with %s", direction, library)
+        compile_bundle(
+            bundle, EngineOptions(library), directions=(direction,), precisions=(precision,)
+        )
+    return stale
+
+
+def _fits(bundle: Bundle, graph: Graph, machine: Machine) -> bool:
+    found = [engine for engine, _ in engine_cache.of_graph(graph.sha256, bundle.folder)]
+    try:
+        engine_entry.choose(found, graph.sha256, machine, str(bundle.folder))
+    except BackendError:  # none fits
+        return False
+    return True

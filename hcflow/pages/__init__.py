@@ -1,0 +1,1 @@
+"""HTML pages: comparison of pictures, profile of a model."""

@@ -1,0 +1,1 @@
+"""Checkpoint files: loading, saving, and the architecture read off their keys."""

@@ -1,0 +1,113 @@
+"""Hyperparameters read off a checkpoint's keys and shapes: the user passes a file, nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from hcflow_ref.errors import CheckpointError
+from hcflow_ref.network.config import HCFlowConfig, LevelConfig, Task
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+MOST_LEVELS, MOST_CHANNELS = 4, 1 << 14
+"""Beyond these a file is damaged or hostile: no memory is asked for it."""
+
+
+def check_depth(levels: int) -> None:
+    """Raise `CheckpointError` for more levels than any such network has."""
+    if levels > MOST_LEVELS:
+        raise CheckpointError(f"the keys are of {levels} levels, expected at most {MOST_LEVELS}")
+
+
+def indices(shapes: Shapes, pattern: str) -> list[int]:
+    """The sorted distinct integers that the pattern's one group matches at the start of keys."""
+    return sorted({int(m[1][:9]) for key in shapes if (m := re.match(pattern, key))})
+
+
+def dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
+    """One side of a key's shape; raises `CheckpointError` where that cannot be a network's."""
+    if key not in shapes:
+        raise CheckpointError(f"key {key!r} is missing, expected {rank} dimensions")
+    shape = shapes[key]
+    if len(shape) != rank:
+        raise CheckpointError(f"key {key!r} has shape {list(shape)}, expected {rank} dimensions")
+    if not 1 <= shape[axis] <= MOST_CHANNELS:
+        raise CheckpointError(
+            f"key {key!r} has shape {list(shape)}, expected 1 to {MOST_CHANNELS} channels"
+        )
+    return int(shape[axis])
+
+
+def _contiguous(indices: Sequence[int], prefix: str) -> int:
+    """How many indices there are, when they run from 0 without a gap."""
+    gap = next((i for i, index in enumerate(indices) if i != index), None)
+    if gap is not None or not indices:
+        raise CheckpointError(f"keys '{prefix}{gap or 0}.…' are missing")
+    return len(indices)
+
+
+def _step_runs(steps: Iterable[int], levels: int) -> list[range]:
+    """Group `flow.layers` indices into levels: a split and a squeeze lie between two runs."""
+    steps = list(steps)
+    runs, start = [], 1
+    for previous, following in pairwise([*steps, None]):
+        assert previous is not None
+        if following == previous + 1:
+            continue
+        runs.append(range(start, previous + 1))
+        start = previous + 3
+        if following is not None and following != start:
+            raise CheckpointError(f"keys 'flow.layers.{previous + 1}.…' are missing")
+    if not steps or steps[0] != 1:
+        raise CheckpointError("keys 'flow.layers.1.…' are missing")
+    if len(runs) != levels:
+        raise CheckpointError(
+            f"main flow steps of {len(runs)} levels ('flow.layers.…') stand against conditional "
+            f"flows of {levels} ('flow.level…_condFlow.…'); some keys are missing"
+        )
+    return runs
+
+
+def infer_config(shapes: Shapes) -> HCFlowConfig:
+    """The configuration that a checkpoint's official keys and shapes imply.
+
+    Raises:
+        CheckpointError: the keys are no HCFlow network's; names the key and what was expected.
+    """
+    if not any(key.startswith("flow.layers.") for key in shapes):
+        found = min(shapes, default="nothing")
+        raise CheckpointError(
+            "this is not an HCFlow network: expected keys like 'flow.layers.1.actnorm.bias', "
+            f"found {found!r}"
+        )
+    depth = _contiguous(indices(shapes, r"flow\.level(\d+)_condFlow\."), "flow.level")
+    check_depth(depth)
+    runs = _step_runs(indices(shapes, r"flow\.layers\.(\d+)\.(?!haar)"), depth)
+    haar = any(key.endswith(".haar_weights") for key in shapes)
+    permuted = any(re.match(r"flow\.layers\.\d+\.permute\.", key) for key in shapes)
+    task: Task = "rescaling" if haar or not permuted else "sr"
+    return HCFlowConfig(task, tuple(_level(shapes, j, run) for j, run in enumerate(runs)))
+
+
+def _level(shapes: Shapes, j: int, run: range) -> LevelConfig:
+    cond = f"flow.level{j}_condFlow."
+    blocks = [
+        _contiguous(
+            indices(shapes, rf"{re.escape(cond)}RRDB_trunk{t}\.(\d+)\."), f"{cond}RRDB_trunk{t}."
+        )
+        for t in (0, 1)
+    ]
+    cond_steps = indices(shapes, rf"{re.escape(cond)}additional_flow_steps\.(\d+)\.")
+    first_block = f"{cond}RRDB_trunk0.0.RDB1.conv1.weight"
+    return LevelConfig(
+        steps=len(run),
+        hidden=dimension(shapes, f"flow.layers.{run[0]}.affine.f.conv1.weight", 0, 4),
+        cond_steps=_contiguous(cond_steps, f"{cond}additional_flow_steps."),
+        cond_hidden=dimension(shapes, f"{cond}additional_flow_steps.0.affine.f.conv1.weight", 0, 4),
+        features=dimension(shapes, f"{cond}conv_first.weight", 0, 4),
+        growth=dimension(shapes, first_block, 0, 4),
+        blocks=(blocks[0], blocks[1]),
+    )

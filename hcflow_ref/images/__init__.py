@@ -1,0 +1,1 @@
+"""Image files, bicubic resampling and the four test photographs."""

@@ -1,0 +1,1 @@
+"""The networks: layers, flow steps, HCFlow and IRN."""

@@ -1,0 +1,59 @@
+"""Negative log-likelihood in bits per HR pixel (docs/network.md, 5)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hcflow_ref.network.hcflow import Encoding, HCFlow
+from hcflow_ref.network.layers import sum_per_image
+
+LR_LOG_SIGMA = -6.0
+"""log σ of the Gaussian that ties the quantised LR output to the given LR image."""
+
+
+class _Round8Bit(torch.autograd.Function):
+    """Clip to [0, 1] and round to 8 bits; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor) -> Tensor:
+        return torch.round(y.clamp(0, 1) * 255) / 255
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads[0]
+
+
+def quantise(y: Tensor) -> Tensor:
+    """`round(clip(y, 0, 1) · 255) / 255` with a straight-through gradient."""
+    rounded: Tensor = _Round8Bit.apply(y)  # type: ignore[no-untyped-call]
+    return rounded
+
+
+def bits_per_pixel(encoding: Encoding, lr: Tensor, q: int) -> Tensor:
+    """NLL of each image in bits per HR pixel, [N].
+
+    Args:
+        encoding: the forward flow of `hr + U(0, 1) / q`.
+        lr: the LR image that `hr` belongs to, N×3×H×W in [0, 1].
+        q: quantisation levels of the dequantisation noise.
+    """
+    scale = 2 ** len(encoding.latents)
+    pixels = lr.shape[2] * lr.shape[3] * scale**2
+    residual = (quantise(encoding.lr) - lr) * math.exp(-LR_LOG_SIGMA)
+    log_lr = sum_per_image(-0.5 * (residual**2 + math.log(2 * math.pi)) - LR_LOG_SIGMA)
+    bits: Tensor = (math.log(q) * pixels - encoding.logp - log_lr) / (pixels * math.log(2))
+    return bits
+
+
+def nll(model: HCFlow, hr: Tensor, lr: Tensor, noise: Tensor | None = None) -> Tensor:
+    """NLL of `hr` N×3×sH×sW given `lr` N×3×H×W, bits per pixel, [N].
+
+    `noise` is the U(0, 1) draw of dequantisation, the shape of `hr`; drawn where not given.
+    """
+    q = model.config.quantisation
+    noise = torch.rand_like(hr) if noise is None else noise
+    return bits_per_pixel(model(hr + noise / q), lr, q)

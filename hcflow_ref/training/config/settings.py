@@ -1,0 +1,180 @@
+"""A run's configuration as frozen dataclasses; `config_file` reads one from TOML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hcflow_ref.checkpoint.detect import MOST_CHANNELS
+from hcflow_ref.network.config import HCFlowConfig, LevelConfig
+from hcflow_ref.network.irn import IRNConfig
+from hcflow_ref.training.errors import TrainingError
+
+SCALES = (2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What is trained: an architecture, or the weights of a checkpoint to go on from.
+
+    Per-level values are given finest level first, or once for all levels.
+
+    Attributes:
+        start: where a new network starts: random 1×1 convolutions, or `haar`, the box-downscaled
+            image as y (`sr` only).
+    """
+
+    architecture: Literal["sr", "rescaling", "irn"]
+    scale: int = 4
+    init: str = ""
+    start: Literal["official", "haar"] = "official"
+    steps: int | tuple[int, ...] = 13
+    hidden: int | tuple[int, ...] = 64
+    cond_steps: int | tuple[int, ...] = 13
+    cond_hidden: int | tuple[int, ...] = 64
+    features: int | tuple[int, ...] = 64
+    growth: int | tuple[int, ...] = 32
+    blocks: tuple[int, int] = (7, 7)
+
+    def build(self) -> HCFlowConfig | IRNConfig:
+        """The architecture's own configuration."""
+        depth = self.scale.bit_length() - 1
+        if self.scale not in SCALES:
+            raise TrainingError(f"network.scale is {self.scale}, expected 2, 4, 8 or 16")
+
+        def each(name: str) -> tuple[int, ...]:
+            value = getattr(self, name)
+            values: tuple[int, ...] = value if isinstance(value, tuple) else (value,) * depth
+            if len(values) != depth or min(values) < 1 or max(values) > MOST_CHANNELS:
+                raise TrainingError(
+                    f"network.{name} is {list(values)}, expected {depth} numbers from 1 to "
+                    f"{MOST_CHANNELS} for scale {self.scale}"
+                )
+            return values
+
+        if self.architecture == "irn":
+            return IRNConfig(each("steps"), each("growth"))
+        steps, hidden, growth, features = map(each, ("steps", "hidden", "growth", "features"))
+        cond_steps, cond_hidden = each("cond_steps"), each("cond_hidden")
+        levels = tuple(
+            LevelConfig(
+                steps[j],
+                hidden[j],
+                cond_steps[j],
+                cond_hidden[j],
+                features[j],
+                growth[j],
+                self.blocks,
+            )
+            for j in range(depth)
+        )
+        return HCFlowConfig(self.architecture, levels)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How patches are drawn from the folder of images.
+
+    Attributes:
+        patch: side of an HR patch in pixels.
+        batch: patches a step, over all processes.
+        validation: images held out of the folder for validation PSNR.
+        short_sides: also use each image downscaled to these short sides; large photographs are
+            smooth at full size. Empty: full size only.
+        candidates: crops drawn for a patch, of which the one with most detail is kept.
+    """
+
+    patch: int = 160
+    batch: int = 16
+    validation: int = 4
+    short_sides: tuple[int, ...] = ()
+    candidates: int = 1
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """Steps and learning rate: halved at fractions of the run, or a cosine to zero.
+
+    Attributes:
+        clip_value: gradients are clipped to ±this, then
+        clip_norm: to this norm.
+        actnorm_steps: up to this step an ActNorm whose bias is still zero is set from data.
+        ema: decay of the averaged weights a step.
+    """
+
+    steps: int
+    lr: float = 2.5e-4
+    halve_at: tuple[float, ...] = (0.5, 0.75, 0.9, 0.95)
+    cosine: bool = False
+    warmup: int = 0
+    clip_value: float = 5.0
+    clip_norm: float = 100.0
+    actnorm_steps: int = 100
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of the losses; each objective reads its own (docs/network.md, 6).
+
+    Attributes:
+        objective: `nll` (HCFlow), `nll+l1` (HCFlow+), `gan` (HCFlow++), `rescaling`.
+        hr: distance of the rescaled image: mean absolute error, or each patch's RMSE.
+        tau: temperature of the rescaling objective's latents, or of HCFlow++'s samples.
+        features: file of VGG19 weights (a state_dict with torchvision's names).
+        discriminator_first: steps in which only the discriminator learns.
+        discriminator_lr: its learning rate.
+        consistency_weight: of the mean absolute error of the bicubic LR of HCFlow+'s image.
+        dequantisation: noise of the likelihood, U(0, 1)/q as published, or U(−½, ½)/q, which does
+            not brighten what the inverse makes.
+        default_tau: the temperature that the weights are deployed with; unset: `tau` for
+            `rescaling` and `gan`, the network's official one for `nll` and `nll+l1`.
+    """
+
+    objective: Literal["nll", "nll+l1", "gan", "rescaling"]
+    hr: Literal["l1", "rmse"] = "l1"
+    nll_weight: float = 2e-3
+    l1_weight: float = 1.0
+    feature_weight: float = 5e-2
+    gan_weight: float = 5e-1
+    lr_weight: float = 5e-2
+    latent_weight: float = 1e-5
+    tau: float = 1.0
+    features: str = ""
+    discriminator_first: int = 1500
+    discriminator_lr: float = 5e-5
+    discriminator_width: int = 64
+    consistency_weight: float = 0.0
+    dequantisation: Literal["official", "centred"] = "official"
+    default_tau: float | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What does not change the mathematics, except `seed` and `bf16`.
+
+    Attributes:
+        seed: every draw of the run follows from it and the step.
+        bf16: coupling networks and features in bfloat16; the flow state stays float32.
+        save_every: steps between checkpoints: what a crash loses at most.
+        validate_every: steps between validations.
+        threads: CPU threads; 0 leaves PyTorch's choice.
+    """
+
+    seed: int = 0
+    bf16: bool = False
+    save_every: int = 1000
+    validate_every: int = 1000
+    log_every: int = 20
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    network: NetworkSettings
+    loss: LossSettings
+    schedule: ScheduleSettings
+    data: DataSettings = field(default_factory=DataSettings)
+    run: RunSettings = field(default_factory=RunSettings)

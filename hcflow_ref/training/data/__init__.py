@@ -1,0 +1,1 @@
+"""Training patches from a folder of images."""

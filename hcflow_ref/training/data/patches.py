@@ -1,0 +1,254 @@
+"""A folder of images of any size and format as a stream of patches.
+
+Every patch is a function of the folder's files and (seed, step, index), so a resumed run sees what
+it would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from hcflow_ref.training.config.settings import DataSettings
+from hcflow_ref.training.errors import TrainingError
+
+Pixels = NDArray[np.uint8]
+
+CACHE_BYTES = 2 << 30
+"""Decoded images kept in memory."""
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+)
+"""What is raised for files that are no whole images, or larger than Pillow takes."""
+
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "GIF", "TGA")
+"""Only formats that are decoded in process: EPS, for one, would start another program."""
+
+_BITS, _PHOTOMETRIC = 258, 262  # a TIFF's tags: bits a channel, and what their values mean
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image file of one of `FORMATS`; raises one of `UNREADABLE` for anything else."""
+    Image.init()
+    try:
+        return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    except MemoryError as error:  # only its header has been read
+        raise ValueError("its header asks for more memory than there is") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise ValueError(f"more than {most} megapixels: cut it into parts") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image as 8-bit RGB; Pillow's own conversion would clip 16-bit gray to white.
+
+    Raises:
+        ValueError: it has 32 bits a channel, the range of which no file states.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        gray = np.asarray(image).astype(np.float32) * (255 / _white(image))
+        gray = 255 - gray if _tag(image, _PHOTOMETRIC, 1) == 0 else gray
+        return Image.fromarray(gray.round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a channel, the range of which is not known")
+    return image.convert("RGB")
+
+
+def _white(image: Image.Image) -> int:
+    """The largest value of deep gray: of a TIFF by its bits, of which Pillow makes no more."""
+    return int((1 << max(_tag(image, _BITS, (16,)))) - 1)
+
+
+def _tag(image: Image.Image, number: int, default: Any) -> Any:
+    """What stands under a tag of a TIFF's directory; `default` where it does not, or of no TIFF."""
+    return getattr(image, "tag_v2", {}).get(number, default)
+
+
+def read_image(path: Path, short_side: int = 0) -> Pixels:
+    """The image as H×W×3 uint8 RGB, downscaled to `short_side` where that is smaller.
+
+    Raises:
+        One of `UNREADABLE`: it is not a whole image, or none of 8 or 16 bits a channel.
+    """
+    with open_image(path) as image:
+        if short_side:
+            image.draft("RGB", (2 * short_side, 2 * short_side))
+        rgb = to_rgb(image)
+    ratio = short_side / min(rgb.size)
+    if 0 < ratio < 1:
+        width, height = (max(1, round(side * ratio)) for side in rgb.size)
+        rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(rgb)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Files below the folder whose names end like one of `FORMATS`, sorted."""
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+
+
+def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
+    """SHA-256 of the files' places in the folder and their sizes: what patches are drawn from."""
+    listed = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list[Path]:
+    """The folder's usable images, sorted; unusable ones are named to `report` and left out.
+
+    Raises:
+        TrainingError: no folder, or no usable image in it.
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"{folder}: no such folder; --data takes a folder of images")
+    found = image_files(folder)
+    usable = []
+    for path in found:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with open_image(path) as image:
+                    size = image.size
+                    image.verify()
+        except UNREADABLE as error:
+            report(f"skipped {path}: cannot be read ({error})")
+            continue
+        if min(size) < patch:
+            report(f"skipped {path}: {size[0]}×{size[1]} is smaller than the patch of {patch}")
+            continue
+        usable.append(path)
+    if not usable:
+        raise TrainingError(
+            f"{folder}: no usable image among {len(found)} image files; put photographs of at "
+            f"least {patch}×{patch} pixels there, or lower data.patch"
+        )
+    return usable
+
+
+def detail(patch: Pixels) -> float:
+    """Mean absolute second difference of the green channel: what downscaling destroys."""
+    g = patch[..., 1].astype(np.int16)
+    rows, columns = np.diff(g, 2, axis=0), np.diff(g, 2, axis=1)
+    return float(np.abs(rows).mean() + np.abs(columns).mean())
+
+
+class Patches:
+    """Training batches from image files.
+
+    Args:
+        paths: image files.
+        settings: how patches are drawn.
+        seed: of every draw.
+        report: told about files that turn out corrupt; they are replaced by another draw.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        settings: DataSettings,
+        seed: int,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.report = report
+        self.sources = [(path, side) for path in paths for side in settings.short_sides or (0,)]
+        self._corrupt: set[Path] = set()
+        self._cache: OrderedDict[tuple[Path, int], Pixels] = OrderedDict()
+        self._cached_bytes = 0
+
+    def _image(self, source: tuple[Path, int]) -> Pixels | None:
+        if source in self._cache:
+            self._cache.move_to_end(source)
+            return self._cache[source]
+        path, side = source
+        if path in self._corrupt:
+            return None
+        try:
+            image = read_image(path, side)
+        except UNREADABLE as error:
+            self._corrupt.add(path)
+            self.report(f"skipped {path}: cannot be read ({error})")
+            return None
+        if min(image.shape[:2]) < self.settings.patch:
+            return None
+        self._cache[source] = image
+        self._cached_bytes += image.nbytes
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return image
+
+    def patch(self, step: int, index: int) -> Pixels:
+        """Patch `index` of step `step`, P×P×3 uint8, flipped and turned at random."""
+        rng = np.random.default_rng([self.seed, step, index])
+        for _ in range(1000):
+            image = self._image(self.sources[rng.integers(len(self.sources))])
+            if image is not None:
+                break
+        else:
+            raise TrainingError("no readable image of the patch's size in 1000 draws")
+        crops = [self._crop(image, rng) for _ in range(self.settings.candidates)]
+        patch = max(crops, key=detail) if len(crops) > 1 else crops[0]
+        patch = np.rot90(patch, int(rng.integers(4)))
+        return np.ascontiguousarray(patch[:, ::-1] if rng.integers(2) else patch)
+
+    def _crop(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        side = self.settings.patch
+        y = int(rng.integers(image.shape[0] - side + 1))
+        x = int(rng.integers(image.shape[1] - side + 1))
+        return image[y : y + side, x : x + side]
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> Tensor:
+        """The share of process `rank` in the step's batch, N×3×P×P float32 in [0, 1]."""
+        indices = range(rank, self.settings.batch, processes)
+        patches = np.stack([self.patch(step, index) for index in indices])
+        return torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 255
+
+    def batches(self, start: int, rank: int = 0, processes: int = 1) -> Generator[Tensor]:
+        """Batches from step `start` on, the next always being read in the background."""
+        with ThreadPoolExecutor(1) as reader:
+            step = start
+            coming: Future[Tensor] = reader.submit(self.batch, step, rank, processes)
+            while True:
+                batch = coming.result()
+                step += 1
+                coming = reader.submit(self.batch, step, rank, processes)
+                yield batch
+
+
+def hold_out(paths: list[Path], count: int) -> tuple[list[Path], list[Path]]:
+    """Split into training and validation files, the latter spread evenly over the sorted list.
+
+    Raises:
+        TrainingError: nothing would be left to train on.
+    """
+    if count >= len(paths):
+        raise TrainingError(
+            f"data.validation holds out {count} of {len(paths)} usable images; none is left"
+        )
+    chosen = {(2 * i + 1) * len(paths) // (2 * count) for i in range(count)}
+    training = [path for i, path in enumerate(paths) if i not in chosen]
+    return training, [paths[i] for i in sorted(chosen)]

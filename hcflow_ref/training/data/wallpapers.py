@@ -1,0 +1,174 @@
+"""A training folder of photographs from Debian's packages of wallpapers.
+
+`python -m hcflow_ref.training.data.wallpapers DIR` fetches the packages with `apt-get
+download`, unpacks them with `dpkg-deb`, keeps usable images and each package's copyright
+file, and writes `images.json`: file, package, version, size, licence file. Needs Debian or a
+relative of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcflow_ref.training.data.patches import UNREADABLE, open_image
+from hcflow_ref.training.errors import TrainingError
+
+PACKAGES = (
+    "gnome-backgrounds",
+    "plasma-workspace-wallpapers",
+    "mate-backgrounds",
+    "lomiri-wallpapers-16.04",
+    "lomiri-wallpapers-20.04",
+    "ukui-wallpapers",
+)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SMALLEST_SIDE = 400
+"""Below this an image is an icon or a preview."""
+
+SIZE_IN_NAME = re.compile(r"[_-]?\d{3,5}x\d{3,5}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image of the list; paths are relative to it."""
+
+    file: str
+    package: str
+    version: str
+    width: int
+    height: int
+    licence: str
+
+
+def measure(path: Path) -> tuple[int, int] | None:
+    """Width and height of a usable image, else None."""
+    try:
+        with open_image(path) as image:
+            size = image.size
+            image.verify()
+    except UNREADABLE:
+        return None
+    return size if min(size) >= SMALLEST_SIDE else None
+
+
+def usable_images(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Readable images and their sizes; of several sizes of one picture only the largest."""
+    largest: dict[tuple[Path, str], tuple[Path, tuple[int, int]]] = {}
+    for path in sorted(paths):
+        if path.is_symlink() or path.suffix.lower() not in SUFFIXES or path.stem == "screenshot":
+            continue
+        size = measure(path)
+        if size is None:
+            continue
+        picture = (path.parent, SIZE_IN_NAME.sub("", path.stem))
+        if picture not in largest or size[0] * size[1] > _area(largest[picture]):
+            largest[picture] = (path, size)
+    return dict(largest.values())
+
+
+def _area(found: tuple[Path, tuple[int, int]]) -> int:
+    return found[1][0] * found[1][1]
+
+
+def collect(unpacked: Path, package: str, version: str, folder: Path) -> list[Entry]:
+    """Copy a package's usable images and copyright file into `folder/package`.
+
+    Raises:
+        TrainingError: the package states no licence.
+    """
+    copyright_file = unpacked / "usr" / "share" / "doc" / package / "copyright"
+    if not copyright_file.is_file():
+        raise TrainingError(f"package {package} has no copyright file; it is left out")
+    images = usable_images(path for path in unpacked.rglob("*") if path.is_file())
+    target = folder / package
+    target.mkdir(parents=True, exist_ok=True)
+    licence = target / "copyright"
+    shutil.copyfile(copyright_file, licence)
+    entries = []
+    for path, (width, height) in images.items():
+        copy = target / "-".join(path.relative_to(unpacked).parts[2:])
+        shutil.copyfile(path, copy)
+        names = (str(copy.relative_to(folder)), str(licence.relative_to(folder)))
+        entries.append(Entry(names[0], package, version, width, height, names[1]))
+    return entries
+
+
+def fetch(package: str, folder: Path) -> list[Entry]:
+    """Download, unpack and collect a package.
+
+    Raises:
+        TrainingError: `apt-get` or `dpkg-deb` is missing or fails; the message says what it said.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        _run(["apt-get", "download", package], work)
+        archives = list(work.glob("*.deb"))
+        if not archives:
+            raise TrainingError(f"apt-get downloaded no archive for {package}")
+        version = _run(["dpkg-deb", "-f", str(archives[0]), "Version"], work).strip()
+        unpacked = work / "unpacked"
+        _run(["dpkg-deb", "-x", str(archives[0]), str(unpacked)], work)
+        return collect(unpacked, package, version, folder)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"'{command[0]}' is not on this machine; Debian has it") from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise TrainingError(f"'{' '.join(command[:3])}' failed: {said}") from error
+    return done.stdout
+
+
+def build(folder: Path, packages: Iterable[str], report: Callable[[str], None]) -> list[Entry]:
+    """Fetch all packages into `folder` and write `images.json`; one that fails is named.
+
+    Raises:
+        TrainingError: none could be fetched.
+    """
+    entries: list[Entry] = []
+    for package in packages:
+        try:
+            found = fetch(package, folder)
+        except TrainingError as error:
+            report(f"skipped {package}: {error}")
+            continue
+        report(f"{package}: {len(found)} images")
+        entries += found
+    if not entries:
+        raise TrainingError("no package could be fetched; run 'apt-get update' and try again")
+    listing = json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2)
+    (folder / "images.json").write_text(listing + "\n", encoding="utf-8")
+    return entries
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path, help="where the images go")
+    parser.add_argument("--package", action="append", help="instead of the list; repeatable")
+    arguments = parser.parse_args()
+    try:
+        entries = build(arguments.folder, arguments.package or PACKAGES, print)
+    except (TrainingError, OSError) as error:
+        print(f"wallpapers: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(entries)} images in {arguments.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Training objectives, the discriminator and perceptual features."""

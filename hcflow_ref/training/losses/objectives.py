@@ -1,0 +1,176 @@
+"""The paper's objectives as phases: each phase is one loss, one backward pass, one optimiser step.
+
+docs/network.md, 6. `nll`: HCFlow. `nll`, `l1`: HCFlow+. `nll`, `l1`, `gan`: HCFlow++. `rescaling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hcflow_ref.images import bicubic
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
+from hcflow_ref.network.likelihood import bits_per_pixel, quantise
+from hcflow_ref.training.config.settings import LossSettings
+from hcflow_ref.training.losses.discriminator import (
+    Discriminator,
+    discriminator_loss,
+    generator_loss,
+)
+from hcflow_ref.training.losses.vgg import VGGFeatures
+
+PHASES: dict[str, tuple[str, ...]] = {
+    "nll": ("nll",),
+    "nll+l1": ("nll", "l1"),
+    "gan": ("nll", "l1", "gan"),
+    "rescaling": ("rescaling",),
+}
+
+RMSE_FLOOR = 1e-5
+"""Added to a patch's mean squared error, so that the root has a gradient at zero."""
+
+
+def draw_latents(
+    model: HCFlow | IRN, lr: Tensor, tau: float, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Latents from N(0, τ²) for `lr`, drawn on the CPU so that devices agree."""
+    if tau == 0:
+        return model.zero_latents(lr)
+    shapes = model.config.latent_shapes(lr.shape[2], lr.shape[3])
+    return tuple(
+        tau * torch.randn((lr.shape[0], *shape), generator=generator).to(lr) for shape in shapes
+    )
+
+
+def encode_lr(model: HCFlow | IRN, hr: Tensor) -> Tensor:
+    """The LR image of `hr` alone: no conditional flow, prior or likelihood is computed."""
+    if isinstance(model, IRN):
+        return model(hr).lr  # type: ignore[no-any-return]
+    x = hr
+    for level in model.levels:
+        x, _, _ = level.split(x)  # type: ignore[operator]
+    return x
+
+
+class Objective(nn.Module):
+    """A network with its losses; `forward` is what distributed training wraps.
+
+    Args:
+        model: the network.
+        settings: weights of the losses.
+        features: feature network of the perceptual loss (`gan` only).
+        discriminator: judges samples in the `gan` phase; its own loss is `DiscriminatorLoss`.
+    """
+
+    def __init__(
+        self,
+        model: HCFlow | IRN,
+        settings: LossSettings,
+        features: VGGFeatures | None = None,
+        discriminator: Discriminator | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        # Held in tuples so that neither becomes a parameter of the flow's objective.
+        self._features = (features,)
+        self._discriminator = (discriminator,)
+
+    def forward(
+        self, phase: str, hr: Tensor, lr: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The weighted losses of a phase, to be added up.
+
+        Args:
+            phase: one of `PHASES`.
+            hr: N×3×sH×sW in [0, 1].
+            lr: its 8-bit bicubic LR image.
+            generator: of every draw in the phase.
+        """
+        losses = {
+            "nll": self._nll,
+            "l1": self._l1,
+            "gan": self._gan,
+            "rescaling": self._rescaling,
+        }
+        return losses[phase](hr, lr, generator)
+
+    def _nll(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        assert isinstance(self.model, HCFlow)
+        q = self.model.config.quantisation
+        noise = torch.rand(hr.shape, generator=generator).to(hr)
+        if self.settings.dequantisation == "centred":
+            noise = noise - 0.5
+        bits = bits_per_pixel(self.model(hr + noise / q), lr, q).mean()
+        alone = self.settings.objective == "nll"
+        return {"nll": bits if alone else self.settings.nll_weight * bits}
+
+    def _l1(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        made = self.model.inverse(lr, self.model.zero_latents(lr))
+        losses = {"l1": self.settings.l1_weight * (made - hr).abs().mean()}
+        if weight := self.settings.consistency_weight:
+            made_lr = bicubic.downscale(made, self.model.config.scale)
+            losses["consistency"] = weight * (made_lr - lr).abs().mean()
+        return losses
+
+    def _gan(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        (features,), (discriminator,) = self._features, self._discriminator
+        assert features is not None
+        assert discriminator is not None
+        made = self.model.inverse(lr, draw_latents(self.model, lr, self.settings.tau, generator))
+        distance = (features(made) - features(hr)).abs().mean()
+        discriminator.requires_grad_(False)
+        judged = generator_loss(discriminator(made))
+        discriminator.requires_grad_(True)
+        return {
+            "features": self.settings.feature_weight * distance,
+            "gan": self.settings.gan_weight * judged,
+        }
+
+    def _rescaling(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        settings, losses = self.settings, {}
+        if settings.latent_weight:
+            encoding = self.model(hr)
+            made_lr = encoding.lr
+            losses["z"] = settings.latent_weight * mean_square(encoding.latents)
+        else:
+            made_lr = encode_lr(self.model, hr)
+        latents = draw_latents(self.model, made_lr, settings.tau, generator)
+        made = self.model.inverse(quantise(made_lr), latents)
+        losses["hr"] = image_distance(made, hr, settings.hr)
+        losses["lr"] = settings.lr_weight * (made_lr - lr).square().mean()
+        return losses
+
+
+def mean_square(tensors: Sequence[Tensor]) -> Tensor:
+    """Mean of the squares of all elements."""
+    return torch.cat([t.flatten() for t in tensors]).square().mean()
+
+
+def image_distance(made: Tensor, truth: Tensor, kind: str) -> Tensor:
+    """Mean absolute error, or the mean over patches of the root mean square error."""
+    if kind == "l1":
+        return (made - truth).abs().mean()
+    return ((made - truth).square().flatten(1).mean(1) + RMSE_FLOOR).sqrt().mean()
+
+
+class DiscriminatorLoss(nn.Module):
+    """The discriminator with its loss on real patches and the flow's samples."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:
+        """The loss; `made` should carry no gradient."""
+        loss = discriminator_loss(self.discriminator(real), self.discriminator(made))
+        return {"discriminator": loss}
+
+
+@torch.no_grad()
+def samples(model: HCFlow | IRN, lr: Tensor, tau: float, generator: torch.Generator) -> Tensor:
+    """HR samples for the discriminator."""
+    return model.inverse(lr, draw_latents(model, lr, tau, generator))

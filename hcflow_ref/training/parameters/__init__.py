@@ -1,0 +1,1 @@
+"""Parameters of a run: initialisation, averages, bfloat16."""

@@ -1,0 +1,158 @@
+"""GPU arrays of other libraries, in and out, without a copy.
+
+In: anything with `__cuda_array_interface__` (CuPy, Numba, PyCUDA, PyTorch) or DLPack. Out:
+`DeviceArray`, which has both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from runtime.backends.cuda_device import Event, Stream
+from runtime.errors import BackendError, ParameterError
+
+_DLPACK_CUDA = 2
+
+
+@dataclass(frozen=True)
+class View:
+    """Device memory of an array: where, what, and the array itself, which keeps it alive."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    owner: Any
+
+
+class DeviceArray:
+    """An array on the GPU, ready once its stream has come to here.
+
+    Its memory belongs to the stream it was made on and goes back when nobody holds it any more.
+    `__cuda_array_interface__` and DLPack hand it on without a copy; both name the stream, so that a
+    consumer that follows the protocol waits for it on the GPU, not on the host.
+    """
+
+    def __init__(self, stream: Stream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.stream = stream
+        self.pointer = stream.allocate(math.prod(shape) * dtype.itemsize)
+
+    def __del__(self) -> None:
+        if hasattr(self, "pointer"):
+            self.stream.free(self.pointer)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "version": 3,
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.pointer, False),
+            "strides": None,
+            "stream": self.stream.handle or 1,  # the protocol's number of the default stream
+        }
+
+    def __dlpack__(self, **options: Any) -> Any:
+        consumer = options.pop("stream", None)
+        if consumer is not None and consumer != -1:
+            self.stream.device.use()
+            _order(self.stream.handle, Stream(self.stream.device, int(consumer)))
+        view = _strided_memory_view().from_cuda_array_interface(self, stream_ptr=-1)
+        return view.__dlpack__(stream=-1, **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _DLPACK_CUDA, self.stream.device.ordinal
+
+
+def is_on_gpu(array: Any) -> bool:
+    """Whether an array lies on a GPU."""
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    device = getattr(array, "__dlpack_device__", None)
+    return device is not None and int(device()[0]) == _DLPACK_CUDA
+
+
+def view(name: str, array: Any, stream: Stream) -> View:
+    """The memory of a GPU array, ordered before what comes next in `stream`.
+
+    Raises:
+        ParameterError: not on a GPU, or not contiguous in C order.
+        BackendError: it speaks DLPack alone, and `cuda.core` is not installed.
+    """
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is None:
+        if not is_on_gpu(array):
+            raise ParameterError(
+                f"'{name}' is no GPU array: it has neither __cuda_array_interface__ nor DLPack on "
+                "a CUDA device; with a stream all arrays must be on the GPU"
+            )
+        found = _strided_memory_view().from_dlpack(array, stream_ptr=stream.handle or 1)
+        shape, dtype = tuple(found.shape), np.dtype(found.dtype)
+        strides = found.strides and tuple(s * dtype.itemsize for s in found.strides)
+        _check_contiguous(name, shape, dtype, strides)
+        return View(int(found.ptr), shape, dtype, found)
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    _check_contiguous(name, shape, dtype, interface.get("strides"))
+    if producer := interface.get("stream"):
+        _order(int(producer), stream)
+    return View(int(interface["data"][0]), shape, dtype, array)
+
+
+def stream_handle(stream: Any) -> int:
+    """The driver's handle of a stream: an integer, or a stream of PyTorch, CuPy, PyCUDA or Numba.
+
+    Raises:
+        ParameterError: nothing of that kind.
+    """
+    if isinstance(stream, int):
+        return stream
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for attribute in ("cuda_stream", "ptr", "handle"):  # PyTorch, CuPy, PyCUDA and Numba
+        value = getattr(stream, attribute, None)
+        if value is not None:
+            return int(getattr(value, "value", value) or 0)
+    raise ParameterError(
+        f"stream is a {type(stream).__name__}: give a stream of PyTorch, CuPy, PyCUDA or Numba, or "
+        "its handle as an integer"
+    )
+
+
+def _order(producer: int, consumer: Stream) -> None:
+    """Let one stream wait for another, on the GPU."""
+    if producer == consumer.handle:
+        return
+    event = Event()
+    Stream(consumer.device, producer).record(event)
+    consumer.wait(event)
+    event.destroy()  # the driver keeps it until the wait is over
+
+
+def _check_contiguous(
+    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], strides: Any
+) -> None:
+    if strides is None:
+        return
+    expected = dtype.itemsize
+    for size, stride in zip(reversed(shape), reversed(tuple(strides)), strict=True):
+        if size != 1 and stride != expected:
+            raise ParameterError(
+                f"'{name}' is not contiguous in C order: make it so first; nothing is copied here"
+            )
+        expected *= size
+
+
+def _strided_memory_view() -> Any:
+    try:
+        from cuda.core.utils import StridedMemoryView  # noqa: PLC0415 - only DLPack needs it
+    except ImportError as error:
+        raise BackendError(
+            f"DLPack needs cuda.core ({error}): pip install 'hcflow-deploy[tensorrt]', or give "
+            "arrays with __cuda_array_interface__"
+        ) from error
+    return StridedMemoryView

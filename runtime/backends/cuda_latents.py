@@ -1,0 +1,86 @@
+"""Latents drawn on the GPU, with the bits that the CPU draws (docs/latents.md).
+
+The kernel is shipped as PTX, compiled from runtime/backends/latents.cu, and finished by the driver.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+
+from runtime.backends.cuda_device import Device, Stream, check, driver
+from runtime.errors import BackendError
+from runtime.latents import Region
+
+PTX = Path(__file__).with_name("latents.ptx")
+
+_THREADS = 128
+_VALUES_A_THREAD = 4
+
+
+class Drawer:
+    """The kernel, loaded on one GPU.
+
+    Raises:
+        BackendError: the driver does not take it.
+    """
+
+    def __init__(self, device: Device) -> None:
+        device.use()
+        image = PTX.read_bytes() + b"\0"
+        try:
+            module = check(driver().cuModuleLoadData(image))
+            self._at, self._of = (
+                check(driver().cuModuleGetFunction(module, name))
+                for name in (b"hcflow_latents_at", b"hcflow_latents_of")
+            )
+        except BackendError as error:
+            raise BackendError(
+                f"the NVIDIA driver does not take the kernel that draws latents ({error}): "
+                "upgrade it"
+            ) from error
+
+    @staticmethod
+    @functools.cache
+    def open(device: Device) -> Drawer:
+        """The drawer of a GPU, loaded once in a process."""
+        return Drawer(device)
+
+    def enqueue(self, region: Region, target: int, stream: Stream) -> None:
+        """Draw a region to device memory, in the stream."""
+        words = region.words()
+        self._launch(self._of, region.shape, words.ctypes.data, target, stream)
+
+    def enqueue_at(self, place: int, shape: tuple[int, ...], target: int, stream: Stream) -> None:
+        """Draw the region whose words lie at `place` when the stream comes to here.
+
+        Args:
+            place: pinned host memory of twelve words (`Region.words`).
+            shape: of the region; its other words may change from run to run of a captured graph.
+            target: device memory.
+            stream: where.
+        """
+        pointer = ctypes.c_void_p(place)
+        self._launch(self._at, shape, ctypes.addressof(pointer), target, stream)
+
+    def _launch(
+        self, function: object, shape: tuple[int, ...], first: int, target: int, stream: Stream
+    ) -> None:
+        _, channels, height, width = shape
+        out = ctypes.c_void_p(target)
+        arguments = (ctypes.c_void_p * 2)(first, ctypes.addressof(out))
+        # A row that begins within a group of four touches one group more at either end.
+        threads = channels * height * (width // _VALUES_A_THREAD + 2)
+        blocks = -(-threads // _THREADS)
+        check(
+            driver().cuLaunchKernel(
+                function,
+                *(blocks, 1, 1),
+                *(_THREADS, 1, 1),
+                0,
+                stream.handle,
+                ctypes.addressof(arguments),
+                0,
+            )
+        )

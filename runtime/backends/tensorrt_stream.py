@@ -1,0 +1,269 @@
+"""One stream with its contexts: buffers made once a shape, one captured graph a shape.
+
+A captured graph holds addresses, so each shape has a context and buffers of its own, and whatever
+moves memory drops the graphs that knew it. Scratch memory is one for the lane: its contexts run one
+after another.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends.cuda_device import Buffer, CapturedGraph, Event, Pinned, Stream
+from runtime.backends.cuda_latents import Drawer
+from runtime.backends.tensorrt_engine import Loaded, profiler
+from runtime.errors import BackendError
+from runtime.latents import Region
+
+if TYPE_CHECKING:
+    import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+MOST_SHAPES = 8
+"""Shapes whose buffers and graph a lane keeps; the one unused for longest goes."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Plan:
+    """Everything that one set of input shapes needs.
+
+    Attributes:
+        context: with shapes set.
+        outputs: shape and dtype by name.
+        drawn: shape by name of the latents that the GPU draws; `host` holds their words.
+        device: one buffer an input and output, made when host arrays first come.
+        host: pinned memory likewise.
+        runs: how often host arrays ran: the first run warms up, the second is captured.
+        graph: uploads, the engine and downloads, captured.
+        capturable: False once capturing has failed.
+    """
+
+    context: api.IExecutionContext
+    outputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+    drawn: dict[str, tuple[int, ...]]
+    device: dict[str, Buffer] = field(default_factory=dict)
+    host: dict[str, Pinned] = field(default_factory=dict)
+    runs: int = 0
+    graph: CapturedGraph | None = None
+    capturable: bool = True
+
+    def drop_graph(self) -> None:
+        """Forget the captured graph; it may not be running."""
+        if self.graph is not None:
+            self.graph.destroy()
+            self.graph = None
+
+    def free(self) -> None:
+        """Give everything back; nothing of it may be running."""
+        self.drop_graph()
+        for buffer in self.device.values():
+            buffer.free()
+        for pinned in self.host.values():
+            pinned.free()
+        self.device.clear()
+        self.host.clear()
+
+
+class Lane:
+    """Runs an engine on one stream, one run at a time; callers take turns."""
+
+    def __init__(
+        self, loaded: Loaded, profile: Callable[[Shapes], int], drawer: Drawer | None = None
+    ) -> None:
+        self._loaded = loaded
+        self._drawer = drawer
+        self._profile = profile
+        self._stream = loaded.device.stream()
+        self._idle = Event()
+        self._last = self._stream.handle
+        self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+        self._scratch: Buffer | None = None
+
+    def outputs(self, shapes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of every output for these input shapes."""
+        return self._plan(shapes).outputs
+
+    def run(self, arrays: Mapping[str, NDArray[Any] | Region]) -> dict[str, NDArray[Any]]:
+        """Host arrays, or regions to be drawn, in, host arrays out; returns when they are there."""
+        self._loaded.device.use()
+        shapes = {name: array.shape for name, array in arrays.items()}
+        plan = self._plan(shapes, [n for n, each in arrays.items() if isinstance(each, Region)])
+        if not plan.host:
+            self._stage(plan, arrays)
+        self._follow(self._stream)
+        for name, array in arrays.items():
+            plan.host[name].array[...] = array.words() if isinstance(array, Region) else array
+        if plan.graph is None and plan.runs == 1 and plan.capturable:
+            self._capture(plan)
+        if plan.graph is not None:
+            self._stream.launch(plan.graph)
+        else:
+            self._work(plan)
+        self._stream.record(self._idle)
+        self._stream.synchronise()
+        plan.runs += 1
+        if plan.runs == 1:
+            self._loaded.save_runtime_cache()
+        return {name: plan.host[name].array.copy() for name in plan.outputs}
+
+    def enqueue(self, shapes: Shapes, pointers: Mapping[str, int], stream: Stream) -> None:
+        """Put a run on these addresses into a stream of the caller's, and do not wait."""
+        plan = self._plan(shapes)
+        self._follow(stream)
+        self._execute(plan, pointers, stream)
+        stream.record(self._idle)
+
+    def layer_times(self, arrays: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
+        """Seconds a run of every layer; runs without a graph, which would hide the layers."""
+        shapes = {name: array.shape for name, array in arrays.items()}
+        self.run(arrays)
+        plan = self._plan(shapes)
+        plan.drop_graph()
+        plan.capturable = False
+        times, plan.context.profiler = profiler(self._loaded.trt)
+        for _ in range(runs):
+            self.run(arrays)
+        self._plans.pop(_key(shapes)).free()  # its context would go on being profiled
+        return {name: seconds / runs for name, seconds in times.items()}
+
+    def close(self) -> None:
+        """Give everything back; waits for what is running."""
+        self._loaded.device.use()
+        self._wait()
+        for plan in self._plans.values():
+            plan.free()
+        self._plans.clear()
+        if self._scratch is not None:
+            self._scratch.free()
+            self._scratch = None
+        self._stream.destroy()
+        self._idle.destroy()
+
+    def _follow(self, stream: Stream) -> None:
+        """Let a stream wait on the GPU for this lane's last run: they share scratch memory."""
+        if stream.handle != self._last:
+            stream.wait(self._idle)
+            self._last = stream.handle
+
+    def _wait(self) -> None:
+        """Wait on the host until nothing of this lane runs."""
+        self._idle.synchronise()
+        self._stream.synchronise()
+
+    def _plan(self, shapes: Shapes, drawn: Sequence[str] = ()) -> Plan:
+        key = _key(shapes, drawn)
+        if key in self._plans:
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        profile = self._profile(shapes)
+        self._loaded.device.use()
+        if len(self._plans) >= MOST_SHAPES:
+            self._wait()
+            self._plans.popitem(last=False)[1].free()
+        plan = self._prepare(shapes, profile, drawn)
+        self._plans[key] = plan
+        return plan
+
+    def _prepare(self, shapes: Shapes, profile: int, drawn: Sequence[str]) -> Plan:
+        """A context with its shapes set and scratch memory given."""
+        context = self._loaded.context()
+        if context.active_optimization_profile != profile:
+            context.set_optimization_profile_async(profile, self._stream.handle)
+            self._stream.synchronise()
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise BackendError(
+                    f"the engine does not take '{name}' as {list(shape)}: "
+                    f"{self._loaded.last_error()}"
+                )
+        outputs = {
+            name: (tuple(int(size) for size in context.get_tensor_shape(name)), dtype)
+            for name, dtype in self._loaded.outputs.items()
+        }
+        if bad := [name for name, (shape, _) in outputs.items() if min(shape, default=1) < 0]:
+            raise BackendError(f"the engine cannot tell the shape of its output '{bad[0]}'")
+        self._give_scratch(context)
+        return Plan(context, outputs, {name: shapes[name] for name in drawn})
+
+    def _give_scratch(self, context: api.IExecutionContext) -> None:
+        size = int(context.update_device_memory_size_for_shapes())
+        if self._scratch is None or self._scratch.size < size:
+            self._wait()
+            old, self._scratch = self._scratch, None
+            for plan in self._plans.values():
+                plan.drop_graph()  # it was captured with the old address
+            if old is not None:
+                old.free()
+            try:
+                self._scratch = self._loaded.device.allocate(max(size, old.size if old else 0))
+            except BackendError:
+                while self._plans:  # their contexts point at what was freed
+                    self._plans.popitem()[1].free()
+                raise
+            for plan in self._plans.values():
+                plan.context.set_device_memory(self._scratch.pointer, self._scratch.size)
+        context.set_device_memory(self._scratch.pointer, self._scratch.size)
+
+    def _stage(self, plan: Plan, arrays: Mapping[str, NDArray[Any] | Region]) -> None:
+        """Buffers on both sides for every input and output; of a region its words on the host."""
+        device = self._loaded.device
+        needed = {name: (array.shape, self._loaded.inputs[name]) for name, array in arrays.items()}
+        try:
+            for name, (shape, dtype) in (needed | plan.outputs).items():
+                plan.device[name] = device.allocate(math.prod(shape) * dtype.itemsize)
+                words = name in plan.drawn
+                plan.host[name] = (
+                    device.pinned((12,), np.dtype(np.uint32))
+                    if words
+                    else device.pinned(shape, dtype)
+                )
+        except BaseException:
+            plan.free()
+            raise
+
+    def _capture(self, plan: Plan) -> None:
+        """Record the run as a graph; where that cannot be done it goes on without."""
+        capturable = plan.context.is_stream_capturable(self._stream.handle)
+        try:
+            if capturable:
+                plan.graph = self._stream.capture(lambda: self._work(plan))
+        except BackendError as error:
+            _logger.info("this engine runs without CUDA graphs: %s", error)
+        plan.capturable = plan.graph is not None
+
+    def _work(self, plan: Plan) -> None:
+        inputs = [name for name in plan.device if name not in plan.outputs]
+        for name in inputs:
+            target = plan.device[name].pointer
+            if name in plan.drawn:
+                assert self._drawer is not None
+                place = plan.host[name].pointer
+                self._drawer.enqueue_at(place, plan.drawn[name], target, self._stream)
+            else:
+                self._stream.upload(target, plan.host[name])
+        pointers = {name: buffer.pointer for name, buffer in plan.device.items()}
+        self._execute(plan, pointers, self._stream)
+        for name in plan.outputs:
+            self._stream.download(plan.host[name], plan.device[name].pointer)
+
+    def _execute(self, plan: Plan, pointers: Mapping[str, int], stream: Stream) -> None:
+        for name, pointer in pointers.items():
+            if not plan.context.set_tensor_address(name, pointer):
+                raise BackendError(f"no address for '{name}': {self._loaded.last_error()}")
+        if not plan.context.execute_async_v3(stream.handle):
+            raise BackendError(f"the engine failed: {self._loaded.last_error()}")
+
+
+def _key(shapes: Shapes, drawn: Sequence[str] = ()) -> tuple[Any, ...]:
+    return tuple(sorted(shapes.items())), tuple(sorted(drawn))

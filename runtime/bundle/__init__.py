@@ -1,0 +1,1 @@
+"""Bundles: manifest, graphs, engines, test vectors."""

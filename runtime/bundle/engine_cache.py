@@ -1,0 +1,150 @@
+"""Engines that this machine compiled for itself, in the user's cache; and reading any engine.
+
+An engine is code: it is loaded only from a folder that nobody but this user (or the system's
+administrator) can write to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+from runtime.bundle.engine_entry import Engine, of_manifest
+from runtime.bundle.reader import Bundle
+from runtime.errors import BackendError, BundleError
+from runtime.system import atomic
+from runtime.system.cache import NO_CACHE, user_cache
+
+
+def folder() -> Path:
+    """Where engines are cached.
+
+    Raises:
+        BackendError: `user_cache` knows no folder.
+    """
+    cache = user_cache()
+    if cache is None:
+        raise BackendError(NO_CACHE)
+    return cache / "engines"
+
+
+def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
+    """Cached engines of a graph and the files they are in; damaged sidecars are left out."""
+    found = list[tuple[Engine, Path]]()
+    if user_cache() is None:
+        return found
+    for sidecar in sorted(folder().glob(f"{graph_sha256[:12]}.*.json")):
+        try:
+            engine = Engine.from_json(sidecar.read_text(encoding="utf-8"), f"'{sidecar}'")
+        except (BundleError, OSError, UnicodeDecodeError):
+            continue  # a cache: what cannot be read is made again
+        if engine.graph == graph_sha256:
+            found.append((engine, sidecar.with_name(engine.file)))
+    return found
+
+
+def of_graph(graph_sha256: str, where: Path | None) -> list[tuple[Engine, Path]]:
+    """Every engine of a graph: the cache's, made on this machine, before the bundle's.
+
+    Args:
+        graph_sha256: of the ONNX file.
+        where: the bundle's folder, or None to look into the cache alone.
+
+    Raises:
+        BackendError: the bundle's engines cannot be read.
+    """
+    found = find(graph_sha256)
+    if where is None:
+        return found
+    try:
+        listed = of_manifest(Bundle.open(where).manifest, f"'{where}'")
+    except BundleError as error:
+        raise BackendError(f"the bundle's engines cannot be read: {error}") from error
+    return found + [(e, where / e.file) for e in listed if e.graph == graph_sha256]
+
+
+def libraries(graph_sha256: str, where: Path | None) -> set[str]:
+    """The libraries that there are engines of a graph for."""
+    return {engine.library for engine, _ in of_graph(graph_sha256, where)}
+
+
+def write(engine: Engine, data: bytes) -> Path:
+    """Put an engine into the cache; its sidecar comes last, so that half an engine is none."""
+    place = folder()
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = place / engine.file
+    atomic.write(path, data)
+    text = json.dumps(engine.to_mapping(), indent=1) + "\n"
+    atomic.write(path.with_suffix(".json"), text.encode())
+    return path
+
+
+def read(engine: Engine, path: Path) -> bytes:
+    """The bytes of an engine file that this user owns, equal to what its sidecar says.
+
+    Raises:
+        BackendError: missing, of another size or digest, or others may write to it or to a folder
+            above it.
+    """
+    try:
+        for place in _places(path):
+            _check_owner(place)
+        data = path.read_bytes()
+    except OSError as error:
+        raise BackendError(
+            f"cannot read engine '{path}': {error.strerror}; compile it again"
+        ) from None
+    if len(data) != engine.bytes:
+        raise BackendError(
+            f"engine '{path}' has {len(data)} bytes, its sidecar says {engine.bytes}: truncated; "
+            "compile it again"
+        )
+    if hashlib.sha256(data).hexdigest() != engine.sha256:
+        raise BackendError(
+            f"engine '{path}' does not have its sidecar's SHA-256: damaged; compile it again"
+        )
+    return data
+
+
+def _check_owner(path: Path) -> None:
+    if not hasattr(os, "getuid"):  # no owners to compare
+        return
+    status = path.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        raise BackendError(
+            f"'{path}' belongs to another user, and an engine is code: copy the bundle, or compile "
+            "the engine again"
+        )
+    if status.st_mode & stat.S_ISVTX and stat.S_ISDIR(status.st_mode):
+        return  # as /tmp: others add to it, and cannot take what is ours away
+    if status.st_mode & stat.S_IWOTH:
+        raise BackendError(
+            f"'{path}' can be written by everyone, and an engine is code: chmod o-w it first"
+        )
+    if status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid):
+        raise BackendError(
+            f"'{path}' can be written by its group, and an engine is code: chmod g-w it first"
+        )
+
+
+def _places(path: Path) -> list[Path]:
+    """A file, the file that a link stands for, and every folder above either."""
+    own, real = path.absolute(), path.resolve()
+    return list(dict.fromkeys((own, *own.parents, real, *real.parents)))
+
+
+def _is_private(group: int) -> bool:
+    """Whether a group is the system's, or this user's own with nobody else in it."""
+    if group == 0:
+        return True
+    try:
+        import grp  # noqa: PLC0415 - absent where there are no groups
+        import pwd  # noqa: PLC0415
+
+        user = pwd.getpwuid(os.getuid())
+        return group == user.pw_gid and set(grp.getgrgid(group).gr_mem) <= {user.pw_name}
+    except (ImportError, KeyError):  # KeyError: a user or group without a name
+        return False

@@ -1,0 +1,270 @@
+"""A compiled engine's passport, and whether it fits a machine.
+
+An engine is made by one library version for some GPUs and some shapes. The sidecar says all of
+that, so that a wrong engine is refused with a reason before a library is asked to load it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+from runtime.bundle.json_reader import Field
+from runtime.bundle.manifest import DIRECTIONS, PRECISIONS, Direction, Manifest, Precision
+from runtime.errors import BackendError, BundleError
+
+Library = Literal["tensorrt", "tensorrt-rtx"]
+LIBRARIES: tuple[Library, ...] = ("tensorrt", "tensorrt-rtx")
+
+Hardware = Literal["none", "ampere+", "same-capability"]
+HARDWARE: tuple[Hardware, ...] = ("none", "ampere+", "same-capability")
+"""GPUs beyond the one it was built on that a TensorRT engine may run on."""
+
+Shape = tuple[int, ...]
+
+_DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
+_PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name")
+_CAPABILITY = (r"[1-9]\d{0,8}\.\d", "a compute capability such as 8.9")
+_NAMES: Mapping[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Shapes of one input that an engine accepts, and the one it is tuned for."""
+
+    smallest: Shape
+    best: Shape
+    largest: Shape
+
+    def holds(self, shape: Shape) -> bool:
+        """Whether a shape lies between the smallest and the largest."""
+        return len(shape) == len(self.smallest) and all(
+            low <= size <= high
+            for low, size, high in zip(self.smallest, shape, self.largest, strict=True)
+        )
+
+
+Profile = Mapping[str, Range]
+"""Range of every input by name."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of GPU memory as the compiler reported them; None where it said nothing."""
+
+    scratch: int | None
+    weights: int | None
+    activations: int | None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The sidecar of one engine file.
+
+    Attributes:
+        file, sha256, bytes: the engine.
+        graph: SHA-256 of the ONNX graph it was compiled from; with `direction`, `precision` and
+            `latents` of that graph.
+        library: what compiled it and runs it, in `version`.
+        compute_capabilities: GPUs it was compiled for; for TensorRT the one it was built on.
+        profiles: accepted shapes.
+        tf32: whether float32 convolutions may lose mantissa.
+        version_compatible: later versions of the library may run it.
+        hardware: other GPUs that may run it.
+        refittable: new weights may be put into it.
+        optimization_level: the builder's effort, None for its default.
+        build_seconds: how long it took.
+        memory: see `Memory`.
+        layers: how many layers really run in each precision, by the engine inspector; None when
+            that is not known, as after a compilation without a GPU.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    graph: str
+    direction: Direction
+    precision: Precision
+    latents: bool
+    library: Library
+    version: str
+    compute_capabilities: tuple[str, ...]
+    profiles: tuple[Profile, ...]
+    tf32: bool
+    version_compatible: bool
+    hardware: Hardware
+    refittable: bool
+    optimization_level: int | None
+    build_seconds: float
+    memory: Memory
+    layers: Mapping[str, int] | None = None
+
+    @classmethod
+    def from_field(cls, field: Field) -> Engine:
+        """Read a sidecar, or one of a manifest's `engines`.
+
+        Raises:
+            BundleError: something is missing, or of a wrong type or range.
+        """
+        level, layers = field.get("optimization_level"), field.get("layers")
+        memory = field["memory"]
+        return cls(
+            file=field["file"].text(*_PLAIN_NAME),
+            sha256=field["sha256"].text(*_DIGEST),
+            bytes=field["bytes"].integer(1),
+            graph=field["graph"].text(*_DIGEST),
+            direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
+            precision=cast(Precision, field["precision"].choice(PRECISIONS)),
+            latents=field["latents"].flag(),
+            library=cast(Library, field["library"].choice(LIBRARIES)),
+            version=field["version"].text(r"\d{1,9}(\.\d{1,9})*", "a version of numbers and dots"),
+            compute_capabilities=tuple(
+                c.text(*_CAPABILITY) for c in field["compute_capabilities"].items()
+            ),
+            profiles=tuple(
+                {name: _range(r) for name, r in p.members().items()}
+                for p in field["profiles"].items()
+            ),
+            tf32=field["tf32"].flag(),
+            version_compatible=field["version_compatible"].flag(),
+            hardware=cast(Hardware, field["hardware"].choice(HARDWARE)),
+            refittable=field["refittable"].flag(),
+            optimization_level=level.integer(0) if level else None,
+            build_seconds=field["build_seconds"].number(0),
+            memory=Memory(*(_bytes(memory, k) for k in ("scratch", "weights", "activations"))),
+            layers={k: v.integer(0) for k, v in layers.members().items()} if layers else None,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Engine:
+        """Parse a sidecar; `where` names it in errors. Raises `BundleError`."""
+        try:
+            return cls.from_field(Field(json.loads(text), where))
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{where} is no engine's sidecar: {error}") from None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What a manifest's `engines` holds; `from_field` of it gives an equal engine."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def holds(self, shapes: Mapping[str, Shape]) -> int | None:
+        """The first profile that holds these input shapes, or None."""
+        for index, profile in enumerate(self.profiles):
+            if all(name in profile and profile[name].holds(s) for name, s in shapes.items()):
+                return index
+        return None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an engine must fit: a library's version, and the GPU's compute capability."""
+
+    library: Library
+    version: str
+    compute_capability: str
+
+
+def of_manifest(manifest: Manifest, where: str) -> list[Engine]:
+    """The engines of a bundle; `where` names it in errors. Raises `BundleError`."""
+    return [
+        Engine.from_field(Field(dict(entry), where, f"$.engines[{i}]"))
+        for i, entry in enumerate(manifest.engines)
+    ]
+
+
+def misfit(engine: Engine, machine: Machine) -> str | None:
+    """Why an engine does not fit a machine, in a few words; None when it does."""
+    if engine.library != machine.library:
+        return f"it is a {_NAMES[engine.library]} engine, not {_NAMES[machine.library]}"
+    if not _version_fits(engine, machine.version):
+        return (
+            f"it was built by {_NAMES[engine.library]} {engine.version}, here is {machine.version}"
+        )
+    if not _capability_fits(engine, machine.compute_capability):
+        return (
+            f"it was built for compute capability {', '.join(engine.compute_capabilities)}, this "
+            f"GPU has {machine.compute_capability}"
+        )
+    return None
+
+
+def choose(engines: Sequence[Engine], graph: str, machine: Machine, where: str) -> Engine:
+    """The first engine of a graph that fits a machine.
+
+    Args:
+        engines: all there are.
+        graph: SHA-256 of the ONNX file that is to be run.
+        machine: where.
+        where: the bundle's folder, for the command that makes a fitting engine.
+
+    Raises:
+        BackendError: none fits; says why, and which command makes one.
+    """
+    reasons = []
+    for engine in engines:
+        if engine.graph == graph:
+            reason = misfit(engine, machine)
+            if reason is None:
+                return engine
+            if engine.library == machine.library:
+                reasons.append(f"engine '{engine.file}' does not fit: {reason}")
+    found = "; ".join(reasons) or f"there is no {_NAMES[machine.library]} engine of this graph here"
+    raise BackendError(f"{found}; make one: {command(machine.library, where)}")
+
+
+def command(library: Library, where: str) -> str:
+    """The command line that compiles a bundle's graphs for this machine."""
+    return f"hcflow compile '{where}' --engine {library}"
+
+
+def describe_ranges(engine: Engine) -> str:
+    """The accepted shapes in words, `lr 1×3×8×8 … 1×3×256×256 or …`."""
+    return " or ".join(
+        ", ".join(
+            f"{name} {'×'.join(map(str, r.smallest))} … {'×'.join(map(str, r.largest))}"
+            for name, r in profile.items()
+        )
+        for profile in engine.profiles
+    )
+
+
+def _version_fits(engine: Engine, version: str) -> bool:
+    """Same version; a version-compatible engine also runs on later ones of its major version.
+
+    Three numbers count: a fourth is of the build.
+    """
+    built, here = _numbers(engine.version)[:3], _numbers(version)[:3]
+    if engine.version_compatible:
+        return built[0] == here[0] and built <= here
+    return built == here
+
+
+def _capability_fits(engine: Engine, capability: str) -> bool:
+    if capability in engine.compute_capabilities:
+        return True
+    here = _numbers(capability)
+    built = [_numbers(c) for c in engine.compute_capabilities]
+    if engine.library == "tensorrt-rtx":  # code for 12.0 also runs on 12.1, and so on
+        return any(b[0] == here[0] >= 12 and b <= here for b in built)
+    return engine.hardware == "ampere+" and here >= (8, 0) and all(b >= (8, 0) for b in built)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _range(field: Field) -> Range:
+    return Range(
+        *(
+            tuple(size.integer(1) for size in field[key].items())
+            for key in ("smallest", "best", "largest")
+        )
+    )
+
+
+def _bytes(field: Field, key: str) -> int | None:
+    found = field.get(key)
+    return found.integer(0) if found else None

@@ -1,0 +1,196 @@
+"""What a manifest says of one graph: frozen dataclasses, and how they are read from its JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from runtime.bundle.json_reader import Field
+
+Direction = Literal["inverse", "forward"]
+Precision = Literal["fp32", "fp16", "int8"]
+DIRECTIONS: tuple[Direction, ...] = ("inverse", "forward")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
+PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name inside the bundle")
+PLAIN_WORD = (r"[A-Za-z0-9_./-]+", "a plain word")
+
+MOST_OVERLAP = 4
+"""Of a graph's overlap / its tile: there every pixel is computed 81 times."""
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What a backend must do for the parity figures to hold."""
+
+    tf32: bool
+    accumulation: str
+    openvino_precision_hint: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One output of one case against the float64 reference; figures as in `runtime.checks.parity`.
+
+    `psnr_db` is None where infinite (identical), `max_rel` where the reference is all zero; JSON
+    has neither infinity nor NaN, so any such figure is written as null, and `ok` tells which.
+    """
+
+    case: str
+    tau: float
+    output: str
+    psnr_db: float | None
+    max_abs: float | None
+    max_rel: float | None
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Worst absolute difference of tiled and whole on one picture, at the graph's tile and overlap.
+
+    Of the image output after clipping to [0, 1]; the budget is 1/255 (docs/tiles.md, 2). Infinite
+    where the figure is null in JSON, which has neither infinity nor NaN.
+    """
+
+    case: str
+    tau: float
+    max_abs: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a precision below fp32 costs on one photograph.
+
+    `psnr_fp32_db` is the output against the fp32 graph's (None: identical); `loss_db` is the fall
+    of PSNR against the ground truth, in dB, negative for a gain, infinite where it is null in JSON;
+    `max_abs` is the largest difference from fp32 after clipping (None where an older build did not
+    note it, or where it is no number).
+    """
+
+    case: str
+    tau: float
+    psnr_fp32_db: float | None
+    loss_db: float
+    max_abs: float | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file of a bundle.
+
+    `bytes_per_lr_pixel` is the peak of live activations by liveness analysis; `latents` says
+    whether the graph takes (inverse) or gives (forward) z1 … zL. `tile` and `overlap` are LR pixels
+    (`runtime.inference.grid`); None means that the graph runs images whole. `report` names the
+    file of the bundle that tells how the precision was chosen.
+    """
+
+    direction: Direction
+    precision: Precision
+    latents: bool
+    io: str
+    contract: int
+    opset: int
+    file: str
+    sha256: str
+    bytes: int
+    nodes: int
+    bytes_per_lr_pixel: int
+    numerics: Numerics
+    within_budget: bool
+    parity: tuple[Parity, ...]
+    tile: int | None = None
+    overlap: int | None = None
+    deviations: tuple[Deviation, ...] = ()
+    casts: int = 0
+    losses: tuple[Loss, ...] = ()
+    report: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is, in two words; three where images are bytes."""
+        name = f"{self.direction} {self.precision}"
+        return name if self.io == "float32" else f"{name} {self.io}"
+
+    @property
+    def full_title(self) -> str:
+        """`title`, and whether an inverse was built for τ = 0 alone."""
+        return self.title + (" τ = 0" if self.direction == "inverse" and not self.latents else "")
+
+
+def read(field: Field) -> Graph:
+    """A graph's entry, checked; raises `BundleError` with the JSON path of what is wrong."""
+    tile = _optional_integer(field["tile"], 1)
+    most = MOST_OVERLAP * (tile or 0)
+    return Graph(
+        direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
+        precision=cast(Precision, field["precision"].choice(PRECISIONS)),
+        latents=field["latents"].flag(),
+        io=field["io"].text(*PLAIN_WORD),
+        contract=field["contract"].integer(1),
+        opset=field["opset"].integer(1),
+        file=field["file"].text(*PLAIN_NAME),
+        sha256=field["sha256"].text(*DIGEST),
+        bytes=field["bytes"].integer(1),
+        nodes=field["nodes"].integer(1),
+        bytes_per_lr_pixel=field["bytes_per_lr_pixel"].integer(0),
+        numerics=Numerics(
+            field["numerics"]["tf32"].flag(),
+            field["numerics"]["accumulation"].text(),
+            field["numerics"]["openvino_precision_hint"].text(),
+        ),
+        within_budget=field["within_budget"].flag(),
+        parity=tuple(_parity(p) for p in field["parity"].items()),
+        tile=tile,
+        overlap=None if field["overlap"].is_null() else field["overlap"].integer(0, most),
+        deviations=tuple(_deviation(d) for d in _optional_items(field, "deviations")),
+        casts=casts.integer(0) if (casts := field.get("casts")) else 0,
+        losses=tuple(_loss(row) for row in _optional_items(field, "losses")),
+        report=report.text(*PLAIN_NAME) if (report := field.get("report")) else None,
+    )
+
+
+def _deviation(field: Field) -> Deviation:
+    return Deviation(field["case"].text(), field["tau"].number(0), _missed(field["max_abs"], 0))
+
+
+def _loss(field: Field) -> Loss:
+    return Loss(
+        case=field["case"].text(),
+        tau=field["tau"].number(0),
+        psnr_fp32_db=_optional_number(field["psnr_fp32_db"]),
+        loss_db=_missed(field["loss_db"]),
+        max_abs=worst.number(0) if (worst := field.get("max_abs")) else None,
+    )
+
+
+def _optional_items(field: Field, key: str) -> list[Field]:
+    found = field.get(key)
+    return found.items() if found else []
+
+
+def _parity(field: Field) -> Parity:
+    return Parity(
+        case=field["case"].text(),
+        tau=field["tau"].number(0),
+        output=field["output"].text(),
+        psnr_db=_optional_number(field["psnr_db"]),
+        max_abs=_optional_number(field["max_abs"]),
+        max_rel=_optional_number(field["max_rel"]),
+        ok=field["ok"].flag(),
+    )
+
+
+def _optional_number(field: Field) -> float | None:
+    return None if field.is_null() else field.number()
+
+
+def _missed(field: Field, least: float = -math.inf) -> float:
+    """A figure; null, which stands for NaN and infinity, is infinite and so within no budget."""
+    return math.inf if field.is_null() else field.number(least)
+
+
+def _optional_integer(field: Field, least: int) -> int | None:
+    return None if field.is_null() else field.integer(least)

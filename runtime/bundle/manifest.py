@@ -1,0 +1,195 @@
+"""The manifest of a bundle: frozen dataclasses whose fields are the JSON's keys.
+
+`Manifest.from_json` checks every type and range and names the JSON path of what is wrong; keys it
+does not know are ignored, so that a later writer may add some without a new schema.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NoReturn, cast
+
+from runtime.bundle import graph_entry
+from runtime.bundle.graph_entry import (
+    DIGEST,
+    DIRECTIONS,
+    PLAIN_NAME,
+    PLAIN_WORD,
+    PRECISIONS,
+    Deviation,
+    Direction,
+    Graph,
+    Loss,
+    Numerics,
+    Parity,
+    Precision,
+)
+from runtime.bundle.json_reader import Field
+from runtime.errors import BundleError
+
+__all__ = [
+    "CONTRACT",
+    "DIRECTIONS",
+    "FILE_NAME",
+    "PRECISIONS",
+    "SCHEMA",
+    "TASKS",
+    "Checkpoint",
+    "Deviation",
+    "Direction",
+    "Graph",
+    "Latents",
+    "Level",
+    "Loss",
+    "Manifest",
+    "Numerics",
+    "Parity",
+    "Precision",
+    "Task",
+    "Vectors",
+]
+
+FILE_NAME = "manifest.json"
+SCHEMA = 1
+"""The manifest schema this module reads and writes."""
+CONTRACT = 1
+"""The graph contract this runtime speaks: names, layouts and ranges of inputs and outputs."""
+
+Task = Literal["rescaling", "sr"]
+TASKS: tuple[Task, ...] = ("rescaling", "sr")
+
+LARGEST_SCALE = 64
+"""Beyond it a manifest is damaged or hostile: no memory is asked for it."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Shape of one latent: z_l is [N, channels, H·factor, W·factor] for an LR of H×W."""
+
+    channels: int
+    factor: int
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latent scheme (`runtime.latents.SCHEME`) and the levels, finest first."""
+
+    scheme: str
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """SHA-256 of the checkpoint file a bundle was made from, and where that came from."""
+
+    sha256: str
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The test vectors' .npz file and its SHA-256."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything known of a bundle; immutable."""
+
+    schema: int
+    name: str
+    task: Task
+    scale: int
+    default_tau: float
+    latents: Latents
+    checkpoint: Checkpoint
+    tools: Mapping[str, str]
+    graphs: tuple[Graph, ...]
+    vectors: Vectors
+    engines: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Manifest:
+        """Parse and check a manifest; `where` names it in errors.
+
+        Raises:
+            BundleError: not JSON, a newer schema, or a value missing, of a wrong type or range.
+        """
+        try:
+            root = Field(json.loads(text, parse_constant=_refuse_constant), where)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"{where} is not a manifest: {error}; build the bundle again"
+            ) from None
+        schema = root["schema"].integer(1)
+        if schema > SCHEMA:
+            raise BundleError(
+                f"{where} was made by a newer hcflow-deploy "
+                f"(schema {schema}, this one reads {SCHEMA}): upgrade"
+            )
+        manifest = cls(
+            schema=schema,
+            name=root["name"].text(r"[^/\\\x00-\x1f\x7f-\x9f]+", "a name without slashes"),
+            task=cast(Task, root["task"].choice(TASKS)),
+            scale=root["scale"].integer(2, LARGEST_SCALE),
+            default_tau=root["default_tau"].number(0),
+            latents=_latents(root["latents"]),
+            checkpoint=Checkpoint(
+                root["checkpoint"]["sha256"].text(*DIGEST),
+                _texts(root["checkpoint"]["provenance"]),
+            ),
+            tools=_texts(root["tools"]),
+            graphs=tuple(graph_entry.read(g) for g in root["graphs"].items()),
+            vectors=Vectors(
+                root["vectors"]["file"].text(*PLAIN_NAME),
+                root["vectors"]["sha256"].text(*DIGEST),
+            ),
+            engines=tuple(
+                {k: v.value for k, v in e.members().items()} for e in root["engines"].items()
+            ),
+        )
+        if not manifest.graphs:
+            raise BundleError(f"{where}: $.graphs holds no graph: build the bundle again")
+        channels = 3 + sum(level.channels * level.factor**2 for level in manifest.latents.levels)
+        if channels != 3 * manifest.scale**2:
+            raise BundleError(
+                f"{where}: $.latents.levels hold {channels - 3} values an LR pixel; "
+                f"scale {manifest.scale} needs {3 * manifest.scale**2 - 3}"
+            )
+        return manifest
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON; `from_json` of it gives an equal manifest."""
+        return (
+            json.dumps(finite(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+
+
+def _latents(field: Field) -> Latents:
+    levels = tuple(
+        Level(level["channels"].integer(1), level["factor"].integer(1))
+        for level in field["levels"].items()
+    )
+    return Latents(field["scheme"].text(*PLAIN_WORD), levels)
+
+
+def _texts(field: Field) -> dict[str, str]:
+    return {key: value.text() for key, value in field.members().items()}
+
+
+def finite(value: Any) -> Any:
+    """The same tree with null for every float that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,187 @@
+"""A bundle on disk: the manifest, and the bytes of its files once their digest has been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bundle import uint8_images
+from runtime.bundle.manifest import (
+    CONTRACT,
+    FILE_NAME,
+    PRECISIONS,
+    Direction,
+    Graph,
+    Manifest,
+    Precision,
+)
+from runtime.errors import BundleError
+
+IOS = ("float32", uint8_images.IO)
+"""Kinds of images that a graph may take and give."""
+
+# What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours does.
+_EXTERNAL = b"location"
+
+MOST_MANIFEST = 4 << 20
+"""Bytes of a manifest, as in C++: a hundred times what a bundle of all precisions takes."""
+
+MOST_VECTORS = 1 << 28
+"""Bytes of a bundle's test vectors, unpacked: hundreds of times what small images take."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest. Files are read and checked when used."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open the bundle in a folder; the path of its manifest.json does as well.
+
+        Raises:
+            BundleError: nothing there, not a bundle, or a manifest that cannot be used.
+        """
+        folder = Path(path)
+        if folder.is_file() and folder.name == FILE_NAME:
+            folder = folder.parent
+        if not folder.exists():
+            raise BundleError(f"no bundle at '{folder}': the folder does not exist")
+        if not folder.is_dir():
+            raise BundleError(f"'{folder}' is a file: give the bundle's folder")
+        source = folder / FILE_NAME
+        try:
+            status = source.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_MANIFEST:
+                raise BundleError(f"'{source}' is no file of at most 4 MiB: it is no manifest")
+            text = source.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BundleError(f"'{folder}' is not a bundle: it has no {FILE_NAME}") from None
+        except UnicodeDecodeError as error:
+            raise BundleError(f"'{source}' is not a manifest: {error}") from None
+        except OSError as error:
+            raise BundleError(f"cannot read '{source}': {error.strerror}") from error
+        return cls(folder, Manifest.from_json(text, f"'{source}'"))
+
+    def graph(
+        self,
+        direction: Direction,
+        precision: Precision,
+        latents: bool | None,
+        io: str | None = None,
+    ) -> Graph:
+        """The graph with these properties.
+
+        Args:
+            direction: which way.
+            precision: of its networks.
+            latents: None takes either, with latents first; no graph without them stands in where
+                they are asked for and another has them.
+            io: `float32` or `uint8`; None takes either, float32 first.
+
+        Raises:
+            BundleError: the bundle has none, or it needs a newer runtime.
+        """
+        if precision not in PRECISIONS:
+            raise BundleError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
+        found = [g for g in self.manifest.graphs if g.direction == direction]
+        if not found:
+            raise BundleError(
+                f"bundle '{self.manifest.name}' has no {direction} graph: "
+                f"build it with --direction {direction} or --direction both"
+            )
+        fitting = [g for g in found if g.precision == precision]
+        if not fitting:
+            there = ", ".join(sorted({g.precision for g in found}))
+            raise BundleError(
+                f"bundle '{self.manifest.name}' has its {direction} graph in {there}, "
+                f"not in {precision}"
+            )
+        if io is not None and all(g.io != io for g in fitting):
+            raise BundleError(
+                f"bundle '{self.manifest.name}' has no {direction} graph in {precision} with {io} "
+                f"images: build it with --io {io}"
+            )
+        graph = min(
+            fitting,
+            key=lambda g: (
+                latents is True and not g.latents,
+                g.io != (io or "float32"),
+                g.latents != (latents is not False),
+            ),
+        )
+        if graph.contract != CONTRACT or graph.io not in IOS:
+            raise BundleError(
+                f"'{graph.file}' follows graph contract {graph.contract} with {graph.io} images; "
+                f"this runtime speaks contract {CONTRACT} with {' and '.join(IOS)}: upgrade "
+                "hcflow-deploy"
+            )
+        return graph
+
+    def read(self, file: str, sha256: str, size: int | None = None) -> bytes:
+        """The bytes of one file of the bundle, equal to the size and digest the manifest gives.
+
+        Raises:
+            BundleError: missing, outside the bundle, of another size or digest.
+        """
+        path = self.folder / file
+        try:
+            status = path.stat()
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise BundleError(f"'{path}' is a link that leaves the bundle: refused")
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"'{path}' is no file: fetch or build the bundle again")
+            if size is not None and status.st_size != size:
+                raise BundleError(
+                    f"'{path}' has {status.st_size} bytes, the manifest says {size}: "
+                    "incomplete; fetch or build the bundle again"
+                )
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise BundleError(f"'{path}' is missing: fetch or build the bundle again") from None
+        except OSError as error:
+            raise BundleError(f"cannot read '{path}': {error.strerror}") from error
+        # What is hashed is what is used: the file is never opened a second time.
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise BundleError(
+                f"'{path}' does not have the SHA-256 in the manifest: "
+                "damaged or altered; fetch or build the bundle again"
+            )
+        return data
+
+    def read_graph(self, graph: Graph) -> bytes:
+        """The checked bytes of a graph's ONNX file, which refers to no other.
+
+        Raises:
+            BundleError: as `read`, or tensors that lie in another file, whose digest nobody knows.
+        """
+        data = self.read(graph.file, graph.sha256, graph.bytes)
+        if _EXTERNAL in data:
+            raise BundleError(f"'{graph.file}' takes weights from outside itself: refused")
+        return data
+
+    def read_vectors(self) -> dict[str, NDArray[np.generic]]:
+        """The checked test vectors by key (`runtime.bundle.test_vectors` gives them structure)."""
+        vectors = self.manifest.vectors
+        data = self.read(vectors.file, vectors.sha256)
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MOST_VECTORS:
+                raise BundleError(f"'{vectors.file}' unpacks to {unpacked} bytes: refused")
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except BundleError:
+            raise
+        except Exception as error:  # damaged archives fail in all kinds of ways
+            raise BundleError(f"'{vectors.file}' holds no test vectors: {error}") from error

@@ -1,0 +1,1 @@
+"""Checks on the machine that runs a bundle: parity, tiles, latency, self-test."""

@@ -1,0 +1,152 @@
+"""Does a bundle give the reference's numbers on this machine? Run the test vectors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import backends
+from runtime.bundle import test_vectors, uint8_images
+from runtime.bundle.manifest import Deviation, Graph, Precision
+from runtime.bundle.reader import Bundle
+from runtime.bundle.test_vectors import Case
+from runtime.checks import tile_error
+from runtime.checks.parity import Comparison, compare
+from runtime.errors import BackendError, BundleError
+from runtime.inference.network import Network
+from runtime.inference.report import BUDGET
+
+
+@dataclass(frozen=True)
+class Check:
+    """One output of one graph on one backend, against the reference."""
+
+    backend: str
+    graph: Graph
+    case: str
+    tau: float
+    output: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """PSNR in dB, peak 1, of hr → forward → 8-bit image → inverse at τ = 0 → clipped hr."""
+
+    backend: str
+    precision: Precision
+    case: str
+    psnr_db: float
+
+
+@dataclass(frozen=True)
+class TileCheck:
+    """The worst difference of tiled and whole on one picture, at the grid a graph states."""
+
+    backend: str
+    graph: Graph
+    deviation: Deviation
+
+    @property
+    def ok(self) -> bool:
+        """Whether it keeps to 1/255."""
+        return self.deviation.max_abs <= BUDGET
+
+
+def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[Check]:
+    """Run every graph of a bundle on every case that fits, one at a time.
+
+    Raises:
+        BundleError: damaged, or without a case for one of its graphs.
+        BackendError: the backend is not there, or fails.
+    """
+    cases = test_vectors.read(bundle)
+    for graph in bundle.manifest.graphs:
+        fitting = [case for case in cases if case.fits(graph)]
+        if not fitting:
+            raise BundleError(
+                f"bundle '{bundle.manifest.name}' has no test vector for {graph.file}"
+            )
+        session = backends.open_session(
+            backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
+        )
+        run: uint8_images.Runner = session.run
+        if graph.io == uint8_images.IO:
+            run = functools.partial(uint8_images.run, session.run)
+        for case in fitting:
+            outputs = run(_feeds(bundle, graph, case))
+            for name, want in case.outputs.items():
+                if name not in outputs:
+                    if graph.latents:
+                        raise BackendError(f"{graph.file} gives no output '{name}'")
+                    continue
+                comparison = compare(name, outputs[name], want, graph.precision, graph.io)
+                yield Check(backend, graph, case.name, case.tau, name, comparison)
+
+
+def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[TileCheck]:
+    """Measure the claim of every graph that states a tile grid, on noise, edges and frequencies.
+
+    Raises:
+        BundleError, BackendError: as `check_graphs`.
+    """
+    manifest = bundle.manifest
+    for graph in manifest.graphs:
+        # A graph of bytes states the grid of the float graph that it was made from.
+        if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
+            continue
+        session = backends.open_session(
+            backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
+        )
+        taus = sorted({row.tau for row in graph.deviations} or {0.0})
+        levels = manifest.latents.levels
+        for measured in tile_error.deviations(
+            session.run, graph, levels, manifest.scale, graph.overlap, taus
+        ):
+            yield TileCheck(backend, graph, measured)
+
+
+def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[RoundTrip]:
+    """Take the vectors' HR images down, through 8 bits, and up again, at each full precision pair.
+
+    A bundle of one direction gives none.
+    """
+    cases = [case for case in test_vectors.read(bundle) if case.direction == "forward"]
+    for precision in _in_both_directions(bundle.manifest.graphs):
+        network = Network(bundle, backend, precision, threads)
+        for case in cases:
+            hr = case.inputs["hr"]
+            lr = network.encode(hr, latents=False)["lr"]
+            lr = np.rint(np.clip(lr, 0, 1) * np.float32(255)) / np.float32(255)
+            again = np.clip(network.decode(lr.astype(np.float32)), 0, 1)
+            yield RoundTrip(backend, precision, case.name, _psnr(again, hr))
+
+
+def _in_both_directions(graphs: Sequence[Graph]) -> list[Precision]:
+    floats = [g for g in graphs if g.io == "float32"]  # not every vector has 8 bits
+    inverse = [g.precision for g in floats if g.direction == "inverse"]
+    forward = {g.precision for g in floats if g.direction == "forward"}
+    return [p for p in dict.fromkeys(inverse) if p in forward]
+
+
+def _feeds(bundle: Bundle, graph: Graph, case: Case) -> dict[str, NDArray[np.float32]]:
+    """The case's inputs that the graph has; latents a τ = 0 case left out are zeros."""
+    if graph.direction == "forward":
+        return {"hr": case.inputs["hr"]}
+    lr = case.inputs["lr"]
+    feeds = {"lr": lr}
+    if graph.latents:
+        n, _, height, width = lr.shape
+        for i, level in enumerate(bundle.manifest.latents.levels, start=1):
+            shape = (n, level.channels, height * level.factor, width * level.factor)
+            feeds[f"z{i}"] = case.inputs.get(f"z{i}", np.zeros(shape, np.float32))
+    return feeds
+
+
+def _psnr(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
+    mse = float(np.mean(np.square(got.astype(np.float64) - want)))
+    return -10 * float(np.log10(mse)) if mse > 0 else float("inf")

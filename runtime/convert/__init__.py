@@ -1,0 +1,1 @@
+"""Image files and folders in, image files and folders out."""

@@ -1,0 +1,163 @@
+"""Which files of a folder are images to work on, and where each result goes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from runtime.images import files
+
+_FALLBACK = "PNG"  # for what is read but not written: GIF, TGA
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to work on; `relative` names it within its folder."""
+
+    source: str
+    output: str
+    relative: str
+    format_name: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that cannot be worked on, or (a warning) is left out on purpose."""
+
+    relative: str
+    message: str
+    is_warning: bool = False
+
+
+def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Problem]:
+    """The images under `root`, folder by folder in the order of their names.
+
+    Hidden names, files without an image's suffix and the output folder itself are passed over.
+    Links to files count as files. A link to a folder is followed once, and only out of the tree, so
+    that loops end. Where `output` is `root` itself, images can only be replaced: a result beside
+    them would be the next run's image.
+
+    Args:
+        root: the folder of the images.
+        output: the folder of the results, which get the same relative names.
+        format_name: of all results; None keeps each image's own where it can be written.
+    """
+    suffixes = _readable()
+    seen = {_identity(root)}
+    real_root = os.path.realpath(root)
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        try:
+            with os.scandir(os.path.join(root, folder)) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Problem(folder, f"cannot be listed: {error.strerror}")
+            continue
+        names, inner = [], []
+        for entry in entries:
+            relative = os.path.join(folder, entry.name)
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder = entry.is_dir()
+                reason = _reason_to_pass(entry, output, real_root, seen) if is_folder else None
+            except OSError as error:  # a link that leads to itself
+                yield Problem(relative, f"cannot be opened: {error.strerror}")
+                continue
+            if is_folder:
+                if reason is None:
+                    inner.append(relative)
+                elif reason:
+                    yield Problem(relative, reason, is_warning=True)
+            elif Path(entry.name).suffix.lower() in suffixes:
+                if os.path.exists(entry.path) and not entry.is_file():
+                    yield Problem(relative, "is a pipe or device, not a file")
+                    continue
+                names.append(entry.name)
+        yield from _tasks(root, output, folder, names, format_name)
+        stack.extend(reversed(inner))
+
+
+def is_same(root: str, output: str) -> bool:
+    """Whether the folder of the results is that of the images."""
+    return os.path.isdir(output) and os.path.samefile(root, output)
+
+
+def _reason_to_pass(
+    entry: os.DirEntry[str], output: str, real_root: str, seen: set[tuple[int, int]]
+) -> str | None:
+    """Why a folder is not entered: None enters it, "" goes without saying."""
+    identity = _identity(entry.path)
+    if os.path.isdir(output) and identity == _identity(output):
+        return ""
+    if entry.is_symlink():
+        real = os.path.realpath(entry.path)
+        if real == real_root or real.startswith(real_root + os.sep):
+            return "a link back into the folder, not followed"
+        if identity in seen:
+            return "a link to a folder that was entered before, not followed"
+        seen.add(identity)
+    return None
+
+
+def _tasks(
+    root: str, output: str, folder: str, names: list[str], format_name: str | None
+) -> Iterator[Task | Problem]:
+    """Results of one folder; two images that would share a name keep their own suffix in it."""
+    formats = {name: format_name or _own_format(name) for name in names}
+    plain = {name: _renamed(name, formats[name]) for name in names}
+    counts = Counter(plain.values())
+    taken: set[str] = set()
+    in_place = is_same(root, output)
+    for name in names:
+        result = plain[name]
+        if counts[result] > 1 and result != name:
+            result = name + _suffix(formats[name])
+        relative = os.path.join(folder, name)
+        if result in taken or (result != plain[name] and result in counts):
+            yield Problem(relative, f"another image's result is called '{result}' already")
+            continue
+        if in_place and result != name:
+            reason = f"its {formats[name]} would stand among the images: give another folder"
+            yield Problem(relative, reason)
+            continue
+        taken.add(result)
+        yield Task(
+            source=os.path.join(root, relative),
+            output=os.path.join(output, folder, result),
+            relative=relative,
+            format_name=formats[name],
+        )
+
+
+def _renamed(name: str, format_name: str) -> str:
+    path = Path(name)
+    if Image.registered_extensions().get(path.suffix.lower()) == format_name:
+        return name
+    return path.stem + _suffix(format_name)
+
+
+def _own_format(name: str) -> str:
+    found = Image.registered_extensions()[Path(name).suffix.lower()]
+    return found if found in files.FORMATS else _FALLBACK
+
+
+def _suffix(format_name: str) -> str:
+    return {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}.get(
+        format_name, f".{format_name.lower()}"
+    )
+
+
+def _readable() -> set[str]:
+    return {s for s, name in Image.registered_extensions().items() if name in files.READ}
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,303 @@
+"""Images beyond memory: strips of a file through bands of tiles into a raw file, then encoded.
+
+A journal beside the result (`runtime.convert.journal`) lets a run that was killed go on at the
+band it had reached; the bytes are the same as of a run that was not.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.bundle.manifest import Direction as GraphDirection
+from runtime.convert import restore, streamable
+from runtime.convert.image import record_of
+from runtime.convert.job import Recipe
+from runtime.convert.journal import Journal
+from runtime.errors import ImageError
+from runtime.images import files, padding, provenance, size_limits, strips
+from runtime.images.alpha_rows import MARGIN, Veil
+from runtime.images.pixels import Canvas, Layout, Picture, Planes
+from runtime.images.provenance import Origin
+from runtime.images.strips import Form, Rows
+from runtime.inference import streaming as bands
+from runtime.inference.streaming import Band, Plan
+from runtime.latents import check_tau, fixed_seed
+from runtime.model import Model
+from runtime.system import atomic
+
+# Not WebP: it gives back gray as RGB and drops alpha that hides nothing, so its pixels are not
+# those of the raw file, of which the digest is taken.
+_LOSSLESS = ("PNG", "TIFF")
+
+Progress = Callable[[int, int], None]
+"""Told (bands finished, bands in all)."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A finished result: its size, the model, and the record read (up) or written (down)."""
+
+    size: tuple[int, int]
+    model: Model
+    origin: Origin | None
+
+
+def convert(
+    recipe: Recipe,
+    open_model: Callable[[str | None], Model],
+    source: str,
+    output: str,
+    format_name: str,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Take a file up or down by its recipe; `upscale` and `downscale` say the rest."""
+    if recipe.direction == "downscale":
+        model = open_model(recipe.model)
+        return downscale(model, source, output, format_name, recipe.options, progress=progress)
+    return upscale(
+        open_model,
+        recipe.model,
+        source,
+        output,
+        format_name,
+        recipe.options,
+        obey_record=recipe.obey_record,
+        progress=progress,
+    )
+
+
+def upscale(
+    open_model: Callable[[str | None], Model],
+    asked: str | None,
+    source: str,
+    output: str,
+    format_name: str,
+    options: Mapping[str, Any],
+    *,
+    obey_record: bool = True,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Upscale a file into another, by strips.
+
+    Args:
+        open_model: opens a model by name or folder; None is the default.
+        asked: the model asked for, which wins over the record's.
+        source: the small image's file.
+        output: the file to write.
+        format_name: of it.
+        options: `tau`, `seed`, `size`, `tile`, `overlap`, `report` of `Model.upscale`.
+        obey_record: False takes the image as if it had no record.
+        progress: told of every band.
+
+    Raises:
+        HcflowError: as `Model.upscale`, or a damaged file.
+        OSError: the disk is full.
+    """
+    rows = _open(source)
+    form = rows.form
+    files.check_mode(form.mode, format_name)
+    record = provenance.extract(form.xmp, f"'{source}'") if obey_record else None
+    model, chooser = restore.open_for(record, asked, open_model, f"'{source}'")
+    blaming = functools.partial(restore.blaming, chooser, f"'{source}'")
+    size = restore.size_for(record, (form.width, form.height), model, options.get("size"), source)
+    height, width = padding.target_size(form.height, form.width, model.scale, size)
+    size_limits.check_sides(format_name, width, height)
+    tau = options.get("tau")
+    tau = model.default_tau if tau is None else tau
+    check_tau(tau)
+    tau, seed = float(tau), fixed_seed(options.get("seed", 0))
+    feed = _Feed(rows, MARGIN)
+
+    def made(plan: Plan, start: int) -> Iterator[Band]:
+        return bands.enlarge(
+            model.network,
+            feed.read,
+            form.height,
+            form.width,
+            tau=tau,
+            seed=seed,
+            plan=plan,
+            start_band=start,
+            report=options.get("report"),
+        )
+
+    def alpha(band: Band) -> Planes:
+        return feed.veil.enlarged(band.top, band.planes.shape[1], model.scale)
+
+    job = _Job(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
+    with blaming():
+        plan = _plan(model, "inverse", form, tau > 0, options)
+    recipe = _recipe(source, model, plan, tau > 0, {"tau": tau, "seed": seed})
+    with Journal(output, {**recipe, "size": [height, width]}) as journal, blaming():
+        _compute(job, plan, journal, made, alpha, progress)
+        _finish(journal, job.result, output, format_name)
+    return Streamed((width, height), model, record)
+
+
+def downscale(
+    model: Model,
+    source: str,
+    output: str,
+    format_name: str,
+    options: Mapping[str, Any],
+    *,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Downscale a file into another, by strips; the round trip is not measured.
+
+    Raises:
+        HcflowError: as `Model.downscale`, or a damaged file.
+        OSError: the disk is full.
+    """
+    rows = _open(source)
+    form = rows.form
+    files.check_mode(form.mode, format_name)
+    feed = _Feed(rows, model.scale)  # a row of blocks, as `Veil.reduced` wants it
+    width, height = -(-form.width // model.scale), -(-form.height // model.scale)
+    size_limits.check_sides(format_name, width, height)
+
+    def made(plan: Plan, start: int) -> Iterator[Band]:
+        return bands.reduce(
+            model.network,
+            feed.read,
+            form.height,
+            form.width,
+            plan=plan,
+            start_band=start,
+            report=options.get("report"),
+        )
+
+    def alpha(band: Band) -> Planes:
+        return feed.veil.reduced(band.top, band.planes.shape[1], model.scale)
+
+    job = _Job(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
+    plan = _plan(model, "forward", form, False, options)
+    record = None
+    with Journal(output, _recipe(source, model, plan, False, {})) as journal:
+        _compute(job, plan, journal, made, alpha, progress)
+        result = job.result
+        if format_name in provenance.FORMATS:
+            lossless = format_name in _LOSSLESS
+            size = form.width, form.height
+            digest = _digest(journal.pixels, result) if lossless else None
+            record = record_of(model, size, digest, None, plan.precision)
+            result = replace(result, xmp=provenance.embed(result.xmp, record))
+        _finish(journal, result, output, format_name)
+    return Streamed((width, height), model, record)
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: Form
+    result: Form
+
+
+class _Feed:
+    """The rows of a file as a network wants them, with alpha set aside."""
+
+    def __init__(self, rows: Rows, margin: int) -> None:
+        self._rows, self._margin = rows, margin
+        self.veil = Veil(rows.form.height)
+        self._next: int | None = None
+
+    def read(self, start: int, stop: int) -> Planes:
+        """Colour of rows [start, stop); follows the last call."""
+        # After a resumption alpha needs some rows above those that the colour starts with.
+        first = max(start - self._margin, 0) if self._next is None else start
+        self._next = stop
+        picture = Picture(self._rows.read(first, stop))
+        alpha = picture.alpha()
+        if alpha is not None:
+            self.veil.add(first, alpha)
+        return picture.colour(start - first, stop - first)
+
+
+def _open(source: str) -> Rows:
+    found = strips.probe(source)
+    if found is None:
+        raise ImageError(streamable.not_by_strips(source))
+    return Rows(source, found[0])
+
+
+def _plan(
+    model: Model,
+    direction: GraphDirection,
+    form: Form,
+    latents: bool,
+    options: Mapping[str, Any],
+) -> Plan:
+    return bands.plan(
+        model.network,
+        direction,
+        form.height,
+        form.width,
+        latents=latents,
+        tile=options.get("tile"),
+        overlap=options.get("overlap"),
+    )
+
+
+def _compute(
+    job: _Job,
+    plan: Plan,
+    journal: Journal,
+    made: Callable[[Plan, int], Iterator[Band]],
+    alpha: Callable[[Band], Planes],
+    progress: Progress | None,
+) -> None:
+    """Put every band that the journal does not have yet into it."""
+    result = job.result
+    layout = Layout(None, result.dtype, "HWC", result.channels)
+    has_alpha = result.channels in (2, 4)
+    if journal.bands >= plan.grid.rows:
+        return
+    finished = made(plan, journal.bands)
+    try:
+        for band in finished:
+            rows = min(band.planes.shape[1], result.height - band.top)
+            canvas = Canvas(layout, 1, rows, result.width)
+            canvas.paint(0, 0, band.planes, alpha(band) if has_alpha else None)
+            journal.append(np.ascontiguousarray(canvas.image()).tobytes())
+            del band, canvas  # before the next band is computed
+            if progress is not None:
+                progress(journal.bands, plan.grid.rows)
+    finally:
+        finished.close()  # type: ignore[attr-defined]  # a generator: ends its workers
+
+
+def _finish(journal: Journal, result: Form, output: str, format_name: str) -> None:
+    with atomic.replacement(output) as temporary:
+        strips.encode(journal.pixels, result, temporary, format_name)
+    journal.discard()
+
+
+def _recipe(
+    source: str, model: Model, plan: Plan, latents: bool, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the bands of a result depend on."""
+    graph = model.network.graph(plan.direction, latents, plan.precision)
+    with open(source, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    grid = plan.grid
+    return {
+        **settings,
+        "input": digest,
+        "graph": graph.sha256,
+        "backend": model.network.backend,
+        "grid": [grid.height, grid.width, grid.tile, grid.overlap],
+        "bands": [grid.row(index).stop for index in range(grid.rows)],
+    }
+
+
+def _digest(raw: Path, form: Form) -> str:
+    """`origin.digest` of a raw file of rows."""
+    channels = [] if form.channels == 1 else [form.channels]
+    pixels = np.memmap(raw, form.dtype, "r", shape=(form.height, form.width, *channels))
+    return provenance.digest(pixels)

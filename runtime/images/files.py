@@ -1,0 +1,294 @@
+"""Image files ↔ pixels, upright, with their colour profile, EXIF and XMP, and no bit lost unseen.
+
+What cannot be kept is refused: a format that would drop alpha or bits. Colour of 16 bits a channel,
+which Pillow reads as 8, goes through libvips (`runtime.images.sixteen_bit`).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from runtime.errors import HcflowError, ImageError
+from runtime.images import metadata, pixels, sixteen_bit, size_limits
+from runtime.system import atomic
+
+MAX_PIXELS = 178_956_970
+"""Default limit of an input: where Pillow, whose own limit is not asked, would refuse."""
+
+# Formats written → the modes they hold without loss of channels or bits.
+_DEEP = tuple(sixteen_bit.MODES.values())
+_MODES = {
+    "PNG": ("L", "LA", "RGB", "RGBA", "I;16", *_DEEP),
+    "TIFF": ("L", "LA", "RGB", "RGBA", "I;16", "F", *_DEEP[1:]),  # Pillow opens no LA;16
+    "JPEG": ("L", "RGB"),
+    "WEBP": ("RGB", "RGBA"),
+    "AVIF": ("L", "RGB", "RGBA"),
+    "JPEG2000": ("L", "LA", "RGB", "RGBA", "I;16"),
+    "BMP": ("L", "RGB"),
+    "PPM": ("L", "RGB", "I;16"),
+}
+FORMATS = tuple(_MODES)
+"""Names of the formats `encode` writes."""
+
+# Only formats decoded in process: EPS, for one, would start another program.
+READ = (*FORMATS, "GIF", "TGA")
+"""Names of the formats `decode` reads, where this Pillow was built with them."""
+_PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
+_OPTIONS: dict[str, dict[str, object]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},  # also the colours under full transparency
+    "AVIF": {"quality": 90},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
+
+_MARKER_LIMIT = 65_000  # a JPEG's EXIF and XMP each stand in one segment of 64 KiB
+
+_COMMON = (b"\x89PNG", b"\xff\xd8\xff")  # PNG and JPEG, whose plugins `Image.preinit` loads
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright image and what travels with it: ICC profile, EXIF without orientation, XMP.
+
+    Colour of 16 bits is an array uint16 [H, W, C], for which Pillow has no image.
+    """
+
+    image: Image.Image | NDArray[Any]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        if isinstance(self.image, Image.Image):
+            return self.image.size
+        return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def result_mode(self) -> str:
+        """The mode of what a model makes of the image (for `check_mode`)."""
+        if isinstance(self.image, Image.Image):
+            return pixels.result_mode(self.image)
+        return sixteen_bit.mode(self.image)
+
+
+def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read an image file; see `decode`.
+
+    Raises:
+        ImageError: no such file, or nothing that `decode` takes.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if file.seekable():  # what is no image may be larger than memory
+                _opened(file, f"'{path}'", max_pixels)
+                file.seek(0)
+            data = file.read()
+    except FileNotFoundError:
+        raise ImageError(f"'{path}': there is no such file") from None
+    except OSError as error:
+        raise ImageError(f"cannot read '{path}': {error.strerror}") from error
+    return decode(data, f"'{path}'", max_pixels)
+
+
+@size_limits.any_size()
+def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
+    """An image from the bytes of a file; of an animation the first frame, with a warning logged.
+
+    CMYK becomes RGB (by its profile where there is one); EXIF orientation is applied; colour of
+    more than 8 bits comes as an array uint16 (`runtime.images.sixteen_bit`).
+
+    Args:
+        data: the file's bytes.
+        where: names it in errors.
+        max_pixels: a header that promises more is refused before anything is decoded.
+
+    Raises:
+        ImageError: no image, damaged, too large, or colour of 16 bits a channel without libvips.
+    """
+    opened = _opened(io.BytesIO(data), where, max_pixels)
+    try:
+        return _photo(opened, data, where)
+    except HcflowError:
+        raise
+    except Exception as error:  # decoders of damaged files raise all kinds
+        raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+
+
+@size_limits.any_size()
+def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile:
+    """An image of which no more than its header is read."""
+    start = file.read(max(map(len, _COMMON)))
+    file.seek(0)
+    if not start:
+        raise ImageError(f"{where} is empty")
+    Image.preinit()
+    if not start.startswith(_COMMON):  # all plugins take longer to load than a small image
+        Image.init()
+    try:
+        opened = Image.open(file, formats=_readable())
+    except UnidentifiedImageError:
+        Image.init()
+        raise ImageError(
+            f"{where} is not an image this program reads ({', '.join(_readable())})"
+        ) from None
+    except Exception as error:  # decoders of damaged files raise all kinds
+        raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+    if opened.width * opened.height > max_pixels:
+        raise ImageError(
+            f"{where} has {opened.width}×{opened.height} pixels, the limit is {max_pixels}: "
+            "raise --max-pixels (max_pixels) if you trust it"
+        )
+    return opened
+
+
+def _readable() -> list[str]:
+    """Of `READ` what this Pillow was built with, as far as its plugins are loaded."""
+    return [name for name in READ if name in Image.OPEN]
+
+
+def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
+    if sixteen_bit.is_deep(opened, data):
+        array, fields = sixteen_bit.decode(data, str(opened.format), where)
+        if opened.format == "TIFF":
+            fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
+        else:
+            fields["exif"] = metadata.upright_exif(fields["exif"])
+        # Gray without alpha has a mode of Pillow's, and formats that libvips does not write.
+        shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
+        return Photo(array if shade is None else shade, **fields)
+    if (frames := getattr(opened, "n_frames", 1)) > 1:
+        _logger.warning("%s has %d frames: the first is used", where, frames)
+    opened.load()
+    metadata.sound_exif(opened.getexif)
+    # It is kept parsed; turning the image, Pillow would write it again, which can fail.
+    for block in ("exif", "Raw profile type exif"):
+        opened.info.pop(block, None)
+    image: Image.Image = ImageOps.exif_transpose(opened)
+    exif = metadata.portable_exif(opened)
+    icc = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        image, icc = _cmyk_to_rgb(image, icc, where), None
+    return Photo(sixteen_bit.over_sixteen_bits(image, opened), icc, exif, metadata.xmp_of(opened))
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format a file name's suffix asks for.
+
+    Raises:
+        ImageError: a suffix of no format in `FORMATS`.
+    """
+    suffix = Path(path).suffix.lower()
+    known = Image.EXTENSION
+    Image.preinit()
+    if suffix not in known:  # all of Pillow's plugins take longer to load than a small image
+        Image.init()
+    if known.get(suffix) not in FORMATS:
+        usual = ".png .tif .jpg .webp .avif .jp2 .bmp .ppm"
+        raise ImageError(f"'{path}': unknown image suffix '{suffix}'; known are {usual}")
+    return known[suffix]
+
+
+def check_mode(mode: str, format_name: str) -> str:
+    """The mode in which a format can hold an image of `mode` without loss: Pillow's, or a deep one.
+
+    Raises:
+        ImageError: there is none; the message names what would be lost.
+    """
+    modes = _MODES[format_name]
+    for candidate in (mode, _PROMOTED.get(mode)):
+        if candidate in modes:
+            return candidate
+    lost = {"LA": "alpha", "RGBA": "alpha", "F": "32-bit floats"}.get(mode, "16 bits")
+    raise ImageError(f"{format_name} cannot hold {lost}: write {'TIFF' if mode == 'F' else 'PNG'}")
+
+
+def encode(photo: Photo, format_name: str) -> bytes:
+    """The bytes of an image file, with profile, EXIF and XMP where the format has a place for them.
+
+    JPEG is written at quality 95 without chroma subsampling, AVIF at 90; the others are lossless.
+    Pixel dimensions in EXIF and XMP are corrected to the image's.
+
+    Raises:
+        ImageError: the format cannot hold the image (`check_mode`), or its size.
+        BackendError: 16-bit colour without libvips.
+    """
+    exif = metadata.sized_exif(photo.exif, *photo.size)
+    xmp = metadata.sized_xmp(photo.xmp, *photo.size)
+    if not isinstance(photo.image, Image.Image):
+        check_mode(sixteen_bit.mode(photo.image), format_name)
+        return sixteen_bit.encode(photo.image, format_name, photo.icc, exif, xmp)
+    mode = check_mode(photo.image.mode, format_name)
+    image = photo.image if mode == photo.image.mode else photo.image.convert(mode)
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format_name, **_save_options(format_name, photo.icc, exif, xmp))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot write this image as {format_name}: {error}") from error
+    return buffer.getvalue()
+
+
+def _save_options(
+    format_name: str, icc: bytes | None, exif: bytes | None, xmp: bytes | None
+) -> dict[str, Any]:
+    options: dict[str, Any] = dict(_OPTIONS.get(format_name, {}))
+    if icc is not None and format_name != "PPM":
+        options["icc_profile"] = icc
+    if format_name == "JPEG":
+        exif, xmp = (_that_fits(name, x) for name, x in (("EXIF", exif), ("XMP", xmp)))
+    if format_name == "TIFF":
+        options["exif"] = metadata.tiff_tags(exif, xmp)
+    elif format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
+        # Given even when empty: Pillow would else write what an image happened to be read with.
+        options["exif"] = exif or b""
+        if format_name != "PNG":
+            options["xmp"] = xmp or b""
+        elif xmp is not None:
+            options["pnginfo"] = PngImagePlugin.PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    return options
+
+
+def _that_fits(name: str, data: bytes | None) -> bytes | None:
+    if data is not None and len(data) > _MARKER_LIMIT:
+        _logger.warning("%s of %d bytes is left out: a JPEG holds 64 KiB", name, len(data))
+        return None
+    return data
+
+
+def write(photo: Photo, path: str | os.PathLike[str], format_name: str | None = None) -> None:
+    """Write an image file, whole or not at all; the format by the suffix unless given.
+
+    Raises:
+        ImageError: as `format_of` and `encode`.
+        OSError: the disk is full, the folder missing or not writable.
+    """
+    atomic.write(path, encode(photo, format_name or format_of(path)))
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, where: str) -> Image.Image:
+    if icc is not None:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError) as error:
+            _logger.warning("%s: its colour profile is not used: %s", where, _one_line(error))
+    return image.convert("RGB")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

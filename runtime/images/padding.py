@@ -1,0 +1,49 @@
+"""Sizes that are no multiple of the scale: pad before going down, crop after coming up."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ParameterError
+from runtime.system.arguments import whole
+
+
+def pad(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
+    """Pad [C, H, W] at the bottom and right until both sides are multiples.
+
+    By reflection as `numpy.pad` defines it (the border pixel is not repeated); a side of one pixel
+    repeats it.
+    """
+    for axis in (1, 2):
+        size = planes.shape[axis]
+        widths = [(0, 0)] * 3
+        widths[axis] = (0, -size % multiple)
+        if widths[axis][1]:
+            planes = np.pad(planes, widths, mode="edge" if size == 1 else "reflect")
+    return planes
+
+
+def target_size(
+    lr_height: int, lr_width: int, scale: int, wanted: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The (height, width) to crop an upscaled image to: what `pad` started from.
+
+    Raises:
+        ParameterError: the wanted size is not within scale − 1 below scale × the LR size.
+    """
+    full = scale * lr_height, scale * lr_width
+    if wanted is None:
+        return full
+    try:
+        height, width = wanted
+    except (TypeError, ValueError):
+        raise ParameterError(f"size is {wanted!r}: it must be (height, width)") from None
+    height, width = whole("height", height, 1), whole("width", width, 1)
+    if not (full[0] - scale < height <= full[0] and full[1] - scale < width <= full[1]):
+        raise ParameterError(
+            f"size {width}×{height} does not belong to a {lr_width}×{lr_height} image at scale "
+            f"{scale}: width from {full[1] - scale + 1} to {full[1]}, "
+            f"height from {full[0] - scale + 1} to {full[0]}"
+        )
+    return height, width

@@ -1,0 +1,155 @@
+"""Colour of more than 8 bits a channel: noticed where Pillow would cut it, read and written whole.
+
+Pillow has no such mode; an array uint16 [H, W, C] stands in for its image. libvips reads and writes
+the files (`runtime.images.vips`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from runtime.errors import ImageError
+from runtime.images import vips
+
+Array = NDArray[np.uint16]
+
+MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
+"""Names of the modes by channels, as in `files`."""
+WRITTEN = ("PNG", "TIFF")
+READ = ("PNG", "TIFF", "AVIF")
+
+_BITS, _PHOTOMETRIC = 258, 262  # a TIFF's tags: bits a channel, and what their values mean
+_HEADER = 1 << 20  # AVIF properties and JPEG 2000 sizes stand before the pixels, well within this
+
+_logger = logging.getLogger(__name__)
+
+
+def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether Pillow would drop bits of this file's colour: 16-bit PNG, TIFF, PPM; AVIF; JPEG 2000.
+
+    Or take 16 bits of gray in a TIFF for their negative.
+
+    Args:
+        image: as opened, before its pixels are loaded.
+        data: the file's bytes.
+    """
+    if image.format == "AVIF":
+        return _avif_depth(data[:_HEADER]) > 8
+    if image.mode.startswith("I;16"):
+        # Pillow has no gray of 16 bits with alpha, and leaves a TIFF whose white is 0 as it is.
+        return "transparency" in image.info or _tag(image, _PHOTOMETRIC, None) == 0
+    if image.mode not in ("RGB", "RGBA", "LA", "CMYK", "YCbCr") or not image.tile:
+        return False
+    if image.format == "JPEG2000":
+        return _jpeg2000_depth(data[:_HEADER]) > 8
+    args = image.tile[0].args
+    args = args if isinstance(args, tuple) else (args,)
+    if image.tile[0].codec_name in ("ppm", "ppm_plain"):
+        return bool(args[1] > 0xFF)
+    # Where each channel is a plane, only the tag tells a TIFF's bits: Pillow's raw mode does not.
+    is_16 = any(isinstance(arg, str) and ";16" in arg for arg in args)
+    return is_16 or bool(max(_tag(image, _BITS, (8,))) > 8)
+
+
+def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.Image:
+    """Gray of 12 bits in a TIFF, which Pillow gives as 0 to 4095, as 0 to 65535; else the image.
+
+    Args:
+        image: made of `opened`.
+        opened: the file as it was opened.
+    """
+    top = (1 << max(_tag(opened, _BITS, (16,)))) - 1
+    if opened.mode != "I;16" or top >= 0xFFFF:
+        return image
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 0xFFFF + top // 2) // top).astype(np.uint16))
+
+
+def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, bytes | None]]:
+    """Pixels uint16 [H, W, C], upright, and `icc`, `exif`, `xmp` of a deep file.
+
+    Of a TIFF no `exif`: libvips leaves it in the file's directory (`metadata.portable_exif`).
+    10 and 12 bits are scaled to 16; CMYK becomes sRGB.
+
+    Raises:
+        ImageError: no pyvips, a format it does not read, or a damaged file.
+    """
+    if format_name not in READ:
+        raise ImageError(
+            f"{where} has more than 8 bits a channel in colour, which are not read from "
+            f"{format_name}: convert it to a PNG of 16 bits (magick IN OUT.png)"
+        )
+    if vips.find() is None:
+        raise ImageError(
+            f"{where} has more than 8 bits a channel in colour, or in gray that is white at 0, and "
+            "Pillow would read it wrong: pip install 'hcflow-deploy[large]', convert it to 8 bits "
+            "(magick IN -depth 8 OUT), or pass a uint16 array to the Python API"
+        )
+    pyvips = vips.require("16-bit colour")
+    try:
+        image = vips.load(data, format_name, fail_on="truncated")
+        image, icc = vips.upright_rgb(image, vips.orientation(image, data, format_name))
+        if image.format != "ushort":
+            raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
+        pixels: Array = np.asarray(image.numpy(), np.uint16)
+    except pyvips.Error as error:
+        raise ImageError(f"{where} is damaged: {vips.one_line(error)}") from error
+    fields = {"exif": vips.field(image, "exif-data"), "xmp": vips.field(image, "xmp-data")}
+    return pixels[..., None] if pixels.ndim == 2 else pixels, {"icc": icc, **fields}
+
+
+def encode(
+    pixels: Array, format_name: str, icc: bytes | None, exif: bytes | None, xmp: bytes | None
+) -> bytes:
+    """The bytes of a PNG or TIFF of 16 bits a channel.
+
+    Raises:
+        BackendError: no pyvips.
+        ImageError: libvips cannot write this image.
+    """
+    pyvips = vips.require("writing 16-bit colour")
+    try:
+        image = vips.with_metadata(pyvips.Image.new_from_array(pixels), icc, exif, xmp)
+        suffix, options = vips.saver(format_name)
+        data: bytes = image.write_to_buffer(suffix, **options)
+    except pyvips.Error as error:
+        raise ImageError(
+            f"cannot write this image as {format_name}: {vips.one_line(error)}"
+        ) from error
+    return data
+
+
+def _tag(image: ImageFile.ImageFile, number: int, default: Any) -> Any:
+    """What stands under a tag of a TIFF's directory; `default` where it does not, or of no TIFF."""
+    return getattr(image, "tag_v2", {}).get(number, default)
+
+
+def _avif_depth(header: bytes) -> int:
+    """The largest depth in the `av1C` boxes of a file (AV1 codec ISO media file format, 2.3.3)."""
+    depth, at = 8, header.find(b"av1C")
+    while at >= 0:
+        flags = header[at + 6] if at + 6 < len(header) else 0
+        if flags & 0x40:
+            depth = max(depth, 12 if flags & 0x20 else 10)
+        at = header.find(b"av1C", at + 4)
+    return depth
+
+
+def _jpeg2000_depth(header: bytes) -> int:
+    """The largest component depth in a codestream's SIZ marker (ISO 15444-1, A.5.1)."""
+    start = header.find(b"\xff\x4f\xff\x51")
+    if start < 0:
+        return 8
+    count = int.from_bytes(header[start + 40 : start + 42], "big")
+    depths = header[start + 42 : start + 42 + 3 * count : 3]
+    return max(((d & 0x7F) + 1 for d in depths), default=8)
+
+
+def mode(pixels: NDArray[Any]) -> str:
+    """The name of a deep array's mode; a single channel is Pillow's `I;16`."""
+    return MODES.get(pixels.shape[-1], "I;16")

@@ -1,0 +1,183 @@
+"""Image files by strips: rows decoded as they are asked for, and encoded from a raw file.
+
+So neither the image that is read nor the one that is written stands in memory. Through libvips
+(`runtime.images.vips`); interlaced PNG, progressive JPEG and WebP are decoded whole by their own
+libraries.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from runtime.errors import ImageError
+from runtime.images import metadata, size_limits, vips
+
+READ = tuple(name for name in vips.LOADED if name != "AVIF")
+"""Formats that `probe` finds: of AVIF libvips makes other colours than Pillow where its chroma is
+halved."""
+
+_BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, with some room
+
+# Pillow modes of what libvips would turn into other colours than Pillow does, or not at all.
+_WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
+
+
+_YCBCR, _JPEG = 6, 7  # of TIFF's photometric interpretations and compressions
+
+
+@dataclass(frozen=True)
+class Form:
+    """Size, channels (1 to 4) and type (uint8 or uint16) of an image, and what travels with it."""
+
+    width: int
+    height: int
+    channels: int
+    dtype: np.dtype[Any]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+
+    @property
+    def mode(self) -> str:
+        """The mode's name, as `files.check_mode` takes it."""
+        names = ("L", "LA", "RGB", "RGBA")
+        deep = ("I;16", "LA;16", "RGB;16", "RGBA;16")
+        return (names if self.dtype == np.uint8 else deep)[self.channels - 1]
+
+
+@size_limits.any_size()
+def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
+    """Format, width and height by a file's header; None where `Rows` would not read it."""
+    if not os.path.isfile(path) or not vips.takes(path):  # what is taken from a pipe is gone
+        return None
+    try:
+        with Image.open(path, formats=READ) as image:
+            if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
+                return None
+            if image.format == "TIFF" and not _is_plain(image):
+                return None
+            return str(image.format), image.width, image.height
+    except Exception:  # whoever reads the file will say what is wrong with it
+        return None
+
+
+def _is_plain(tiff: Any) -> bool:
+    """Whether libvips reads a TIFF's channels as Pillow does.
+
+    It keeps those that say not what they are, does not read 12 bits, and takes YCbCr for RGB
+    unless JPEG decodes it.
+    """
+    samples, bits = tiff.tag_v2.get(277, 1), tiff.tag_v2.get(258, (1,))
+    is_luma = tiff.tag_v2.get(262) == _YCBCR and tiff.tag_v2.get(259) != _JPEG
+    return int(samples) == len(tiff.getbands()) and 12 not in bits and not is_luma
+
+
+@size_limits.any_size()
+def _tiff_exif(path: str | os.PathLike[str]) -> bytes | None:
+    """What libvips leaves in a TIFF's directory."""
+    with Image.open(path, formats=["TIFF"]) as image:
+        return metadata.sound_exif(lambda: metadata.portable_exif(image))
+
+
+class Rows:
+    """An image file opened for reading its rows in order, each once."""
+
+    def __init__(self, path: str | os.PathLike[str], format_name: str) -> None:
+        """Open a file; raises `ImageError` for one that is damaged or of another kind."""
+        self._where = f"'{path}'"
+        self._pyvips = vips.require("reading strips of images")
+        options = {"fail_on": "truncated"}
+        try:
+            image = vips.load(str(path), format_name, access="sequential", **options)
+            orientation = vips.orientation(image, str(path), format_name)
+            if orientation != 1:
+                # Rows of a turned image lie all over the file: libvips lays it out first, beyond
+                # its memory threshold in a temporary file.
+                image = vips.load(str(path), format_name, access="random", **options)
+            self._image, icc = vips.upright_rgb(image, orientation)
+            exif = vips.field(self._image, "exif-data")
+            xmp = vips.field(self._image, "xmp-data")
+        except self._pyvips.Error as error:
+            raise self._damaged(error) from error
+        kinds: dict[str, np.dtype[Any]] = {
+            "uchar": np.dtype(np.uint8),
+            "ushort": np.dtype(np.uint16),
+        }
+        if self._image.format not in kinds or not 1 <= self._image.bands <= 4:
+            raise ImageError(
+                f"{self._where} has {self._image.bands} channels of type '{self._image.format}': "
+                "strips take 1 to 4 of 8 or 16 bits; convert it, or use --no-strips"
+            )
+        self.form = Form(
+            self._image.width,
+            self._image.height,
+            self._image.bands,
+            kinds[self._image.format],
+            icc,
+            _tiff_exif(path) if format_name == "TIFF" else metadata.upright_exif(exif),
+            xmp,
+        )
+        self._region = self._pyvips.Region.new(self._image)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop) as [rows, W, C]; never before the last `stop`.
+
+        Raises:
+            ImageError: the file is damaged or ends here.
+        """
+        form = self.form
+        try:
+            data = self._region.fetch(0, start, form.width, stop - start)
+        except self._pyvips.Error as error:
+            raise self._damaged(error) from error
+        rows: NDArray[Any] = np.frombuffer(data, form.dtype)
+        return rows.reshape(stop - start, form.width, form.channels)
+
+    def _damaged(self, error: Exception) -> ImageError:
+        return ImageError(f"{self._where} is damaged: {vips.one_line(error)}")
+
+
+def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
+    """Write an image file from a raw one: rows top to bottom, channels together, native order.
+
+    Args:
+        raw: exactly height × width × channels values.
+        form: of the image; EXIF and XMP are corrected to its size.
+        path: to write, not atomically.
+        format_name: of `vips.SAVERS`.
+
+    Raises:
+        ImageError: the format cannot hold this size; OSError where the disk is full.
+    """
+    pyvips = vips.require("writing strips of images")
+    kind = "uchar" if form.dtype == np.uint8 else "ushort"
+    exif = metadata.sized_exif(form.exif, form.width, form.height)
+    xmp = metadata.sized_xmp(form.xmp, form.width, form.height)
+    suffix, options = vips.saver(format_name)
+    if format_name == "TIFF":
+        size = form.width * form.height * form.channels * form.dtype.itemsize
+        options = {**options, "bigtiff": size > _BIG_TIFF}
+    try:
+        image = pyvips.Image.rawload(
+            str(raw), form.width, form.height, form.channels * form.dtype.itemsize
+        )
+        image = image.copy(format=kind, bands=form.channels)
+        image = vips.with_metadata(image, form.icc, exif, xmp)
+        saver = {".jpg": "jpegsave", ".avif": "heifsave"}.get(suffix, f"{suffix[1:]}save")
+        saver = "tiffsave" if suffix == ".tif" else saver
+        extra = {"compression": "av1"} if suffix == ".avif" else {}
+        pyvips.Operation.call(saver, image, str(path), **options, **extra)
+    except pyvips.Error as error:
+        text = vips.one_line(error)
+        if "No space" in text or "File too large" in text:
+            number = errno.ENOSPC if "No space" in text else errno.EFBIG
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise ImageError(f"cannot write this image as {format_name}: {text}") from error

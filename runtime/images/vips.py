@@ -1,0 +1,157 @@
+"""libvips, through its binding pyvips, where it is installed: 16-bit colour and strips of files.
+
+An optional library (extra `large`): `find` tells whether it is there, `require` insists.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import logging
+import os
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from runtime.errors import BackendError
+from runtime.images import metadata, size_limits
+
+# Formats as Pillow names them → libvips's loader, so that no other of its loaders ever sees a file.
+_LOADERS = {"PNG": "pngload", "TIFF": "tiffload", "JPEG": "jpegload", "WEBP": "webpload"}
+_LOADERS["AVIF"] = "heifload"
+LOADED = tuple(_LOADERS)
+"""Formats that `load` takes."""
+
+
+@functools.cache
+def find() -> Any | None:
+    """The module `pyvips`, set up, or None where it or its library cannot be imported."""
+    logging.getLogger("pyvips").setLevel(logging.ERROR)
+    try:
+        pyvips = importlib.import_module("pyvips")
+    except (ImportError, OSError):  # OSError: the binding is there, the library is not
+        return None
+    # No result is asked for twice: a cache would only hold memory and open files.
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def require(what: str) -> Any:
+    """The module `pyvips`.
+
+    Raises:
+        BackendError: it is not installed; `what` says what it is needed for.
+    """
+    pyvips = find()
+    if pyvips is None:
+        raise BackendError(f"{what} needs pyvips: pip install 'hcflow-deploy[large]'")
+    return pyvips
+
+
+def takes(path: str | os.PathLike[str]) -> bool:
+    """Whether libvips can be told a file's name: only where it is UTF-8."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:  # a surrogate, by which Python passes on any other byte
+        return False
+    return True
+
+
+def load(source: str | bytes, format_name: str, **options: Any) -> Any:
+    """Open a file (by path) or its bytes with the one loader of its format; nothing is decoded yet.
+
+    Raises:
+        BackendError: no pyvips, or its libvips was built without the format.
+        pyvips.Error: damaged.
+    """
+    pyvips = require(f"reading {format_name} this way")
+    loader = _LOADERS[format_name] + ("_buffer" if isinstance(source, bytes) else "")
+    if pyvips.type_find("VipsOperation", loader) == 0:
+        raise BackendError(f"this libvips was built without {format_name}: install pyvips-binary")
+    return pyvips.Operation.call(loader, source, **options)
+
+
+def field(image: Any, name: str) -> bytes | None:
+    """A blob of metadata (`icc-profile-data`, `exif-data`, `xmp-data`), or None."""
+    return bytes(image.get(name)) if image.get_typeof(name) else None
+
+
+def one_line(error: Exception) -> str:
+    """A libvips error's text on one line."""
+    return " ".join(str(getattr(error, "detail", "") or error).split())
+
+
+SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "PNG": (".png", {}),
+    "TIFF": (".tif", {"compression": "deflate", "predictor": "horizontal"}),
+    "JPEG": (".jpg", {"Q": 95, "subsample_mode": "off"}),
+    "WEBP": (".webp", {"lossless": True, "exact": True}),
+    "AVIF": (".avif", {"Q": 90}),
+}
+"""Formats written → libvips's suffix and the options that match `files.encode`."""
+
+
+def saver(format_name: str) -> tuple[str, dict[str, Any]]:
+    """Suffix and options of a format of `SAVERS`, but what an older libvips does not know."""
+    suffix, options = SAVERS[format_name]
+    if not require("working by strips").at_least_libvips(8, 18):
+        options = {name: value for name, value in options.items() if name != "exact"}
+    return suffix, options
+
+
+def orientation(image: Any, source: str | bytes, format_name: str) -> int:
+    """How an image that was opened with `load` is turned, 1 to 8 as EXIF counts, 1 being upright.
+
+    Its XMP says so where its EXIF or directory does not, as it is to Pillow.
+    """
+    stated = int(image.get("orientation")) if image.get_typeof("orientation") else None
+    xmp = field(image, "xmp-data")
+    if xmp is None or format_name == "AVIF":  # which libvips has turned as its boxes say
+        return stated or 1
+    if stated is None or (stated == 1 and format_name == "TIFF" and not _has_tag(source)):
+        return metadata.xmp_orientation(xmp)
+    return stated
+
+
+@size_limits.any_size()
+def _has_tag(tiff: str | bytes) -> bool:
+    """Whether a TIFF states an orientation: libvips gives 1 as well where it does not."""
+    file = io.BytesIO(tiff) if isinstance(tiff, bytes) else tiff
+    with Image.open(file, formats=["TIFF"]) as image:
+        return ExifTags.Base.Orientation in getattr(image, "tag_v2", {})
+
+
+def upright_rgb(image: Any, orientation: int) -> tuple[Any, bytes | None]:
+    """An opened image turned upright, in gray or RGB with or without alpha; and its ICC profile.
+
+    Colour spaces that are neither become sRGB, by their profile where there is one.
+    """
+    icc = field(image, "icc-profile-data")
+    if orientation != 1:
+        image = image.copy()
+        image.set_type(require("turning images").GValue.gint_type, "orientation", orientation)
+        image = image.autorot()
+    if image.interpretation in ("cmyk", "lab", "labs", "xyz", "hsv"):
+        deep = image.format == "ushort"
+        depth = 16 if deep else 8
+        if icc is not None:
+            image = image.icc_transform("srgb", embedded=True, depth=depth)
+        else:
+            image = image.colourspace("rgb16" if deep else "srgb")
+        icc = None
+    return image, icc
+
+
+def with_metadata(image: Any, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> Any:
+    """The image with profile, EXIF and XMP; 16-bit pixels are marked as such."""
+    gray = image.bands < 3
+    deep = image.format == "ushort"
+    name = ("grey16" if gray else "rgb16") if deep else ("b-w" if gray else "srgb")
+    image = image.copy(interpretation=name)
+    pyvips = require("metadata")
+    blobs = {"icc-profile-data": icc, "exif-data": exif, "xmp-data": xmp}
+    for key, value in blobs.items():
+        if value is not None:
+            image.set_type(pyvips.GValue.blob_type, key, value)
+    return image

@@ -1,0 +1,1 @@
+"""A graph over an image: grid, tiles, latents, stitching."""

@@ -1,0 +1,252 @@
+"""A bundle's network on a backend: float tensors in, float tensors out, nothing clipped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import backends
+from runtime.bundle import uint8_images
+from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
+from runtime.bundle.reader import Bundle
+from runtime.errors import BackendError, BundleError, ParameterError
+from runtime.inference import memory
+from runtime.inference.grid import Grid
+from runtime.inference.latent_source import Drawn, Latent, check_given
+from runtime.latents import SCHEME, Region
+
+Tensor = NDArray[np.float32]
+
+
+class Network:
+    """Both directions of one bundle; every method may be called from many threads.
+
+    A graph is read, checked and loaded when first used, and then kept. `encode` and `decode` run
+    whole tensors at once; `runtime.inference.streaming` runs images of any size, tile by tile.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str,
+        precision: Precision | tuple[Precision, ...],
+        threads: int | None,
+        io: str | None = None,
+    ) -> None:
+        """Of several precisions an image takes the one that costs least (`plans.graph_for`)."""
+        self._bundle = bundle
+        self._backend = backend
+        self._precisions = (precision,) if isinstance(precision, str) else precision
+        self._threads = threads or 0
+        self._io = io
+        self._sessions: dict[str, backends.Session] = {}
+        self._opening = threading.Lock()
+        self._held: dict[str, int] = {}
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend it was opened on."""
+        return self._backend
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What images may be computed in; whole tensors take the first."""
+        return self._precisions
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything known of the bundle."""
+        return self._bundle.manifest
+
+    def graph(
+        self, direction: Direction, latents: bool | None, precision: Precision | None = None
+    ) -> Graph:
+        """`Bundle.graph` with the boundary it was opened with; None is the first precision."""
+        return self._bundle.graph(direction, precision or self._precisions[0], latents, self._io)
+
+    def exact(self, graph: Graph) -> Graph:
+        """The fp32 graph that can take the place of another; raises `BundleError` without one."""
+        return self._bundle.graph(graph.direction, "fp32", graph.latents)
+
+    def encode(self, hr: Tensor, *, latents: bool = True) -> dict[str, Tensor]:
+        """Run the forward graph.
+
+        Args:
+            hr: float32 [N, 3, s·H, s·W], RGB in [0, 1].
+            latents: False allows a graph without latents where the bundle has one.
+
+        Returns:
+            `lr` [N, 3, H, W], neither clipped nor rounded; `z1` … `zL`; for SR `logp` [N].
+
+        Raises:
+            ParameterError: another shape.
+            BundleError, ImageError, BackendError: no such graph, no memory for it, it failed.
+        """
+        scale = self.manifest.scale
+        _check_image("hr", hr, scale)
+        graph = self.graph("forward", latents)
+        return self._run_whole(graph, {"hr": hr}, hr.shape[2] // scale, hr.shape[3] // scale)
+
+    def decode(self, lr: Tensor, latents: Sequence[Tensor] | None = None) -> Tensor:
+        """Run the inverse graph.
+
+        Args:
+            lr: float32 [N, 3, H, W], RGB in [0, 1].
+            latents: z1 … zL as `latent_shapes` says, already multiplied by τ; None is τ = 0.
+
+        Returns:
+            hr, float32 [N, 3, s·H, s·W], not clipped.
+
+        Raises:
+            ParameterError: another shape, or latents for a graph built for τ = 0.
+            BundleError, ImageError, BackendError: no such graph, no memory for it, it failed.
+        """
+        _check_image("lr", lr, 1)
+        n, _, height, width = lr.shape
+        graph = self.graph("inverse", latents is not None)
+        if latents is not None:
+            self.check_latents(graph, latents, n, height, width)
+        return self._run_whole(graph, self.feeds(graph, lr, latents), height, width)["hr"]
+
+    def feeds(
+        self, graph: Graph, lr: Tensor, latents: Sequence[Latent] | None
+    ) -> dict[str, Latent]:
+        """The inputs of an inverse graph by name; latents left out are zeros."""
+        feeds: dict[str, Latent] = {"lr": lr}
+        if graph.latents:
+            if latents is None:
+                shapes = self.latent_shapes(lr.shape[0], *lr.shape[2:])
+                latents = [np.zeros(shape, np.float32) for shape in shapes]
+            feeds |= {f"z{level}": z for level, z in enumerate(latents, start=1)}
+        return feeds
+
+    def check_latents(
+        self, graph: Graph, latents: Sequence[Tensor], n: int, height: int, width: int
+    ) -> None:
+        """Raise `ParameterError` unless a graph takes these latents for n LR images."""
+        self.check_takes_latents(graph)
+        check_given(latents, self.latent_shapes(n, height, width))
+
+    def check_takes_latents(self, graph: Graph) -> None:
+        """Raise `ParameterError` for an inverse graph built for τ = 0."""
+        if not graph.latents:
+            raise ParameterError(
+                f"'{graph.file}' was built for τ = 0: it takes neither another τ nor latents"
+            )
+
+    def latent_shapes(self, n: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """Shapes [N, channels, H·factor, W·factor] of z1 … zL for n LR images of height × width."""
+        return [
+            (n, level.channels, height * level.factor, width * level.factor)
+            for level in self.manifest.latents.levels
+        ]
+
+    def draw_latents(
+        self, height: int, width: int, seed: int, sample: int, tau: float
+    ) -> list[Tensor]:
+        """z1 … zL [1, channels, …] of one LR image by the manifest's scheme, times τ.
+
+        Raises:
+            BundleError: the scheme is not this runtime's.
+            ParameterError: seed, sample or τ out of range.
+        """
+        self.check_scheme()
+        tile = next(Grid.whole(height, width).tiles())
+        drawn = Drawn(self.manifest.latents.levels, height, width, seed, tau)
+        return [_values(z) for z in drawn.window(tile, sample)]
+
+    def check_scheme(self) -> None:
+        """Raise `BundleError` unless this runtime draws latents by the manifest's scheme."""
+        scheme = self.manifest.latents.scheme
+        if scheme != SCHEME:
+            raise BundleError(
+                f"bundle '{self.manifest.name}' draws latents by '{scheme}', this runtime by "
+                f"'{SCHEME}': upgrade hcflow-deploy, or give latents"
+            )
+
+    def held(self, graph: Graph) -> int:
+        """Bytes that a backend keeps of earlier runs of a graph, and uses again for the next."""
+        return self._held.get(graph.file, 0)
+
+    def hold(self, graph: Graph, size: int) -> None:
+        """Note that windows which need `size` bytes have been run."""
+        self._held[graph.file] = max(size, self.held(graph))
+
+    def run(self, graph: Graph, feeds: Mapping[str, Latent]) -> dict[str, Tensor]:
+        """Outputs of a graph by name, as they come: neither memory nor numbers are checked.
+
+        Latents that are regions are drawn by the backend where it can, and here otherwise.
+
+        Images are floats here even where the graph takes and gives bytes.
+
+        Raises:
+            BundleError, BackendError: the file is damaged, or the graph failed.
+            ParameterError: the graph takes bytes, and the image has more than 8 bits.
+        """
+        session = self._session(graph)
+        if not (isinstance(session, backends.Drawing) and session.draws_latents):
+            feeds = {name: _values(value) for name, value in feeds.items()}
+        if graph.io == uint8_images.IO:
+            return uint8_images.run(session.run, feeds)
+        return session.run(feeds)
+
+    def _run_whole(
+        self, graph: Graph, feeds: Mapping[str, Latent], lr_height: int, lr_width: int
+    ) -> dict[str, Tensor]:
+        memory.check(graph, lr_height, lr_width)
+        outputs = self.run(graph, feeds)
+        for name, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise BackendError(
+                    f"'{graph.file}' gave NaN or infinity in '{name}' on {self._backend}: "
+                    "try precision fp32, and 'hcflow verify' on the bundle"
+                )
+        return outputs
+
+    def _window_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
+        """Shapes of a graph's inputs for one window of the manifest's grid."""
+        side = (graph.tile or 0) + 2 * (graph.overlap or 0)
+        hr_side = side * self.manifest.scale
+        shapes: dict[str, tuple[int, ...]] = {"hr": (1, 3, hr_side, hr_side)}
+        if graph.direction == "inverse":
+            latents = self.latent_shapes(1, side, side) if graph.latents else []
+            shapes = {"lr": (1, 3, side, side)}
+            shapes |= {f"z{k}": z for k, z in enumerate(latents, start=1)}
+        if graph.io == uint8_images.IO:
+            return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
+        return shapes
+
+    def _session(self, graph: Graph) -> backends.Session:
+        with self._opening:
+            if graph.file not in self._sessions:
+                session = backends.open_session(
+                    self._backend,
+                    self._bundle.read_graph(graph),
+                    graph.numerics,
+                    self._threads,
+                    self._bundle.folder,
+                )
+                # By the manifest's grid alone, so that the same image gives the same bytes always.
+                if isinstance(session, backends.Expecting) and graph.tile:
+                    session.expect(self._window_shapes(graph))
+                self._sessions[graph.file] = session
+            return self._sessions[graph.file]
+
+
+def _values(latent: Latent) -> Tensor:
+    return latent.values() if isinstance(latent, Region) else latent
+
+
+def _check_image(name: str, image: Tensor, multiple: int) -> None:
+    if image.dtype != np.float32 or image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+        raise ParameterError(
+            f"{name} is {image.dtype} {list(image.shape)}: it must be float32 [N, 3, H, W]"
+        )
+    if image.shape[2] % multiple or image.shape[3] % multiple:
+        raise ParameterError(
+            f"{name} is {image.shape[3]}×{image.shape[2]}: both sides must be multiples of "
+            f"{multiple}"
+        )

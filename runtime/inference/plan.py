@@ -1,0 +1,194 @@
+"""How an image will be computed: the grid of its tiles, and how many are in flight at once.
+
+The grid is the user's, or the one the graph was certified for, or the whole image. Free memory
+decides how many windows are computed at the same time, which changes no byte; only when not even
+one fits is the tile made smaller, and that is said.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from runtime.bundle.manifest import Direction, Graph, Precision
+from runtime.errors import ParameterError
+from runtime.inference import auto_precision, memory
+from runtime.inference.grid import Grid
+from runtime.inference.network import Network
+from runtime.system import machine
+from runtime.system.arguments import whole
+
+SMALLEST_TILE = 16
+"""LR pixels: below this the overlap costs more than the picture."""
+
+_CPUS_A_WINDOW = 4  # a window keeps about so many processors busy by itself
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image will be computed.
+
+    Attributes:
+        direction: which way.
+        precision: of the graph that computes it.
+        scale: HR pixels an LR pixel.
+        grid: in LR pixels; `grid.rows` is the number of bands.
+        in_flight: windows computed at the same time.
+        output_size: height and width of what comes out.
+    """
+
+    direction: Direction
+    precision: Precision
+    scale: int
+    grid: Grid
+    in_flight: int
+
+    @property
+    def output_factor(self) -> int:
+        """Output pixels an LR pixel."""
+        return self.scale if self.direction == "inverse" else 1
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Height and width of what comes out."""
+        return self.grid.height * self.output_factor, self.grid.width * self.output_factor
+
+    def band_top(self, index: int) -> int:
+        """First output row of a band."""
+        return self.grid.row(index).start * self.output_factor
+
+
+def plan(
+    network: Network,
+    direction: Direction,
+    height: int,
+    width: int,
+    *,
+    latents: bool | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    in_flight: int | None = None,
+    samples: int = 1,
+) -> Plan:
+    """Decide how to compute an image.
+
+    Args:
+        network: what will compute it.
+        direction: `inverse` enlarges, `forward` reduces.
+        height: rows of the image that goes in: LR for `inverse`, HR of any size for `forward`.
+        width: its columns.
+        latents: whether the graph is to take (or give) latents; None is either.
+        tile: most that a window has beside its overlap, in LR pixels; None is the graph's own, or
+            else the whole image.
+        overlap: what a window has beyond it on each side; None is the graph's own.
+        in_flight: most windows at the same time; None goes by processors and free memory.
+        samples: pictures held at the same time.
+
+    Raises:
+        ParameterError: a tile or overlap that makes no sense.
+        ImageError: too little memory, even for a small tile.
+        BundleError: no such graph.
+    """
+    scale = network.manifest.scale
+    if direction == "forward":
+        height, width = -(-height // scale), -(-width // scale)
+    graph = graph_for(
+        network, direction, height, width, latents=latents, tile=tile, overlap=overlap
+    )
+    grid = _grid(graph, height, width, tile, overlap)
+    in_flight = None if in_flight is None else whole("in_flight", in_flight, 1)
+    most = in_flight or max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
+    have = machine.available_memory()
+    if have is not None:
+        have += network.held(graph)
+        pixels = samples * 12 * (scale**2 if direction == "inverse" else 1)
+
+        def need(grid: Grid, in_flight: int) -> int:
+            rows, columns = grid.window
+            bands = 2 * pixels * rows * grid.width
+            return in_flight * memory.needed(graph, rows * columns) + bands * (grid.rows > 1)
+
+        uncut = tile is None and overlap is None and graph.tile is None
+        fitting = _fitting(grid, lambda grid: need(grid, 1), have, uncut)
+        if fitting != grid:
+            _logger.warning(
+                "memory is short: tiles of %d low-resolution pixels in place of %d; the picture "
+                "may differ by up to 1/255 from what more memory gives",
+                fitting.tile,
+                grid.tile,
+            )
+        grid = fitting
+        while most > 1 and need(grid, most) > have // 2:
+            most -= 1
+    return Plan(direction, graph.precision, scale, grid, min(most, grid.rows * grid.columns))
+
+
+def graph_for(
+    network: Network,
+    direction: Direction,
+    lr_height: int,
+    lr_width: int,
+    *,
+    latents: bool | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+) -> Graph:
+    """The graph of a network that computes an image in the least time (`choice.cheapest`).
+
+    It follows from the image's size, so that the same image always gives the same bytes.
+
+    Args:
+        network: of one precision, or of several to choose from.
+        direction: which way.
+        lr_height: LR rows, whatever the direction.
+        lr_width: LR columns.
+        latents: as for `plan`.
+        tile: likewise.
+        overlap: likewise.
+
+    Raises:
+        ParameterError, BundleError: as `plan`.
+    """
+    graphs = {p: network.graph(direction, latents, p) for p in network.precisions}
+    if len(graphs) > 1:
+        grids = {p: _grid(g, lr_height, lr_width, tile, overlap) for p, g in graphs.items()}
+        return graphs[auto_precision.cheapest(grids)]
+    return graphs[network.precisions[0]]
+
+
+def _grid(graph: Graph, height: int, width: int, tile: int | None, overlap: int | None) -> Grid:
+    if tile is None and overlap is None:
+        if graph.tile is None or graph.overlap is None:
+            return Grid.whole(height, width)
+        return Grid(height, width, graph.tile, graph.overlap)
+    tile = None if tile is None else whole("tile", tile, 1)
+    overlap = None if overlap is None else whole("overlap", overlap, 0)
+    for name, given, stated in (("tile", tile, graph.tile), ("overlap", overlap, graph.overlap)):
+        if given is None and stated is None:
+            raise ParameterError(f"'{graph.file}' states no tiles of its own: give {name} as well")
+    side = tile if tile is not None else graph.tile
+    beyond = overlap if overlap is not None else graph.overlap
+    assert side is not None
+    assert beyond is not None
+    if overlap is not None and beyond > side:
+        raise ParameterError(
+            f"overlap {beyond} is larger than tile {side}: every pixel would be computed more than "
+            "nine times; give a tile of at least the overlap"
+        )
+    return Grid(height, width, side, beyond)
+
+
+def _fitting(grid: Grid, need: Callable[[Grid], int], have: int, whole: bool) -> Grid:
+    """The grid, or one of smaller tiles that fits into memory; `whole`: it may not be cut."""
+    side = min(grid.tile, max(grid.height, grid.width))
+    smaller = grid
+    while need(smaller) > have and side > SMALLEST_TILE and not whole:
+        side = max(side // 2, SMALLEST_TILE)
+        smaller = replace(grid, tile=side)
+    if need(smaller) > have:
+        rows, columns = smaller.window
+        raise memory.too_little(rows, columns, need(smaller), have)
+    return smaller

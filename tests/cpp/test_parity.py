@@ -1,0 +1,259 @@
+"""The C++ runtime gives Python's pixels and judges engines as Python does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runtime
+from hcflow.models import shipped as models
+from runtime.bundle.engine_entry import Engine, Machine, misfit
+from runtime.errors import BundleError, ImageError
+from runtime.inference import auto_precision
+from runtime.inference.report import Report
+from runtime.system import machine
+from tests.support import cpp_library, shipped
+from tests.support.bundles import write_bundle
+from tests.support.cpp_library import run
+
+pytestmark = cpp_library.MARKS
+
+
+def _library(installed: Path) -> Path:
+    return next(installed.rglob("libhcflow.so"))
+
+
+@pytest.mark.parametrize("tiles", [None, (8, 3)], ids=["whole", "tiled"])
+@pytest.mark.parametrize("form", ["rgb", "rgba", "gray", "gray alpha"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_small_bundle_gives_pythons_bytes(
+    installed: Path, tmp_path: Path, tiles: tuple[int, int] | None, form: str, dtype: str
+) -> None:
+    bundle = write_bundle(tmp_path / "tiny", default_tau=0.05)
+    ours = runtime.load(bundle, backend="openvino", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino")
+    channels = {"rgb": 3, "rgba": 4, "gray": 1, "gray alpha": 2}[form]
+    image = _noise((37, 30, channels), dtype)
+    grid = {} if tiles is None else {"tile": tiles[0], "overlap": tiles[1]}
+    one, two = theirs.upscale(image, seed=5, **grid), ours.upscale(image, seed=5, **grid)
+    if tiles is not None and channels % 2 == 0:
+        # Pillow takes rows or columns first, whichever is less work for a band: a float32 bit.
+        np.testing.assert_allclose(
+            one[..., -1].astype(float), two[..., -1].astype(float), rtol=0, atol=_step(dtype)
+        )
+        one, two = one[..., :-1], two[..., :-1]
+    _equal(one, two)
+    _equal(theirs.downscale(image, **grid), ours.downscale(image, **grid))
+    theirs.close()
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    return {name: shipped.write(folder / name, name) for name in models.shipped()}
+
+
+def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
+    installed: Path, bundles: dict[str, Path]
+) -> None:
+    bundle = bundles["rescale_x4"]
+    ours = runtime.load(bundle, backend="openvino", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino")
+    for ours_way, theirs_way, factor in (
+        (ours.upscale, theirs.upscale, 1), (ours.downscale, theirs.downscale, 4),
+    ):  # fmt: skip
+        image = _noise((24 * factor, 21 * factor, 3), "uint8")
+        for tile in (shipped.TILE, shipped.OVERLAP - 1):  # also one smaller than the overlap
+            report, bare = Report(), Report()
+            _equal(theirs_way(image, tile=tile), ours_way(image, tile=tile, report=report))
+            assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
+            ours_way(image, tile=tile, overlap=0, report=bare)
+            assert bare.disagreement != report.disagreement
+    theirs.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", sorted(models.shipped()))
+def test_shipped_models_give_pythons_bytes(
+    installed: Path, bundles: dict[str, Path], name: str, precision: str
+) -> None:
+    bundle = bundles[name]
+    ours = runtime.load(bundle, backend="openvino", precision=precision, threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", precision)
+    # On the bundle's own grid: 2×2 windows of its full size, which have a program of their own.
+    side = 2 * shipped.TILE + 2 * shipped.OVERLAP
+    image = _noise((side * ours.scale, side * ours.scale, 3), "uint8")
+    report = Report()
+    small = ours.downscale(image, report=report)
+    assert small.shape == (side, side, 3)
+    _equal(theirs.downscale(image), small)
+    assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
+    report = Report()
+    options = {"tau": 0.7, "seed": 2**40}
+    _equal(theirs.upscale(small, **options), ours.upscale(small, report=report, **options))
+    assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
+    assert report.disagreement
+    # On another: windows of any shape, one of them the whole image.
+    _equal(
+        theirs.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
+        ours.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
+    )
+    theirs.close()
+
+
+def test_the_c_example_runs(installed: Path, bundles: dict[str, Path]) -> None:
+    answer = run(installed / "bin" / "hcflow-embed", bundles["rescale_x4"])
+    assert answer == "rescale_x4 on openvino: 24x16 to 96x64\n"
+
+
+def test_a_backend_that_was_not_compiled_in_is_named(installed: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    done = subprocess.run(
+        [installed / "bin" / "hcflow-embed", bundle, "null"], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("hcflow-embed: open: backend 'null' was not compiled in")
+
+
+def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
+    # Pixels far outside what a precision below fp32 may give; there is fp32 to take its place.
+    bundle = write_bundle(tmp_path / "tiny", gain=40.0, precision="fp16", tile=8, overlap=1)
+    exact = json.loads((write_bundle(tmp_path / "exact") / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for graph in exact["graphs"]:
+        (bundle / graph["file"]).write_bytes((tmp_path / "exact" / graph["file"]).read_bytes())
+    manifest["graphs"] += [graph | {"tile": 8, "overlap": 1} for graph in exact["graphs"]]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    ours = runtime.load(bundle, backend="openvino", precision="fp16", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", "fp16")
+    image = _noise((20, 17, 3), "uint8")
+    image[:, :12] = 0  # gives nothing to heal
+    report = Report()
+    _equal(theirs.upscale(image), ours.upscale(image, report=report))
+    assert 0 < len(report.healed) < report.tiles
+    assert theirs.healed == len(report.healed)
+    theirs.close()
+
+
+def test_auto_takes_pythons_precision_for_each_image(installed: Path, tmp_path: Path) -> None:
+    # INT8 with overlaps that cost more than it saves on many tiles, and none on a single one.
+    bundle = write_bundle(tmp_path / "b", tile=16, overlap=2)
+    manifest = runtime.Bundle.open(bundle).manifest
+    low = tuple(replace(g, precision="int8", overlap=16) for g in manifest.graphs)
+    both = replace(manifest, graphs=(*manifest.graphs, *low))
+    (bundle / "manifest.json").write_text(both.to_json(), encoding="utf-8")
+    ours = runtime.load(bundle, backend="openvino", precision="auto", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino", "auto")
+    for side in (20, 200):
+        for ours_way, theirs_way, factor in (
+            (ours.upscale, theirs.upscale, 1), (ours.downscale, theirs.downscale, 4),
+        ):  # fmt: skip
+            report, image = Report(), _noise((factor * side, factor * side, 3), "uint8")
+            _equal(theirs_way(image), ours_way(image, report=report))
+            assert (theirs.precision, theirs.tile) == (report.precision, report.tile)
+            if side == 200 or auto_precision.precisions(both, "openvino", machine.cpu_flags()) == (
+                "fp32",
+            ):
+                assert theirs.precision == "fp32"
+            else:
+                assert theirs.precision == "int8"
+    theirs.close()
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_short_memory_takes_pythons_smaller_tiles(
+    sanitized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    bundle = write_bundle(tmp_path / "b", tile=64, overlap=2, bytes_per_lr_pixel=10_000)
+    program = sanitized / "tests" / "hcflow-limited"
+    image = _noise((150, 77, 3) if direction == "up" else (599, 310, 3), "uint8")
+    tiles = []
+    for megabytes in (200, 90, 80, 25, 12, 9, 8, 1):
+        have = megabytes * 1_000_000
+        monkeypatch.setattr(machine, "available_memory", lambda have=have: have)
+        ours = runtime.load(bundle, backend="openvino", threads=1)  # holds nothing yet
+        report, expected, refused = Report(), None, ""
+        try:
+            run = ours.upscale if direction == "up" else ours.downscale
+            expected = run(image, report=report)
+        except ImageError as error:
+            refused = str(error).split(" needs about")[0].replace("×", "x")
+        done = subprocess.run(
+            [program, bundle, "openvino", direction, str(image.shape[1]), str(image.shape[0]),
+             str(have)],
+            input=image.tobytes(), capture_output=True, check=False,
+            env=cpp_library.sanitized_openvino(),
+        )  # fmt: skip
+        if expected is None:
+            assert done.stderr.decode().startswith(refused + " needs about")
+            tiles.append(0)
+            continue
+        assert done.returncode == 0, done.stderr.decode()
+        theirs = json.loads(done.stderr)
+        assert theirs["tile"] == report.tile
+        assert theirs["short"] == (report.tile != 64)
+        assert np.float32(theirs["disagreement"]) == np.float32(report.disagreement)
+        _equal(np.frombuffer(done.stdout, np.uint8).reshape(expected.shape), expected)
+        tiles.append(report.tile)
+    assert {64, 32, 16, 0} == set(tiles)
+
+
+def test_engines_are_judged_as_in_python(sanitized: Path) -> None:
+    plain = {
+        "file": "inverse.engine", "sha256": "a" * 64, "bytes": 10, "graph": "b" * 64,
+        "direction": "inverse", "precision": "fp32", "latents": True, "tf32": False,
+        "profiles": [{"lr": {key: [1, 3, 8, 8] for key in ("smallest", "best", "largest")}}],
+        "refittable": False, "optimization_level": None, "build_seconds": 1.0, "layers": None,
+        "memory": {"scratch": None, "weights": 3, "activations": None},
+    }  # fmt: skip
+    versions = ("1.7.1.116", "1.7.1", "1.8.0", "10.3", "10.14.1.48", "1..7", "")
+    capabilities = (["8.9"], ["8.0", "12.0"], ["7.5"], [], ["089"])
+    machines = [
+        Machine(library, version, capability)
+        for library in ("tensorrt", "tensorrt-rtx")
+        for version in ("1.7.1.5", "10.14.1")
+        for capability in ("8.9", "12.1", "7.5")
+    ]
+    said, expected = "", []
+    for library, version, capability, compatible, hardware in itertools.product(
+        ("tensorrt", "tensorrt-rtx", "other"), versions, capabilities, (True, False),
+        ("none", "ampere+", "same-capability"),
+    ):  # fmt: skip
+        sidecar = plain | {
+            "library": library, "version": version, "compute_capabilities": capability,
+            "version_compatible": compatible, "hardware": hardware,
+        }  # fmt: skip
+        for each in machines:
+            text = json.dumps(sidecar)
+            facts = (each.library, each.version, each.compute_capability, text)
+            said += "\t".join(facts) + "\n"
+            try:
+                expected.append(misfit(Engine.from_json(text, "it"), each) or "fits")
+            except BundleError:
+                expected.append("no passport")
+    program = sanitized / "tests" / "simulated" / "hcflow-passport"
+    assert run(program, input=said).splitlines() == expected
+    assert {"fits", "no passport"} < set(expected)
+
+
+def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    values = np.random.default_rng(3).random(shape, np.float32)
+    if dtype == "float32":
+        return values
+    return (values * np.iinfo(dtype).max).astype(dtype)
+
+
+def _step(dtype: str) -> float:
+    return 1.0 if dtype != "float32" else 2**-22
+
+
+def _equal(one: np.ndarray, two: np.ndarray) -> None:
+    assert one.dtype == two.dtype
+    np.testing.assert_array_equal(one, two)
