@@ -61,7 +61,7 @@ def load(
     Raises:
         HcflowError: no such model, or it cannot be opened; see `runtime.load`.
     """
-    from hcflow.models.shipped import resolve  # noqa: PLC0415 - needed by this call alone
+    from hcflow.models.shipped import resolve
 
     name = None if path_or_name is None else os.fspath(path_or_name)
     path = resolve(name)
@@ -69,7 +69,7 @@ def load(
     if _added_int8(path, model, options):
         model = runtime.load(path, **options)
     if compile_engines:
-        from hcflow.models.engines import ensure  # noqa: PLC0415 - only where it is asked for
+        from hcflow.models.engines import ensure
 
         precision = options.get("precision")
         ensure(
@@ -87,10 +87,10 @@ def _added_int8(path: Path, model: Model, options: dict[str, Any]) -> bool:
         return False
     if any(graph.precision == "int8" for graph in model.manifest.graphs):
         return False
-    from hcflow.models.shipped import ensure_int8  # noqa: PLC0415 - for these two alone
-    from runtime.backends import auto  # noqa: PLC0415
-    from runtime.inference import auto_precision  # noqa: PLC0415
-    from runtime.system import machine  # noqa: PLC0415
+    from hcflow.models.shipped import ensure_int8
+    from runtime.backends import auto
+    from runtime.inference import auto_precision
+    from runtime.system import machine
 
     if precision == "int8":
         ensure_int8(path)
@@ -130,7 +130,7 @@ def upscale_file(
         HcflowError: it cannot be read, computed or written, or the output is the input.
         OSError: the disk is full or not writable.
     """
-    from runtime.convert.file import convert_path  # noqa: PLC0415 - needed by this call alone
+    from runtime.convert.file import convert_path
 
     return convert_path("upscale", source, output, model, options)
 
@@ -158,6 +158,6 @@ def downscale_file(
     Raises:
         HcflowError, OSError: as `upscale_file`.
     """
-    from runtime.convert.file import convert_path  # noqa: PLC0415 - needed by this call alone
+    from runtime.convert.file import convert_path
 
     return convert_path("downscale", source, output, model, options)

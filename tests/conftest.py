@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Small networks: handing their work round costs more than one thread needs for it.
 torch.set_num_threads(1)
+
+# A slow machine is no error.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def run_with_bar(work: Callable[[Callable[[int, int], None]], T]) -> T:
 
 def progress() -> Progress:
     """A bar with count, rate and time left on stderr; nothing where that is no terminal."""
-    from rich.progress import (  # noqa: PLC0415 - as in `_on_stderr`
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         SpinnerColumn,
@@ -74,7 +74,7 @@ def progress() -> Progress:
 
 
 def _spinner() -> Progress:
-    from rich.progress import (  # noqa: PLC0415 - as in `_on_stderr`
+    from rich.progress import (
         SpinnerColumn,
         TextColumn,
         TimeElapsedColumn,
@@ -85,8 +85,8 @@ def _spinner() -> Progress:
 
 
 def _on_stderr(*columns: ProgressColumn) -> Progress:
-    from rich.console import Console  # noqa: PLC0415 - takes longer to load than a small image
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import Progress
 
     return Progress(
         *columns,

@@ -112,9 +112,9 @@ def gather(
         ExportError: one of them will not do, here or at all, or no compiler is installed.
         ImageError: the timing cache cannot be written.
     """
-    from export.engine import compilers  # noqa: PLC0415  (onnx loads only when it is used)
-    from export.engine.options import EngineOptions, parse_bytes, parse_capabilities  # noqa: PLC0415
-    from export.engine.profile import Sizes, parse  # noqa: PLC0415
+    from export.engine import compilers
+    from export.engine.options import EngineOptions, parse_bytes, parse_capabilities
+    from export.engine.profile import Sizes, parse
 
     low, middle, high = (
         None if value is None else parse(option, value)

@@ -125,8 +125,8 @@ def build(
     The graphs are compared with the float64 reference on a real photograph and on odd sizes. When
     one misses its budget nothing is written and the exit code is 1.
     """
-    from hcflow.cli.tables import run  # noqa: PLC0415  (torch and onnx load only when they are used)
-    from hcflow_ref.checkpoint.shipped import DEFAULT  # noqa: PLC0415
+    from hcflow.cli.tables import run
+    from hcflow_ref.checkpoint.shipped import DEFAULT
 
     shipped = None if checkpoint else model or DEFAULT
 
@@ -185,7 +185,7 @@ def build(
 
 
 def _no_engine(options: Mapping[str, object]) -> None:
-    from export.errors import ExportError  # noqa: PLC0415
+    from export.errors import ExportError
 
     if given := [option for option, value in options.items() if value]:
         which = "is" if len(given) == 1 else "are"
@@ -193,7 +193,7 @@ def _no_engine(options: Mapping[str, object]) -> None:
 
 
 def _calibration(lower: bool, folder: Path | None) -> Path | None:
-    from export.errors import ExportError  # noqa: PLC0415
+    from export.errors import ExportError
 
     if folder is not None and not lower:
         raise ExportError("--calibration is for --fp16 and --int8: add one of them")
@@ -204,9 +204,9 @@ def _int8(
     int8: bool, calibration: Path | None, budget_db: float | None, shipped: str | None
 ) -> float | None:
     """The budget in dB of the INT8 graphs that are asked for; `shipped`: of the model so called."""
-    from export.errors import ExportError  # noqa: PLC0415
-    from export.precision.fp16 import MOST_LOSS_DB  # noqa: PLC0415
-    from hcflow_ref.checkpoint.shipped import calibrations, names  # noqa: PLC0415
+    from export.errors import ExportError
+    from export.precision.fp16 import MOST_LOSS_DB
+    from hcflow_ref.checkpoint.shipped import calibrations, names
 
     if not int8:
         if budget_db is not None:

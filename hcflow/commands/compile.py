@@ -61,7 +61,7 @@ def compile_engines(
     Engines go to the user's cache, where the backends tensorrt and tensorrt-rtx find them.
     Sizes are LR pixels in both directions.
     """
-    from hcflow.cli import engine_progress  # noqa: PLC0415  (onnx loads only when it is used)
+    from hcflow.cli import engine_progress
 
     opened = runtime.Bundle.open(resolve(bundle))
     precisions = None if precision is None else (precision,)
@@ -90,7 +90,7 @@ def compile_engines(
             again=again,
         )
     else:
-        from export.engine.refit import refit_bundle  # noqa: PLC0415
+        from export.engine.refit import refit_bundle
 
         made = refit_bundle(
             opened,

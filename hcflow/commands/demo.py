@@ -37,8 +37,8 @@ def demo(
     The LR images are 8-bit PNG files; figures are on RGB inside a border of the scale's width.
     """
     try:
-        from hcflow_ref.evaluation import metrics  # noqa: PLC0415  (needs PyTorch and scikit-image)
-        from hcflow_ref.images.photographs import photographs  # noqa: PLC0415
+        from hcflow_ref.evaluation import metrics
+        from hcflow_ref.images.photographs import photographs
     except ImportError as error:
         raise BackendError(f"the demo needs '{error.name}': {extras.to_build()}") from error
     network = hcflow.load(model)

@@ -57,7 +57,7 @@ def downscale(
         "downscale", model, load, choice, max_pixels, round_trip, strips=strips, force=force
     )
     if video is not None:
-        from hcflow.cli import video as pipe  # noqa: PLC0415 - for videos alone
+        from hcflow.cli import video as pipe
 
         input_output.refuse(
             {"--strips": strips, "--format": format_name, "--json": as_json},
@@ -71,7 +71,7 @@ def downscale(
         "is of a video: give its kind with --video",
     )
     if input_output.is_folder(source):
-        from hcflow.cli import folder  # noqa: PLC0415 - for folders alone
+        from hcflow.cli import folder
 
         folder.convert_folder(
             source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json

@@ -67,14 +67,14 @@ def evaluate(
     image that is damaged, or too large for this machine's memory, is named and left out; the exit
     code is then 1.
     """
-    import numpy as np  # noqa: PLC0415  (heavy imports only when used)
-    from rich.console import Console  # noqa: PLC0415
+    import numpy as np
+    from rich.console import Console
 
-    from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
-    from hcflow_ref.evaluation import perceptual_metrics, protocol, report  # noqa: PLC0415
-    from runtime.images import files, size_limits  # noqa: PLC0415
-    from runtime.latents import check_tau  # noqa: PLC0415
-    from runtime.system import atomic  # noqa: PLC0415
+    from hcflow_ref.errors import CheckpointError
+    from hcflow_ref.evaluation import perceptual_metrics, protocol, report
+    from runtime.images import files, size_limits
+    from runtime.latents import check_tau
+    from runtime.system import atomic
 
     if sheet is not None:
         files.format_of(sheet)  # an unknown suffix is known before any work is done
@@ -128,8 +128,8 @@ def _measure(
     Raises:
         HcflowError: nothing can be measured with this subject; of an image alone it is a line.
     """
-    from hcflow_ref.errors import CheckpointError, out_of_memory  # noqa: PLC0415
-    from hcflow_ref.evaluation import protocol, report  # noqa: PLC0415
+    from hcflow_ref.errors import CheckpointError, out_of_memory
+    from hcflow_ref.evaluation import protocol, report
 
     rows: list[Row] = []
     strips, left_out = [], []
@@ -160,8 +160,8 @@ def _measure(
 
 def _shown(sources: list[Source]) -> Iterable[Source]:
     """One after another, with progress where somebody looks on."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import track
 
     console = Console(stderr=True)
     return track(sources, "Evaluating", console=console, disable=not sys.stderr.isatty())
@@ -169,9 +169,9 @@ def _shown(sources: list[Source]) -> Iterable[Source]:
 
 def _check_memory(subject: Subject, source: Source, samples: int) -> None:
     """Refuse an image whose evaluation would not fit into memory."""
-    from hcflow.measure.evaluated import Reference  # noqa: PLC0415
-    from hcflow_ref.evaluation.protocol import bytes_needed  # noqa: PLC0415
-    from runtime.system import machine  # noqa: PLC0415
+    from hcflow.measure.evaluated import Reference
+    from hcflow_ref.evaluation.protocol import bytes_needed
+    from runtime.system import machine
 
     need, have = bytes_needed(subject, source, samples), machine.available_memory()
     if have is None or need <= have:
@@ -188,13 +188,13 @@ def _open(
     what: str, backend: str | None, precision: str | None, threads: int | None
 ) -> tuple[Subject, float, dict[str, str]]:
     """The subject, its temperature, and what the JSON says of it."""
-    from hcflow.measure.evaluated import Deployed, Reference  # noqa: PLC0415
-    from hcflow_ref.checkpoint.load import load  # noqa: PLC0415
-    from hcflow_ref.checkpoint.shipped import names, weights  # noqa: PLC0415
+    from hcflow.measure.evaluated import Deployed, Reference
+    from hcflow_ref.checkpoint.load import load
+    from hcflow_ref.checkpoint.shipped import names, weights
 
     path = Path(what)
     if path.is_dir() or path.name == "manifest.json":
-        import hcflow  # noqa: PLC0415
+        import hcflow
 
         options: dict[str, Any] = {
             "backend": backend,
@@ -218,7 +218,7 @@ def _open(
     if not path.exists() and path.suffix not in CHECKPOINTS and what in names():
         path = weights(what)
     if threads:
-        import torch  # noqa: PLC0415
+        import torch
 
         torch.set_num_threads(threads)
     checkpoint = load(path)
@@ -227,9 +227,9 @@ def _open(
 
 
 def _encoded(image: Any, path: Path) -> bytes:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
-    from runtime.images.files import format_of  # noqa: PLC0415
+    from runtime.images.files import format_of
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format_of(path))

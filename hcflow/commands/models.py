@@ -48,7 +48,7 @@ class Shipped:
 
 def models(*, as_json: options.Json = False) -> None:
     """List the shipped models: `--model NAME` takes one of them, and so does `hcflow evaluate`."""
-    from hcflow.models.shipped import shipped  # noqa: PLC0415
+    from hcflow.models.shipped import shipped
 
     found = [describe(path) for path in shipped().values()]
     if as_json:
@@ -79,8 +79,8 @@ def describe(path: Path) -> Shipped:
     Raises:
         BundleError: the file is damaged.
     """
-    from hcflow_ref.checkpoint.detect import infer_config  # noqa: PLC0415
-    from hcflow_ref.network.config import HCFlowConfig  # noqa: PLC0415
+    from hcflow_ref.checkpoint.detect import infer_config
+    from hcflow_ref.network.config import HCFlowConfig
 
     try:
         header = _header(path)

@@ -82,9 +82,9 @@ def profile(
     that the graph's work can take: its operations at the machine's peak, or its bytes at the
     memory's. Sizes are LR pixels in both directions.
     """
-    from export.engine.profile import parse  # noqa: PLC0415  (onnx loads only when it is used)
-    from hcflow.measure import profile as profile_run  # noqa: PLC0415
-    from hcflow.pages import profile as profile_page  # noqa: PLC0415
+    from export.engine.profile import parse
+    from hcflow.measure import profile as profile_run
+    from hcflow.pages import profile as profile_page
 
     opened = runtime.Bundle.open(resolve(bundle))
     names = backend or backends.available()
@@ -133,9 +133,9 @@ def _check(names: Sequence[str], precisions: Sequence[str]) -> None:
 
 
 def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
-    from hcflow_ref.checkpoint.load import load  # noqa: PLC0415 - torch loads only for --reference
-    from hcflow_ref.checkpoint.shipped import DEFAULT, weights  # noqa: PLC0415
-    from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+    from hcflow_ref.checkpoint.load import load
+    from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+    from hcflow_ref.errors import CheckpointError
 
     try:
         found = load(checkpoint or weights(DEFAULT))
@@ -150,7 +150,7 @@ def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
 
 
 def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
-    from hcflow.pages import profile as profile_page  # noqa: PLC0415
+    from hcflow.pages import profile as profile_page
 
     out = Console()
     # Ten columns that stay readable on a terminal of eighty.

@@ -87,9 +87,9 @@ def compile_all(opened: runtime.Bundle) -> list[Result]:
     """Compile every graph with every library that finds a GPU; each graph is a check of its own."""
     found = []
     for library in (name for name in LIBRARIES if name in backends.available()):
-        from export.engine.bundle_engines import compile_bundle  # noqa: PLC0415  (onnx loads only on a GPU)
-        from export.engine.options import EngineOptions  # noqa: PLC0415
-        from export.engine.profile import Sizes  # noqa: PLC0415
+        from export.engine.bundle_engines import compile_bundle
+        from export.engine.options import EngineOptions
+        from export.engine.profile import Sizes
 
         sized = EngineOptions(library, Sizes((1, 1), (SIDE, SIDE), LARGEST))
         for direction, precision in dict.fromkeys(

@@ -119,7 +119,7 @@ def upscale(
         "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
     )
     if video is not None:
-        from hcflow.cli import video as pipe  # noqa: PLC0415 - for videos alone
+        from hcflow.cli import video as pipe
 
         input_output.refuse(
             {
@@ -145,7 +145,7 @@ def upscale(
         "is of a video: give its kind with --video",
     )
     if input_output.is_folder(source):
-        from hcflow.cli import folder  # noqa: PLC0415 - for folders alone
+        from hcflow.cli import folder
 
         input_output.refuse({"--uncertainty": uncertainty}, "is of one image, not of a folder")
         folder.convert_folder(

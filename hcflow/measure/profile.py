@@ -139,7 +139,7 @@ class Ceilings:
         The product that finds the CPU's is of float32: int8 may well run faster.
         """
         if setting.backend in GPU_BACKENDS:
-            from runtime.backends.cuda_device import Device  # noqa: PLC0415 - GPU backends alone need it
+            from runtime.backends.cuda_device import Device
 
             return profiling.gpu_ceiling(Device.open().name, setting.precision)
         if setting.precision == "int8":
@@ -215,7 +215,7 @@ def _overhead(
 
 def _memory(setting: Setting) -> int | None:
     if setting.backend in GPU_BACKENDS:
-        from runtime.backends.cuda_device import Device  # noqa: PLC0415 - GPU backends alone need it
+        from runtime.backends.cuda_device import Device
 
         free, total = Device.open().memory()
         return total - free
@@ -231,7 +231,7 @@ def reference(
     compiled: bool,
 ) -> Profile:
     """PyTorch's own time for the same inputs, eager or by `torch.compile`."""
-    import torch  # noqa: PLC0415 - only --reference needs it
+    import torch
 
     torch.set_num_threads(threads)
     graph = bundle.graph(setting.direction, "fp32", None)

@@ -35,9 +35,9 @@ def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
     if missing is not None:
         _logger.warning("no engine is compiled: %s", missing)
         return []
-    from export.engine import compilers  # noqa: PLC0415  (onnx loads only when it is used)
-    from export.engine.bundle_engines import compile_bundle  # noqa: PLC0415
-    from export.engine.options import EngineOptions  # noqa: PLC0415
+    from export.engine import compilers
+    from export.engine.bundle_engines import compile_bundle
+    from export.engine.options import EngineOptions
 
     library = compilers.resolve(backend)
     version = compilers.version(compilers.load(library))

@@ -77,13 +77,13 @@ def digest(weights: Path) -> str:
 
 def shipped() -> dict[str, Path]:
     """The shipped models' weights by name."""
-    from hcflow_ref.checkpoint.shipped import names, weights  # noqa: PLC0415
+    from hcflow_ref.checkpoint.shipped import names, weights
 
     return {name: weights(name) for name in names()}
 
 
 def _shipped(name: str | None) -> Path:
-    from hcflow_ref.checkpoint.shipped import DEFAULT, FOLDER, names  # noqa: PLC0415
+    from hcflow_ref.checkpoint.shipped import DEFAULT, FOLDER, names
 
     if name is None:
         name = DEFAULT
@@ -104,7 +104,7 @@ def ensure_int8(folder: Path) -> None:
         HcflowError: they would have to be built and cannot be.
         OSError: the cache cannot be written.
     """
-    from hcflow_ref.checkpoint.shipped import calibrations  # noqa: PLC0415
+    from hcflow_ref.checkpoint.shipped import calibrations
 
     folder = folder.resolve()
     if folder.parent != (cache() / "bundles").resolve():
@@ -122,11 +122,11 @@ def ensure_int8(folder: Path) -> None:
 
 def _add_int8(weights: Path, folder: Path) -> None:
     with _exporting(weights, "in INT8 "):
-        from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
-        from export.precision.calibration_cache import of_shipped  # noqa: PLC0415
-        from export.precision.fp16 import MOST_LOSS_DB  # noqa: PLC0415
-        from hcflow_ref.checkpoint.load import load  # noqa: PLC0415
-        from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+        from export.pipeline import Request, build
+        from export.precision.calibration_cache import of_shipped
+        from export.precision.fp16 import MOST_LOSS_DB
+        from hcflow_ref.checkpoint.load import load
+        from hcflow_ref.errors import CheckpointError
     try:
         checkpoint = load(weights)
     except CheckpointError as error:
@@ -152,9 +152,9 @@ def _exporting(weights: Path, how: str = "") -> Iterator[None]:
 def _build(weights: Path, folder: Path) -> None:
     """Export a shipped model into the cache; of two builders at once the first to finish stays."""
     with _exporting(weights):
-        from export.pipeline import Request, build  # noqa: PLC0415  (torch loads only here)
-        from hcflow_ref.checkpoint.load import load  # noqa: PLC0415
-        from hcflow_ref.errors import CheckpointError  # noqa: PLC0415
+        from export.pipeline import Request, build
+        from hcflow_ref.checkpoint.load import load
+        from hcflow_ref.errors import CheckpointError
     _logger.warning("building model '%s' once, into %s", weights.stem, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic.workspace(folder.parent) as workspace:

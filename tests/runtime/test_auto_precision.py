@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -107,7 +107,6 @@ def test_int8_never_runs_whole_what_fp32_cuts(side: int, taken: Precision) -> No
     assert auto_precision.cheapest(grids) == taken
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300), st.integers(0, 64))
 def test_what_is_chosen_never_costs_more_than_fp32(
     height: int, width: int, tile: int, overlap: int

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import ParameterError
@@ -103,7 +103,6 @@ def test_a_grid_that_makes_no_sense_is_refused(wrong: dict[str, int]) -> None:
         Grid(**({"height": 9, "width": 9, "tile": 4, "overlap": 1} | wrong))
 
 
-@settings(deadline=None)  # a busy machine is no error
 @given(grid=GRIDS, cut=st.tuples(st.integers(0, 3), st.integers(0, 3)), skip=st.integers(0, 9))
 def test_rows_are_read_once_in_order_and_padded_as_the_whole_image(
     grid: Grid, cut: tuple[int, int], skip: int

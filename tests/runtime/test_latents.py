@@ -45,7 +45,7 @@ def test_philox_gives_the_known_answers_of_random123(
     assert tuple(int(w) for w in latents.philox4x32(counter, key)) == words
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     field=st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)),
     corner=st.tuples(st.integers(0, 40), st.integers(0, 40)),

@@ -38,7 +38,7 @@ def _noise(shape: tuple[int, ...], dtype: Any = np.uint8, seed: int = 0) -> NDAr
     return (values * np.iinfo(kind).max if kind.kind == "u" else values).astype(kind)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(size=SIZES, dtype=DTYPES, axes=st.sampled_from(["HW", "HWC", "NHWC"]), c=st.integers(1, 4))
 def test_what_goes_in_comes_out(
     model: Model, size: tuple[int, int], dtype: Any, axes: str, c: int
@@ -60,7 +60,7 @@ def test_what_goes_in_comes_out(
     assert small.dtype == large.dtype == back.dtype == image.dtype
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(size=SIZES, mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "F"]))
 def test_pillow_images_come_back_as_pillow_images(
     model: Model, size: tuple[int, int], mode: str
@@ -99,7 +99,7 @@ def test_a_transparent_shade_of_a_bilevel_image_becomes_alpha(model: Model) -> N
     assert large.getextrema() == ((255, 255), (0, 0))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(size=SIZES, dtype=st.sampled_from([np.uint8, np.uint16]))
 def test_with_its_latents_the_image_comes_back(
     model: Model, size: tuple[int, int], dtype: Any

@@ -50,7 +50,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, channels), "u1")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 24),
     width=st.integers(1, 24),
@@ -80,7 +80,7 @@ def test_a_local_network_gives_the_whole_image_on_every_grid(
     np.testing.assert_allclose(given_back, image, atol=3e-6)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     size=st.tuples(st.integers(20, 45), st.integers(20, 45)),
     in_flight=st.integers(1, 4),
