@@ -11,8 +11,8 @@ from export.errors import ExportError
 from export.folded.couplings import Direction
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.irn import IRNConfig
+from runtime.bundle.graph_entry import IMAGES
 from runtime.bundle.uint8_images import IO
-from runtime.checks.parity import IMAGES
 
 CONTRACT = 1
 """Version of the contract, written to every graph and manifest."""

@@ -16,8 +16,8 @@ import runtime
 from hcflow.cli import console, options
 from hcflow.models.shipped import resolve
 from runtime import backends
+from runtime.bundle.graph_entry import IMAGES
 from runtime.bundle.manifest import finite
-from runtime.checks.parity import IMAGES
 from runtime.checks.verify import (
     Check,
     RoundTrip,

@@ -17,6 +17,9 @@ DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
 PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name inside the bundle")
 PLAIN_WORD = (r"[A-Za-z0-9_./-]+", "a plain word")
 
+IMAGES = ("hr", "lr")
+"""Inputs and outputs that are images; every other is a latent (z1 … zL) or a number (logp)."""
+
 MOST_OVERLAP = 4
 """Of a graph's overlap / its tile: there every pixel is computed 81 times."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.checks.parity import IMAGES
+from runtime.bundle.graph_entry import IMAGES
 from runtime.errors import ParameterError
 
 IO = "uint8"

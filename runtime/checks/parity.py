@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle.manifest import Precision
-
-IMAGES = ("hr", "lr")
-"""Outputs judged as images; every other (z1 … zL, logp) is judged by its relative error."""
+from runtime.bundle.graph_entry import IMAGES, Precision
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ what the unrounded image may be off."""
 
 
 def budget(name: str, precision: Precision, io: str = "float32") -> Budget:
-    """The budget of the output called `name` at a precision."""
+    """The budget of an output at a precision; latents and logp are judged by relative error."""
     if name not in IMAGES:
         return OTHER_BUDGETS[precision]
     return (IMAGE_BUDGETS if io == "float32" else BYTE_BUDGETS)[precision]

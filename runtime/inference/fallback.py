@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle.manifest import Graph
+from runtime.bundle.graph_entry import IMAGES, Graph
 from runtime.bundle.uint8_images import HEALTH, SATURATED
-from runtime.checks.parity import IMAGES
 from runtime.errors import BackendError
 from runtime.inference.grid import Tile
 from runtime.inference.report import Healed
