@@ -17,7 +17,6 @@ from PIL import Image
 from torch.fx import Graph, GraphModule
 
 import runtime
-import runtime.inference.report
 from export.artifact import NUMERICS, Artifact
 from export.graph import uint8_boundary
 from export.pipeline import Request
@@ -30,6 +29,7 @@ from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Loss
 from runtime.checks.verify import check_graphs
 from runtime.errors import BundleError, ParameterError
+from runtime.inference.report import Report
 from tests.support.bundles import write_bundle
 from tests.support.engine_graphs import NETWORKS, onnx_bytes
 from tests.support.golden_files import weights
@@ -236,7 +236,7 @@ def test_a_tile_whose_health_is_bad_is_healed_by_the_float_graph(bundle: Path) -
     model = runtime.load(bundle, precision="fp16")
     network = model.network
     whole = network.run
-    report = runtime.watch.Report()
+    report = Report()
 
     def overflowing(graph: Any, values: Any) -> Any:
         outputs = whole(graph, values)

@@ -11,6 +11,7 @@ import numpy as np
 import runtime
 from export.engine.refit import refit_bundle
 from export.errors import ExportError
+from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
 from runtime.bundle import engine_cache
 from runtime.bundle.reader import Bundle
@@ -95,9 +96,9 @@ def refitting_without_a_gpu_is_refused_with_the_way_out(folder: Path) -> None:
     old = _refittable(folder)
     new = Bundle.open(write_bundle(folder / "new", gain=0.5))
     DRIVER.sim_machine(0, 13000, GIGABYTE)
-    runtime.device.Device.open.cache_clear()
+    Device.open.cache_clear()
     try:
         raises(ExportError, "--refit-from needs a GPU", lambda: _refit(new, old))
     finally:
         DRIVER.sim_machine(1, 13000, GIGABYTE)
-        runtime.device.Device.open.cache_clear()
+        Device.open.cache_clear()
