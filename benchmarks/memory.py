@@ -4,8 +4,8 @@
 
 One process opens the bundle, upscales an image of the size given and prints the peak of its
 resident memory, image included, and what the image alone takes (the small one that goes in and the
-large one that comes out, 8 bits). `--bands N` stops after N bands of tiles, every page of the
-output touched all the same: memory does not grow after the second band, so a few tell the peak.
+large one that comes out, 8 bits). `--rows N` stops after N rows of tiles, every page of the
+output touched all the same: memory does not grow after the second row, so a few tell the peak.
 `--windows N` computes the first N windows and gives the last one's result for all others, since
 windows of one shape use the same memory: the whole picture is put together, in minutes, not hours.
 """
@@ -25,7 +25,9 @@ import runtime
 from runtime.bundle.manifest import Graph
 from runtime.images.pixels import Canvas, split
 from runtime.inference import streaming
-from runtime.inference.network import Network, Tensor
+from runtime.inference.latent_source import Sampling
+from runtime.inference.network import Array, Network
+from runtime.inference.plan import plan_for
 from runtime.system import machine
 
 
@@ -34,7 +36,7 @@ def measure(
     backend: str,
     width: int,
     height: int,
-    most_bands: int | None,
+    most_rows: int | None,
     most_windows: int | None,
     tau: float,
 ) -> dict[str, object]:
@@ -47,16 +49,17 @@ def measure(
     size = height // model.scale, width // model.scale
     (picture,), layout = split(random.integers(0, 256, (*size, 3), np.uint8))
     canvas = Canvas(layout, 1, height, width)
-    plan = streaming.plan(model.network, "inverse", *size, latents=tau > 0)
+    sampling = Sampling(tau)
+    plan = plan_for(model.network, "inverse", *size, latents=sampling.needs_latents)
     black = np.zeros((3, 64, width), np.float32)
     for top in range(0, height, 64):  # every page of the output counts
         canvas.paint(0, top, black)
     done = 0
-    for band in streaming.enlarge(model.network, picture.colour, *size, tau=tau, plan=plan):
-        canvas.paint(0, band.top, band.planes)
-        del band  # as Model.upscale
+    for block in streaming.upscale(model.network, picture, sampling, plan=plan):
+        canvas.paint(0, block.top, block.planes)
+        del block  # as Model.upscale
         done += 1
-        if done == most_bands:
+        if done == most_rows:
             break
     peak = machine.peak_memory()
     return {
@@ -67,7 +70,7 @@ def measure(
         "tile": plan.grid.tile,
         "overlap": plan.grid.overlap,
         "in_flight": plan.in_flight,
-        "bands": [done, plan.grid.rows],
+        "rows": [done, plan.grid.rows],
         "peak_bytes": peak,
         "image_bytes": 3 * width * height + 3 * size[0] * size[1],
         "seconds": round(time.perf_counter() - start, 1),
@@ -76,9 +79,9 @@ def measure(
 
 def _repeat(network: Network, most: int) -> None:
     """Let a network compute `most` windows and give the last one's result from then on."""
-    compute, count, last = network.run, itertools.count(), dict[str, Tensor]()
+    compute, count, last = network.run, itertools.count(), dict[str, Array]()
 
-    def run(graph: Graph, feeds: Any) -> dict[str, Tensor]:
+    def run(graph: Graph, feeds: Any) -> dict[str, Array]:
         if next(count) < most:
             last.update(compute(graph, feeds))
         return last
@@ -91,7 +94,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--output", default="7680x4320")
     parser.add_argument("--backend", default="onnxruntime")
-    parser.add_argument("--bands", type=int)
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--windows", type=int)
     parser.add_argument("--tau", type=float, default=0.0)
     arguments = parser.parse_args()
@@ -101,7 +104,7 @@ def main() -> None:
         arguments.backend,
         width,
         height,
-        arguments.bands,
+        arguments.rows,
         arguments.windows,
         arguments.tau,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,16 @@ from runtime.errors import ParameterError
 from runtime.images import padding, pixels
 from runtime.images.pixels import Canvas, Picture
 from runtime.inference import streaming
+from runtime.inference.grid import Tiling
+from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network
 from runtime.inference.report import Report
-from runtime.inference.streaming import Band, Spread
+from runtime.inference.streaming import MeanBlock, RowBlock
 from runtime.inference.tau_map import TauMap
-from runtime.latents import check_tau, fixed_seed
+from runtime.latents import fixed_seed
 from runtime.system.arguments import whole
 
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 
 class Model:
@@ -67,7 +70,7 @@ class Model:
         tau: float | None = None,
         seed: int | None = 0,
         samples: int = 1,
-        latents: Sequence[Tensor] | None = None,
+        latents: Sequence[Array] | None = None,
         size: tuple[int, int] | None = None,
         tau_map: Image.Image | None = None,
         tile: int | None = None,
@@ -103,51 +106,55 @@ class Model:
             ParameterError: an argument out of its range.
             BundleError, BackendError: the graph is damaged, absent, or gave NaN or infinity.
         """
-        seed, samples = fixed_seed(seed), whole("samples", samples, 1)
-        if isinstance(image, list | tuple):
-            if latents is not None:
+        samples = whole("samples", samples, 1)
+        if latents is not None:
+            if isinstance(image, list | tuple):
                 raise ParameterError("latents go with one image or one batch, not with a list")
-            options: dict[str, Any] = {
-                "tau": tau,
-                "seed": seed,
-                "samples": samples,
-                "size": size,
-                "tau_map": tau_map,
-                "tile": tile,
-                "overlap": overlap,
-                "report": report,
-            }
-            return [self.upscale(each, **options) for each in image]
-        if latents is not None and (tau is not None or tau_map is not None or samples > 1):
-            raise ParameterError("latents take the place of tau and samples: give one or the other")
-        tau = self.default_tau if tau is None else tau
-        check_tau(tau)
+            if tau is not None or tau_map is not None or samples > 1:
+                raise ParameterError("latents replace tau and samples: give one or the other")
+            tau = 0.0
+        sampling = self._sampling(tau, seed, latents)
+        tiling = Tiling(tile, overlap)
 
+        def one(image: Any) -> Any:
+            return self._upscale(image, sampling, tau_map, samples, size, tiling, report)
+
+        return [one(each) for each in image] if isinstance(image, list | tuple) else one(image)
+
+    def _upscale(
+        self,
+        image: Any,
+        sampling: Sampling,
+        mask: Image.Image | None,
+        samples: int,
+        size: tuple[int, int] | None,
+        tiling: Tiling,
+        report: Report | None,
+    ) -> Any:
         pictures, layout = pixels.split(image)
+        latents = sampling.latents
         if latents is not None:
             self._check_batch(latents, len(pictures))
         first = pictures[0]
         height, width = padding.target_size(first.height, first.width, self.scale, size)
         canvases = [Canvas(layout, len(pictures), height, width) for _ in range(samples)]
+        if mask is not None:
+            sampling = replace(sampling, tau_map=TauMap.of(mask, first.height, first.width))
         for i, picture in enumerate(pictures):
+            if latents is not None:
+                sampling = replace(sampling, latents=[z[i : i + 1] for z in latents])
             alpha = picture.alpha()
-            for drawn in streaming.draws(
+            for blocks in streaming.upscale_samples(
                 self._network,
-                picture.colour,
-                picture.height,
-                picture.width,
+                picture,
+                sampling,
                 samples=range(samples),
-                tau=0.0 if latents is not None else tau,
-                seed=seed,
-                tau_map=self._tau_map(tau_map, picture),
-                latents=None if latents is None else [z[i : i + 1] for z in latents],
-                tile=tile,
-                overlap=overlap,
+                tiling=tiling,
                 report=report,
             ):
-                for canvas, band in zip(canvases, drawn, strict=True):
-                    canvas.paint(i, band.top, band.planes, self._alpha(alpha, band))
-                del drawn, band  # before the next band is computed
+                for canvas, block in zip(canvases, blocks, strict=True):
+                    canvas.paint(i, block.top, block.planes, self._alpha(alpha, block))
+                del blocks, block  # before the next ones are computed
         results = [canvas.image() for canvas in canvases]
         return results[0] if samples == 1 else results
 
@@ -163,7 +170,7 @@ class Model:
         tile: int | None = None,
         overlap: int | None = None,
         report: Report | None = None,
-    ) -> tuple[Any, Tensor]:
+    ) -> tuple[Any, Array]:
         """Draw many images and tell what they agree on.
 
         Args:
@@ -184,11 +191,10 @@ class Model:
         Raises:
             ImageError, ParameterError, BundleError, BackendError: as `upscale`.
         """
-        seed, samples = fixed_seed(seed), whole("samples", samples, 1)
+        samples = whole("samples", samples, 1)
         if samples < 2:
             raise ParameterError(f"samples is {samples}: a deviation takes 2 or more")
-        tau = self.default_tau if tau is None else tau
-        check_tau(tau)
+        sampling, tiling = self._sampling(tau, seed), Tiling(tile, overlap)
         pictures, layout = pixels.split(image)
         if len(pictures) > 1:
             raise ParameterError("uncertainty is of one image: give them one at a time")
@@ -197,22 +203,20 @@ class Model:
         canvas = Canvas(layout, 1, height, width)
         deviation = np.empty((height, width), np.float32)
         alpha = picture.alpha()
-        for band in streaming.spread(
+        if tau_map is not None:
+            mask = TauMap.of(tau_map, picture.height, picture.width)
+            sampling = replace(sampling, tau_map=mask)
+        for block in streaming.uncertainty(
             self._network,
-            picture.colour,
-            picture.height,
-            picture.width,
+            picture,
+            sampling,
             samples=range(samples),
-            tau=tau,
-            seed=seed,
-            tau_map=self._tau_map(tau_map, picture),
-            tile=tile,
-            overlap=overlap,
+            tiling=tiling,
             report=report,
         ):
-            canvas.paint(0, band.top, band.planes, self._alpha(alpha, band))
-            rows = deviation[band.top : band.top + band.planes.shape[1]]
-            pixel = np.sqrt(np.square(band.deviation).mean(axis=0))
+            canvas.paint(0, block.top, block.planes, self._alpha(alpha, block))
+            rows = deviation[block.top : block.top + block.planes.shape[1]]
+            pixel = np.sqrt(np.square(block.deviation).mean(axis=0))
             rows[...] = pixel[: rows.shape[0], :width]
         return canvas.image(), deviation
 
@@ -241,58 +245,61 @@ class Model:
         Raises:
             ImageError, ParameterError, BundleError, BackendError: as `upscale`.
         """
-        if isinstance(image, list | tuple):
-            options: dict[str, Any] = {"tile": tile, "overlap": overlap, "report": report}
-            return [self.downscale(x, return_latents=return_latents, **options) for x in image]
+        tiling = Tiling(tile, overlap)
+
+        def one(image: Any) -> Any:
+            return self._downscale(image, return_latents, tiling, report)
+
+        return [one(each) for each in image] if isinstance(image, list | tuple) else one(image)
+
+    def _downscale(
+        self, image: Any, return_latents: bool, tiling: Tiling, report: Report | None
+    ) -> Any:
         pictures, layout = pixels.split(image)
         height, width = (-(-side // self.scale) for side in (pictures[0].height, pictures[0].width))
         canvas = Canvas(layout, len(pictures), height, width)
         shapes = self._network.latent_shapes(len(pictures), height, width)
         codes = [np.empty(shape, np.float32) for shape in shapes if return_latents]
+        levels = self.manifest.latents.levels
         for i, picture in enumerate(pictures):
-            size = picture.height, picture.width
             alpha = self._reduced_alpha(picture)
-            for band in streaming.reduce(
-                self._network,
-                picture.colour,
-                *size,
-                latents=return_latents,
-                tile=tile,
-                overlap=overlap,
-                report=report,
+            for block in streaming.downscale(
+                self._network, picture, latents=return_latents, tiling=tiling, report=report
             ):
-                rows = slice(band.top, band.top + band.planes.shape[1])
-                canvas.paint(i, band.top, band.planes, None if alpha is None else alpha[rows])
-                levels = self.manifest.latents.levels
-                for code, level, z in zip(codes, levels, band.latents, strict=False):
-                    top = band.top * level.factor
+                rows = slice(block.top, block.top + block.planes.shape[1])
+                canvas.paint(i, block.top, block.planes, None if alpha is None else alpha[rows])
+                for code, level, z in zip(codes, levels, block.latents, strict=False):
+                    top = block.top * level.factor
                     code[i, :, top : top + z.shape[1]] = z
         result = canvas.image()
         return (result, tuple(codes)) if return_latents else result
 
-    def encode(self, hr: Tensor) -> dict[str, Tensor]:
+    def encode(self, hr: Array) -> dict[str, Array]:
         """`Network.encode`: the forward graph on float32 [N, 3, s·H, s·W], nothing clipped."""
         return self._network.encode(hr)
 
-    def decode(self, lr: Tensor, latents: Sequence[Tensor] | None = None) -> Tensor:
+    def decode(self, lr: Array, latents: Sequence[Array] | None = None) -> Array:
         """`Network.decode`: the inverse graph on float32 [N, 3, H, W], nothing clipped."""
         return self._network.decode(lr, latents)
 
-    def _alpha(self, alpha: Tensor | None, band: Band | Spread) -> Tensor | None:
+    def _alpha(self, alpha: Array | None, block: RowBlock | MeanBlock) -> Array | None:
         if alpha is None:
             return None
-        return pixels.enlarge_alpha(alpha, self.scale, band.top, band.planes.shape[1])
+        return pixels.enlarge_alpha(alpha, self.scale, block.top, block.planes.shape[1])
 
-    def _reduced_alpha(self, picture: Picture) -> Tensor | None:
+    def _reduced_alpha(self, picture: Picture) -> Array | None:
         alpha = picture.alpha()
         if alpha is None:
             return None
         return pixels.reduce_alpha(padding.pad(alpha[None], self.scale)[0], self.scale)
 
-    def _tau_map(self, mask: Image.Image | None, picture: Picture) -> TauMap | None:
-        return None if mask is None else TauMap.of(mask, picture.height, picture.width)
+    def _sampling(
+        self, tau: float | None, seed: int | None, latents: Sequence[Array] | None = None
+    ) -> Sampling:
+        seed = fixed_seed(seed)
+        return Sampling(self.default_tau if tau is None else tau, seed, latents=latents)
 
-    def _check_batch(self, latents: Sequence[Tensor], n: int) -> None:
+    def _check_batch(self, latents: Sequence[Array], n: int) -> None:
         for level, z in enumerate(latents, start=1):
             if len(z) != n:
                 raise ParameterError(f"latent z{level} is for {len(z)} images: there are {n}")

@@ -26,9 +26,12 @@ from runtime.images.alpha_rows import MARGIN, Veil
 from runtime.images.pixels import Canvas, Layout, Picture, Planes
 from runtime.images.provenance import Origin
 from runtime.images.strips import Form, Rows
-from runtime.inference import streaming as bands
-from runtime.inference.streaming import Band, Plan
-from runtime.latents import check_tau, fixed_seed
+from runtime.inference import streaming
+from runtime.inference.grid import Tiling
+from runtime.inference.latent_source import Sampling
+from runtime.inference.plan import Plan, plan_for
+from runtime.inference.streaming import RowBlock
+from runtime.latents import fixed_seed
 from runtime.model import Model
 from runtime.system import atomic
 
@@ -111,30 +114,27 @@ def upscale(
     size_limits.check_sides(format_name, width, height)
     tau = options.get("tau")
     tau = model.default_tau if tau is None else tau
-    check_tau(tau)
-    tau, seed = float(tau), fixed_seed(options.get("seed", 0))
+    sampling = Sampling(tau, fixed_seed(options.get("seed", 0)))
     feed = _Feed(rows, MARGIN)
 
-    def made(plan: Plan, start: int) -> Iterator[Band]:
-        return bands.enlarge(
+    def made(plan: Plan, start: int) -> Iterator[RowBlock]:
+        return streaming.upscale(
             model.network,
-            feed.read,
-            form.height,
-            form.width,
-            tau=tau,
-            seed=seed,
+            feed,
+            sampling,
             plan=plan,
-            start_band=start,
+            first_row=start,
             report=options.get("report"),
         )
 
-    def alpha(band: Band) -> Planes:
-        return feed.veil.enlarged(band.top, band.planes.shape[1], model.scale)
+    def alpha(block: RowBlock) -> Planes:
+        return feed.veil.enlarged(block.top, block.planes.shape[1], model.scale)
 
     job = _Job(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
     with blaming():
-        plan = _plan(model, "inverse", form, tau > 0, options)
-    recipe = _recipe(source, model, plan, tau > 0, {"tau": tau, "seed": seed})
+        plan = _plan(model, "inverse", form, sampling.needs_latents, options)
+    settings = {"tau": float(sampling.tau), "seed": sampling.seed}
+    recipe = _recipe(source, model, plan, sampling.needs_latents, settings)
     with Journal(output, {**recipe, "size": [height, width]}) as journal, blaming():
         _compute(job, plan, journal, made, alpha, progress)
         _finish(journal, job.result, output, format_name)
@@ -163,19 +163,13 @@ def downscale(
     width, height = -(-form.width // model.scale), -(-form.height // model.scale)
     size_limits.check_sides(format_name, width, height)
 
-    def made(plan: Plan, start: int) -> Iterator[Band]:
-        return bands.reduce(
-            model.network,
-            feed.read,
-            form.height,
-            form.width,
-            plan=plan,
-            start_band=start,
-            report=options.get("report"),
+    def made(plan: Plan, start: int) -> Iterator[RowBlock]:
+        return streaming.downscale(
+            model.network, feed, plan=plan, first_row=start, report=options.get("report")
         )
 
-    def alpha(band: Band) -> Planes:
-        return feed.veil.reduced(band.top, band.planes.shape[1], model.scale)
+    def alpha(block: RowBlock) -> Planes:
+        return feed.veil.reduced(block.top, block.planes.shape[1], model.scale)
 
     job = _Job(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
     plan = _plan(model, "forward", form, False, options)
@@ -204,10 +198,11 @@ class _Feed:
 
     def __init__(self, rows: Rows, margin: int) -> None:
         self._rows, self._margin = rows, margin
-        self.veil = Veil(rows.form.height)
+        self.height, self.width = rows.form.height, rows.form.width
+        self.veil = Veil(self.height)
         self._next: int | None = None
 
-    def read(self, start: int, stop: int) -> Planes:
+    def colour(self, start: int, stop: int) -> Planes:
         """Colour of rows [start, stop); follows the last call."""
         # After a resumption alpha needs some rows above those that the colour starts with.
         first = max(start - self._margin, 0) if self._next is None else start
@@ -233,14 +228,9 @@ def _plan(
     latents: bool,
     options: Mapping[str, Any],
 ) -> Plan:
-    return bands.plan(
-        model.network,
-        direction,
-        form.height,
-        form.width,
-        latents=latents,
-        tile=options.get("tile"),
-        overlap=options.get("overlap"),
+    tiling = Tiling(options.get("tile"), options.get("overlap"))
+    return plan_for(
+        model.network, direction, form.height, form.width, latents=latents, tiling=tiling
     )
 
 
@@ -248,8 +238,8 @@ def _compute(
     job: _Job,
     plan: Plan,
     journal: Journal,
-    made: Callable[[Plan, int], Iterator[Band]],
-    alpha: Callable[[Band], Planes],
+    made: Callable[[Plan, int], Iterator[RowBlock]],
+    alpha: Callable[[RowBlock], Planes],
     progress: Progress | None,
 ) -> None:
     """Put every band that the journal does not have yet into it."""
@@ -260,12 +250,12 @@ def _compute(
         return
     finished = made(plan, journal.bands)
     try:
-        for band in finished:
-            rows = min(band.planes.shape[1], result.height - band.top)
+        for block in finished:
+            rows = min(block.planes.shape[1], result.height - block.top)
             canvas = Canvas(layout, 1, rows, result.width)
-            canvas.paint(0, 0, band.planes, alpha(band) if has_alpha else None)
+            canvas.paint(0, 0, block.planes, alpha(block) if has_alpha else None)
             journal.append(np.ascontiguousarray(canvas.image()).tobytes())
-            del band, canvas  # before the next band is computed
+            del block, canvas  # before the next one is computed
             if progress is not None:
                 progress(journal.bands, plan.grid.rows)
     finally:

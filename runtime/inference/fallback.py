@@ -19,8 +19,8 @@ from runtime.errors import BackendError
 from runtime.inference.grid import Tile
 from runtime.inference.report import Healed
 
-Tensor = NDArray[np.float32]
-Outputs = dict[str, Tensor]
+Array = NDArray[np.float32]
+Outputs = dict[str, Array]
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def first_sound(attempts: Iterable[Attempt], tile: Tile) -> tuple[Outputs, Heale
     )
 
 
-def _fault(outputs: Mapping[str, Tensor], graph: Graph) -> str | None:
+def _fault(outputs: Mapping[str, Array], graph: Graph) -> str | None:
     for name, value in outputs.items():
         # Minimum and maximum carry NaN along, and need no array of their own.
         lowest, highest = float(np.min(value)), float(np.max(value))

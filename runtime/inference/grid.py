@@ -14,6 +14,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime.errors import ParameterError
+from runtime.system.arguments import whole
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an image is to be tiled, in LR pixels; None is what the graph's manifest states.
+
+    Attributes:
+        tile: side of a tile without its overlap, at least 1.
+        overlap: what is computed beyond a tile on each side, at least 0.
+
+    Raises:
+        ParameterError: a value that is no whole number, or below its least.
+    """
+
+    tile: int | None = None
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("tile", 1), ("overlap", 0)):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, whole(name, value, least))
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is asked for but what the manifest states."""
+        return self.tile is None and self.overlap is None
+
+
+DEFAULT_TILING = Tiling()
+"""The tiles that the manifest states."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,41 @@ from runtime.bundle.manifest import Level
 from runtime.errors import ParameterError
 from runtime.inference.grid import Tile
 from runtime.inference.tau_map import TauMap
-from runtime.latents import Region, check_tau, draw
+from runtime.latents import Region, check_tau, fixed_seed
 
-Tensor = NDArray[np.float32]
-Latent = Tensor | Region
+Array = NDArray[np.float32]
+Latent = Array | Region
 """A latent, or where it is to be drawn: a GPU draws by itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """Which latents an inverse graph gets.
+
+    Attributes:
+        tau: temperature of the latents that are drawn, 0 to `runtime.latents.MOST_TAU`; 0 draws
+            none.
+        seed: of the latents that are drawn, unsigned 64 bits.
+        tau_map: the share of τ at each place; None is τ everywhere.
+        latents: z1 … zL of the whole image, float32 [1, C, H·f, W·f], in place of drawn ones.
+
+    Raises:
+        ParameterError: τ or seed out of range.
+    """
+
+    tau: float = 0.0
+    seed: int = 0
+    tau_map: TauMap | None = None
+    latents: Sequence[Array] | None = None
+
+    def __post_init__(self) -> None:
+        check_tau(self.tau)
+        object.__setattr__(self, "seed", fixed_seed(self.seed))
+
+    @property
+    def needs_latents(self) -> bool:
+        """Whether the graph has to take latents."""
+        return self.latents is not None or self.tau > 0
 
 
 class Source(Protocol):
@@ -43,23 +73,13 @@ class Zero:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Latents by place for a picture of height × width LR pixels; never more than a window's.
-
-    Raises:
-        ParameterError: τ or seed out of range.
-    """
+    """Latents by place for an image of height × width LR pixels; never more than a window's."""
 
     levels: tuple[Level, ...]
     height: int
     width: int
-    seed: int
-    tau: float
-    tau_map: TauMap | None = None
+    sampling: Sampling
     drawn: bool = True
-
-    def __post_init__(self) -> None:
-        check_tau(self.tau)
-        draw(self.seed, 0, 1, 0, 0, 0, 0, 0)
 
     def window(self, tile: Tile, sample: int) -> list[Latent]:
         """z1 … zL of a tile's window."""
@@ -72,11 +92,11 @@ class Drawn:
         f = level.factor
         y, x = tile.y.window(f), tile.x.window(f)
         place = y.start, x.start, y.stop - y.start, x.stop - x.start
-        if self.tau_map is None:
-            return Region(self.seed, sample, index, level.channels, *place, self.tau)
-        values = Region(self.seed, sample, index, level.channels, *place).values()
-        part = self.tau_map.window(self.height * f, self.width * f, *place)
-        values *= np.float32(self.tau) * part
+        seed, tau, tau_map = self.sampling.seed, self.sampling.tau, self.sampling.tau_map
+        if tau_map is None:
+            return Region(seed, sample, index, level.channels, *place, tau)
+        values = Region(seed, sample, index, level.channels, *place).values()
+        values *= np.float32(tau) * tau_map.window(self.height * f, self.width * f, *place)
         return values
 
 
@@ -85,10 +105,10 @@ class Given:
     """The user's own arrays of the whole picture, cut as they are."""
 
     levels: tuple[Level, ...]
-    latents: Sequence[Tensor]
+    latents: Sequence[Array]
     drawn: bool = False
 
-    def window(self, tile: Tile, sample: int) -> list[Tensor]:
+    def window(self, tile: Tile, sample: int) -> list[Array]:
         """z1 … zL of a tile's window."""
         return [
             np.ascontiguousarray(z[:, :, tile.y.window(level.factor), tile.x.window(level.factor)])
@@ -96,7 +116,7 @@ class Given:
         ]
 
 
-def check_given(given: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> None:
+def check_given(given: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> None:
     """Raise `ParameterError` unless latents have these shapes, are float32 and finite."""
     if len(given) != len(shapes):
         raise ParameterError(f"{len(given)} latents given: this model takes z1 to z{len(shapes)}")

@@ -15,10 +15,10 @@ from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.inference import memory
 from runtime.inference.grid import Grid
-from runtime.inference.latent_source import Drawn, Latent, check_given
+from runtime.inference.latent_source import Drawn, Latent, Sampling, check_given
 from runtime.latents import SCHEME, Region
 
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 
 class Network:
@@ -71,7 +71,7 @@ class Network:
         """The fp32 graph that can take the place of another; raises `BundleError` without one."""
         return self._bundle.graph(graph.direction, "fp32", graph.latents)
 
-    def encode(self, hr: Tensor, *, latents: bool = True) -> dict[str, Tensor]:
+    def encode(self, hr: Array, *, latents: bool = True) -> dict[str, Array]:
         """Run the forward graph.
 
         Args:
@@ -90,7 +90,7 @@ class Network:
         graph = self.graph("forward", latents)
         return self._run_whole(graph, {"hr": hr}, hr.shape[2] // scale, hr.shape[3] // scale)
 
-    def decode(self, lr: Tensor, latents: Sequence[Tensor] | None = None) -> Tensor:
+    def decode(self, lr: Array, latents: Sequence[Array] | None = None) -> Array:
         """Run the inverse graph.
 
         Args:
@@ -111,9 +111,7 @@ class Network:
             self.check_latents(graph, latents, n, height, width)
         return self._run_whole(graph, self.feeds(graph, lr, latents), height, width)["hr"]
 
-    def feeds(
-        self, graph: Graph, lr: Tensor, latents: Sequence[Latent] | None
-    ) -> dict[str, Latent]:
+    def feeds(self, graph: Graph, lr: Array, latents: Sequence[Latent] | None) -> dict[str, Latent]:
         """The inputs of an inverse graph by name; latents left out are zeros."""
         feeds: dict[str, Latent] = {"lr": lr}
         if graph.latents:
@@ -124,7 +122,7 @@ class Network:
         return feeds
 
     def check_latents(
-        self, graph: Graph, latents: Sequence[Tensor], n: int, height: int, width: int
+        self, graph: Graph, latents: Sequence[Array], n: int, height: int, width: int
     ) -> None:
         """Raise `ParameterError` unless a graph takes these latents for n LR images."""
         self.check_takes_latents(graph)
@@ -146,7 +144,7 @@ class Network:
 
     def draw_latents(
         self, height: int, width: int, seed: int, sample: int, tau: float
-    ) -> list[Tensor]:
+    ) -> list[Array]:
         """z1 … zL [1, channels, …] of one LR image by the manifest's scheme, times τ.
 
         Raises:
@@ -155,7 +153,7 @@ class Network:
         """
         self.check_scheme()
         tile = next(Grid.whole(height, width).tiles())
-        drawn = Drawn(self.manifest.latents.levels, height, width, seed, tau)
+        drawn = Drawn(self.manifest.latents.levels, height, width, Sampling(tau, seed))
         return [_values(z) for z in drawn.window(tile, sample)]
 
     def check_scheme(self) -> None:
@@ -175,7 +173,7 @@ class Network:
         """Note that windows which need `size` bytes have been run."""
         self._held[graph.file] = max(size, self.held(graph))
 
-    def run(self, graph: Graph, feeds: Mapping[str, Latent]) -> dict[str, Tensor]:
+    def run(self, graph: Graph, feeds: Mapping[str, Latent]) -> dict[str, Array]:
         """Outputs of a graph by name, as they come: neither memory nor numbers are checked.
 
         Latents that are regions are drawn by the backend where it can, and here otherwise.
@@ -195,7 +193,7 @@ class Network:
 
     def _run_whole(
         self, graph: Graph, feeds: Mapping[str, Latent], lr_height: int, lr_width: int
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Array]:
         memory.check(graph, lr_height, lr_width)
         outputs = self.run(graph, feeds)
         for name, value in outputs.items():
@@ -236,11 +234,11 @@ class Network:
             return self._sessions[graph.file]
 
 
-def _values(latent: Latent) -> Tensor:
+def _values(latent: Latent) -> Array:
     return latent.values() if isinstance(latent, Region) else latent
 
 
-def _check_image(name: str, image: Tensor, multiple: int) -> None:
+def _check_image(name: str, image: Array, multiple: int) -> None:
     if image.dtype != np.float32 or image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
         raise ParameterError(
             f"{name} is {image.dtype} {list(image.shape)}: it must be float32 [N, 3, H, W]"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.errors import ParameterError
 from runtime.inference import auto_precision, memory
-from runtime.inference.grid import Grid
+from runtime.inference.grid import DEFAULT_TILING, Grid, Tiling
 from runtime.inference.network import Network
 from runtime.system import machine
 from runtime.system.arguments import whole
@@ -35,7 +35,7 @@ class Plan:
         direction: which way.
         precision: of the graph that computes it.
         scale: HR pixels an LR pixel.
-        grid: in LR pixels; `grid.rows` is the number of bands.
+        grid: of tiles, in LR pixels.
         in_flight: windows computed at the same time.
         output_size: height and width of what comes out.
     """
@@ -56,20 +56,19 @@ class Plan:
         """Height and width of what comes out."""
         return self.grid.height * self.output_factor, self.grid.width * self.output_factor
 
-    def band_top(self, index: int) -> int:
-        """First output row of a band."""
+    def block_top(self, index: int) -> int:
+        """First output row of what a row of tiles gives."""
         return self.grid.row(index).start * self.output_factor
 
 
-def plan(
+def plan_for(
     network: Network,
     direction: Direction,
     height: int,
     width: int,
     *,
     latents: bool | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
+    tiling: Tiling = DEFAULT_TILING,
     in_flight: int | None = None,
     samples: int = 1,
 ) -> Plan:
@@ -77,15 +76,13 @@ def plan(
 
     Args:
         network: what will compute it.
-        direction: `inverse` enlarges, `forward` reduces.
+        direction: `inverse` upscales, `forward` downscales.
         height: rows of the image that goes in: LR for `inverse`, HR of any size for `forward`.
         width: its columns.
         latents: whether the graph is to take (or give) latents; None is either.
-        tile: most that a window has beside its overlap, in LR pixels; None is the graph's own, or
-            else the whole image.
-        overlap: what a window has beyond it on each side; None is the graph's own.
+        tiling: the user's; where the manifest states no tiles either, the image is one tile.
         in_flight: most windows at the same time; None goes by processors and free memory.
-        samples: pictures held at the same time.
+        samples: images held at the same time.
 
     Raises:
         ParameterError: a tile or overlap that makes no sense.
@@ -95,10 +92,8 @@ def plan(
     scale = network.manifest.scale
     if direction == "forward":
         height, width = -(-height // scale), -(-width // scale)
-    graph = graph_for(
-        network, direction, height, width, latents=latents, tile=tile, overlap=overlap
-    )
-    grid = _grid(graph, height, width, tile, overlap)
+    graph = graph_for(network, direction, height, width, latents=latents, tiling=tiling)
+    grid = _grid(graph, height, width, tiling)
     in_flight = None if in_flight is None else whole("in_flight", in_flight, 1)
     most = in_flight or max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
     have = machine.available_memory()
@@ -108,10 +103,10 @@ def plan(
 
         def need(grid: Grid, in_flight: int) -> int:
             rows, columns = grid.window
-            bands = 2 * pixels * rows * grid.width
-            return in_flight * memory.needed(graph, rows * columns) + bands * (grid.rows > 1)
+            blocks = 2 * pixels * rows * grid.width
+            return in_flight * memory.needed(graph, rows * columns) + blocks * (grid.rows > 1)
 
-        uncut = tile is None and overlap is None and graph.tile is None
+        uncut = tiling.is_default and graph.tile is None
         fitting = _fitting(grid, lambda grid: need(grid, 1), have, uncut)
         if fitting != grid:
             _logger.warning(
@@ -133,52 +128,44 @@ def graph_for(
     lr_width: int,
     *,
     latents: bool | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
+    tiling: Tiling = DEFAULT_TILING,
 ) -> Graph:
-    """The graph of a network that computes an image in the least time (`choice.cheapest`).
+    """The graph of a network that computes an image in the least time.
 
     It follows from the image's size, so that the same image always gives the same bytes.
 
     Args:
-        network: of one precision, or of several to choose from.
+        network: of one precision, or of several to choose from (`auto_precision.cheapest`).
         direction: which way.
         lr_height: LR rows, whatever the direction.
         lr_width: LR columns.
-        latents: as for `plan`.
-        tile: likewise.
-        overlap: likewise.
+        latents: as for `plan_for`.
+        tiling: likewise.
 
     Raises:
-        ParameterError, BundleError: as `plan`.
+        ParameterError, BundleError: as `plan_for`.
     """
     graphs = {p: network.graph(direction, latents, p) for p in network.precisions}
     if len(graphs) > 1:
-        grids = {p: _grid(g, lr_height, lr_width, tile, overlap) for p, g in graphs.items()}
+        grids = {p: _grid(g, lr_height, lr_width, tiling) for p, g in graphs.items()}
         return graphs[auto_precision.cheapest(grids)]
     return graphs[network.precisions[0]]
 
 
-def _grid(graph: Graph, height: int, width: int, tile: int | None, overlap: int | None) -> Grid:
-    if tile is None and overlap is None:
-        if graph.tile is None or graph.overlap is None:
-            return Grid.whole(height, width)
-        return Grid(height, width, graph.tile, graph.overlap)
-    tile = None if tile is None else whole("tile", tile, 1)
-    overlap = None if overlap is None else whole("overlap", overlap, 0)
-    for name, given, stated in (("tile", tile, graph.tile), ("overlap", overlap, graph.overlap)):
-        if given is None and stated is None:
-            raise ParameterError(f"'{graph.file}' states no tiles of its own: give {name} as well")
-    side = tile if tile is not None else graph.tile
-    beyond = overlap if overlap is not None else graph.overlap
-    assert side is not None
-    assert beyond is not None
-    if overlap is not None and beyond > side:
+def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
+    if tiling.is_default and (graph.tile is None or graph.overlap is None):
+        return Grid.whole(height, width)
+    tile = graph.tile if tiling.tile is None else tiling.tile
+    overlap = graph.overlap if tiling.overlap is None else tiling.overlap
+    if tile is None or overlap is None:
+        missing = "tile" if tile is None else "overlap"
+        raise ParameterError(f"'{graph.file}' states no tiles of its own: give {missing} as well")
+    if tiling.overlap is not None and overlap > tile:
         raise ParameterError(
-            f"overlap {beyond} is larger than tile {side}: every pixel would be computed more than "
-            "nine times; give a tile of at least the overlap"
+            f"overlap {overlap} is larger than tile {tile}: every pixel would be computed more "
+            "than nine times; give a tile of at least the overlap"
         )
-    return Grid(height, width, side, beyond)
+    return Grid(height, width, tile, overlap)
 
 
 def _fitting(grid: Grid, need: Callable[[Grid], int], have: int, whole: bool) -> Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +11,37 @@ from runtime.errors import ImageError
 
 Planes = NDArray[np.float32]
 
-RowReader = Callable[[int, int], Planes]
-"""(start, stop) → float32 [3, stop − start, W] in [0, 1]."""
+
+class RowReader(Protocol):
+    """An image whose rows are read on demand: in memory (`images.pixels.Picture`), or a file."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    def colour(self, start: int, stop: int) -> Planes:
+        """Rows [start, stop) as RGB, float32 [3, stop − start, width] in [0, 1]."""
 
 
-class RollingRows:
+class RowBuffer:
     """Windows of rows that move down an image; a sequential decoder is enough behind them.
 
-    The reader is called with ranges that follow each other without gap or overlap. Rows and columns
-    beyond the image reflect it as `geometry.pad` does.
+    The image is read in ranges that follow each other without gap or overlap. Rows and columns
+    beyond it reflect it as `images.padding.pad` does.
 
     Args:
-        read: gives the image's own rows.
-        height: of the image, in its own pixels.
-        width: likewise.
+        image: what is read.
         multiple: both sides are padded up to multiples of it.
     """
 
-    def __init__(self, read: RowReader, height: int, width: int, multiple: int = 1) -> None:
-        self._read = read
-        self._height, self._width = height, width
-        self._columns = _reflected(width, multiple)
-        self._rows = _reflected(height, multiple)
+    def __init__(self, image: RowReader, multiple: int = 1) -> None:
+        self._image = image
+        self._columns = _reflected(image.width, multiple)
+        self._rows = _reflected(image.height, multiple)
         self._kept: Planes | None = None
         self._start = 0
 
@@ -63,14 +72,14 @@ class RollingRows:
         return kept
 
     def _fetch(self, start: int, stop: int) -> Planes:
-        rows = self._read(start, stop)
-        expected = (3, stop - start, self._width)
+        rows = self._image.colour(start, stop)
+        expected = (3, stop - start, self._image.width)
         if rows.shape != expected or rows.dtype != np.float32:
             raise ImageError(
                 f"rows {start} to {stop} came as {rows.dtype} {list(rows.shape)}: "
                 f"they must be float32 {list(expected)}"
             )
-        return rows if len(self._columns) == self._width else rows[:, :, self._columns]
+        return rows if len(self._columns) == self._image.width else rows[:, :, self._columns]
 
 
 def _reflected(size: int, multiple: int) -> NDArray[np.intp]:

@@ -16,9 +16,9 @@ from runtime.inference.fallback import Outputs
 from runtime.inference.grid import Span, Tile
 from runtime.inference.plan import Plan
 from runtime.inference.report import Healed, Report
-from runtime.inference.row_buffer import RollingRows
+from runtime.inference.row_buffer import RowBuffer
 
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 
 class Work(NamedTuple):
@@ -31,7 +31,7 @@ class Work(NamedTuple):
     input_factor: pixels of the input an LR pixel.
     """
 
-    compute: Callable[[Tile, Tensor], list[tuple[Outputs, Healed | None]]]
+    compute: Callable[[Tile, Array], list[tuple[Outputs, Healed | None]]]
     factors: Mapping[str, int]
     image: str
     input_factor: int
@@ -43,19 +43,19 @@ class _Draw:
 
     core: Outputs
     healed: Healed | None
-    right: Tensor
-    below: Tensor
+    right: Array
+    below: Array
 
 
 def run(
-    plan: Plan, rows: RollingRows, work: Work, start_band: int, report: Report | None
+    plan: Plan, rows: RowBuffer, work: Work, first_row: int, report: Report | None
 ) -> Iterator[tuple[int, list[Outputs]]]:
     """Compute all tiles; yield each band's index and, for each draw, its outputs."""
     grid = plan.grid
     noted = report if report is not None else Report()
     noted.start(plan.precision, grid, plan.in_flight)
     band: _Assembly | None = None
-    for tile, drawn in _computed(plan, rows, work, start_band):
+    for tile, drawn in _computed(plan, rows, work, first_row):
         if band is None or band.row != tile.row:
             band = _Assembly(tile.row, tile.y, grid.width, work, band.below if band else [])
         band.place(tile, drawn, noted)
@@ -66,12 +66,12 @@ def run(
 
 
 def _computed(
-    plan: Plan, rows: RollingRows, work: Work, start_band: int
+    plan: Plan, rows: RowBuffer, work: Work, first_row: int
 ) -> Iterator[tuple[Tile, list[_Draw]]]:
     """Every tile with its outputs, in order; those to come are computed meanwhile."""
-    tiles = plan.grid.tiles(start_band)
+    tiles = plan.grid.tiles(first_row)
 
-    def prepared() -> Iterator[tuple[Tile, Tensor]]:
+    def prepared() -> Iterator[tuple[Tile, Array]]:
         for row, group in itertools.groupby(tiles, key=lambda tile: tile.row):
             y = plan.grid.row(row).window(work.input_factor)
             strip = rows.window(y.start, y.stop)
@@ -79,7 +79,7 @@ def _computed(
                 columns = tile.x.window(work.input_factor)
                 yield tile, np.ascontiguousarray(strip[None, :, :, columns])
 
-    def compute(tile: Tile, window: Tensor) -> list[_Draw]:
+    def compute(tile: Tile, window: Array) -> list[_Draw]:
         return [_cut(tile, outputs, healed, work) for outputs, healed in work.compute(tile, window)]
 
     if plan.grid.rows * plan.grid.columns == 1:  # a thread would cost more than it gives
@@ -120,14 +120,14 @@ class _Assembly:
     """A band on its way: cores are put in place and held against what their neighbours expected."""
 
     def __init__(
-        self, row: int, y: Span, width: int, work: Work, expected: Iterable[list[Tensor]]
+        self, row: int, y: Span, width: int, work: Work, expected: Iterable[list[Array]]
     ) -> None:
         self.row = row
         self.outputs: list[Outputs] = []
-        self.below: list[list[Tensor]] = []
+        self.below: list[list[Array]] = []
         self._expected = list(expected)
         self._y, self._width, self._work = y, width, work
-        self._right: list[Tensor] = []
+        self._right: list[Array] = []
 
     def place(self, tile: Tile, drawn: list[_Draw], report: Report) -> None:
         """Put a tile's core into the band."""
@@ -152,7 +152,7 @@ class _Assembly:
         }
 
 
-def _compare(expected: Tensor, image: Tensor, report: Report) -> None:
+def _compare(expected: Array, image: Array, report: Report) -> None:
     """Hold what a neighbour saw beyond its core against the core that begins there."""
     if expected.size:
         found = image[:, : expected.shape[1], : expected.shape[2]]

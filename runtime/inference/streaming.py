@@ -1,10 +1,10 @@
-"""Images of any size, tile by tile: rows on demand go in, finished bands come out, top to bottom.
+"""Images of any size, tile by tile: rows are read on demand, results come top to bottom.
 
-A band is one row of tiles. Memory holds the windows in flight, two bands and the rows that a window
-needs, never the image. While the caller deals with a band the next one is being computed.
+A row of tiles gives a block of output rows. Memory holds the windows in flight, two blocks and the
+rows that a window needs, never the image. While the caller uses a block the next is computed.
 
-    for band in enlarge(network, rows, height, width, tau=0.0):
-        file.write(band.planes)
+    for block in upscale(network, picture, Sampling(tau=0.0)):
+        file.write(block.planes)
 """
 
 from __future__ import annotations
@@ -21,195 +21,149 @@ from runtime.bundle.manifest import Graph
 from runtime.errors import ParameterError
 from runtime.inference import memory, stitching
 from runtime.inference.fallback import Outputs
-from runtime.inference.grid import Tile
+from runtime.inference.grid import DEFAULT_TILING, Tile, Tiling
+from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network
-from runtime.inference.plan import Plan, plan
+from runtime.inference.plan import Plan, plan_for
 from runtime.inference.report import Healed, Report
-from runtime.inference.row_buffer import RollingRows, RowReader
+from runtime.inference.row_buffer import RowBuffer, RowReader
 from runtime.inference.stitching import Work
-from runtime.inference.tau_map import TauMap
-from runtime.inference.tile_runner import ForwardWindows, InverseWindows
-from runtime.latents import check_tau
+from runtime.inference.tile_runner import ForwardRunner, InverseRunner
 
-__all__ = ["Band", "Plan", "RowReader", "Spread", "draws", "enlarge", "plan", "reduce", "spread"]
-
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Band:
-    """A finished part of the output: `planes` float32 [3, rows, W], unclipped.
+class RowBlock:
+    """Finished rows of the output.
 
-    `index` counts bands, `top` is the first row; `latents` are z1 … zL [C, f·rows, f·W] where
-    `reduce` was asked for them.
+    Attributes:
+        index: of the row of tiles that gave them.
+        top: first output row.
+        planes: float32 [3, rows, W], not clipped.
+        latents: z1 … zL [C, f·rows, f·W] where `downscale` was asked for them.
     """
 
     index: int
     top: int
-    planes: Tensor
-    latents: tuple[Tensor, ...] = ()
+    planes: Array
+    latents: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean (`planes`) and standard deviation over draws of pictures clipped to [0, 1].
+class MeanBlock:
+    """Finished rows of the mean over samples.
 
-    float32 [3, rows, W] each.
+    Attributes:
+        index: of the row of tiles that gave them.
+        top: first output row.
+        planes: mean of the images clipped to [0, 1], float32 [3, rows, W].
+        deviation: their standard deviation, of the same shape.
     """
 
     index: int
     top: int
-    planes: Tensor
-    deviation: Tensor
+    planes: Array
+    deviation: Array
 
 
-def enlarge(
+def upscale(
     network: Network,
-    lr_rows: RowReader,
-    height: int,
-    width: int,
+    image: RowReader,
+    sampling: Sampling,
     *,
-    tau: float = 0.0,
-    seed: int = 0,
     sample: int = 0,
-    tau_map: TauMap | None = None,
-    latents: Sequence[Tensor] | None = None,
     plan: Plan | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
-    start_band: int = 0,
+    tiling: Tiling = DEFAULT_TILING,
+    first_row: int = 0,
     report: Report | None = None,
-) -> Iterator[Band]:
-    """Enlarge an image of any size.
+) -> Iterator[RowBlock]:
+    """Upscale an image of any size.
 
     Args:
         network: the model's network.
-        lr_rows: gives the rows [start, stop) of the LR image. Called by the thread that iterates,
-            for each row once and in order; rows of skipped bands are left out.
-        height: LR rows.
-        width: LR columns.
-        tau: temperature of latents drawn by place; 0 takes none.
-        seed: of the latents.
-        sample: which of the seed's pictures.
-        tau_map: what part of τ holds where.
-        latents: z1 … zL [1, C, H·f, W·f] of the whole image in place of drawn ones.
-        plan: from `plan(network, "inverse", height, width, …)`; None makes one.
-        tile: of the plan to make, as `plan` takes it.
-        overlap: likewise.
-        start_band: bands before it are skipped; the others are what they would be without.
-        report: takes notes.
+        image: the LR image. It is read by the thread that iterates, each row once and in order;
+            rows that only skipped tiles need are left out.
+        sampling: its latents.
+        sample: which of the seed's images.
+        plan: from `plan_for(network, "inverse", …)`; None makes one.
+        tiling: of the plan to make.
+        first_row: rows of tiles before it are skipped; the others are what they would be without.
+        report: filled while the image is computed.
 
     Yields:
-        Bands top to bottom; `scale` × the LR image in all.
+        Blocks top to bottom; in all `scale` × the LR image.
 
     Raises:
         ParameterError, ImageError, BundleError, BackendError: as `Model.upscale`; raised when
             iteration starts or reaches the tile at fault.
     """
-    drawn = draws(
+    blocks = upscale_samples(
         network,
-        lr_rows,
-        height,
-        width,
-        tau=tau,
-        seed=seed,
+        image,
+        sampling,
         samples=(sample,),
-        tau_map=tau_map,
-        latents=latents,
         plan=plan,
-        tile=tile,
-        overlap=overlap,
-        start_band=start_band,
+        tiling=tiling,
+        first_row=first_row,
         report=report,
     )
-    with closing(drawn):
-        yield from map(itemgetter(0), drawn)
+    with closing(blocks):
+        yield from map(itemgetter(0), blocks)
 
 
-def draws(
+def upscale_samples(
     network: Network,
-    lr_rows: RowReader,
-    height: int,
-    width: int,
+    image: RowReader,
+    sampling: Sampling,
     *,
     samples: Sequence[int],
-    tau: float = 0.0,
-    seed: int = 0,
-    tau_map: TauMap | None = None,
-    latents: Sequence[Tensor] | None = None,
     plan: Plan | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
-    start_band: int = 0,
+    tiling: Tiling = DEFAULT_TILING,
+    first_row: int = 0,
     report: Report | None = None,
-) -> Generator[tuple[Band, ...]]:
-    """As `enlarge`, several samples at once: each tile is read once and drawn for all of them."""
-    check_tau(tau)
-    made = plan or _plan(
-        network,
-        "inverse",
-        height,
-        width,
-        latents=latents is not None or tau > 0,
-        tile=tile,
-        overlap=overlap,
-        samples=len(samples),
-    )
-    _check_plan(made, height, width)
-    windows = InverseWindows(network, made.precision, height, width, tau, seed, tau_map, latents)
+) -> Generator[tuple[RowBlock, ...]]:
+    """As `upscale`, several samples at once: each tile is read once and run for all of them."""
+    plan = plan or _inverse_plan(network, image, sampling, tiling, len(samples))
+    _check_plan(plan, image.height, image.width)
+    runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
 
-    def compute(tile: Tile, lr: Tensor) -> list[tuple[Outputs, Healed | None]]:
-        return [windows.compute(tile, lr, sample) for sample in samples]
+    def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Healed | None]]:
+        return [runner.compute(tile, lr, sample) for sample in samples]
 
     work = Work(compute, {"hr": network.manifest.scale}, "hr", 1)
-    rows = RollingRows(lr_rows, height, width)
-    for index, outputs in stitching.run(made, rows, work, start_band, report):
-        top = made.band_top(index)
-        drawn = tuple(Band(index, top, each["hr"]) for each in outputs)
-        del outputs  # who iterates decides how long a band stays in memory
-        yield drawn
-        del drawn
-    _hold(network, windows.graph, made)
+    for index, outputs in stitching.run(plan, RowBuffer(image), work, first_row, report):
+        top = plan.block_top(index)
+        blocks = tuple(RowBlock(index, top, each["hr"]) for each in outputs)
+        del outputs  # the caller decides how long a block stays in memory
+        yield blocks
+        del blocks
+    _hold(network, runner.graph, plan)
 
 
-def spread(
+def uncertainty(
     network: Network,
-    lr_rows: RowReader,
-    height: int,
-    width: int,
+    image: RowReader,
+    sampling: Sampling,
     *,
     samples: Sequence[int],
-    tau: float,
-    seed: int = 0,
-    tau_map: TauMap | None = None,
     plan: Plan | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
+    tiling: Tiling = DEFAULT_TILING,
     report: Report | None = None,
-) -> Iterator[Spread]:
+) -> Iterator[MeanBlock]:
     """Mean and standard deviation over samples; memory does not grow with their number.
 
     The deviation is that of the population, √(Σ(x − mean)²/K), by Welford's recurrence.
     """
-    check_tau(tau)
-    made = plan or _plan(
-        network,
-        "inverse",
-        height,
-        width,
-        latents=tau > 0,
-        tile=tile,
-        overlap=overlap,
-        samples=2,
-    )
-    _check_plan(made, height, width)
-    windows = InverseWindows(network, made.precision, height, width, tau, seed, tau_map, None)
+    plan = plan or _inverse_plan(network, image, sampling, tiling, 2)
+    _check_plan(plan, image.height, image.width)
+    runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
 
-    def compute(tile: Tile, lr: Tensor) -> list[tuple[Outputs, Healed | None]]:
+    def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Healed | None]]:
         healed = None
         mean = square = np.zeros((), np.float32)
         for count, sample in enumerate(samples, start=1):
-            outputs, again = windows.compute(tile, lr, sample)
+            outputs, again = runner.compute(tile, lr, sample)
             healed = again or healed
             values = np.clip(outputs["hr"], 0, 1)
             off = values - mean
@@ -219,67 +173,70 @@ def spread(
 
     scale = network.manifest.scale
     work = Work(compute, {"hr": scale, "square": scale}, "hr", 1)
-    rows = RollingRows(lr_rows, height, width)
-    for index, (outputs,) in stitching.run(made, rows, work, 0, report):
+    for index, (outputs,) in stitching.run(plan, RowBuffer(image), work, 0, report):
         deviation = np.sqrt(outputs["square"] / np.float32(len(samples)))
-        band = Spread(index, made.band_top(index), outputs["hr"], deviation)
+        block = MeanBlock(index, plan.block_top(index), outputs["hr"], deviation)
         del outputs, deviation
-        yield band
-        del band
-    _hold(network, windows.graph, made)
+        yield block
+        del block
+    _hold(network, runner.graph, plan)
 
 
-def reduce(
+def downscale(
     network: Network,
-    hr_rows: RowReader,
-    height: int,
-    width: int,
+    image: RowReader,
     *,
     latents: bool = False,
     plan: Plan | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
-    start_band: int = 0,
+    tiling: Tiling = DEFAULT_TILING,
+    first_row: int = 0,
     report: Report | None = None,
-) -> Iterator[Band]:
-    """Reduce an image of any size; sides that are no multiple of the scale are padded.
+) -> Iterator[RowBlock]:
+    """Downscale an image of any size; sides that are no multiple of the scale are padded.
 
     Args:
         network: the model's network.
-        hr_rows: gives the rows [start, stop) of the HR image, as `lr_rows` of `enlarge`.
-        height: HR rows as they are, not padded.
-        width: HR columns.
+        image: the HR image as it is, not padded; read as by `upscale`.
         latents: also give z1 … zL.
-        plan: from `plan(network, "forward", height, width, …)`; None makes one.
-        tile: of the plan to make, as `plan` takes it.
-        overlap: likewise.
-        start_band: bands before it are skipped.
-        report: takes notes.
+        plan: from `plan_for(network, "forward", …)`; None makes one.
+        tiling: of the plan to make.
+        first_row: rows of tiles before it are skipped.
+        report: filled while the image is computed.
 
     Yields:
-        Bands top to bottom; the image reduced by the scale, sides rounded up.
+        Blocks top to bottom; in all the image downscaled by the scale, sides rounded up.
 
     Raises:
         ImageError, BundleError, BackendError: as `Model.downscale`.
     """
-    made = plan or _plan(
-        network, "forward", height, width, latents=latents, tile=tile, overlap=overlap
+    plan = plan or plan_for(
+        network, "forward", image.height, image.width, latents=latents, tiling=tiling
     )
     scale = network.manifest.scale
-    _check_plan(made, -(-height // scale), -(-width // scale))
-    windows = ForwardWindows(network, made.precision, latents)
-    work = Work(lambda tile, hr: [windows.compute(tile, hr)], windows.factors, "lr", scale)
-    rows = RollingRows(hr_rows, height, width, scale)
-    for index, (outputs,) in stitching.run(made, rows, work, start_band, report):
-        zs = tuple(outputs[name] for name in windows.factors if name != "lr")
-        band = Band(index, made.band_top(index), outputs["lr"], zs)
+    _check_plan(plan, -(-image.height // scale), -(-image.width // scale))
+    runner = ForwardRunner(network, plan.precision, latents)
+    work = Work(lambda tile, hr: [runner.compute(tile, hr)], runner.factors, "lr", scale)
+    for index, (outputs,) in stitching.run(plan, RowBuffer(image, scale), work, first_row, report):
+        zs = tuple(outputs[name] for name in runner.factors if name != "lr")
+        block = RowBlock(index, plan.block_top(index), outputs["lr"], zs)
         del outputs, zs
-        yield band
-        del band
-    _hold(network, windows.graph, made)
+        yield block
+        del block
+    _hold(network, runner.graph, plan)
 
 
-_plan = plan  # under a name that no parameter hides
+def _inverse_plan(
+    network: Network, image: RowReader, sampling: Sampling, tiling: Tiling, samples: int
+) -> Plan:
+    return plan_for(
+        network,
+        "inverse",
+        image.height,
+        image.width,
+        latents=sampling.needs_latents,
+        tiling=tiling,
+        samples=samples,
+    )
 
 
 def _check_plan(plan: Plan, lr_height: int, lr_width: int) -> None:
@@ -290,7 +247,7 @@ def _check_plan(plan: Plan, lr_height: int, lr_width: int) -> None:
         )
 
 
-def _hold(network: Network, graph: Graph, made: Plan) -> None:
+def _hold(network: Network, graph: Graph, plan: Plan) -> None:
     """Tell the network what its backend keeps now."""
-    rows, columns = made.grid.window
-    network.hold(graph, made.in_flight * memory.needed(graph, rows * columns))
+    rows, columns = plan.grid.window
+    network.hold(graph, plan.in_flight * memory.needed(graph, rows * columns))

@@ -12,30 +12,25 @@ from runtime.errors import BundleError, ParameterError
 from runtime.inference import fallback
 from runtime.inference.fallback import Attempt, Outputs
 from runtime.inference.grid import Tile
-from runtime.inference.latent_source import Drawn, Given, Latent, Source, Zero
+from runtime.inference.latent_source import Drawn, Given, Latent, Sampling, Source, Zero
 from runtime.inference.network import Network
 from runtime.inference.report import Healed
-from runtime.inference.tau_map import TauMap
-from runtime.latents import check_tau
 
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 
-class InverseWindows:
-    """The windows of one image on their way up.
+class InverseRunner:
+    """Upscales the tiles of one image.
 
     Args:
         network: the model's.
         precision: of the graph; the plan's.
         height: LR rows of the image.
         width: LR columns.
-        tau: temperature of latents drawn by place; 0 takes none.
-        seed: of the latents.
-        tau_map: what part of τ holds where.
-        latents: z1 … zL of the whole image in place of drawn ones.
+        sampling: its latents.
 
     Raises:
-        ParameterError: a value out of its range, or a graph built for τ = 0 asked for another.
+        ParameterError: latents of another shape, or for a graph built for τ = 0.
         BundleError: no such graph, or its latents are of another scheme.
     """
 
@@ -45,25 +40,21 @@ class InverseWindows:
         precision: Precision,
         height: int,
         width: int,
-        tau: float,
-        seed: int,
-        tau_map: TauMap | None,
-        latents: Sequence[Tensor] | None,
+        sampling: Sampling,
     ) -> None:
-        check_tau(tau)
         self._network = network
         levels = network.manifest.latents.levels
-        self.graph = network.graph("inverse", latents is not None or tau > 0, precision)
+        self.graph = network.graph("inverse", sampling.needs_latents, precision)
         self._source: Source = Zero()
-        if latents is not None:
-            network.check_latents(self.graph, latents, 1, height, width)
-            self._source = Given(levels, latents)
-        elif tau > 0:
+        if sampling.latents is not None:
+            network.check_latents(self.graph, sampling.latents, 1, height, width)
+            self._source = Given(levels, sampling.latents)
+        elif sampling.tau > 0:
             network.check_takes_latents(self.graph)
             network.check_scheme()
-            self._source = Drawn(levels, height, width, seed, tau, tau_map)
+            self._source = Drawn(levels, height, width, sampling)
 
-    def compute(self, tile: Tile, lr: Tensor, sample: int) -> tuple[Outputs, Healed | None]:
+    def compute(self, tile: Tile, lr: Array, sample: int) -> tuple[Outputs, Healed | None]:
         """`hr` [1, 3, …] of a window from `lr` [1, 3, …], and how it was healed."""
         latents = self._source.window(tile, sample)
 
@@ -82,8 +73,8 @@ class InverseWindows:
         return fallback.first_sound(attempts(), tile)
 
 
-class ForwardWindows:
-    """The windows of one image on their way down.
+class ForwardRunner:
+    """Downscales the tiles of one image.
 
     Raises:
         ParameterError: latents asked of a graph that gives none.
@@ -100,7 +91,7 @@ class ForwardWindows:
             levels = enumerate(network.manifest.latents.levels, start=1)
             self.factors |= {f"z{number}": level.factor for number, level in levels}
 
-    def compute(self, tile: Tile, hr: Tensor) -> tuple[Outputs, Healed | None]:
+    def compute(self, tile: Tile, hr: Array) -> tuple[Outputs, Healed | None]:
         """`lr` and what else was asked for of a window, and how it was healed."""
 
         def attempt(graph: Graph) -> Attempt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from runtime import ParameterError
 from runtime.images import padding
 from runtime.inference.grid import Grid
-from runtime.inference.row_buffer import RollingRows
+from runtime.inference.row_buffer import RowBuffer
 
 GRIDS = st.builds(
     Grid,
@@ -112,11 +113,11 @@ def test_rows_are_read_once_in_order_and_padded_as_the_whole_image(
     padded = padding.pad(image, 4)
     calls: list[tuple[int, int]] = []
 
-    def read(start: int, stop: int) -> np.ndarray:
+    def colour(start: int, stop: int) -> np.ndarray:
         calls.append((start, stop))
         return image[:, start:stop]
 
-    rows = RollingRows(read, height, width, 4)
+    rows = RowBuffer(Mock(height=height, width=width, colour=colour), 4)
     for index in range(min(skip, grid.rows - 1), grid.rows):
         window = grid.row(index).window(4)
         np.testing.assert_array_equal(rows.window(window.start, window.stop), padded[:, window])

@@ -31,9 +31,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_8k_output_of_the_shipped_model_stays_below_a_gigabyte_and_a_half(
     bundle: Path,
 ) -> None:
-    command = [sys.executable, "-m", "benchmarks.memory", str(bundle), "--bands", "2"]
+    command = [sys.executable, "-m", "benchmarks.memory", str(bundle), "--rows", "2"]
     figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert figures["bands"][0] == 2
+    assert figures["rows"][0] == 2
     assert figures["output"] == [7680, 4320]
     assert figures["peak_bytes"] < MOST_BYTES
 

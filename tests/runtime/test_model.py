@@ -239,7 +239,7 @@ def test_an_array_may_lie_in_memory_as_it_likes(model: Model) -> None:
             "latent z1 has NaN or infinity in it",
         ),
         ({"latents": [np.zeros((2, 6, 6, 10), np.float32)]}, "latent z1 is for 2 images"),
-        ({"latents": [], "tau": 1.0}, "latents take the place of tau and samples"),
+        ({"latents": [], "tau": 1.0}, "latents replace tau and samples"),
     ],
 )
 def test_arguments_out_of_range_are_named(

@@ -197,9 +197,8 @@ def test_a_size_that_a_format_cannot_hold_is_refused_before_any_work(
     bundle = write_bundle(tmp_path / "tiny")
     for name in ("upscale", "downscale"):
         monkeypatch.setattr(hcflow.Model, name, lambda *_, **__: pytest.fail("was computed"))
-        bands = {"upscale": "enlarge", "downscale": "reduce"}[name]
         monkeypatch.setattr(
-            f"runtime.inference.streaming.{bands}", lambda *_, **__: pytest.fail("was computed")
+            f"runtime.inference.streaming.{name}", lambda *_, **__: pytest.fail("was computed")
         )
     source = tmp_path / "in.png"
     Image.new("L", (4096, 1)).save(source)

@@ -8,6 +8,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,7 +24,11 @@ from hcflow_ref.checkpoint.load import load
 from runtime import ImageError, Model, ParameterError
 from runtime.checks import tile_error
 from runtime.images import files, provenance
+from runtime.images.pixels import Picture
 from runtime.inference import streaming
+from runtime.inference.grid import Tiling
+from runtime.inference.latent_source import Sampling
+from runtime.inference.plan import plan_for
 from runtime.inference.report import Report
 from runtime.inference.tau_map import TauMap
 from runtime.system import machine
@@ -91,24 +96,17 @@ def test_threads_tiles_in_flight_and_resuming_never_change_a_byte(
     small: Path, size: tuple[int, int], in_flight: int, threads: int, start: int
 ) -> None:
     height, width = size
-    planes = (noise(height, width).transpose(2, 0, 1) / 255).astype(np.float32)
+    picture = Picture(noise(height, width))
 
     def compute(model: Model, in_flight: int, start: int) -> list[bytes]:
         network = model.network
-        plan = streaming.plan(
-            network, "inverse", height, width, tile=12, overlap=4, in_flight=in_flight
+        plan = plan_for(
+            network, "inverse", height, width, tiling=Tiling(12, 4), in_flight=in_flight
         )
-        found = streaming.enlarge(
-            network,
-            lambda a, b: planes[:, a:b],
-            height,
-            width,
-            tau=0.8,
-            seed=5,
-            plan=plan,
-            start_band=start,
+        found = streaming.upscale(
+            network, picture, Sampling(tau=0.8, seed=5), plan=plan, first_row=start
         )
-        return [band.planes.tobytes() for band in found]
+        return [block.planes.tobytes() for block in found]
 
     alone = compute(runtime.load(small, threads=1), 1, 0)
     assert compute(runtime.load(small, threads=threads), in_flight, start) == alone[start:]
@@ -207,16 +205,16 @@ def test_too_little_memory_takes_fewer_in_flight_then_a_smaller_tile_and_then_re
     one = 2_000_000 * 68 * 68
     for have, in_flight, tile in ((10 * one, 4, 64), (4.5 * one, 2, 64), (1.2 * one, 1, 64)):
         monkeypatch.setattr(machine, "available_memory", lambda have=have: int(have))
-        plan = streaming.plan(network, "inverse", 196, 196)
+        plan = plan_for(network, "inverse", 196, 196)
         assert (plan.in_flight, plan.grid.tile) == (in_flight, tile)
     assert not caplog.records
     monkeypatch.setattr(machine, "available_memory", lambda: one // 2)
-    assert streaming.plan(network, "inverse", 196, 196).grid.tile == 32
+    assert plan_for(network, "inverse", 196, 196).grid.tile == 32
     assert "memory is short: tiles of 32 low-resolution pixels in place of 64" in caplog.text
-    assert streaming.plan(network, "inverse", 64, 64).grid.tile == 32
+    assert plan_for(network, "inverse", 64, 64).grid.tile == 32
     monkeypatch.setattr(machine, "available_memory", lambda: one // 40)
     with pytest.raises(ImageError, match="a low-resolution size of 20×20 needs about"):
-        streaming.plan(network, "inverse", 196, 196)
+        plan_for(network, "inverse", 196, 196)
 
 
 def test_memory_that_an_earlier_run_holds_counts_as_free(
@@ -234,14 +232,15 @@ def test_memory_that_an_earlier_run_holds_counts_as_free(
 
 
 def test_a_row_reader_that_gives_something_else_is_named(tiny: Model) -> None:
+    odd = Mock(height=20, width=20, colour=lambda a, b: np.zeros((3, b - a, 7), np.float32))
     with pytest.raises(ImageError, match=r"they must be float32 \[3, 8, 20\]"):
-        list(streaming.enlarge(tiny.network, lambda a, b: np.zeros((3, b - a, 7), "f4"), 20, 20))
+        list(streaming.upscale(tiny.network, odd, Sampling()))
 
 
 def test_leaving_early_ends_the_workers(small: Path) -> None:
-    planes = np.zeros((3, 60, 60), np.float32)
+    picture = Picture(np.zeros((60, 60, 3), np.float32))
     model = runtime.load(small)
-    found = streaming.enlarge(model.network, lambda a, b: planes[:, a:b], 60, 60, tile=8, overlap=4)
+    found = streaming.upscale(model.network, picture, Sampling(), tiling=Tiling(8, 4))
     next(found)
     found.close()  # type: ignore[attr-defined]
     with pytest.raises(StopIteration):
@@ -394,21 +393,28 @@ def test_verify_measures_the_grid_again(small: Path) -> None:
     assert all(row["ok"] for row in report["tiles"])
 
 
-@pytest.mark.parametrize("way", ["enlarge", "spread", "reduce"])
-def test_a_band_that_was_used_is_gone_before_the_next_is_computed(tiny: Model, way: str) -> None:
-    factor = 4 if way == "reduce" else 1
+@pytest.mark.parametrize("way", ["upscale", "uncertainty", "downscale"])
+def test_a_block_that_was_used_is_gone_before_the_next_is_computed(tiny: Model, way: str) -> None:
+    factor = 4 if way == "downscale" else 1
     height, width = 24 * factor, 9 * factor
     image = noise(height, width).transpose(2, 0, 1) / np.float32(255)
     used: list[weakref.ref[np.ndarray]] = []
 
-    def rows(start: int, stop: int) -> np.ndarray:
+    def colour(start: int, stop: int) -> np.ndarray:
         assert not any(planes() is not None for planes in used)
         return image[:, start:stop]
 
-    direction = "forward" if way == "reduce" else "inverse"
-    options: dict[str, Any] = {"spread": {"samples": range(2), "tau": 0.5}}.get(way, {})
-    options["plan"] = streaming.plan(tiny.network, direction, height, width, in_flight=1)
-    for band in getattr(streaming, way)(tiny.network, rows, height, width, **options):
-        used.append(weakref.ref(band.planes))
-        del band
+    rows = Mock(height=height, width=width, colour=colour)
+    direction = "forward" if way == "downscale" else "inverse"
+    plan = plan_for(tiny.network, direction, height, width, in_flight=1)
+    blocks = {
+        "upscale": lambda: streaming.upscale(tiny.network, rows, Sampling(), plan=plan),
+        "uncertainty": lambda: streaming.uncertainty(
+            tiny.network, rows, Sampling(tau=0.5), samples=range(2), plan=plan
+        ),
+        "downscale": lambda: streaming.downscale(tiny.network, rows, plan=plan),
+    }
+    for block in blocks[way]():
+        used.append(weakref.ref(block.planes))
+        del block
     assert len(used) == 4
