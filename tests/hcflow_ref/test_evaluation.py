@@ -184,7 +184,7 @@ import numpy as np, torch
 from hcflow.measure.evaluated import Reference
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
-from runtime import machine
+from runtime.system import machine
 torch.set_num_threads(1)
 subject = Reference(load(weights(sys.argv[1])).network)
 image = np.random.default_rng(0).integers(64, 192, (640, 640, 3), np.uint8)
