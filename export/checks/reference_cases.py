@@ -19,7 +19,7 @@ from hcflow_ref.images.photographs import photograph, to_tensor
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
-from hcflow_ref.network.likelihood import quantise
+from hcflow_ref.network.lr_image import quantise
 from runtime.latents import draw
 
 PHOTOGRAPH = "astronaut"

@@ -21,7 +21,7 @@ from export.precision.emulation import Observer, Quantised, Replay, run_rounded
 from hcflow_ref.images.bicubic import downscale
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from hcflow_ref.network.likelihood import quantise
+from hcflow_ref.network.lr_image import quantise
 from runtime.latents import draw
 
 Images = NDArray[np.float32]

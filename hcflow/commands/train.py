@@ -18,9 +18,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; resumed where it holds one.")],
 ) -> None:
     """Train a network; the same command goes on where an earlier one stopped."""
-    from hcflow_ref.errors import out_of_memory
+    from hcflow_ref.errors import TrainingError, out_of_memory
     from hcflow_ref.training.config.toml_file import read_config
-    from hcflow_ref.training.errors import TrainingError
     from hcflow_ref.training.run_folder.log import printable
     from hcflow_ref.training.trainer import train as run
 

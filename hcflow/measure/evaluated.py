@@ -17,8 +17,8 @@ from hcflow_ref.network.config import Task, quantisation
 from hcflow_ref.network.hcflow import Encoding, HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.likelihood import bits_per_pixel, nll
+from hcflow_ref.network.lr_image import encode_lr
 from hcflow_ref.network.memory import bytes_per_pixel
-from hcflow_ref.training.losses.objectives import encode_lr
 from runtime.bundle.manifest import Graph
 from runtime.errors import ImageError
 from runtime.inference import memory

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.network.config import HCFlowConfig, LevelConfig, Task
+from hcflow_ref.network.irn import IRNConfig
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -111,3 +112,35 @@ def _level(shapes: Shapes, j: int, run: range) -> LevelConfig:
         growth=dimension(shapes, first_block, 0, 4),
         blocks=(blocks[0], blocks[1]),
     )
+
+
+def is_irn(shapes: Shapes) -> bool:
+    """Whether these keys are an IRN's."""
+    return any(key.startswith("operations.") for key in shapes)
+
+
+def infer_irn_config(shapes: Shapes) -> IRNConfig:
+    """The configuration that a checkpoint's keys and shapes imply.
+
+    Raises:
+        CheckpointError: squeezes or blocks are missing; names the key.
+    """
+    found = indices(shapes, r"operations\.(\d+)\.")
+    if found != list(range(len(found))):
+        gap = next(i for i in range(len(found) + 1) if i not in found)
+        raise CheckpointError(f"keys 'operations.{gap}.…' are missing")
+    squeezes = [i for i in found if f"operations.{i}.haar_weights" in shapes]
+    if not squeezes or squeezes[0] != 0:
+        raise CheckpointError("key 'operations.0.haar_weights' is missing")
+    ends = [*squeezes[1:], len(found)]
+    blocks = tuple(end - start - 1 for start, end in zip(squeezes, ends, strict=True))
+    check_depth(len(blocks))
+    if 0 in blocks:
+        raise CheckpointError(
+            f"key 'operations.{squeezes[blocks.index(0)] + 1}.F.conv1.weight' is missing: a level "
+            "has no block"
+        )
+    growth = [
+        dimension(shapes, f"operations.{start + 1}.F.conv1.weight", 0, 4) for start in squeezes
+    ]
+    return IRNConfig(blocks, tuple(growth))

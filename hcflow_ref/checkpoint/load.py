@@ -18,7 +18,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as serialise
 from torch import Size, Tensor
 
-from hcflow_ref.checkpoint.detect import infer_config
+from hcflow_ref.checkpoint.detect import infer_config, infer_irn_config, is_irn
 from hcflow_ref.checkpoint.official_names import (
     haar_filters,
     load_official,
@@ -28,7 +28,7 @@ from hcflow_ref.checkpoint.official_names import (
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
-from hcflow_ref.network.irn import IRN, IRNConfig, infer_irn_config, is_irn
+from hcflow_ref.network.irn import IRN, IRNConfig
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """Number formats a checkpoint may hold; float32 is computed with."""

@@ -29,9 +29,9 @@ from hcflow_ref.evaluation.metrics import (
     psnr,
 )
 from hcflow_ref.evaluation.perceptual_metrics import Perception
+from hcflow_ref.images.files import FORMATS, UNREADABLE, image_files, open_image, to_rgb
 from hcflow_ref.images.photographs import crop_to_multiple, photographs
 from hcflow_ref.network.config import Task
-from hcflow_ref.training.data.patches import FORMATS, UNREADABLE, image_files, open_image, to_rgb
 
 Noise = torch.Tensor
 """Uniform draws of dequantisation, 1×3×H×W float32."""

@@ -13,8 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hcflow_ref.checkpoint.detect import Shapes, check_depth, dimension, indices
-from hcflow_ref.errors import CheckpointError
 from hcflow_ref.network.blocks import CouplingDenseBlock
 from hcflow_ref.network.hcflow import Encoding, check_latents
 from hcflow_ref.network.layers import HAAR, haar, haar_inverse, haar_log_det, sum_per_image
@@ -150,35 +148,3 @@ class IRN(nn.Module):
         """The latent of τ = 0 for `lr`, N×3×H×W."""
         (shape,) = self.config.latent_shapes(lr.shape[2], lr.shape[3])
         return (lr.new_zeros(lr.shape[0], *shape),)
-
-
-def is_irn(shapes: Shapes) -> bool:
-    """Whether these keys are an IRN's."""
-    return any(key.startswith("operations.") for key in shapes)
-
-
-def infer_irn_config(shapes: Shapes) -> IRNConfig:
-    """The configuration that a checkpoint's keys and shapes imply.
-
-    Raises:
-        CheckpointError: squeezes or blocks are missing; names the key.
-    """
-    found = indices(shapes, r"operations\.(\d+)\.")
-    if found != list(range(len(found))):
-        gap = next(i for i in range(len(found) + 1) if i not in found)
-        raise CheckpointError(f"keys 'operations.{gap}.…' are missing")
-    squeezes = [i for i in found if f"operations.{i}.haar_weights" in shapes]
-    if not squeezes or squeezes[0] != 0:
-        raise CheckpointError("key 'operations.0.haar_weights' is missing")
-    ends = [*squeezes[1:], len(found)]
-    blocks = tuple(end - start - 1 for start, end in zip(squeezes, ends, strict=True))
-    check_depth(len(blocks))
-    if 0 in blocks:
-        raise CheckpointError(
-            f"key 'operations.{squeezes[blocks.index(0)] + 1}.F.conv1.weight' is missing: a level "
-            "has no block"
-        )
-    growth = [
-        dimension(shapes, f"operations.{start + 1}.F.conv1.weight", 0, 4) for start in squeezes
-    ]
-    return IRNConfig(blocks, tuple(growth))

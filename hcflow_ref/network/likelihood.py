@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hcflow_ref.network.hcflow import Encoding, HCFlow
 from hcflow_ref.network.layers import sum_per_image
+from hcflow_ref.network.lr_image import quantise
 
 LR_LOG_SIGMA = -6.0
 """log σ of the Gaussian that ties the quantised LR output to the given LR image."""
-
-
-class _Round8Bit(torch.autograd.Function):
-    """Clip to [0, 1] and round to 8 bits; the gradient passes straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor) -> Tensor:
-        return torch.round(y.clamp(0, 1) * 255) / 255
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0]
-
-
-def quantise(y: Tensor) -> Tensor:
-    """`round(clip(y, 0, 1) · 255) / 255` with a straight-through gradient."""
-    rounded: Tensor = _Round8Bit.apply(y)  # type: ignore[no-untyped-call]
-    return rounded
 
 
 def bits_per_pixel(encoding: Encoding, lr: Tensor, q: int) -> Tensor:

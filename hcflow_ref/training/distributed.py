@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.errors import TrainingError
 
 
 @dataclass(frozen=True)

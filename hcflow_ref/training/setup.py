@@ -8,13 +8,12 @@ import torch
 from torch import nn
 
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.errors import CheckpointError
+from hcflow_ref.errors import CheckpointError, TrainingError
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
 from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.distributed import Place, from_first, wrap
-from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.losses.discriminator import Discriminator
 from hcflow_ref.training.losses.objectives import DiscriminatorLoss, Objective
 from hcflow_ref.training.losses.vgg import VGGFeatures, load_features

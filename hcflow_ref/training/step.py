@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.images import bicubic
-from hcflow_ref.network.likelihood import quantise
+from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.distributed import Place, anywhere, from_first
-from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.losses.objectives import PHASES, samples
 from hcflow_ref.training.nan_guard import (
     first_bad_gradient,

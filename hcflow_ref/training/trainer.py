@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.evaluation.metrics import Image
 from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.data.patches import Patches, fingerprint, hold_out, list_images
 from hcflow_ref.training.distributed import Place, anywhere, join, leave
-from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.losses.vgg import VGGFeatures
 from hcflow_ref.training.run_folder.lock import claimed
 from hcflow_ref.training.run_folder.log import RunLog, progress_line

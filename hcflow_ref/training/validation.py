@@ -15,12 +15,11 @@ from hcflow_ref.evaluation.metrics import (
     crop_border,
     psnr,
 )
+from hcflow_ref.images.files import UNREADABLE, read_image
 from hcflow_ref.images.photographs import crop_to_multiple, to_image, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from hcflow_ref.network.likelihood import quantise
-from hcflow_ref.training.data.patches import UNREADABLE, read_image
-from hcflow_ref.training.losses.objectives import encode_lr
+from hcflow_ref.network.lr_image import encode_lr, quantise
 
 CROP = 256
 """Validation looks at the central crop of this side."""

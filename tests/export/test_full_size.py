@@ -17,7 +17,7 @@ from hcflow_ref.evaluation.metrics import bicubic_downscale, bicubic_upscale, fi
 from hcflow_ref.images.bicubic import downscale
 from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph, to_tensor
 from hcflow_ref.network.config import OFFICIAL
-from hcflow_ref.network.likelihood import quantise
+from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.network.synthetic_weights import synthetic
 from runtime.checks.parity import compare
 from runtime.latents import draw

@@ -8,7 +8,8 @@ from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.official_names import official_shapes
 from hcflow_ref.network.config import OFFICIAL, HCFlowConfig, LevelConfig
 from hcflow_ref.network.hcflow import HCFlow
-from hcflow_ref.network.likelihood import nll, quantise
+from hcflow_ref.network.likelihood import nll
+from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.network.synthetic_weights import synthetic
 from tests.support.golden_files import NETWORKS, arrays, latents, weights
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.irn import IRN_X4
 from hcflow_ref.training.config.toml_file import read_config
-from hcflow_ref.training.errors import TrainingError
 
 MINIMAL = """
 [network]

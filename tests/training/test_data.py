@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow_ref.errors import CheckpointError
+from hcflow_ref.errors import CheckpointError, TrainingError
 from hcflow_ref.evaluation.protocol import sources
+from hcflow_ref.images.files import read_image
 from hcflow_ref.training.config.settings import DataSettings
-from hcflow_ref.training.data.patches import Patches, detail, hold_out, list_images, read_image
-from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.training.data.patches import Patches, detail, hold_out, list_images
 from tests.support.odd_files import tiff
 from tests.support.training_runs import write_images
 

@@ -7,20 +7,21 @@ import torch
 from safetensors.torch import save_file
 
 from hcflow_ref.checkpoint.load import load
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.images import bicubic
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.layers import ActNorm
-from hcflow_ref.network.likelihood import nll, quantise
+from hcflow_ref.network.likelihood import nll
+from hcflow_ref.network.lr_image import encode_lr, quantise
 from hcflow_ref.training.config.settings import ScheduleSettings
 from hcflow_ref.training.data.patches import Patches, list_images
 from hcflow_ref.training.distributed import Place
-from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.losses.discriminator import (
     Discriminator,
     discriminator_loss,
     generator_loss,
 )
-from hcflow_ref.training.losses.objectives import PHASES, Objective, encode_lr
+from hcflow_ref.training.losses.objectives import PHASES, Objective
 from hcflow_ref.training.losses.vgg import VGG19_TO_CONV5_4, VGGFeatures, load_features
 from hcflow_ref.training.optimiser import clip, factor
 from hcflow_ref.training.parameters.actnorm_init import initialising

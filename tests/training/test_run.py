@@ -20,10 +20,10 @@ import typer
 
 from hcflow.commands import train as command
 from hcflow_ref.checkpoint.load import load
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.training import step as step_module
 from hcflow_ref.training import trainer
 from hcflow_ref.training.config.toml_file import read_config
-from hcflow_ref.training.errors import TrainingError
 from hcflow_ref.training.losses.vgg import VGGFeatures
 from hcflow_ref.training.run_folder import state as state_module
 from hcflow_ref.training.run_folder.lock import claimed

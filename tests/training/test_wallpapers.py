@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.training.data import wallpapers
-from hcflow_ref.training.errors import TrainingError
 
 
 def image(path, width, height):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hcflow_ref.checkpoint.detect import MOST_CHANNELS
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.network.config import HCFlowConfig, LevelConfig
 from hcflow_ref.network.irn import IRNConfig
-from hcflow_ref.training.errors import TrainingError
 
 SCALES = (2, 4, 8, 16)
 

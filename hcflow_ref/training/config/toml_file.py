@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hcflow_ref.checkpoint.detect import MOST_CHANNELS
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.training.config.settings import TrainConfig
-from hcflow_ref.training.errors import TrainingError
 
 LARGEST = 1 << 63
 """A seed stays below it, and a whole number in the place of a float."""

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hcflow_ref.training.data.patches import UNREADABLE, open_image
-from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.errors import TrainingError
+from hcflow_ref.images.files import UNREADABLE, open_image
 
 PACKAGES = (
     "gnome-backgrounds",

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from hcflow_ref.images import bicubic
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from hcflow_ref.network.likelihood import bits_per_pixel, quantise
+from hcflow_ref.network.likelihood import bits_per_pixel
+from hcflow_ref.network.lr_image import encode_lr, quantise
 from hcflow_ref.training.config.settings import LossSettings
 from hcflow_ref.training.losses.discriminator import (
     Discriminator,
@@ -43,16 +44,6 @@ def draw_latents(
     return tuple(
         tau * torch.randn((lr.shape[0], *shape), generator=generator).to(lr) for shape in shapes
     )
-
-
-def encode_lr(model: HCFlow | IRN, hr: Tensor) -> Tensor:
-    """The LR image of `hr` alone: no conditional flow, prior or likelihood is computed."""
-    if isinstance(model, IRN):
-        return model(hr).lr  # type: ignore[no-any-return]
-    x = hr
-    for level in model.levels:
-        x, _, _ = level.split(x)  # type: ignore[operator]
-    return x
 
 
 class Objective(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.errors import TrainingError
 
 VGG19_TO_CONV5_4 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0) + (
     512,

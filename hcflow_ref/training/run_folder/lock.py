@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.errors import TrainingError
 
 CLAIM_FILE = ".running"
 """Empty; its lock ends with the process, however that ends, so the file may stay."""

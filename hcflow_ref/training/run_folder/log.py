@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hcflow_ref.training.errors import TrainingError
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.training.run_folder.tensorboard import EventFile
 
 LOG_FILE = "log.jsonl"

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from hcflow_ref.checkpoint.load import save
+from hcflow_ref.errors import TrainingError
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.training.config.settings import TrainConfig
-from hcflow_ref.training.errors import TrainingError
 
 STATE_FILE, MODEL_FILE = "state.pt", "model.safetensors"
 FORMAT = 1
