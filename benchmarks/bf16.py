@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from benchmarks.weights import table
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import names, weights
+from hcflow_ref.evaluation.metrics import psnr
 from hcflow_ref.images.photographs import photograph, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNBlock
@@ -65,7 +66,7 @@ def round_trip(model: HCFlow | IRN, image: Tensor) -> float:
     """PSNR in dB of an image that went forward and back, against itself."""
     encoding = model(image)
     flow = model.inverse(encoding.lr, encoding.latents)
-    return float(-10 * torch.log10((flow - image).square().mean() + 1e-30))
+    return psnr(255 * flow.double().numpy(), 255 * image.double().numpy())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`hcflow train`: the command, importing PyTorch only when it runs."""
+"""`hcflow train`: trains a network, or resumes a run."""
 
 from __future__ import annotations
 
@@ -9,39 +9,34 @@ from typing import Annotated
 import typer
 
 BY_SIGNAL = 128
-"""Exit code after a signal, less its number, as shells have it: 130 Ctrl-C, 143 SIGTERM."""
+"""Added to a signal's number it is the exit code, as in shells: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="TOML configuration; see configs/.")],
-    data: Annotated[Path, typer.Option(help="Folder of images, of any size and format.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; resumed where it holds one.")],
+    data: Annotated[Path, typer.Option(help="Folder of images of any size and common format.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run found there is resumed.")],
 ) -> None:
-    """Train a network; the same command goes on where an earlier one stopped."""
-    from hcflow_ref.errors import TrainingError, out_of_memory
+    """Train a network; the same command resumes a run that was stopped."""
+    from hcflow_ref.errors import TrainingError, one_line, out_of_memory, printable
     from hcflow_ref.training.config.toml_file import read_config
-    from hcflow_ref.training.run_folder.log import printable
     from hcflow_ref.training.trainer import train as run
+
+    def fail(message: str) -> typer.Exit:
+        print(f"hcflow train: {printable(message)}", file=sys.stderr)
+        return typer.Exit(1)
 
     try:
         settings = read_config(config)
         state = run(settings, data, out, lambda line: print(printable(line), flush=True))
     except (TrainingError, OSError) as error:
-        print(f"hcflow train: {printable(str(error))}", file=sys.stderr)
-        raise typer.Exit(1) from error
+        raise fail(str(error)) from error
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        said = str(error).partition("\n")[0] or "the system gives no more"
-        print(
-            f"hcflow train: memory ran out ({printable(said)}); lower "
-            "data.batch or data.patch, or take more processes; the last checkpoint is kept",
-            file=sys.stderr,
-        )
-        raise typer.Exit(1) from error
+        raise fail(
+            f"out of memory ({one_line(error)}); lower data.batch or data.patch, or use more "
+            "processes; the last checkpoint is kept"
+        ) from error
     if state.step < settings.schedule.steps:
         raise typer.Exit(BY_SIGNAL + state.stopped_by)
-
-
-if __name__ == "__main__":
-    typer.run(train)

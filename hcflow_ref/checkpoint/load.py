@@ -25,7 +25,7 @@ from hcflow_ref.checkpoint.official_names import (
     official_shapes,
     to_official,
 )
-from hcflow_ref.errors import CheckpointError
+from hcflow_ref.errors import CheckpointError, one_line
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
@@ -166,8 +166,7 @@ def _read_pickle(data: bytes) -> dict[str, Tensor]:
                 "the pickle asks for more than tensors, which could run code; refused. "
                 "Save the plain state_dict, or convert it to safetensors where you trust it"
             ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"not a whole PyTorch checkpoint ({reason})") from error
+        raise CheckpointError(f"not a whole PyTorch checkpoint ({one_line(error)})") from error
     if isinstance(loaded, dict) and {"average", "optimisers"} <= loaded.keys():
         raise CheckpointError(
             "this is the state of a training run; its weights are in model.safetensors beside it"

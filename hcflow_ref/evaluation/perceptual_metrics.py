@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from hcflow_ref.errors import one_line
 from hcflow_ref.evaluation.metrics import Image
 from hcflow_ref.images.photographs import to_tensor
 
@@ -49,7 +50,7 @@ def load() -> Perception:
     try:
         image: Any = importlib.import_module("torchmetrics.functional.image")
     except UNLOADABLE as error:
-        return Perception(missing=(f"VIF and LPIPS are left out: {_reason(error)}",))
+        return Perception(missing=(f"VIF and LPIPS are left out: {one_line(error)}",))
 
     def vif(made: Image, truth: Image) -> float | None:
         if min(truth.shape[:2]) < VIF_SIDE:
@@ -61,7 +62,7 @@ def load() -> Perception:
     try:
         return Perception(vif, _lpips())
     except UNLOADABLE as error:
-        return Perception(vif, missing=(f"LPIPS is left out: {_reason(error)}",))
+        return Perception(vif, missing=(f"LPIPS is left out: {one_line(error)}",))
 
 
 def _lpips() -> Metric:
@@ -73,7 +74,3 @@ def _lpips() -> Metric:
         return float(network(to_tensor(made), to_tensor(truth)))
 
     return lpips
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hcflow_ref.errors import TrainingError
+from hcflow_ref.errors import TrainingError, one_line
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,9 @@ def join() -> Place:
         if cuda:
             torch.cuda.set_device(local)
     except (ValueError, RuntimeError) as error:
-        said = str(error).partition("\n")[0]
         raise TrainingError(
-            f"the processes do not find together ({said}): start them with "
-            "torchrun, one for each GPU, or unset WORLD_SIZE"
+            f"the processes cannot connect ({one_line(error)}): start them with torchrun, one per "
+            "GPU, or unset WORLD_SIZE"
         ) from error
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     return Place(device, dist.get_rank(), processes)

@@ -21,7 +21,7 @@ from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.data.patches import Patches, fingerprint, hold_out, list_images
 from hcflow_ref.training.distributed import Place, anywhere, join, leave
 from hcflow_ref.training.losses.vgg import VGGFeatures
-from hcflow_ref.training.run_folder.lock import claimed
+from hcflow_ref.training.run_folder.lock import locked
 from hcflow_ref.training.run_folder.log import RunLog, progress_line
 from hcflow_ref.training.run_folder.state import STATE_FILE, State, resume, save_state
 from hcflow_ref.training.setup import Losses, build
@@ -72,7 +72,7 @@ def train(
     with ExitStack() as leaving:
         leaving.callback(leave)
         if place.first:
-            leaving.enter_context(claimed(out))
+            leaving.enter_context(locked(out))
         if config.data.batch % place.processes:
             raise TrainingError(
                 f"'data.batch' is {config.data.batch}, expected a multiple of the "

@@ -352,7 +352,7 @@ def test_lpips_is_taken_where_its_backbone_loads_and_named_where_not(monkeypatch
     module.LearnedPerceptualImagePatchSimilarity = offline
     loaded = perceptual_metrics.load()
     assert loaded.lpips(crop(), crop()) is None
-    assert loaded.missing == ("LPIPS is left out: no network at all",)
+    assert loaded.missing == ("LPIPS is left out: no network",)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torchmetrics"), reason="torchmetrics is optional")

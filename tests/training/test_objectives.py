@@ -229,7 +229,7 @@ def test_feature_weights_are_the_users_and_others_are_refused(tmp_path):
     assert torch.equal(loaded(hr), given(hr))
     with pytest.raises(TrainingError, match=r"features\.0\.weight"):
         load_features(str(tmp_path / "vgg.safetensors"))
-    with pytest.raises(TrainingError, match="no VGG19 weights"):
+    with pytest.raises(TrainingError, match="cannot read VGG19 weights"):
         load_features(str(tmp_path / "missing.pth"))
 
 

@@ -26,7 +26,7 @@ from hcflow_ref.training import trainer
 from hcflow_ref.training.config.toml_file import read_config
 from hcflow_ref.training.losses.vgg import VGGFeatures
 from hcflow_ref.training.run_folder import state as state_module
-from hcflow_ref.training.run_folder.lock import claimed
+from hcflow_ref.training.run_folder.lock import locked
 from hcflow_ref.training.run_folder.log import RunLog
 from hcflow_ref.training.trainer import train
 from hcflow_ref.training.validation import bicubic_psnr
@@ -127,7 +127,7 @@ def started(tmp_path, data, steps, out):
     """A training process that has written its first checkpoint."""
     config = tmp_path / "run.toml"
     config.write_text(SMALL.format(steps=steps))
-    command = [sys.executable, "-m", "hcflow.commands.train", str(config)]
+    command = [sys.executable, "-m", "hcflow", "train", str(config)]
     process = subprocess.Popen([*command, "--data", str(data), "--out", str(out)])
     until = time.monotonic() + 120
     while not (out / "state.pt").exists() and time.monotonic() < until:
@@ -175,7 +175,7 @@ def test_a_damaged_state_is_named(tmp_path, data):
     run(small_run(), data, tmp_path)
     whole = (tmp_path / "state.pt").read_bytes()
     (tmp_path / "state.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TrainingError, match=r"state\.pt: not a whole checkpoint"):
+    with pytest.raises(TrainingError, match=r"state\.pt: not a whole training state"):
         run(small_run(), data, tmp_path)
 
 
@@ -183,15 +183,15 @@ def test_a_damaged_state_is_named(tmp_path, data):
     ("change", "complaint"),
     [
         ({"format": 7}, "a run of format 7, this version continues format 1"),
-        ({"model": None}, "not a whole checkpoint"),
-        ({"model": [1, 2]}, "not a whole checkpoint"),
-        ({"optimisers": {"flow": 3}}, "not a whole checkpoint"),
-        ({"config": "[]"}, "not a whole checkpoint"),
-        ({"generator": "none"}, "not a whole checkpoint"),
-        ({"step": "1"}, "not a whole checkpoint of a run \\(step '1' after"),
-        ({"step": -1}, "not a whole checkpoint"),
+        ({"model": None}, "not a whole training state"),
+        ({"model": [1, 2]}, "not a whole training state"),
+        ({"optimisers": {"flow": 3}}, "not a whole training state"),
+        ({"config": "[]"}, "not a whole training state"),
+        ({"generator": "none"}, "not a whole training state"),
+        ({"step": "1"}, "not a whole training state \\(step '1' after"),
+        ({"step": -1}, "not a whole training state"),
         ({"seconds": float("nan")}, "step 1 after nan seconds"),
-        ({"seconds": None}, "not a whole checkpoint"),
+        ({"seconds": None}, "not a whole training state"),
     ],
 )
 def test_a_state_of_another_making_is_one_line(tmp_path, data, change, complaint):
@@ -306,7 +306,7 @@ def test_a_resumed_run_no_longer_needs_the_weights_it_started_from(tmp_path, dat
 
 
 def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, data):
-    with claimed(tmp_path), pytest.raises(TrainingError, match="another training run writes there"):
+    with locked(tmp_path), pytest.raises(TrainingError, match="another training run writes there"):
         run(small_run(), data, tmp_path)
     run(small_run(steps=1), data, tmp_path)
 
@@ -435,7 +435,7 @@ def test_starting_weights_of_another_architecture_are_refused(tmp_path, data):
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "hcflow.commands.train", str(tmp_path / "none.toml")]
+    command = [sys.executable, "-m", "hcflow", "train", str(tmp_path / "none.toml")]
     done = subprocess.run(
         [*command, "--data", str(tmp_path), "--out", str(tmp_path / "out")],
         capture_output=True,
@@ -453,7 +453,7 @@ def test_names_that_no_terminal_shows_end_no_run_and_are_escaped(tmp_path):
         '[network]\narchitecture = "sr"\n[loss]\nobjective = "nll"\n[schedule]\nsteps = 1\n'
     )
     (tmp_path / "\udcff\x1b\n.png").write_bytes(b"")
-    command = [sys.executable, "-m", "hcflow.commands.train", str(config)]
+    command = [sys.executable, "-m", "hcflow", "train", str(config)]
     done = subprocess.run(
         [*command, "--data", str(tmp_path), "--out", str(tmp_path / "out")],
         capture_output=True,
@@ -486,7 +486,7 @@ def test_several_processes_train_as_one_and_go_on_to_the_bit(tmp_path, data):
         f"trainer.train(read_config({str(config)!r}), Path({str(data)!r}), "
         f"Path({str(tmp_path / 'resumed')!r}), print)\n"
     )
-    module = ["-m", "hcflow.commands.train", str(config), "--data", str(data), "--out"]
+    module = ["-m", "hcflow", "train", str(config), "--data", str(data), "--out"]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
     alone, together, resumed = (str(tmp_path / name) for name in ("alone", "together", "resumed"))
     subprocess.run([sys.executable, *module, alone], check=True)
@@ -504,7 +504,7 @@ def test_several_processes_train_as_one_and_go_on_to_the_bit(tmp_path, data):
 
 def test_a_launch_that_leads_nowhere_is_one_line(tmp_path, data, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(TrainingError, match=r"do not find together \(.*RANK.*: start them with"):
+    with pytest.raises(TrainingError, match=r"cannot connect \(.*RANK.*: start them with"):
         run(small_run(), data, tmp_path)
 
 
@@ -522,7 +522,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path, data, monkeypatch, capsys):
         command.train(config, data, tmp_path / "out")
     said = capsys.readouterr().err
     assert ended.value.exit_code == 1
-    assert said.startswith("hcflow train: memory ran out ([enforce fail]")
+    assert said.startswith("hcflow train: out of memory ([enforce fail]")
     assert said.endswith("the last checkpoint is kept\n")
 
 
@@ -531,7 +531,7 @@ def test_a_file_system_without_locks_takes_a_run(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", unknown)
-    with claimed(tmp_path):
+    with locked(tmp_path):
         pass
 
 

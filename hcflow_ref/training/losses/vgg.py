@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hcflow_ref.errors import TrainingError
+from hcflow_ref.errors import TrainingError, one_line
 
 VGG19_TO_CONV5_4 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0) + (
     512,
@@ -79,8 +79,7 @@ def _read(path: str) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way there is
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"{path}: no VGG19 weights can be read from it ({reason})") from error
+        raise TrainingError(f"{path}: cannot read VGG19 weights ({one_line(error)})") from error
     if not isinstance(loaded, dict):
         raise TrainingError(
             f"{path}: holds a {type(loaded).__name__}, expected a state_dict of VGG19"

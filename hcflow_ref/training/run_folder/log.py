@@ -28,11 +28,6 @@ def progress_line(step: int, steps: int, values: Mapping[str, float], seconds_le
     return f"step {step}/{steps}  {shown}  {duration(seconds_left)} left"
 
 
-def printable(line: str) -> str:
-    """A line with what does not print escaped: names of files may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-
-
 class RunLog:
     """Writes `log.jsonl` and TensorBoard events into a run's folder.
 

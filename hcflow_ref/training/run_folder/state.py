@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hcflow_ref.checkpoint.load import save
-from hcflow_ref.errors import TrainingError
+from hcflow_ref.errors import TrainingError, one_line
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.training.config.settings import TrainConfig
@@ -182,8 +182,7 @@ def resume(state: State, config: TrainConfig, out: Path) -> bool:
     except TrainingError:
         raise
     except DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"{path}: not a whole checkpoint of a run ({reason})") from error
+        raise TrainingError(f"{path}: not a whole training state ({one_line(error)})") from error
     return True
 
 
