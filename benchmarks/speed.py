@@ -43,6 +43,7 @@ from hcflow_ref.network.synthetic_weights import synthetic
 from runtime.backends import Expecting, Session, open_session
 from runtime.bundle.manifest import FILE_NAME, Numerics, Precision
 from runtime.bundle.reader import Bundle
+from runtime.errors import one_line
 from runtime.latents import draw
 from runtime.system import atomic, machine
 
@@ -168,7 +169,7 @@ def contenders(
             runs[COMPILED](feeds)
     except Exception as error:  # a compiler of C++ may be missing, or fail
         del runs[COMPILED]
-        absent[COMPILED] = " ".join(str(error).split())[:120]
+        absent[COMPILED] = one_line(error)[:120]
     return runs, absent
 
 

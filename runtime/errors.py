@@ -1,4 +1,4 @@
-"""The exceptions of the runtime: one base, one kind for each thing that can be wrong."""
+"""The exceptions of the runtime: one base, and one kind for each thing that can be wrong."""
 
 
 class HcflowError(Exception):
@@ -14,8 +14,14 @@ class ImageError(HcflowError):
 
 
 class BackendError(HcflowError):
-    """A backend is not installed, cannot run a graph, or returned values that are no numbers."""
+    """A backend is not installed, cannot run a graph, or returned NaN or infinity."""
 
 
 class ParameterError(HcflowError, ValueError):
     """An argument is out of its range; the message names it and the range."""
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error on one line; of one without a text, the name of its type."""
+    text = getattr(error, "detail", "") or error  # libvips keeps its text in `detail`
+    return " ".join(str(text).split()) or type(error).__name__

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from hcflow import __version__
 from hcflow.cli.console import shown
 from hcflow.models import extras
-from runtime.errors import HcflowError
+from runtime.errors import HcflowError, one_line
 from runtime.system import atomic
 
 COMMANDS = {
@@ -208,7 +208,7 @@ def _describe(error: BaseException) -> str:
         return error.strerror + (f": '{error.filename}'" if error.filename else "")
     if isinstance(error, MemoryError):
         return "out of memory: give a smaller image or crop it"
-    return " ".join(str(error).split())
+    return one_line(error)
 
 
 def _say(message: str) -> None:

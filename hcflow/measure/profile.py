@@ -18,7 +18,7 @@ from runtime.checks import latency as profiling
 from runtime.checks import layer_times
 from runtime.checks.latency import Ceiling, Latency
 from runtime.checks.layer_times import Layer
-from runtime.errors import BackendError
+from runtime.errors import BackendError, one_line
 from runtime.inference.network import Network
 from runtime.system import machine
 
@@ -251,5 +251,5 @@ def reference(
         with torch.no_grad():
             latency = profiling.measure(lambda: work_(*tensors), seconds)
     except Exception as error:  # torch.compile fails in many ways, and is only compared with
-        return Profile(shown, threads, skipped=" ".join(str(error).split())[:200])
+        return Profile(shown, threads, skipped=one_line(error)[:200])
     return Profile(shown, threads, latency=latency, peak_memory=_memory(shown))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.backends import Arrays
 from runtime.bundle.manifest import Numerics
-from runtime.errors import BackendError
+from runtime.errors import BackendError, one_line
 from runtime.system import machine
 
 _CPU = "CPUExecutionProvider"
@@ -70,7 +70,7 @@ class OnnxRuntimeSession:
         try:
             self._session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # ORT's own exceptions share no base class
-            raise BackendError(f"ONNX Runtime refuses the graph: {_one_line(error)}") from error
+            raise BackendError(f"ONNX Runtime refuses the graph: {one_line(error)}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._image = self._session.get_inputs()[0]
 
@@ -90,7 +90,7 @@ class OnnxRuntimeSession:
             values = self._session.run(self._outputs, dict(feeds))
         except Exception as error:
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
-            raise BackendError(f"ONNX Runtime failed on {shapes}: {_one_line(error)}") from error
+            raise BackendError(f"ONNX Runtime failed on {shapes}: {one_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
 
 
@@ -167,7 +167,3 @@ def _onnxruntime() -> Any:
             f"ONNX Runtime cannot be imported ({error}): pip install 'hcflow-deploy[cpu]'"
         ) from error
     return onnxruntime
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from runtime.backends import Arrays, Shapes
 from runtime.bundle.manifest import Numerics
-from runtime.errors import BackendError
+from runtime.errors import BackendError, one_line
 from runtime.system import atomic, machine
 from runtime.system.cache import user_cache
 
@@ -68,7 +68,7 @@ class OpenVinoSession:
             return self._program(shapes == self._expected).run(feeds)
         except Exception as error:  # its binding raises several kinds
             listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-            raise BackendError(f"OpenVINO failed on {listed}: {_one_line(error)}") from error
+            raise BackendError(f"OpenVINO failed on {listed}: {one_line(error)}") from error
 
     def _program(self, fixed: bool) -> _Program:
         with self._compiling:
@@ -76,7 +76,7 @@ class OpenVinoSession:
                 try:
                     self._programs[fixed] = _Program(self._compile(self._expected if fixed else {}))
                 except Exception as error:  # its binding raises several kinds
-                    raise BackendError(f"OpenVINO refuses the graph: {_one_line(error)}") from error
+                    raise BackendError(f"OpenVINO refuses the graph: {one_line(error)}") from error
             return self._programs[fixed]
 
     def _compile(self, shapes: Shapes | None) -> Any:
@@ -86,7 +86,7 @@ class OpenVinoSession:
             try:
                 return self._core.import_model(blob, _DEVICE, self._config)
             except Exception as error:  # a cache: what cannot be used is made again
-                _logger.info("'%s' is compiled again: %s", cached, _one_line(error))
+                _logger.info("'%s' is compiled again: %s", cached, one_line(error))
         model = self._core.read_model(self._graph)
         if shapes:
             model.reshape({name: list(shape) for name, shape in shapes.items()})
@@ -176,7 +176,3 @@ def _openvino() -> Any:
             f"OpenVINO cannot be imported ({error}): pip install 'hcflow-deploy[openvino]'"
         ) from error
     return openvino
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

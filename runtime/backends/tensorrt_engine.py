@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.backends.cuda_device import Device
 from runtime.bundle.engine_entry import Library
-from runtime.errors import BackendError
+from runtime.errors import BackendError, one_line
 from runtime.system import atomic
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load_library(library: Library) -> Any:
         return importlib.import_module(MODULES[library])
     except (ImportError, OSError) as error:
         raise BackendError(
-            f"{library} cannot be imported ({' '.join(str(error).split())}): {_INSTALL[library]}"
+            f"{library} cannot be imported ({one_line(error)}): {_INSTALL[library]}"
         ) from error
 
 

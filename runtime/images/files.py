@@ -16,7 +16,7 @@ from typing import IO, Any
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from runtime.errors import HcflowError, ImageError
+from runtime.errors import HcflowError, ImageError, one_line
 from runtime.images import metadata, pixels, sixteen_bit, size_limits
 from runtime.system import atomic
 
@@ -123,7 +123,7 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
     except HcflowError:
         raise
     except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
 
 
 @size_limits.any_size()
@@ -144,7 +144,7 @@ def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile
             f"{where} is not an image this program reads ({', '.join(_readable())})"
         ) from None
     except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {_one_line(error)}") from error
+        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
     if opened.width * opened.height > max_pixels:
         raise ImageError(
             f"{where} has {opened.width}×{opened.height} pixels, the limit is {max_pixels}: "
@@ -286,9 +286,5 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, where: str) -> Image.Ima
             if converted is not None:
                 return converted
         except (ImageCms.PyCMSError, OSError) as error:
-            _logger.warning("%s: its colour profile is not used: %s", where, _one_line(error))
+            _logger.warning("%s: its colour profile is not used: %s", where, one_line(error))
     return image.convert("RGB")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from PIL import ExifTags, Image
 
+from runtime.errors import one_line
+
 _Base, _Ifd = ExifTags.Base, ExifTags.IFD
 
 # Of a TIFF's directory, which is its whole header, the tags that describe a picture anywhere.
@@ -72,7 +74,7 @@ def sound_exif(read: Callable[[], _Exif]) -> _Exif | None:
     try:
         return read()
     except Exception as error:  # damaged EXIF fails in all kinds of ways
-        _logger.warning("damaged EXIF is left out: %s", " ".join(str(error).split()))
+        _logger.warning("damaged EXIF is left out: %s", one_line(error))
         return None
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.bundle.json_reader import Field
-from runtime.errors import BundleError
+from runtime.errors import BundleError, one_line
 from runtime.images.pixels import result_mode
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")
@@ -105,7 +105,7 @@ def extract(xmp: bytes | None, where: str) -> Origin | None:
             round_trip_psnr_db=psnr.number() if psnr else None,
         )
     except (BundleError, ValueError, RecursionError) as error:
-        _logger.warning("the record of its making is not used: %s", " ".join(str(error).split()))
+        _logger.warning("the record of its making is not used: %s", one_line(error))
         return None
 
 

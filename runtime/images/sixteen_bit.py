@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, one_line
 from runtime.images import vips
 
 Array = NDArray[np.uint16]
@@ -98,7 +98,7 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
             raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
         pixels: Array = np.asarray(image.numpy(), np.uint16)
     except pyvips.Error as error:
-        raise ImageError(f"{where} is damaged: {vips.one_line(error)}") from error
+        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
     fields = {"exif": vips.field(image, "exif-data"), "xmp": vips.field(image, "xmp-data")}
     return pixels[..., None] if pixels.ndim == 2 else pixels, {"icc": icc, **fields}
 
@@ -118,9 +118,7 @@ def encode(
         suffix, options = vips.saver(format_name)
         data: bytes = image.write_to_buffer(suffix, **options)
     except pyvips.Error as error:
-        raise ImageError(
-            f"cannot write this image as {format_name}: {vips.one_line(error)}"
-        ) from error
+        raise ImageError(f"cannot write this image as {format_name}: {one_line(error)}") from error
     return data
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, one_line
 from runtime.images import metadata, size_limits, vips
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
@@ -142,7 +142,7 @@ class Rows:
         return rows.reshape(stop - start, form.width, form.channels)
 
     def _damaged(self, error: Exception) -> ImageError:
-        return ImageError(f"{self._where} is damaged: {vips.one_line(error)}")
+        return ImageError(f"{self._where} is damaged: {one_line(error)}")
 
 
 def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
@@ -176,7 +176,7 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
         extra = {"compression": "av1"} if suffix == ".avif" else {}
         pyvips.Operation.call(saver, image, str(path), **options, **extra)
     except pyvips.Error as error:
-        text = vips.one_line(error)
+        text = one_line(error)
         if "No space" in text or "File too large" in text:
             number = errno.ENOSPC if "No space" in text else errno.EFBIG
             raise OSError(number, os.strerror(number), str(path)) from error

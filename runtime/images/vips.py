@@ -77,11 +77,6 @@ def field(image: Any, name: str) -> bytes | None:
     return bytes(image.get(name)) if image.get_typeof(name) else None
 
 
-def one_line(error: Exception) -> str:
-    """A libvips error's text on one line."""
-    return " ".join(str(getattr(error, "detail", "") or error).split())
-
-
 SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": (".png", {}),
     "TIFF": (".tif", {"compression": "deflate", "predictor": "horizontal"}),

@@ -17,7 +17,7 @@ from runtime.convert import file
 from runtime.convert.folders.resume import source_mark
 from runtime.convert.folders.walk import Task
 from runtime.convert.job import Recipe
-from runtime.errors import BundleError, HcflowError
+from runtime.errors import BundleError, HcflowError, one_line
 from runtime.system import atomic
 
 IN_FLIGHT = 3
@@ -104,11 +104,6 @@ def _reason(error: Exception) -> str:
 
 def _stops(error: Exception) -> bool:
     return isinstance(error, BundleError) or getattr(error, "errno", None) in file.FULL
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split())
 
 
 class _Warnings(logging.Handler):
