@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 
 import typer
 
-import hcflow
-from hcflow import __version__
 from hcflow.cli import console
 from hcflow.cli.console import shown
 from hcflow.models import shipped
+from hcflow.models.load import Models
+from hcflow.version import __version__
 from runtime.bundle.manifest import Manifest
 from runtime.convert.folders import pool
 from runtime.convert.folders.resume import Record
 from runtime.convert.folders.walk import Problem, Task, is_same, walk
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.errors import ImageError
 from runtime.images import files
 from runtime.inference.tau_map import TauMap
@@ -45,7 +45,7 @@ class _Account:
 def convert_folder(
     source: str,
     output: str,
-    recipe: Recipe,
+    job: Job,
     *,
     format_name: str | None,
     jobs: int,
@@ -58,33 +58,33 @@ def convert_folder(
         HcflowError: the model cannot be opened, or the output is not writable.
         typer.Exit: with code 1, when an image failed.
     """
-    if recipe.options.get("samples", 1) > 1 or recipe.options.get("size") is not None:
+    if job.options.get("samples", 1) > 1 or job.options.get("size") is not None:
         raise typer.BadParameter("a folder's images are drawn once each: no --samples, no --size")
     if output == "-":
         raise typer.BadParameter("a folder's images go to a folder: -o FOLDER")
     if os.path.exists(output) and not os.path.isdir(output):
         raise typer.BadParameter(f"'{output}' is a file: a folder's images go to a folder")
-    if is_same(source, output) and not recipe.force:
+    if is_same(source, output) and not job.force:
         raise typer.BadParameter(f"'{output}' is the input itself: --force overwrites its images")
     if format_name is not None and format_name.upper() not in files.FORMATS:
         raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")
-    if format_name is None and recipe.direction == "downscale":
+    if format_name is None and job.direction == "downscale":
         format_name = "PNG"  # what a lossy format drops, upscale cannot bring back
     format_name = format_name and format_name.upper()
     atomic.check_folder(output)
-    if recipe.model is not None:  # a name might mean a folder by the time a worker opens it
-        recipe = replace(recipe, model=str(shipped.resolve(recipe.model)))
-    manifest = hcflow.load(recipe.model, **recipe.load).manifest  # built once, before the workers
-    _check_tau_map(recipe, manifest)
+    if job.model is not None:  # a name might mean a folder by the time a worker opens it
+        job = replace(job, model=str(shipped.resolve(job.model)))
+    manifest = job.models.open(job.model).manifest  # built once, before the workers
+    _check_tau_map(job, manifest)
     os.makedirs(output, exist_ok=True)
-    record = Record(output, {**recipe.identity(manifest, __version__), "format": format_name})
+    record = Record(output, {**job.identity(manifest, __version__), "format": format_name})
     account = _Account()
     total = sum(isinstance(found, Task) for found in walk(source, output, format_name))
     started = time.monotonic()
     with contextlib.closing(record), console.progress() as bar:
         row = bar.add_task("", total=total, rate="")
         waiting = _waiting(walk(source, output, format_name), record, account)
-        threaded = _with_threads(recipe, jobs)
+        threaded = _with_threads(job, jobs)
         outcomes = pool.run(waiting, threaded, max(1, min(jobs, total)))
         with contextlib.closing(outcomes):
             for outcome in outcomes:
@@ -108,7 +108,7 @@ def convert_folder(
                 if outcome.stops:
                     account.left = max(0, total - counted)
                     break
-    _report(account, source, output, recipe, time.monotonic() - started, as_json)
+    _report(account, source, output, job, time.monotonic() - started, as_json)
 
 
 def _waiting(found: Iterator[Task | Problem], record: Record, account: _Account) -> Iterator[Task]:
@@ -126,31 +126,31 @@ def _waiting(found: Iterator[Task | Problem], record: Record, account: _Account)
             yield each
 
 
-def _check_tau_map(recipe: Recipe, manifest: Manifest) -> None:
+def _check_tau_map(job: Job, manifest: Manifest) -> None:
     """Refuse a τ map of colours once, not for every image.
 
     At the default τ of 0 it is only warned of: an image's record may choose another model.
     """
-    if "tau_map" not in recipe.options:
+    if "tau_map" not in job.options:
         return
-    TauMap.of(recipe.options["tau_map"], 1, 1)
-    if recipe.options["tau"] is None and not manifest.default_tau:
+    TauMap.of(job.options["tau_map"], 1, 1)
+    if job.options["tau"] is None and not manifest.default_tau:
         _say("warning: --tau-map changes nothing at the model's own τ = 0: give a --tau above 0")
 
 
-def _with_threads(recipe: Recipe, jobs: int) -> Recipe:
+def _with_threads(job: Job, jobs: int) -> Job:
     """The processors shared among the jobs, unless the user has said otherwise."""
-    if recipe.load.get("threads") is not None:
-        return recipe
+    if job.models.options.get("threads") is not None:
+        return job
     threads = max(1, machine.usable_cpus() // jobs)
-    return replace(recipe, load={**recipe.load, "threads": threads})
+    return replace(job, models=Models({**job.models.options, "threads": threads}))
 
 
 def _report(
-    account: _Account, source: str, output: str, recipe: Recipe, seconds: float, as_json: bool
+    account: _Account, source: str, output: str, job: Job, seconds: float, as_json: bool
 ) -> None:
     if as_json:
-        drawn = {k: recipe.options[k] for k in ("tau", "seed") if k in recipe.options}
+        drawn = {k: job.options[k] for k in ("tau", "seed") if k in job.options}
         print(
             json.dumps(
                 {

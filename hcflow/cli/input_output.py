@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from runtime.convert import streamable
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.images import files
 from runtime.images.files import Photo
 from runtime.system import atomic
@@ -109,13 +109,13 @@ def is_folder(source: str) -> bool:
     return source != STANDARD and os.path.isdir(source)
 
 
-def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> bool:
+def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
     """Whether an image is to be streamed (`streaming.wants_strips`); never from or to a pipe."""
     if STANDARD in (source, output):
-        if recipe.strips:
+        if job.strips:
             raise typer.BadParameter("strips are read from and written to files, not pipes")
         return False
-    return streamable.wants_strips(source, output, recipe, format_name)
+    return streamable.wants_strips(source, output, job, format_name)
 
 
 def parse_size(text: str) -> tuple[int, int]:

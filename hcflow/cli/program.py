@@ -17,9 +17,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from hcflow import __version__
 from hcflow.cli.console import shown
 from hcflow.models import extras
+from hcflow.version import __version__
 from runtime.errors import HcflowError, one_line
 from runtime.system import atomic
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -13,11 +12,10 @@ from typing import BinaryIO
 import typer
 
 from hcflow.cli import input_output
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.errors import ParameterError
 from runtime.images import padding, video
 from runtime.images.video import Convert, Frame
-from runtime.model import Model
 
 
 @dataclass(frozen=True)
@@ -33,16 +31,15 @@ class Stream:
 def convert_video(
     source: str,
     output: str,
-    recipe: Recipe,
+    job: Job,
     asked: Stream,
     jobs: int,
-    open_model: Callable[[str | None], Model],
     *,
     vary_latents: bool = False,
 ) -> None:
     """Take every frame up or down; all of them with the same latents unless `vary_latents`.
 
-    `open_model` opens the recipe's model, once the stream's head could be read.
+    The model is opened once the stream's head could be read.
 
     Raises:
         typer.BadParameter: not from and to pipes, or more than one sample.
@@ -54,7 +51,7 @@ def convert_video(
         raise typer.BadParameter("standard output is closed")
     if sys.stdout.isatty():
         raise typer.BadParameter("a video is not written to a terminal: redirect it")
-    if recipe.options.get("samples", 1) > 1:
+    if job.options.get("samples", 1) > 1:
         raise typer.BadParameter("a video's frames are drawn once each: no --samples")
     size = None if asked.frame_size is None else input_output.parse_size(asked.frame_size)
     pipe = sys.stdin.buffer
@@ -64,11 +61,11 @@ def convert_video(
         size=size,
         matrix=asked.matrix,
         colour_range=asked.colour_range,
-        max_pixels=recipe.max_pixels,
+        max_pixels=job.max_pixels,
     )
-    model = open_model(recipe.model)
-    options = {k: v for k, v in recipe.options.items() if k != "samples"}
-    if recipe.direction == "downscale":
+    model = job.models.open(job.model)
+    options = {k: v for k, v in job.options.items() if k != "samples"}
+    if job.direction == "downscale":
         height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
     else:
         height, width = padding.target_size(
@@ -76,7 +73,7 @@ def convert_video(
         )
 
     def convert(frame: Frame, index: int) -> Frame:
-        if recipe.direction == "downscale":
+        if job.direction == "downscale":
             small: Frame = model.downscale(frame, **options)
             return small
         seed = options["seed"] + index if vary_latents else options["seed"]

@@ -11,10 +11,11 @@ import typer
 from PIL import Image
 
 from hcflow.cli import console, input_output, options
+from hcflow.models.load import Models
 from hcflow.pages import compare as page
 from hcflow.pages.compare import Layer
-from runtime.convert import file, psnr
 from runtime.convert import image as convert
+from runtime.convert import psnr
 from runtime.errors import ImageError, ParameterError
 from runtime.images import files, padding
 from runtime.images.files import Photo
@@ -58,13 +59,13 @@ def compare(
         raise typer.BadParameter(f"'{output}': name a page, as compare.html")
     if not output.parent.is_dir():
         raise ImageError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
-    opened = file.Models({"backend": backend, "precision": precision, "threads": threads})
+    models = Models({"backend": backend, "precision": precision, "threads": threads})
     photo = input_output.read(source, max_pixels)
     original = photo if round_trip else None
     plain = None
     if round_trip:
         _check_size(*photo.size)
-        network = opened.open(model)
+        network = models.open(model)
         reduced = console.run(
             "down", lambda: convert.reduce(network, photo, "PNG", round_trip=False)
         )
@@ -76,18 +77,17 @@ def compare(
     size = None if original is None else original.size[::-1]
     choice: dict[str, Any] = {"tau": tau, "seed": seed, "size": size}
 
-    def open_model(name: str | None) -> Model:
-        network = opened.open(name)
+    def check(network: Model) -> None:
         _check_size(*_full(photo, network.scale))
         try:
             padding.target_size(photo.size[1], photo.size[0], network.scale, size)
         except ParameterError as error:
             named = input_output.named(source)
             raise ParameterError(f"--truth is no original of {named}: {error}") from None
-        return network
 
     def enlarge() -> convert.Enlarged:
-        small = convert.recalled(open_model, model, photo, input_output.named(source), size)
+        where = input_output.named(source)
+        small = convert.recalled(models.checked(check), model, photo, where, size)
         return convert.enlarge(small, choice)
 
     elapsed = console.stopwatch()

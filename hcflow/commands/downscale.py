@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from hcflow.cli import console, input_output, options
-from runtime.convert import file, image, large_file
-from runtime.convert.job import Recipe
+from hcflow.models.load import Models
+from runtime.convert import image, large_file
+from runtime.convert.job import Job
 from runtime.images.files import MAX_PIXELS, check_mode
 from runtime.inference.report import Report
 
@@ -50,11 +51,11 @@ def downscale(
     Keep the result in a lossless format (PNG): what a lossy one drops, upscale cannot bring back.
     The file then knows which model made it, and how large it was.
     """
-    load = options.load(backend, precision, threads, io, compile_engines)
+    models = Models(options.load(backend, precision, threads, io, compile_engines))
     grid = {"tile": tile, "overlap": overlap}
     choice: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
-    recipe = Recipe(
-        "downscale", model, load, choice, max_pixels, round_trip, strips=strips, force=force
+    job = Job(
+        "downscale", models, model, choice, max_pixels, round_trip, strips=strips, force=force
     )
     if video is not None:
         from hcflow.cli import video as pipe
@@ -64,7 +65,7 @@ def downscale(
             "does not go with --video",
         )
         stream = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(source, output, recipe, stream, jobs, file.Models(load).open)
+        pipe.convert_video(source, output, job, stream, jobs)
         return
     input_output.refuse(
         {"--frame-size": frame_size, "--matrix": matrix, "--range": colour_range},
@@ -74,7 +75,7 @@ def downscale(
         from hcflow.cli import folder
 
         folder.convert_folder(
-            source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
+            source, output, job, format_name=format_name, jobs=jobs, as_json=as_json
         )
         return
     (name,), format_name = input_output.outputs(
@@ -84,17 +85,15 @@ def downscale(
     report: dict[str, Any] = {"input": source, "outputs": [name]}
     noted = Report()
     choice["report"] = noted
-    if input_output.wants_strips(source, output, recipe, format_name):
+    if input_output.wants_strips(source, output, job, format_name):
         streamed = console.run_with_bar(
-            lambda tell: large_file.convert(
-                recipe, file.Models(load).open, source, output, str(format_name), tell
-            )
+            lambda tell: large_file.convert(job, source, output, str(format_name), tell)
         )
         report |= {"model": streamed.model.manifest.name, "size": list(streamed.size)}
     else:
         photo = input_output.read(source, max_pixels)
         check_mode(photo.result_mode, format_name)
-        network = file.Models(load).open(model)
+        network = models.open(model)
         reduced = console.run(
             f"downscaling {photo.size[0]}×{photo.size[1]} by {network.scale}",
             lambda: image.reduce(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
 
 from hcflow.cli import console, input_output, options
-from runtime.convert import file, image, large_file
+from hcflow.models.load import Models
+from runtime.convert import image, large_file
 from runtime.convert import uncertainty as uncertain
 from runtime.convert.image import Recalled
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
+from runtime.convert.large_file import Streamed
 from runtime.convert.uncertainty import SAMPLES
 from runtime.images.files import MAX_PIXELS, Photo, check_mode
 from runtime.inference.report import Report
@@ -93,14 +95,14 @@ def upscale(
     The same input, τ and seed give the same bytes, whatever the number of threads and jobs.
     """
     number = _parse_seed(seed)
-    load = options.load(backend, precision, threads, io, compile_engines)
+    models = Models(options.load(backend, precision, threads, io, compile_engines))
     drawing = {
         "--samples": (samples or 1) > 1,
         "--uncertainty": uncertainty,
         "--tau-map": tau_map,
         "--vary-latents": vary_latents,
     }
-    open_model = _opening(load, tau, drawing)
+    _refuse_at_rest(tau, drawing)
     samples = samples or (SAMPLES if uncertainty else 1)
     choice: dict[str, Any] = {
         "tau": tau,
@@ -109,15 +111,11 @@ def upscale(
         "size": None if size is None else input_output.parse_size(size),
     }
     # Only what is given: a folder's record of finished files hangs on every option.
-    given = {
-        "tile": tile,
-        "overlap": overlap,
-        "tau_map": None if tau_map is None else input_output.read(tau_map, max_pixels).image,
-    }
+    chart = None if tau_map is None else input_output.read(tau_map, max_pixels).image
+    given = {"tile": tile, "overlap": overlap, "tau_map": chart}
     choice |= {k: v for k, v in given.items() if v is not None}
-    recipe = Recipe(
-        "upscale", model, load, choice, max_pixels, True, obey_record, strips, force=force
-    )
+    job = Job("upscale", models, model, choice, max_pixels, True, obey_record, strips, force=force)
+    single = replace(job, models=_drawing_models(models, tau, drawing))
     if video is not None:
         from hcflow.cli import video as pipe
 
@@ -131,9 +129,7 @@ def upscale(
             "does not go with --video",
         )
         head = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(
-            source, output, recipe, head, jobs, open_model, vary_latents=vary_latents
-        )
+        pipe.convert_video(source, output, single, head, jobs, vary_latents=vary_latents)
         return
     input_output.refuse(
         {
@@ -149,7 +145,7 @@ def upscale(
 
         input_output.refuse({"--uncertainty": uncertainty}, "is of one image, not of a folder")
         folder.convert_folder(
-            source, output, recipe, format_name=format_name, jobs=jobs, as_json=as_json
+            source, output, job, format_name=format_name, jobs=jobs, as_json=as_json
         )
         return
     input_output.refuse(
@@ -164,54 +160,36 @@ def upscale(
         as_json=as_json,
     )
     elapsed = console.stopwatch()
+    noted = Report()
+    single = replace(single, options={**choice, "report": noted})
     figures = dict[str, Any]()
-    choice["report"] = noted = Report()
     if uncertainty is not None:
         (heat_name,), heat_format = input_output.outputs(
             source, uncertainty, force=force, as_json=as_json
         )
         if os.path.realpath(heat_name) == os.path.realpath(names[0]):
             raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
-        photo = input_output.read(source, max_pixels)
-        check_mode(photo.result_mode, format_name)
-        small = _recalled(photo, source, recipe, open_model, (format_name, heat_format))
-        drawn = console.run(
-            f"drawing {photo.size[0]}×{photo.size[1]} {samples} times",
-            lambda: uncertain.measure(small, choice),
-        )
+        made, drawn = _draw(single, source, (format_name, heat_format))
         input_output.write(drawn.mean, names[0], format_name)
         input_output.write(drawn.heat, heat_name, heat_format)
-        network, made_size, record = small.model, drawn.mean.size, small.origin
-        figures |= {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-        _tell_deviation(drawn, heat_name, quiet=as_json or not os.path.isfile(names[0]))
-    elif input_output.wants_strips(source, output, recipe, format_name):
-        streamed = console.run_with_bar(
-            lambda tell: large_file.convert(
-                recipe, open_model, source, output, str(format_name), tell
-            )
+        figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
+        if not as_json and os.path.isfile(names[0]) and os.path.isfile(heat_name):
+            _tell_deviation(drawn, heat_name)
+    elif input_output.wants_strips(source, output, single, format_name):
+        made = console.run_with_bar(
+            lambda tell: large_file.convert(single, source, output, str(format_name), tell)
         )
-        network, made_size, record = streamed.model, streamed.size, streamed.origin
     else:
-        photo = input_output.read(source, max_pixels)
-        check_mode(photo.result_mode, format_name)
-        result = console.run(
-            f"upscaling {photo.size[0]}×{photo.size[1]}",
-            lambda: image.enlarge(
-                _recalled(photo, source, recipe, open_model, (format_name,)), choice
-            ),
-        )
-        for each, name in zip(result.photos, names, strict=True):
-            input_output.write(each, name, format_name)
-        network, made_size, record = result.model, result.photos[0].size, result.origin
+        made = _upscale(single, source, names, format_name)
     if as_json:
         report = {
-            "model": network.manifest.name,
+            "model": made.model.manifest.name,
             "input": source,
             "outputs": names,
-            "size": list(made_size),
-            "tau": network.default_tau if tau is None else tau,
+            "size": list(made.size),
+            "tau": made.model.default_tau if tau is None else tau,
             "seed": number,
-            "origin": None if record is None else asdict(record),
+            "origin": None if made.origin is None else asdict(made.origin),
             "tiles": noted.as_json(),
             **figures,
             "seconds": elapsed(),
@@ -219,46 +197,63 @@ def upscale(
         print(json.dumps(report))
 
 
-def _tell_deviation(drawn: uncertain.Uncertain, heat_name: str, *, quiet: bool) -> None:
-    if not quiet and os.path.isfile(heat_name):
-        print(
-            f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
-            f"{drawn.largest:.4f}"
-        )
+def _upscale(job: Job, source: str, names: Sequence[str], format_name: str) -> Streamed:
+    """One image in memory, drawn once for every name."""
+    photo = input_output.read(source, job.max_pixels)
+    check_mode(photo.result_mode, format_name)
+    result = console.run(
+        f"upscaling {photo.size[0]}×{photo.size[1]}",
+        lambda: image.enlarge(_recalled(photo, source, job, (format_name,)), job.options),
+    )
+    for each, name in zip(result.photos, names, strict=True):
+        input_output.write(each, name, format_name)
+    return Streamed(result.photos[0].size, result.model, result.origin)
+
+
+def _draw(job: Job, source: str, formats: Sequence[str]) -> tuple[Streamed, uncertain.Uncertain]:
+    """One image drawn many times: the mean and the deviation of what comes out."""
+    photo = input_output.read(source, job.max_pixels)
+    check_mode(photo.result_mode, formats[0])
+    small = _recalled(photo, source, job, formats)
+    drawn = console.run(
+        f"drawing {photo.size[0]}×{photo.size[1]} {job.options['samples']} times",
+        lambda: uncertain.measure(small, job.options),
+    )
+    return Streamed(drawn.mean.size, small.model, small.origin), drawn
+
+
+def _tell_deviation(drawn: uncertain.Uncertain, heat_name: str) -> None:
+    print(
+        f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
+        f"{drawn.largest:.4f}"
+    )
 
 
 def _recalled(
     photo: Photo,
     source: str,
-    recipe: Recipe,
-    open_model: Callable[[str | None], Model],
+    job: Job,
     formats: Sequence[str],
 ) -> Recalled:
     """`convert.recalled` for a file of the command line."""
     return image.recalled(
-        open_model,
-        recipe.model,
+        job.models,
+        job.model,
         photo,
         input_output.named(source),
-        recipe.options["size"],
-        obey_record=recipe.obey_record,
+        job.options["size"],
+        obey_record=job.obey_record,
         formats=formats,
     )
 
 
-def _opening(
-    load: Mapping[str, Any], tau: float | None, drawing: Mapping[str, object]
-) -> Callable[[str | None], Model]:
-    """`Models.open`; what needs draws that differ is refused at τ = 0, asked for or the model's."""
-    _refuse_at_rest(tau, drawing)
-    models = file.Models(load)
+def _drawing_models(models: Models, tau: float | None, drawing: Mapping[str, object]) -> Models:
+    """The models, refused where what needs draws that differ would change nothing."""
 
-    def opened(name: str | None) -> Model:
-        model = models.open(name)
+    def check(model: Model) -> None:
         _refuse_at_rest(model.default_tau if tau is None else tau, drawing)
-        return model
 
-    return opened
+    return models.checked(check)
 
 
 def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hcflow import __version__
 from hcflow.models import digests, extras
+from hcflow.version import __version__
 from runtime.bundle.manifest import FILE_NAME
 from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError

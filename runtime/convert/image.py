@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from typing import Any
 from runtime.bundle.manifest import Precision
 from runtime.convert import psnr as figures
 from runtime.convert import restore
+from runtime.convert.job import Models
 from runtime.errors import BundleError, ImageError, ParameterError
 from runtime.images import files, padding, provenance, size_limits
 from runtime.images.files import Photo
@@ -104,7 +105,7 @@ class Recalled:
 
 
 def recalled(
-    open_model: Callable[[str | None], Model],
+    models: Models,
     asked: str | None,
     photo: Photo,
     where: str,
@@ -116,7 +117,7 @@ def recalled(
     """What a photograph's own record says of model and size, unless told otherwise.
 
     Args:
-        open_model: opens a model by name or folder; None is the default.
+        models: opens them.
         asked: the model asked for, which wins over the record's.
         photo: as read.
         where: names it in warnings.
@@ -125,10 +126,10 @@ def recalled(
         formats: that results will be written in, to refuse beforehand what they cannot hold.
 
     Raises:
-        HcflowError: as `hcflow.load`, and where a format cannot hold the large image.
+        HcflowError: as `models.open`, and where a format cannot hold the large image.
     """
     record = provenance.extract(photo.xmp, where) if obey_record else None
-    model, chooser = restore.open_for(record, asked, open_model, where)
+    model, chooser = restore.open_for(record, asked, models, where)
     restore.check_pixels(record, photo.image, where)
     size = restore.size_for(record, photo.size, model, size, where)
     height, width = padding.target_size(photo.size[1], photo.size[0], model.scale, size)

@@ -1,7 +1,7 @@
 """A journal beside a large result: a run that was killed goes on at the band it had reached.
 
 Finished bands stand in `RESULT.hcflow-pixels` as raw rows, and are named, with their CRC-32, in
-`RESULT.hcflow-journal`, whose first line is the recipe that they were made by. A band is named only
+`RESULT.hcflow-journal`, whose first line names what they depend on. A band is named only
 once its pixels are on disk. Both files go when the result is complete.
 """
 
@@ -36,8 +36,8 @@ class Journal:
         bands: how many of them, from the first on, are there and intact.
     """
 
-    def __init__(self, result: str | os.PathLike[str], recipe: Mapping[str, Any]) -> None:
-        """Open the journal of a result, or begin one where there is none by this recipe.
+    def __init__(self, result: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        """Open the journal of a result, or begin one where there is none of these settings.
 
         Raises:
             ImageError: another process is at work on the same result, or what stands in a file's
@@ -47,7 +47,7 @@ class Journal:
         real = os.path.realpath(result)
         self.pixels = Path(real + _PIXELS)
         self._path = Path(real + _JOURNAL)
-        self._head = json.dumps({"recipe": recipe}, sort_keys=True)
+        self._head = json.dumps({"settings": settings}, sort_keys=True)
         self._lines: IO[str] = open(  # noqa: SIM115
             self._path, "a+", encoding="ascii", errors="replace", opener=_no_link
         )

@@ -18,7 +18,7 @@ import numpy as np
 from runtime.bundle.manifest import Direction as GraphDirection
 from runtime.convert import restore, streamable
 from runtime.convert.image import record_of
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.convert.journal import Journal
 from runtime.errors import ImageError
 from runtime.images import files, padding, provenance, size_limits, strips
@@ -53,61 +53,35 @@ class Streamed:
 
 
 def convert(
-    recipe: Recipe,
-    open_model: Callable[[str | None], Model],
-    source: str,
-    output: str,
-    format_name: str,
-    progress: Progress | None = None,
+    job: Job, source: str, output: str, format_name: str, progress: Progress | None = None
 ) -> Streamed:
-    """Take a file up or down by its recipe; `upscale` and `downscale` say the rest."""
-    if recipe.direction == "downscale":
-        model = open_model(recipe.model)
-        return downscale(model, source, output, format_name, recipe.options, progress=progress)
-    return upscale(
-        open_model,
-        recipe.model,
-        source,
-        output,
-        format_name,
-        recipe.options,
-        obey_record=recipe.obey_record,
-        progress=progress,
-    )
-
-
-def upscale(
-    open_model: Callable[[str | None], Model],
-    asked: str | None,
-    source: str,
-    output: str,
-    format_name: str,
-    options: Mapping[str, Any],
-    *,
-    obey_record: bool = True,
-    progress: Progress | None = None,
-) -> Streamed:
-    """Upscale a file into another, by strips.
+    """Convert a file into another, by strips; the round trip is not measured.
 
     Args:
-        open_model: opens a model by name or folder; None is the default.
-        asked: the model asked for, which wins over the record's.
-        source: the small image's file.
+        job: with options `tau`, `seed`, `size`, `tile`, `overlap`, `report` of `Model.upscale`, or
+            the last three of `Model.downscale`.
+        source: the image's file.
         output: the file to write.
         format_name: of it.
-        options: `tau`, `seed`, `size`, `tile`, `overlap`, `report` of `Model.upscale`.
-        obey_record: False takes the image as if it had no record.
         progress: told of every band.
 
     Raises:
-        HcflowError: as `Model.upscale`, or a damaged file.
+        HcflowError: as `Model.upscale` and `Model.downscale`, or a damaged file.
         OSError: the disk is full.
     """
+    run = _downscale if job.direction == "downscale" else _upscale
+    return run(job, source, output, format_name, progress)
+
+
+def _upscale(
+    job: Job, source: str, output: str, format_name: str, progress: Progress | None
+) -> Streamed:
+    options = job.options
     rows = _open(source)
     form = rows.form
     files.check_mode(form.mode, format_name)
-    record = provenance.extract(form.xmp, f"'{source}'") if obey_record else None
-    model, chooser = restore.open_for(record, asked, open_model, f"'{source}'")
+    record = provenance.extract(form.xmp, f"'{source}'") if job.obey_record else None
+    model, chooser = restore.open_for(record, job.model, job.models, f"'{source}'")
     blaming = functools.partial(restore.blaming, chooser, f"'{source}'")
     size = restore.size_for(record, (form.width, form.height), model, options.get("size"), source)
     height, width = padding.target_size(form.height, form.width, model.scale, size)
@@ -130,32 +104,21 @@ def upscale(
     def alpha(block: RowBlock) -> Planes:
         return feed.veil.enlarged(block.top, block.planes.shape[1], model.scale)
 
-    job = _Job(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
+    forms = _Forms(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
     with blaming():
         plan = _plan(model, "inverse", form, sampling.needs_latents, options)
-    settings = {"tau": float(sampling.tau), "seed": sampling.seed}
-    recipe = _recipe(source, model, plan, sampling.needs_latents, settings)
-    with Journal(output, {**recipe, "size": [height, width]}) as journal, blaming():
-        _compute(job, plan, journal, made, alpha, progress)
-        _finish(journal, job.result, output, format_name)
+    drawn = {"tau": float(sampling.tau), "seed": sampling.seed}
+    settings = _settings(source, model, plan, sampling.needs_latents, drawn)
+    with Journal(output, {**settings, "size": [height, width]}) as journal, blaming():
+        _compute(forms, plan, journal, made, alpha, progress)
+        _finish(journal, forms.result, output, format_name)
     return Streamed((width, height), model, record)
 
 
-def downscale(
-    model: Model,
-    source: str,
-    output: str,
-    format_name: str,
-    options: Mapping[str, Any],
-    *,
-    progress: Progress | None = None,
+def _downscale(
+    job: Job, source: str, output: str, format_name: str, progress: Progress | None
 ) -> Streamed:
-    """Downscale a file into another, by strips; the round trip is not measured.
-
-    Raises:
-        HcflowError: as `Model.downscale`, or a damaged file.
-        OSError: the disk is full.
-    """
+    model, options = job.models.open(job.model), job.options
     rows = _open(source)
     form = rows.form
     files.check_mode(form.mode, format_name)
@@ -171,12 +134,12 @@ def downscale(
     def alpha(block: RowBlock) -> Planes:
         return feed.veil.reduced(block.top, block.planes.shape[1], model.scale)
 
-    job = _Job(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
+    forms = _Forms(form, replace(form, width=width, height=height, xmp=provenance.remove(form.xmp)))
     plan = _plan(model, "forward", form, False, options)
     record = None
-    with Journal(output, _recipe(source, model, plan, False, {})) as journal:
-        _compute(job, plan, journal, made, alpha, progress)
-        result = job.result
+    with Journal(output, _settings(source, model, plan, False, {})) as journal:
+        _compute(forms, plan, journal, made, alpha, progress)
+        result = forms.result
         if format_name in provenance.FORMATS:
             lossless = format_name in _LOSSLESS
             size = form.width, form.height
@@ -188,7 +151,7 @@ def downscale(
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Forms:
     source: Form
     result: Form
 
@@ -235,7 +198,7 @@ def _plan(
 
 
 def _compute(
-    job: _Job,
+    forms: _Forms,
     plan: Plan,
     journal: Journal,
     made: Callable[[Plan, int], Iterator[RowBlock]],
@@ -243,7 +206,7 @@ def _compute(
     progress: Progress | None,
 ) -> None:
     """Put every band that the journal does not have yet into it."""
-    result = job.result
+    result = forms.result
     layout = Layout(None, result.dtype, "HWC", result.channels)
     has_alpha = result.channels in (2, 4)
     if journal.bands >= plan.grid.rows:
@@ -268,7 +231,7 @@ def _finish(journal: Journal, result: Form, output: str, format_name: str) -> No
     journal.discard()
 
 
-def _recipe(
+def _settings(
     source: str, model: Model, plan: Plan, latents: bool, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the bands of a result depend on."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from hcflow.models import shipped
-from runtime.bundle.reader import Bundle
+from runtime.convert.job import Models
 from runtime.errors import BundleError, ImageError
 from runtime.images import provenance
 from runtime.images.provenance import Origin
@@ -18,11 +16,10 @@ from runtime.model import Model
 _logger = logging.getLogger(__name__)
 
 
-def model_for(record: Origin | None, asked: str | None, where: str) -> str | None:
+def model_for(record: Origin | None, asked: str | None, models: Models, where: str) -> str | None:
     """The model to enlarge an image with: the one asked for, else the one that made it.
 
-    Only shipped models, built where they are not yet, and the cache's are looked at. None is the
-    default, also where the one that made the image is not found; `size_for` then warns.
+    None is the default, also where the one that made the image is not found; `size_for` then warns.
 
     Raises:
         ImageError: a shipped model made it, which cannot be built here.
@@ -30,25 +27,24 @@ def model_for(record: Origin | None, asked: str | None, where: str) -> str | Non
     if asked is not None or record is None:
         return asked
     with blaming(record, where):
-        found = _find(record.checkpoint)
-    return None if found is None else str(found)
+        return models.find(record.checkpoint)
 
 
 def open_for(
     record: Origin | None,
     asked: str | None,
-    open_model: Callable[[str | None], Model],
+    models: Models,
     where: str,
 ) -> tuple[Model, Origin | None]:
     """The model of `model_for`, and the record where that has chosen it.
 
     Raises:
-        HcflowError: as `open_model`; as `ImageError` where the record has chosen.
+        HcflowError: as `models.open`; as `ImageError` where the record has chosen.
     """
-    name = model_for(record, asked, where)
+    name = model_for(record, asked, models, where)
     chooser = None if name == asked else record
     with blaming(chooser, where):
-        return open_model(name), chooser
+        return models.open(name), chooser
 
 
 @contextlib.contextmanager
@@ -113,17 +109,3 @@ def check_pixels(record: Origin | None, image: Any, where: str) -> None:
     """Warn when the pixels are not those that were written with the record."""
     if record is not None and record.pixels not in (None, provenance.digest(image)):
         _logger.warning("%s was edited after '%s' made it", where, record.model)
-
-
-def _find(checkpoint: str) -> Path | None:
-    """The folder of a model that is here, by its checkpoint's SHA-256; a shipped one first."""
-    for name, weights in shipped.shipped().items():
-        if shipped.digest(weights) == checkpoint:
-            return shipped.of_shipped(name)
-    for folder in sorted(shipped.cache().glob("bundles/*/")):
-        try:
-            if Bundle.open(folder).manifest.checkpoint.sha256 == checkpoint:
-                return folder
-        except BundleError:
-            continue  # one that is being built, or damaged
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.convert.journal import LONGEST_NAME
 from runtime.errors import ImageError
 from runtime.images import files, strips, vips
@@ -16,23 +16,23 @@ large side either way."""
 _STREAMED = frozenset({"tau", "seed", "samples", "size", "tile", "overlap", "report"})
 
 
-def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> bool:
-    """Whether a file is to be streamed: as the recipe asks, or else because it is large and can be.
+def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
+    """Whether a file is to be streamed: as the job asks, or else because it is large and can be.
 
     Raises:
         ImageError: streaming was asked for and this file, result or option cannot be streamed.
         BackendError: it was asked for and libvips is not installed.
     """
-    if recipe.strips is False:
+    if job.strips is False:
         return False
     found = strips.probe(source)
-    extra = [k for k, v in recipe.options.items() if k not in _STREAMED and v is not None]
-    extra += ["samples"] if recipe.options.get("samples", 1) > 1 else []
+    extra = [k for k, v in job.options.items() if k not in _STREAMED and v is not None]
+    extra += ["samples"] if job.options.get("samples", 1) > 1 else []
     unfit = _unfit(output)
     can_write = format_name in vips.SAVERS
-    if recipe.strips is None:
+    if job.strips is None:
         size = 0 if found is None else found[1] * found[2]
-        is_large = AT_ONCE[recipe.direction] <= size <= recipe.max_pixels
+        is_large = AT_ONCE[job.direction] <= size <= job.max_pixels
         return is_large and not extra and can_write and unfit is None and vips.find() is not None
     vips.require("working by strips")
     if extra:
@@ -42,7 +42,7 @@ def wants_strips(source: str, output: str, recipe: Recipe, format_name: str) -> 
     if unfit is not None:
         raise ImageError(f"'{output}' {unfit}: leave out --strips")
     if found is None:
-        files.read(source, recipe.max_pixels)  # says what is wrong; else it is another format
+        files.read(source, job.max_pixels)  # says what is wrong; else it is another format
         raise ImageError(not_by_strips(source))
     return True
 

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hcflow.models.load import Models
 from runtime.bundle.reader import Bundle
-from runtime.convert import file as single
+from runtime.convert import file
 from runtime.convert.folders import pool, worker
 from runtime.convert.folders.resume import Record
 from runtime.convert.folders.walk import Problem, Task, walk
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.errors import ImageError
 from runtime.images import files, provenance, vips
-from runtime.images.files import MAX_PIXELS, Photo
+from runtime.images.files import Photo
 from runtime.images.provenance import Origin
 from tests.support.bundles import write_bundle
 
@@ -159,8 +160,8 @@ def test_graphs_added_for_another_precision_are_no_other_recipe(bundle: Path) ->
     low = tuple(replace(graph, precision="int8", file="low") for graph in manifest.graphs)
     more = replace(manifest, graphs=(*manifest.graphs, *low))
     for precision, same in ((None, True), ("fp32", True), ("int8", False), ("auto", False)):
-        recipe = Recipe("upscale", None, {"precision": precision}, {}, MAX_PIXELS)
-        assert (recipe.identity(manifest, "1") == recipe.identity(more, "1")) == same
+        job = Job("upscale", Models({"precision": precision}))
+        assert (job.identity(manifest, "1") == job.identity(more, "1")) == same
 
 
 def test_an_input_is_never_overwritten_without_force(bundle: Path, tmp_path: Path) -> None:
@@ -182,12 +183,10 @@ def test_an_output_that_is_not_writable_is_noticed_before_the_model_is_opened(
 
     _image(tmp_path / "a.png")
     monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
-    recipe = Recipe("downscale", "no-such-model", {}, {}, MAX_PIXELS)
+    job = Job("downscale", Models({}), "no-such-model")
     output = str(tmp_path / "out")
     with pytest.raises(ImageError, match=r"cannot write into '.*out': the folder is not writable"):
-        folder.convert_folder(
-            str(tmp_path), output, recipe, format_name=None, jobs=1, as_json=False
-        )
+        folder.convert_folder(str(tmp_path), output, job, format_name=None, jobs=1, as_json=False)
     assert not os.path.exists(output)
 
 
@@ -265,19 +264,19 @@ def test_a_file_that_is_being_written_is_named(
 ) -> None:
     source = tmp_path / "in.png"
     _image(source)
-    real = single.convert_file
+    real = file.convert_file
 
     def slowly(*arguments: Any) -> Any:
         with source.open("ab") as file:
             file.write(b"more")
         return real(*arguments)
 
-    monkeypatch.setattr(single, "convert_file", slowly)
+    monkeypatch.setattr(file, "convert_file", slowly)
     task = Task(str(source), str(tmp_path / "out.png"), "in.png", "PNG")
-    recipe = Recipe("downscale", str(bundle), {}, {}, MAX_PIXELS)
+    job = Job("downscale", Models({}), str(bundle))
     warnings = worker._Warnings()
     warnings.start()
-    outcome = worker._work(task, recipe, single.Models({}), threading.Lock(), warnings)
+    outcome = worker._work(task, job, threading.Lock(), warnings)
     assert outcome.error == "was being written while it was read: run again"
 
 
@@ -296,10 +295,10 @@ def test_what_ails_the_model_of_one_images_record_does_not_stop_the_others(
     task = Task(str(source), str(output), "in.png", "PNG")
     load = {"precision": precision}
     for model, stops in ((None, False), (str(theirs), True)):
-        recipe = Recipe("upscale", model, load, {}, MAX_PIXELS, strips=strips)
+        job = Job("upscale", Models(load), model, strips=strips)
         warnings = worker._Warnings()
         warnings.start()
-        outcome = worker._work(task, recipe, single.Models(load), threading.Lock(), warnings)
+        outcome = worker._work(task, job, threading.Lock(), warnings)
         assert outcome.stops == stops
         assert ("was made by model 'theirs': " in str(outcome.error)) != stops
 
@@ -434,10 +433,10 @@ def test_ten_thousand_images_leak_neither_memory_nor_descriptors(
     _image(source / "0.png")
     for i in range(1, 10_000):
         os.link(source / "0.png", source / f"{i}.png")
-    recipe = Recipe("downscale", str(bundle), {"threads": 1}, {}, MAX_PIXELS, round_trip=False)
+    job = Job("downscale", Models({"threads": 1}), str(bundle), round_trip=False)
     tasks = (t for t in walk(str(source), str(output), None) if isinstance(t, Task))
     seen = []
-    for count, outcome in enumerate(pool.run(tasks, recipe, 2), start=1):
+    for count, outcome in enumerate(pool.run(tasks, job, 2), start=1):
         assert outcome.error is None
         if count in (2_000, 9_900):
             children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()

@@ -19,18 +19,19 @@ import pytest
 from PIL import Image
 
 import hcflow
+from hcflow.models.load import Models
 from runtime import ImageError, ParameterError
 from runtime.bundle.reader import Bundle
-from runtime.convert import file as single
-from runtime.convert import large_file, restore, streamable
-from runtime.convert.job import Recipe
+from runtime.convert import file, large_file, restore, streamable
+from runtime.convert.job import Job
 from runtime.convert.journal import Journal
 from runtime.images import files, strips, vips
-from runtime.images.files import MAX_PIXELS, Photo
+from runtime.images.files import Photo
 from runtime.images.strips import Form
 from runtime.inference.report import Report
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import png, tiff
+from tests.support.one_model import OneModel
 
 ROOT = Path(__file__).parents[2]
 OUT = "nowhere.png"  # a result that is not there yet
@@ -65,9 +66,14 @@ def test_strips_give_the_pixels_of_the_whole_image(
     source, down, up = (tmp_path / f"{name}.png" for name in ("in", "down", "up"))
     _picture(mode, *size).save(source)
     photo = files.read(source)
-    large_file.downscale(model, str(source), str(down), "PNG", {})
+    large_file.convert(Job("downscale", OneModel(model)), str(source), str(down), "PNG")
     np.testing.assert_array_equal(_pixels(down), np.asarray(model.downscale(photo.image)))
-    large_file.upscale(lambda _: model, None, str(source), str(up), "PNG", {"tau": 0.7, "seed": 3})
+    large_file.convert(
+        Job("upscale", OneModel(model), options={"tau": 0.7, "seed": 3}),
+        str(source),
+        str(up),
+        "PNG",
+    )
     whole = model.upscale(photo.image, tau=0.7, seed=3)
     np.testing.assert_array_equal(_pixels(up), np.asarray(whole))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["down.png", "in.png", "up.png"]
@@ -80,11 +86,11 @@ def test_strips_go_through_every_format_and_back_to_the_size(
     source, down, up = (str(tmp_path / name) for name in ("in", "down", "up.png"))
     taken = format_name if format_name in strips.READ else "PNG"
     Path(source).write_bytes(files.encode(Photo(_picture("RGB", 45, 31)), taken))
-    large_file.downscale(model, source, down, format_name, {})
+    large_file.convert(Job("downscale", OneModel(model)), source, down, format_name)
     if format_name not in strips.READ:
         assert hcflow.upscale_file(down, up, model=bundle)["size"] == [45, 31]
         return
-    made = large_file.upscale(lambda _: model, None, down, up, "PNG", {})
+    made = large_file.convert(Job("upscale", OneModel(model)), down, up, "PNG")
     assert made.origin is not None
     assert Image.open(up).size == (45, 31)
 
@@ -102,9 +108,8 @@ def test_each_graph_has_its_own_tiles_by_strips_too(tmp_path: Path) -> None:
     for tau, tile in ((0.0, 5), (1.0, 8)):
         report = Report()
         options = {"tau": tau, "report": report}
-        large_file.upscale(
-            lambda _: model, None, str(source), str(tmp_path / "up.png"), "PNG", options
-        )
+        job = Job("upscale", OneModel(model), options=options)
+        large_file.convert(job, str(source), str(tmp_path / "up.png"), "PNG")
         assert report.tile == tile
 
 
@@ -113,7 +118,7 @@ def test_a_turned_photograph_is_streamed_upright(model: hcflow.Model, tmp_path: 
     exif = Image.Exif()
     exif[0x0112] = 6
     _picture("RGB", 40, 24).save(source, exif=exif, quality=95)
-    large_file.downscale(model, str(source), str(down), "PNG", {})
+    large_file.convert(Job("downscale", OneModel(model)), str(source), str(down), "PNG")
     np.testing.assert_array_equal(_pixels(down), model.downscale(files.read(source).image))
 
 
@@ -131,7 +136,9 @@ def test_what_was_streamed_is_not_called_edited(
     if "A" in mode:
         picture.putalpha(255)  # which WebP drops
     picture.save(source)
-    made = large_file.downscale(model, str(source), str(down), format_name, {})
+    made = large_file.convert(
+        Job("downscale", OneModel(model)), str(source), str(down), format_name
+    )
     restore.check_pixels(made.origin, files.read(down).image, "x")
     assert caplog.text == ""
 
@@ -143,7 +150,7 @@ def test_the_exif_of_a_streamed_tiff_goes_into_the_result(
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Camera"
     _picture("RGB", 40, 24).save(source, exif=exif)
-    large_file.downscale(model, str(source), str(down), "PNG", {})
+    large_file.convert(Job("downscale", OneModel(model)), str(source), str(down), "PNG")
     tags = Image.open(down).getexif()
     assert tags[0x010F] == "Camera"
     assert tags.get(0x0112, 1) == 1
@@ -155,7 +162,7 @@ def test_sixteen_bits_are_streamed_whole(model: hcflow.Model, tmp_path: Path) ->
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (21, 34, 3)).astype(np.uint16)
     source, up = tmp_path / "in.tif", tmp_path / "up.tif"
     source.write_bytes(files.encode(Photo(pixels), "TIFF"))
-    large_file.upscale(lambda _: model, None, str(source), str(up), "TIFF", {})
+    large_file.convert(Job("upscale", OneModel(model)), str(source), str(up), "TIFF")
     np.testing.assert_array_equal(_pixels(up), model.upscale(pixels))
 
 
@@ -199,7 +206,9 @@ def test_a_cut_off_file_is_one_line(model: hcflow.Model, tmp_path: Path) -> None
     _picture("RGB", 64, 64).save(source)
     source.write_bytes(source.read_bytes()[:-2000])
     with pytest.raises(ImageError, match=r"in.png' is damaged: ") as caught:
-        large_file.downscale(model, str(source), str(tmp_path / "out.png"), "PNG", {})
+        large_file.convert(
+            Job("downscale", OneModel(model)), str(source), str(tmp_path / "out.png"), "PNG"
+        )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.png").exists()
 
@@ -207,7 +216,7 @@ def test_a_cut_off_file_is_one_line(model: hcflow.Model, tmp_path: Path) -> None
 def test_what_was_asked_for_and_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "in.gif"
     _picture("RGB", 4, 4).save(source)
-    asked = Recipe("upscale", None, {}, {}, MAX_PIXELS, strips=True)
+    asked = Job("upscale", Models({}), strips=True)
     with pytest.raises(ImageError, match="is not read by strips"):
         streamable.wants_strips(str(source), OUT, asked, "PNG")
     with pytest.raises(ImageError, match="BMP is not written by strips"):
@@ -222,8 +231,8 @@ def test_colour_that_libvips_reads_otherwise_is_not_streamed(
     source = str(tmp_path / "in.tif")
     Image.new(mode, (4, 4)).save(source)
     monkeypatch.setattr(streamable, "AT_ONCE", {"upscale": 1})
-    recipe = Recipe("upscale", None, {}, {}, MAX_PIXELS)
-    assert not streamable.wants_strips(source, OUT, recipe, "PNG")
+    job = Job("upscale", Models({}))
+    assert not streamable.wants_strips(source, OUT, job, "PNG")
 
 
 def test_a_pipe_is_written_to_and_never_replaced_by_a_file(
@@ -263,7 +272,7 @@ def test_a_full_disk_is_told_as_such_by_strips(tmp_path: Path) -> None:
     raw.write_bytes(bytes(12))
     with pytest.raises(OSError, match="No space left") as caught:
         strips.encode(raw, Form(2, 2, 3, np.dtype(np.uint8)), Path("/dev/full"), "PNG")
-    assert caught.value.errno in single.FULL
+    assert caught.value.errno in file.FULL
 
 
 @pytest.mark.filterwarnings("error")
@@ -271,7 +280,7 @@ def test_an_image_beyond_every_limit_is_still_taken_by_strips(tmp_path: Path) ->
     source = tmp_path / "in.png"
     source.write_bytes(png(20_000, 20_000, 8, 2))
     assert strips.probe(source) == ("PNG", 20_000, 20_000)
-    asked = Recipe("upscale", None, {}, {}, MAX_PIXELS, strips=True)
+    asked = Job("upscale", Models({}), strips=True)
     assert streamable.wants_strips(str(source), OUT, asked, "PNG")
     assert not streamable.wants_strips(str(source), OUT, replace(asked, strips=None), "PNG")
     with pytest.raises(ImageError, match="has 20000×20000 pixels, the limit is 178956970"):
@@ -356,7 +365,7 @@ def test_a_long_name_is_left_to_what_needs_no_journal(tmp_path: Path) -> None:
     source = tmp_path / "in.png"
     _picture("RGB", 8, 8).save(source)
     long = str(tmp_path / ("長" * 80 + ".png"))
-    asked = Recipe("upscale", None, {}, {}, MAX_PIXELS)
+    asked = Job("upscale", Models({}))
     with pytest.raises(ImageError, match="has a name of more than 240 bytes"):
         streamable.wants_strips(str(source), long, replace(asked, strips=True), "PNG")
     streamable.AT_ONCE["upscale"], before = 1, streamable.AT_ONCE["upscale"]
@@ -409,22 +418,22 @@ def test_a_killed_downscale_goes_on_with_its_alpha(
 ) -> None:
     source, whole, broken = (str(tmp_path / f"{name}.png") for name in ("in", "whole", "broken"))
     _picture("RGBA", 40, 150).save(source)
-    options = {"tile": 8, "overlap": overlap}
-    large_file.downscale(model, source, whole, "PNG", options)
+    job = Job("downscale", OneModel(model), options={"tile": 8, "overlap": overlap})
+    large_file.convert(job, source, whole, "PNG")
 
     def stop(done: int, _: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        large_file.downscale(model, source, broken, "PNG", options, progress=stop)
-    large_file.downscale(model, source, broken, "PNG", options)
+        large_file.convert(job, source, broken, "PNG", progress=stop)
+    large_file.convert(job, source, broken, "PNG")
     assert Path(broken).read_bytes() == Path(whole).read_bytes()
 
 
 def test_alpha_of_a_tall_image_is_the_same_by_strips(model: hcflow.Model, tmp_path: Path) -> None:
     source, down = tmp_path / "in.png", tmp_path / "down.png"
     _picture("RGBA", 60, 800).save(source)
-    large_file.downscale(model, str(source), str(down), "PNG", {})
+    large_file.convert(Job("downscale", OneModel(model)), str(source), str(down), "PNG")
     whole = model.downscale(files.read(source).image)
     np.testing.assert_array_equal(_pixels(down), np.asarray(whole))

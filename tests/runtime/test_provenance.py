@@ -14,6 +14,7 @@ from PIL import Image
 
 import hcflow
 from hcflow.models import shipped
+from hcflow.models.load import Models
 from runtime.convert import image as convert
 from runtime.convert import psnr, restore
 from runtime.errors import BundleError, ImageError
@@ -22,6 +23,7 @@ from runtime.images.files import Photo
 from runtime.images.provenance import Origin
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import tiff
+from tests.support.one_model import OneModel
 
 RECORD = Origin("m", "0" * 64, 4, 13, 10, "fp32", 0.0, "1" * 64, 31.5)
 
@@ -41,7 +43,7 @@ def test_a_model_that_cannot_be_built_costs_the_image_that_names_it_alone(
     monkeypatch.setattr(shipped, "shipped", lambda: {"theirs": tmp_path})
     monkeypatch.setattr(shipped, "digest", lambda path: RECORD.checkpoint)
     with pytest.raises(ImageError, match=r"'x' was made by model .*: 'theirs' is not built yet"):
-        restore.model_for(RECORD, None, "'x'")
+        restore.model_for(RECORD, None, Models({}), "'x'")
 
 
 def test_a_way_back_that_cannot_be_measured_leaves_the_reduction_be(
@@ -70,7 +72,7 @@ def test_a_reduction_goes_back_to_its_size_through_every_format(
     small = files.decode(reduced.data, "x")
     record = provenance.extract(small.xmp, "x")
     assert record == reduced.origin
-    made = convert.enlarge(convert.recalled(lambda _: model, "asked", small, "x", None), {})
+    made = convert.enlarge(convert.recalled(OneModel(model), "asked", small, "x", None), {})
     assert made.photos[0].size == (13, 10)
     assert made.photos[0].xmp is None
     truth = psnr.psnr(_photo().image, made.photos[0].image)
@@ -113,11 +115,11 @@ def test_a_cached_model_is_found_by_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path))
-    assert restore.model_for(RECORD, None, "x") is None
+    assert restore.model_for(RECORD, None, Models({}), "x") is None
     folder = write_bundle(tmp_path / "bundles" / "tiny")
-    assert restore.model_for(RECORD, None, "x") == str(folder)
-    assert restore.model_for(RECORD, "asked", "x") == "asked"
-    assert restore.model_for(None, None, "x") is None
+    assert restore.model_for(RECORD, None, Models({}), "x") == str(folder)
+    assert restore.model_for(RECORD, "asked", Models({}), "x") == "asked"
+    assert restore.model_for(None, None, Models({}), "x") is None
 
 
 def test_other_metadata_stays_beside_the_record() -> None:
@@ -258,7 +260,7 @@ def test_sixteen_bits_in_give_sixteen_bits_out(model: hcflow.Model) -> None:
     data = convert.reduce(model, Photo(pixels), "PNG").data
     small = files.decode(data, "x")
     made = convert.enlarge(
-        convert.recalled(lambda _: model, None, small, "x", None, obey_record=False), {}
+        convert.recalled(OneModel(model), None, small, "x", None, obey_record=False), {}
     )
     large = made.photos[0].image
     assert isinstance(large, np.ndarray)

@@ -20,7 +20,7 @@ from pathlib import Path
 from runtime.convert.folders import worker
 from runtime.convert.folders.walk import Task
 from runtime.convert.folders.worker import IN_FLIGHT, Outcome, Ready
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.errors import BackendError
 from runtime.system import atomic
 
@@ -36,7 +36,7 @@ class _Worker:
     tasks: list[Task] = field(default_factory=list)
 
 
-def run(tasks: Iterator[Task], recipe: Recipe, jobs: int) -> Generator[Outcome]:
+def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
     """Work the tasks off with `jobs` processes; outcomes come in any order, one a task.
 
     Closing the iterator ends the processes and removes what they had half-written.
@@ -55,7 +55,7 @@ def run(tasks: Iterator[Task], recipe: Recipe, jobs: int) -> Generator[Outcome]:
             busy = [w for w in workers if w.tasks or not w.is_ready]
             wanted = jobs if has_more else min(jobs, len(retry) + len(busy))
             while len(workers) < wanted:
-                workers.append(_start(recipe))
+                workers.append(_start(job))
             busy = [w for w in workers if w.tasks or not w.is_ready]
             if not busy and not has_more and not retry:
                 return
@@ -128,10 +128,10 @@ def _reason(code: int | None) -> str:
     return f"was ended by signal {-code}"
 
 
-def _start(recipe: Recipe) -> _Worker:
+def _start(job: Job) -> _Worker:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=worker.serve, args=(theirs, recipe), daemon=True)
+    process = context.Process(target=worker.serve, args=(theirs, job), daemon=True)
     with _interrupts_held():
         process.start()
     theirs.close()

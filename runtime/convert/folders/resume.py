@@ -1,6 +1,6 @@
 """What of a folder is done: one line a finished image, in a file within the folder of the results.
 
-A line is a digest of everything the result depends on: the recipe (models, options), the image's
+A line is a digest of everything the result depends on: the job (models, options), the image's
 name, size and time of change, and the result's. Whatever has changed since is done again.
 """
 
@@ -20,8 +20,8 @@ _DIGEST_BYTES = 16
 class Record:
     """The finished images of a folder of results, kept as digests: some 100 bytes each."""
 
-    def __init__(self, folder: str, recipe: Mapping[str, Any]) -> None:
-        self._recipe = json.dumps(recipe, sort_keys=True, default=str)
+    def __init__(self, folder: str, job: Mapping[str, Any]) -> None:
+        self._job = json.dumps(job, sort_keys=True, default=str)
         self._path = os.path.join(folder, FILE_NAME)
         self._done: set[bytes] = set()
         self._file: TextIO | None = None
@@ -55,7 +55,7 @@ class Record:
             self._file = None
 
     def _digest(self, relative: str, mark: tuple[int, int], output: str) -> bytes:
-        text = json.dumps([self._recipe, relative, mark, source_mark(output)])
+        text = json.dumps([self._job, relative, mark, source_mark(output)])
         return hashlib.blake2b(text.encode("ascii"), digest_size=_DIGEST_BYTES).digest()
 
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from runtime.convert import file
 from runtime.convert.folders.resume import source_mark
 from runtime.convert.folders.walk import Task
-from runtime.convert.job import Recipe
+from runtime.convert.job import Job
 from runtime.errors import BundleError, HcflowError, one_line
 from runtime.system import atomic
 
@@ -45,15 +45,14 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-def serve(connection: Connection, recipe: Recipe) -> None:
+def serve(connection: Connection, job: Job) -> None:
     """Answer every `Task` that comes over the connection with an `Outcome`, in any order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
     warnings = _Warnings()
     logging.basicConfig(handlers=[warnings], level=logging.WARNING, force=True)
-    models = file.Models(recipe.load)
     sending, gate = threading.Lock(), threading.Lock()
     try:
-        file.rehearse(models.open(recipe.model), recipe.direction)
+        file.rehearse(job.models.open(job.model), job.direction)
     except HcflowError as error:
         connection.send(Ready(one_line(error)))
         return
@@ -61,7 +60,7 @@ def serve(connection: Connection, recipe: Recipe) -> None:
 
     def work(task: Task) -> None:
         warnings.start()
-        outcome = _work(task, recipe, models, gate, warnings)
+        outcome = _work(task, job, gate, warnings)
         with sending:
             connection.send(outcome)
 
@@ -75,13 +74,11 @@ def serve(connection: Connection, recipe: Recipe) -> None:
             threads.submit(work, task)
 
 
-def _work(
-    task: Task, recipe: Recipe, models: file.Models, gate: threading.Lock, warnings: _Warnings
-) -> Outcome:
+def _work(task: Task, job: Job, gate: threading.Lock, warnings: _Warnings) -> Outcome:
     try:
         mark = source_mark(task.source)
         os.makedirs(os.path.dirname(task.output), exist_ok=True)
-        file.convert_file(task.source, task.output, task.format_name, recipe, models, gate)
+        file.convert_file(task.source, task.output, task.format_name, job, gate)
         after = source_mark(task.source)
         if os.path.samefile(task.source, task.output):
             mark = after  # the result is the next run's input, and must not be made smaller again

@@ -1,0 +1,99 @@
+"""One image file converted into another, as the commands do it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hcflow.models.load import Models
+from runtime.errors import ParameterError
+
+if TYPE_CHECKING:
+    from runtime.convert.job import Direction
+
+_LOAD = ("backend", "precision", "threads", "io", "compile_engines")
+_JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force")
+
+
+def upscale_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Upscale an image file into another, as `hcflow upscale` does; see docs/files.md.
+
+    Model and size are those that the file's own record names, unless given.
+
+    Args:
+        source: an image file (docs/files.md, 1).
+        output: the file to write, whole or not at all; the format by its suffix.
+        model: as for `load`.
+        **options: `backend`, `precision`, `threads`, `io` of `load`; `tau`, `seed`, `size`, `tile`,
+            `overlap` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`.
+
+    Returns:
+        `model` (its name) and `size` [width, height].
+
+    Raises:
+        HcflowError: it cannot be read, computed or written, or the output is the input.
+        OSError: the disk is full or not writable.
+    """
+    return convert_path("upscale", source, output, model, options)
+
+
+def downscale_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Downscale an image file into another that knows how it was made, as `hcflow downscale` does.
+
+    Args:
+        source: as for `upscale_file`.
+        output: likewise.
+        model: as for `load`.
+        **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap` of
+            `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.
+
+    Returns:
+        `model`, `size`, and where the image was not streamed `bytes`, `bicubic_bytes`,
+        `round_trip_psnr_db` and `origin_recorded`.
+
+    Raises:
+        HcflowError, OSError: as `upscale_file`.
+    """
+    return convert_path("downscale", source, output, model, options)
+
+
+def convert_path(
+    direction: Direction,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`upscale_file` or `downscale_file`, whose Args, Returns and Raises hold."""
+    # Imported here: `import hcflow` is quick.
+    from runtime.convert.file import convert_file
+    from runtime.convert.job import Job
+    from runtime.images import files
+
+    image = {k: v for k, v in options.items() if k not in (*_LOAD, *_JOB)}
+    known = {"tile", "overlap"} | ({"tau", "seed", "size"} if direction == "upscale" else set())
+    if unknown := sorted(image.keys() - known):
+        raise ParameterError(f"unknown option '{unknown[0]}' of {direction}_file")
+    job = Job(
+        direction,
+        Models({k: options[k] for k in _LOAD if k in options}),
+        None if model is None else os.fspath(model),
+        image,
+        **{"max_pixels": files.MAX_PIXELS, **{k: options[k] for k in _JOB if k in options}},
+    )
+    source, output = os.fspath(source), os.fspath(output)
+    return convert_file(source, output, files.format_of(output), job, contextlib.nullcontext())
