@@ -27,11 +27,11 @@ import torch
 from benchmarks.naive import naive_inverse
 from calib.qdq import LARGEST as LARGEST_WEIGHT
 from calib.qdq import place
-from export.artifact import deploy
 from export.engine import compilers
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import Sizes, profile
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow

@@ -24,7 +24,8 @@ import onnxruntime
 import torch
 
 from benchmarks.naive import naive_inverse
-from export.artifact import NUMERICS, deploy
+from export.artifact import NUMERICS
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import DEFAULT, weights

@@ -31,7 +31,7 @@ from benchmarks.speed import (
 )
 from calib import images
 from calib.qdq import place
-from export.artifact import deploy
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from export.precision import int8
 from export.precision.evaluation import inputs_of, judge

@@ -28,8 +28,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-from export.precision.evaluation import Trial, inputs_of
-from export.precision.fp16 import photograph_trials
+from export.precision.evaluation import Trial, inputs_of, photograph_trials
 from export.precision.lower import read_crops
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights

@@ -32,7 +32,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.naive import naive_inverse
-from export.artifact import NUMERICS, deploy
+from export.artifact import NUMERICS
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow.models.shipped import cache
 from hcflow_ref.checkpoint.load import load

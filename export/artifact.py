@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
-import torch
 
 from calib.qdq import place
 from export.checks.parity import check
 from export.checks.reference_cases import Case
-from export.folded.couplings import Direction
-from export.folded.hcflow import DeployFlow, ForwardFlow, InverseFlow
-from export.folded.irn import DeployIRN, IRNForward, IRNInverse
-from export.graph import contract, emit, liveness, trace
+from export.folded.fold import deploy
+from export.graph import contract, emit, liveness, trace, uint8_boundary
 from export.precision import report
 from export.precision.emulation import run_rounded
-from export.precision.fp16 import MOST_LOSS_DB
+from export.precision.evaluation import MOST_LOSS_DB
 from export.precision.lower import Lowered
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from runtime.backends import open_session
-from runtime.bundle.manifest import Graph, Loss, Numerics, Precision
-
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "int8": torch.float16,
-}
-"""What the networks of a graph are computed in, INT8 aside; the flow state is always float32."""
+from runtime.bundle import uint8_images
+from runtime.bundle.manifest import Direction, Graph, Loss, Numerics, Precision
+from runtime.bundle.uint8_images import IO
 
 NUMERICS = Numerics(tf32=False, accumulation="float32", openvino_precision_hint="f32")
 """What every graph's parity figures assume of a backend."""
@@ -124,24 +116,50 @@ def build(
     return Artifact(data, replace(entry, report=next(iter(written))), written, lowered)
 
 
+def build_uint8(built: Artifact, cases: Sequence[Case], with_latents: bool) -> Artifact:
+    """The graph of an artifact with a uint8 boundary, checked where the cases are of 8 bits.
+
+    A forward graph gives the image alone: latents and `logp` are left out, and what computes them.
+
+    Args:
+        built: a graph with a float32 boundary; its grid of tiles holds for the other one too.
+        cases: inputs and the reference's outputs.
+        with_latents: whether an inverse takes latents.
+    """
+    entry = built.entry
+    emitted = uint8_boundary.convert(built.data)
+    contract.check(emitted, IO)
+    data = ir.to_proto(emitted).SerializeToString(deterministic=True)
+    session = open_session("onnxruntime", data, NUMERICS, 0)
+    parity = check(
+        lambda feeds: uint8_images.run(session.run, feeds),
+        cases,
+        with_latents,
+        entry.precision,
+        io=IO,
+    )
+    digest = hashlib.sha256(data).hexdigest()
+    made = replace(
+        entry,
+        io=IO,
+        latents=entry.latents and entry.direction == "inverse",
+        file=f"{entry.direction}.{entry.precision}.{IO}.{digest[:12]}.onnx",
+        sha256=digest,
+        bytes=len(data),
+        nodes=len(emitted.graph),
+        casts=sum(node.op_type == "Cast" for node in emitted.graph),
+        parity=tuple(parity),
+        within_budget=entry.within_budget and all(row.ok for row in parity),
+    )
+    if built.lowered is None:
+        return Artifact(data, made)
+    checkpoint_sha256 = emitted.metadata_props["hcflow.checkpoint_sha256"]
+    written = report.files(made, built.lowered, checkpoint_sha256)
+    return Artifact(data, replace(made, report=next(iter(written))), written, built.lowered)
+
+
 def too_lossy(precision: Precision, losses: Sequence[Loss]) -> list[Loss]:
     """Photographs on which fp16 costs more than its budget; int8 is judged on its hold-out."""
     if precision != "fp16":
         return []
     return [row for row in losses if not row.loss_db <= MOST_LOSS_DB["fp16"]]
-
-
-def deploy(
-    model: HCFlow | IRN,
-    direction: Direction,
-    precision: Precision,
-    with_latents: bool,
-    keep: Container[str] = (),
-) -> DeployFlow | DeployIRN:
-    """The deploy module of one direction, its networks but `keep` rounded to the precision."""
-    module: DeployFlow | DeployIRN
-    if isinstance(model, IRN):
-        module = IRNForward(model) if direction == "forward" else IRNInverse(model, with_latents)
-    else:
-        module = ForwardFlow(model) if direction == "forward" else InverseFlow(model, with_latents)
-    return module.lower(DTYPES[precision], keep).eval()

@@ -11,14 +11,12 @@ from pathlib import Path
 from export import artifact, bundle_writer, tile_grid
 from export.checks.reference_cases import Case, cases
 from export.errors import BudgetError, ExportError
-from export.folded.couplings import Direction
-from export.graph import uint8_boundary
 from export.precision import lower
 from export.precision.calibration_cache import Recorded
 from hcflow_ref.checkpoint.load import Checkpoint
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from runtime.bundle.manifest import Graph, Level, Manifest, Parity, Precision
+from runtime.bundle.manifest import Direction, Graph, Level, Manifest, Parity, Precision
 from runtime.bundle.uint8_images import IO
 from runtime.latents import check_tau
 from runtime.system import atomic
@@ -155,7 +153,7 @@ def build(
         if request.io == IO:
             progress(f"{direction}: bytes at the boundary")
             of_bytes = [
-                uint8_boundary.build(each, answers, request.with_latents) for each in certified
+                artifact.build_uint8(each, answers, request.with_latents) for each in certified
             ]
             artifacts += [certified[0], *of_bytes]  # the fp32 graph of floats is always there
         else:

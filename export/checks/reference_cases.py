@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.folded.couplings import Direction
 from export.graph.contract import boundary
 from hcflow_ref.images.bicubic import resize
 from hcflow_ref.images.photographs import photograph, to_tensor
@@ -20,6 +19,7 @@ from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
 from hcflow_ref.network.lr_image import quantise
+from runtime.bundle.manifest import Direction
 from runtime.latents import draw
 
 PHOTOGRAPH = "astronaut"

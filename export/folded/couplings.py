@@ -6,8 +6,6 @@ a coupling casts what enters its network and what comes out, and nothing else.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -16,9 +14,7 @@ from export.folded.networks import DeployFCN, conv
 from hcflow_ref.network.hcflow import ConditionalFlow
 from hcflow_ref.network.layers import COUPLING_SLOPE
 from hcflow_ref.network.steps import AffineStep
-
-Direction = Literal["forward", "inverse"]
-
+from runtime.bundle.manifest import Direction
 
 STATE = torch.float32
 """dtype of the flow state."""

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folded import algebra
-from export.folded.couplings import Coupling, Direction
+from export.folded.couplings import Coupling
 from export.folded.levels import DeployConditional, DeployLevel, MixingLevel, mixing, run
 from export.folded.rescaling import CarriedCoupling, CarriedLevel
 from hcflow_ref.network.hcflow import HCFlow, Level
+from runtime.bundle.manifest import Direction
 
 
 class DeployFlow(nn.Module):

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from export.folded import algebra
 from export.folded.algebra import Kernel
-from export.folded.couplings import STATE, Direction
+from export.folded.couplings import STATE
 from export.folded.networks import DeployDenseBlock, conv
 from hcflow_ref.network.blocks import DenseBlock
 from hcflow_ref.network.irn import IRN, LR_CHANNELS, HaarSqueeze, IRNBlock
+from runtime.bundle.manifest import Direction
 
 
 class DeployIRNBlock(nn.Module):

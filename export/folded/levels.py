@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folded import algebra
-from export.folded.couplings import STATE, Coupling, Direction, Prior
+from export.folded.couplings import STATE, Coupling, Prior
 from export.folded.networks import DeployFeatures, conv
 from hcflow_ref.network.hcflow import ConditionalFlow, Level
 from hcflow_ref.network.steps import AffineStep
+from runtime.bundle.manifest import Direction
 
 
 class DeployStep(nn.Module):

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from export.folded import algebra
 from export.folded.algebra import Affine, Kernel
-from export.folded.couplings import STATE, Direction, bounded_log_scale, modulate
+from export.folded.couplings import STATE, bounded_log_scale, modulate
 from export.folded.levels import DeployLevel, ends
 from export.folded.networks import DeployDenseBlock
 from hcflow_ref.network.blocks import DenseBlock
 from hcflow_ref.network.hcflow import Level
 from hcflow_ref.network.steps import ThreeChannelStep
+from runtime.bundle.manifest import Direction
 
 FIRST = 3
 """Channels of the first part."""

@@ -8,10 +8,10 @@ import onnx
 import onnx_ir as ir
 
 from export.errors import ExportError
-from export.folded.couplings import Direction
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.irn import IRNConfig
 from runtime.bundle.graph_entry import IMAGES
+from runtime.bundle.manifest import Direction
 from runtime.bundle.uint8_images import IO
 
 CONTRACT = 1

@@ -7,9 +7,7 @@ crosses the bus as bytes. A clip hides NaN, so that an output `health` tells of 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,60 +16,11 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnx_ir.tape import Tape
 
-from export.artifact import NUMERICS, Artifact
-from export.checks.parity import check
-from export.checks.reference_cases import Case
-from export.graph import contract
-from export.precision import report
-from runtime.backends import open_session
-from runtime.bundle import uint8_images
 from runtime.bundle.uint8_images import HEALTH, IO, SATURATED
 
 _NHWC_TO_NCHW = [0, 3, 1, 2]
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 _PREFIX = "boundary"
-
-
-def build(built: Artifact, cases: Sequence[Case], with_latents: bool) -> Artifact:
-    """The graph of an artifact with a uint8 boundary, checked where the cases are of 8 bits.
-
-    A forward graph gives the image alone: latents and `logp` are left out, and what computes them.
-
-    Args:
-        built: a graph with a float32 boundary; its grid of tiles holds for the other one too.
-        cases: inputs and the reference's outputs.
-        with_latents: whether an inverse takes latents.
-    """
-    entry = built.entry
-    emitted = convert(built.data)
-    contract.check(emitted, IO)
-    data = ir.to_proto(emitted).SerializeToString(deterministic=True)
-    session = open_session("onnxruntime", data, NUMERICS, 0)
-    parity = check(
-        lambda feeds: uint8_images.run(session.run, feeds),
-        cases,
-        with_latents,
-        entry.precision,
-        io=IO,
-    )
-    digest = hashlib.sha256(data).hexdigest()
-    made = replace(
-        entry,
-        io=IO,
-        latents=entry.latents and entry.direction == "inverse",
-        file=f"{entry.direction}.{entry.precision}.{IO}.{digest[:12]}.onnx",
-        sha256=digest,
-        bytes=len(data),
-        nodes=len(emitted.graph),
-        casts=sum(node.op_type == "Cast" for node in emitted.graph),
-        parity=tuple(parity),
-        within_budget=entry.within_budget and all(row.ok for row in parity),
-    )
-    if built.lowered is None:
-        return Artifact(data, made)
-    checkpoint_sha256 = emitted.metadata_props["hcflow.checkpoint_sha256"]
-    written = report.files(made, built.lowered, checkpoint_sha256)
-    return Artifact(data, replace(made, report=next(iter(written))), written, built.lowered)
 
 
 def convert(data: bytes) -> ir.Model:

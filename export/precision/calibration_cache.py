@@ -17,11 +17,11 @@ import torch
 from calib.ranges import Method
 from calib.sensitivity import Block, Choice
 from export.errors import BudgetError, ExportError
-from export.folded.couplings import Direction
 from export.precision.evaluation import Judge
 from export.precision.int8 import Int8
 from export.precision.int8_candidates import Growth, convolutions, equalised, quantised, shared
 from hcflow_ref.checkpoint.shipped import calibrations
+from runtime.bundle.manifest import Direction
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ photograph that the fp32 inverse gives back, at τ = 0, from its LR image in 8 b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch.fx import GraphModule
 
-from export.folded.couplings import Direction
+from export.folded.fold import deploy
 from export.graph import contract, trace
 from export.precision.emulation import Observer, Quantised, Replay, run_rounded
 from hcflow_ref.images.bicubic import downscale
+from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import quantise
+from runtime.bundle.manifest import Direction, Loss
 from runtime.latents import draw
+
+PHOTOGRAPH_SIDE = 192
+"""HR side of the crop, at the centre of each photograph, that a build reports on."""
+
+MOST_LOSS_DB = {"fp16": 0.02, "int8": 0.10}
+"""Of PSNR against the ground truth (docs/bundle.md, 2)."""
 
 Images = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
@@ -124,8 +132,6 @@ def judge(
     model: HCFlow | IRN, direction: Direction, traced: GraphModule, with_latents: bool
 ) -> Judge:
     """The judge of one graph of a network."""
-    from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
-
     exact = trace.trace(deploy(model, direction, "fp32", with_latents))
     names = list(contract.boundary(model.config, direction, with_latents)[1])
     back = None
@@ -136,3 +142,34 @@ def judge(
             return run_rounded(inverse, ["hr"], {"lr": lr})["hr"]
 
     return Judge(traced, exact, names, model.config.scale, back)
+
+
+def photograph_trials(
+    scale: int,
+) -> list[tuple[str, Images]]:
+    """A crop of each evaluation photograph, [1, 3, side, side] in [0, 1]: they only report."""
+    found = []
+    side = PHOTOGRAPH_SIDE // scale * scale
+    for name in PHOTOGRAPHS:
+        image = photograph(name)
+        top, left = ((size - side) // 2 for size in image.shape[:2])
+        crop = image[top : top + side, left : left + side].transpose(2, 0, 1)[None]
+        found.append((name, np.ascontiguousarray(crop, np.float32) / np.float32(255)))
+    return found
+
+
+def losses(
+    judge: Judge,
+    trials: Sequence[tuple[str, Trial]],
+    quantised: Mapping[str, Quantised] | None = None,
+) -> tuple[Loss, ...]:
+    """What the precision costs on each named trial."""
+    rows = []
+    for name, trial in trials:
+        exact, low = judge.exact_image(trial), judge.image(trial, quantised)
+        between = judge.psnr(low, exact)[0]
+        before, after = (judge.psnr(image, trial.truth)[0] for image in (exact, low))
+        worst = float(np.abs(low - exact).max())
+        to_fp32 = None if between == np.inf else between
+        rows.append(Loss(name, trial.tau, to_fp32, before - after, worst))
+    return tuple(rows)

@@ -1,36 +1,20 @@
-"""A precision below fp32: what is kept out of it, and what it costs on photographs.
-
-Everything here is measured on the network itself, rounded after every operator
-(`export.precision.emulation`), because CPU runtimes hide what float16 does.
-"""
+"""Which networks stay float32: those whose values on real data, or weights, pass 1e4."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from export.errors import ExportError
 from export.graph import trace
-from export.precision.emulation import Quantised
 from export.precision.evaluation import Judge, Trial
-from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
-from runtime.bundle.manifest import Loss
 
 LARGEST_HALF = 1e4
 """Magnitude beyond which a tensor is kept out of float16, whose largest number is 65504."""
-
-PHOTOGRAPH_SIDE = 192
-"""HR side of the crop, at the centre of each photograph, that a build reports on."""
-
-MOST_LOSS_DB = {"fp16": 0.02, "int8": 0.10}
-"""Of PSNR against the ground truth (docs/bundle.md, 2)."""
-
-Progress = Callable[[str], None]
 
 
 def out_of_half(
@@ -88,34 +72,3 @@ def _network(path: str) -> str | None:
     """The module that `lower` keeps out of float16 for this path."""
     match = re.match(r"(.*?coupling|level\d+\.cond(?!\.steps)|operations\.\d+)(\.|$)", path)
     return match[1] if match else None
-
-
-def photograph_trials(
-    scale: int,
-) -> list[tuple[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
-    """A crop of each evaluation photograph, [1, 3, side, side] in [0, 1]: they only report."""
-    found = []
-    side = PHOTOGRAPH_SIDE // scale * scale
-    for name in PHOTOGRAPHS:
-        image = photograph(name)
-        top, left = ((size - side) // 2 for size in image.shape[:2])
-        crop = image[top : top + side, left : left + side].transpose(2, 0, 1)[None]
-        found.append((name, np.ascontiguousarray(crop, np.float32) / np.float32(255)))
-    return found
-
-
-def losses(
-    judge: Judge,
-    trials: Sequence[tuple[str, Trial]],
-    quantised: Mapping[str, Quantised] | None = None,
-) -> tuple[Loss, ...]:
-    """What the precision costs on each named trial."""
-    rows = []
-    for name, trial in trials:
-        exact, low = judge.exact_image(trial), judge.image(trial, quantised)
-        between = judge.psnr(low, exact)[0]
-        before, after = (judge.psnr(image, trial.truth)[0] for image in (exact, low))
-        worst = float(np.abs(low - exact).max())
-        to_fp32 = None if between == np.inf else between
-        rows.append(Loss(name, trial.tau, to_fp32, before - after, worst))
-    return tuple(rows)

@@ -13,17 +13,16 @@ from torch.fx import GraphModule
 from calib import images
 from calib.images import Crops
 from export.errors import ExportError
-from export.folded.couplings import Direction
+from export.folded.fold import deploy
 from export.graph import trace
-from export.precision import fp16 as choosing
-from export.precision import int8
+from export.precision import evaluation, fp16, int8
 from export.precision.calibration_cache import Recorded, again
 from export.precision.evaluation import Trial, inputs_of, judge
 from export.precision.int8 import Int8
 from export.precision.int8_candidates import Progress
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from runtime.bundle.manifest import Loss, Precision
+from runtime.bundle.manifest import Direction, Loss, Precision
 
 CROP_SIDE = 32
 """Side of a calibration crop in LR pixels."""
@@ -84,8 +83,6 @@ def lower(
         ExportError: no network fits into float16, or INT8 is asked for without crops or a record.
         BudgetError: INT8 cannot keep to its budget.
     """
-    from export.artifact import deploy  # noqa: PLC0415  (it imports this module)
-
     if direction == "forward" or not with_latents:
         taus = (0.0,)
 
@@ -95,7 +92,7 @@ def lower(
     traced = trace.trace(deploy(model, direction, "fp16", with_latents))
     photographs = [
         (name, make(truth, tau))
-        for name, truth in choosing.photograph_trials(model.config.scale)
+        for name, truth in evaluation.photograph_trials(model.config.scale)
         for tau in dict.fromkeys(taus)
     ]
     scales = judge(model, direction, traced, with_latents)
@@ -108,7 +105,7 @@ def lower(
         kept = dict(recorded.kept)
     elif higher is None:
         progress(f"{direction} {precision}: ranges of float16")
-        kept = choosing.out_of_half(traced, scales, seen)
+        kept = fp16.out_of_half(traced, scales, seen)
     else:
         kept = dict(higher.kept)
     if kept:
@@ -134,7 +131,7 @@ def lower(
         traced,
         kept,
         chosen,
-        choosing.losses(scales, photographs, quantised),
+        evaluation.losses(scales, photographs, quantised),
         {
             name: (scales.exact_image(trial)[0], scales.image(trial, quantised)[0])
             for name, trial in photographs

@@ -13,7 +13,6 @@ from rich.text import Text
 from export import tile_grid
 from export.engine.options import EngineOptions
 from export.errors import ExportError
-from export.folded.couplings import Direction
 from export.pipeline import Request, build
 from export.precision import calibration_cache
 from hcflow.cli import engine_progress
@@ -21,7 +20,7 @@ from hcflow.cli.console import shown
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import DEFAULT, weights
 from hcflow_ref.errors import CheckpointError
-from runtime.bundle.manifest import Graph, Precision
+from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.bundle.reader import Bundle
 
 

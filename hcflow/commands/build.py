@@ -205,7 +205,7 @@ def _int8(
 ) -> float | None:
     """The budget in dB of the INT8 graphs that are asked for; `shipped`: of the model so called."""
     from export.errors import ExportError
-    from export.precision.fp16 import MOST_LOSS_DB
+    from export.precision.evaluation import MOST_LOSS_DB
     from hcflow_ref.checkpoint.shipped import calibrations, names
 
     if not int8:

@@ -124,7 +124,7 @@ def _add_int8(weights: Path, folder: Path) -> None:
     with _exporting(weights, "in INT8 "):
         from export.pipeline import Request, build
         from export.precision.calibration_cache import of_shipped
-        from export.precision.fp16 import MOST_LOSS_DB
+        from export.precision.evaluation import MOST_LOSS_DB
         from hcflow_ref.checkpoint.load import load
         from hcflow_ref.errors import CheckpointError
     try:

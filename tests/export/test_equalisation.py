@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from export.artifact import deploy
+from export.folded.fold import deploy
 from export.graph import trace
 from export.precision import equalisation
 from export.precision.emulation import Quantised, Replay, run_rounded

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.artifact import deploy
-from export.folded.couplings import Direction
+from export.folded.fold import deploy
 from export.graph import emit, trace
 from export.graph.contract import boundary
 from hcflow_ref.network.config import HCFlowConfig, LevelConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.layers import ActNorm
 from hcflow_ref.network.synthetic_weights import synthetic
+from runtime.bundle.manifest import Direction
 
 
 def network(steps: int, levels: int = 1) -> HCFlow:

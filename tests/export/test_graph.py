@@ -12,9 +12,8 @@ import onnxruntime
 import pytest
 import torch
 
-from export.artifact import DTYPES, deploy
 from export.errors import ExportError
-from export.folded.couplings import Direction
+from export.folded.fold import DTYPES, deploy
 from export.graph import contract, liveness, trace
 from export.graph import emit as graph
 from export.precision.emulation import run_rounded
@@ -22,7 +21,7 @@ from hcflow_ref.checkpoint.load import load
 from hcflow_ref.network.config import HCFlowConfig, LevelConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
-from runtime.bundle.manifest import Precision
+from runtime.bundle.manifest import Direction, Precision
 from tests.support.golden_files import NETWORKS, arrays, latents, weights
 
 

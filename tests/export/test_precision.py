@@ -18,13 +18,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from export import tile_grid
-from export.artifact import deploy
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.errors import BudgetError, ExportError
+from export.folded.fold import deploy
 from export.graph import trace
 from export.pipeline import Request, build
-from export.precision import calibration_cache, fp16, int8, lower
+from export.precision import calibration_cache, evaluation, int8, lower
 from export.precision.evaluation import inputs_of, judge
 from hcflow.cli.program import application
 from hcflow.models import shipped
@@ -43,7 +43,7 @@ TYPES = onnx.TensorProto
 @pytest.fixture(scope="module", autouse=True)
 def _small_crops() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fp16, "PHOTOGRAPH_SIDE", 64)
+        patch.setattr(evaluation, "PHOTOGRAPH_SIDE", 64)
         patch.setattr(lower, "CROP_SIDE", 12)
         patch.setattr(tile_grid, "certify", lambda graphs, *_: graphs)  # has tests of its own
         yield
@@ -155,7 +155,7 @@ def test_the_int8_graph_computes_what_was_measured(bundle: tuple[Path, Manifest]
     (row,) = [r for r in entry.losses if r.case == "coffee" and r.tau == 0]
     assert row.psnr_fp32_db is not None
     model = load(weights(NETWORK)).model
-    (truth,) = [x for name, x in fp16.photograph_trials(4) if name == "coffee"]
+    (truth,) = [x for name, x in evaluation.photograph_trials(4) if name == "coffee"]
     trial = inputs_of(model, "inverse", truth, 0.0, True)
     (low,) = session.run(["hr"], trial.inputs)
     measured = judge(model, "inverse", trace.trace(deploy(model, "inverse", "fp16", True)), True)
@@ -169,7 +169,7 @@ def test_openvino_computes_the_int8_graph_right(bundle: tuple[Path, Manifest]) -
     folder, manifest = bundle
     (entry,) = [g for g in manifest.graphs if g.precision == "int8"]
     model = load(weights(NETWORK)).model
-    (truth,) = [x for name, x in fp16.photograph_trials(4) if name == "coffee"]
+    (truth,) = [x for name, x in evaluation.photograph_trials(4) if name == "coffee"]
     trial = inputs_of(model, "inverse", truth, 0.0, True)
     core = openvino.Core()
     compiled = core.compile_model(
@@ -294,7 +294,7 @@ def test_shipped_records_are_of_the_shipped_weights() -> None:
         found = calibration_cache.of_shipped(name, load(path).sha256)
         assert len(found) == len(files)
         for record in found.values():
-            assert record.choice.loss_db <= fp16.MOST_LOSS_DB["int8"]
+            assert record.choice.loss_db <= evaluation.MOST_LOSS_DB["int8"]
     assert len(calibrations("rescale_x4")) == 2
 
 

@@ -11,7 +11,7 @@ from calib.qdq import place
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.graph import contract, emit
-from export.precision import fp16, lower
+from export.precision import evaluation, lower
 from export.precision.evaluation import inputs_of, judge
 from export.precision.int8_candidates import prepare
 from hcflow_ref.network.config import OFFICIAL
@@ -28,7 +28,7 @@ OPTIONS = EngineOptions("tensorrt-rtx", SIZES, compute_capabilities=("8.9",))
 def test_full_size_in_every_precision(
     network: str, direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fp16, "PHOTOGRAPH_SIDE", 96)
+    monkeypatch.setattr(evaluation, "PHOTOGRAPH_SIDE", 96)
     torch.set_num_threads(2)
     model = synthetic(OFFICIAL[network])
     tau = model.config.default_tau
@@ -36,7 +36,7 @@ def test_full_size_in_every_precision(
         model, direction, "fp16", True, (0.0, tau), None, None, None, None, lambda _: None
     )
     assert not lowered.kept
-    assert {row.case for row in lowered.losses} == set(fp16.PHOTOGRAPHS)
+    assert {row.case for row in lowered.losses} == set(evaluation.PHOTOGRAPHS)
     for row in lowered.losses:
         assert row.psnr_fp32_db is None or row.psnr_fp32_db >= 50
         assert row.loss_db <= 0.02

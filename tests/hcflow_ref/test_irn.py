@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import runtime
-from export.artifact import deploy
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from export.pipeline import Request, build
 from hcflow_ref.checkpoint.load import load, save

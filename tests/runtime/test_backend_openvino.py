@@ -13,7 +13,8 @@ import onnx_ir as ir
 import pytest
 
 import runtime
-from export.artifact import NUMERICS, deploy
+from export.artifact import NUMERICS
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow_ref.checkpoint.load import load
 from runtime import backends

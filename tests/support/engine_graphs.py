@@ -16,8 +16,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from export.artifact import deploy
 from export.engine.profile import Sizes, profile
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.network.hcflow import HCFlow

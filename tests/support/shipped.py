@@ -17,11 +17,11 @@ import onnx_ir as ir
 from calib.qdq import LARGEST_SEVEN_BITS, place
 from export import artifact, bundle_writer
 from export.artifact import Artifact
-from export.folded.couplings import Direction
+from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow.models import shipped
 from hcflow_ref.checkpoint import load
-from runtime.bundle.manifest import DIRECTIONS, Graph
+from runtime.bundle.manifest import DIRECTIONS, Direction, Graph
 
 TILE, OVERLAP = 12, 4
 RANGE = 8.0
@@ -41,7 +41,7 @@ def _artifacts(loaded: load.Checkpoint, direction: Direction) -> Iterator[Artifa
     exact = artifact.build(network, loaded.sha256, direction, "fp32", True, [])
     entry = replace(exact.entry, tile=TILE, overlap=OVERLAP)
     yield Artifact(exact.data, entry)
-    traced = trace.trace(artifact.deploy(network, direction, "fp16", True))
+    traced = trace.trace(deploy(network, direction, "fp16", True))
     model = emit.to_onnx(traced, *contract.boundary(network.config, direction, True), {})
     yield _named(model, replace(entry, precision="fp16"))
     names = [node.name or "" for node in model.graph if _is_half_convolution(node)]
