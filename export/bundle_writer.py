@@ -24,6 +24,7 @@ from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.system import atomic
+from runtime.system.lock import locked
 
 Slot = tuple[str, str, bool, str]
 """What a bundle holds one graph of: direction, precision, latents, io."""
@@ -203,7 +204,7 @@ def _alone(folder: Path) -> Iterator[None]:
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic.locked(folder):
+        with locked(folder):
             yield
     except BaseException:
         if made:

@@ -21,6 +21,7 @@ from runtime.bundle.engine_entry import Engine, Profile, of_manifest
 from runtime.bundle.manifest import FILE_NAME, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
 from runtime.system import atomic
+from runtime.system.lock import locked
 
 Progress = Callable[[str, str, float], None]
 """(graph, phase, share done in 0…1)."""
@@ -181,7 +182,7 @@ def add_to_bundle(bundle: Bundle, built: Sequence[tuple[Made, bytes]]) -> list[M
 
     Builders of the same bundle wait. An engine of a graph that one has replaced is left out.
     """
-    with atomic.locked(bundle.folder):
+    with locked(bundle.folder):
         return _add(bundle, built)
 
 

@@ -16,6 +16,7 @@ from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
 from runtime.system import atomic
 from runtime.system.cache import NO_CACHE, user_cache
+from runtime.system.lock import locked
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def ensure_int8(folder: Path) -> None:
         if folder.name == _folder_name(weights) and calibrations(name):
             if not os.access(folder, os.W_OK):
                 raise BundleError(f"'{folder}' cannot be written, so that INT8 cannot be added")
-            with atomic.locked(folder.parent):
+            with locked(folder.parent):
                 graphs = Bundle.open(folder).manifest.graphs
                 if all(graph.precision != "int8" for graph in graphs):
                     _add_int8(weights, folder)

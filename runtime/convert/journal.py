@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from runtime.errors import ImageError
+from runtime.system.lock import lock
 
 _logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Journal:
         self._lines: IO[str] = open(  # noqa: SIM115
             self._path, "a+", encoding="ascii", errors="replace", opener=_no_link
         )
-        if not _lock(self._lines) or not _is_at(self._lines, self._path):
+        if not lock(self._lines.fileno(), wait=False) or not _is_at(self._lines, self._path):
             self._lines.close()
             raise ImageError(f"'{result}' is being made by another process")
         try:
@@ -150,15 +151,3 @@ def _is_at(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _lock(file: IO[str]) -> bool:
-    try:
-        import fcntl  # noqa: PLC0415 - absent on some systems, which then go without the lock
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -138,23 +138,3 @@ def discard_unfinished() -> None:
             shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Within, no other process that asks for the same folder's lock runs.
-
-    Raises:
-        OSError: there is no such folder.
-    """
-    try:
-        import fcntl  # noqa: PLC0415 - absent on some systems, which then go without the lock
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -1,0 +1,49 @@
+"""Locks between processes; one ends with the process that holds it, however that ends.
+
+Systems without `fcntl`, as Windows, go without locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+
+def lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file or folder until its descriptor is closed.
+
+    Args:
+        descriptor: of the file or folder.
+        wait: until another process gives the lock up; without, False means that one holds it.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; another process that asks for it waits.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    if fcntl is None:  # where folders cannot be opened either
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
