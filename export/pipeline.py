@@ -76,7 +76,7 @@ def build(
             written.
         ExportError: the folder holds something else, or graphs for another τ that stay; or no grid
             can be made as asked (`tiling.check`).
-        ImageError: the folder cannot be written into, by its permissions.
+        FileError: the folder cannot be written into, by its permissions.
         ParameterError: τ is negative or no number.
         OSError: the folder cannot be written.
     """

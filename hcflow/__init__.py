@@ -15,6 +15,7 @@ from hcflow.version import __version__
 from runtime import (
     BackendError,
     BundleError,
+    FileError,
     HcflowError,
     ImageError,
     Model,
@@ -24,6 +25,7 @@ from runtime import (
 __all__ = [
     "BackendError",
     "BundleError",
+    "FileError",
     "HcflowError",
     "ImageError",
     "Model",

@@ -12,7 +12,14 @@ from typing import Literal
 from runtime import backends
 from runtime.bundle.manifest import PRECISIONS, Precision
 from runtime.bundle.reader import IOS, Bundle
-from runtime.errors import BackendError, BundleError, HcflowError, ImageError, ParameterError
+from runtime.errors import (
+    BackendError,
+    BundleError,
+    FileError,
+    HcflowError,
+    ImageError,
+    ParameterError,
+)
 from runtime.inference import auto_precision
 from runtime.inference.network import Network
 from runtime.model import Model
@@ -23,6 +30,7 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "FileError",
     "HcflowError",
     "ImageError",
     "Model",

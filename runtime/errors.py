@@ -9,8 +9,12 @@ class BundleError(HcflowError):
     """A bundle is missing, damaged, newer than this program, or lacks what was asked of it."""
 
 
+class FileError(HcflowError):
+    """A file or folder cannot be found, read or written, or another process is writing it."""
+
+
 class ImageError(HcflowError):
-    """An image cannot be read, written or processed."""
+    """An image cannot be decoded, encoded or computed."""
 
 
 class BackendError(HcflowError):

@@ -62,7 +62,7 @@ def compile_graph(
     Raises:
         ExportError: the library is missing, refuses the graph or the options, needs a GPU, runs out
             of memory, or does not realise the precision.
-        ImageError: the timing cache cannot be written.
+        FileError: the timing cache cannot be written.
     """
     compilers.check(options)
     trt = compilers.load(options.library)

@@ -57,7 +57,7 @@ def check(options: EngineOptions) -> None:
 
     Raises:
         ExportError: the library is missing, needs a GPU, or does not know one that is asked for.
-        ImageError: the timing cache cannot be written.
+        FileError: the timing cache cannot be written.
     """
     trt = load(options.library)
     if options.library == "tensorrt" or options.refittable:

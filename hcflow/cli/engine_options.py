@@ -110,7 +110,7 @@ def gather(
 
     Raises:
         ExportError: one of them will not do, here or at all, or no compiler is installed.
-        ImageError: the timing cache cannot be written.
+        FileError: the timing cache cannot be written.
     """
     from export.engine import compilers
     from export.engine.options import EngineOptions, parse_bytes, parse_capabilities

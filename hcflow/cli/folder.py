@@ -22,7 +22,7 @@ from runtime.convert.folders import pool
 from runtime.convert.folders.resume import Record
 from runtime.convert.folders.walk import Problem, Task, is_same, walk
 from runtime.convert.job import Job
-from runtime.errors import ImageError
+from runtime.errors import FileError
 from runtime.images import files
 from runtime.inference.tau_map import TauMap
 from runtime.system import atomic, machine
@@ -176,7 +176,7 @@ def _report(
             f"{len(account.failed)} failed{rest}"
         )
     if account.done + account.skipped + len(account.failed) == 0:
-        raise ImageError(f"'{source}' has no image in it that this program reads")
+        raise FileError(f"'{source}' has no image in it that this program reads")
     if account.failed:
         raise typer.Exit(1)
 

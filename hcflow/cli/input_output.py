@@ -42,7 +42,8 @@ def outputs(
 
     Raises:
         typer.BadParameter: the output is the input, or standard output cannot take it.
-        ImageError: unknown suffix or format, or no such folder, or one that is not writable.
+        ImageError: unknown suffix or format.
+        FileError: no such folder, or one that is not writable.
     """
     if format_name is not None and format_name.upper() not in files.FORMATS:
         raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")

@@ -16,7 +16,7 @@ from hcflow.pages import compare as page
 from hcflow.pages.compare import Layer
 from runtime.convert import image as convert
 from runtime.convert import psnr
-from runtime.errors import ImageError, ParameterError
+from runtime.errors import FileError, ImageError, ParameterError
 from runtime.images import files, padding
 from runtime.images.files import Photo
 from runtime.model import Model
@@ -58,7 +58,7 @@ def compare(
     if output.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"'{output}': name a page, as compare.html")
     if not output.parent.is_dir():
-        raise ImageError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
+        raise FileError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
     models = Models({"backend": backend, "precision": precision, "threads": threads})
     photo = input_output.read(source, max_pixels)
     original = photo if round_trip else None

@@ -14,7 +14,7 @@ import typer
 
 from hcflow.cli import options
 from hcflow.cli.console import shown
-from runtime.errors import BackendError, BundleError, ImageError, ParameterError
+from runtime.errors import BackendError, BundleError, FileError, ImageError, ParameterError
 
 if TYPE_CHECKING:
     from hcflow_ref.evaluation.perceptual_metrics import Perception
@@ -139,7 +139,7 @@ def _measure(
             row, outputs = protocol.evaluate_image(
                 subject, source.name, source.read(), settings, metrics
             )
-        except (CheckpointError, ImageError) as error:
+        except (CheckpointError, FileError, ImageError) as error:
             left_out.append(f"{source.name}: {error}")
             continue
         except BackendError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from runtime.convert import image as convert
 from runtime.convert import large_file, streamable
 from runtime.convert.job import Direction, Job
-from runtime.errors import ImageError
+from runtime.errors import FileError
 from runtime.images import files
 from runtime.model import Model
 from runtime.system import atomic
@@ -45,7 +45,7 @@ def convert_file(
         OSError: the disk is full or not writable.
     """
     if not job.force and os.path.exists(output) and os.path.samefile(source, output):
-        raise ImageError(f"'{output}' is the input itself: --force overwrites it")
+        raise FileError(f"'{output}' is the input itself: --force overwrites it")
     atomic.check_place(output)
     if streamable.wants_strips(source, output, job, format_name):
         with gate:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from runtime.errors import ImageError
+from runtime.errors import FileError
 from runtime.system.lock import lock
 
 _logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Journal:
         """Open the journal of a result, or begin one where there is none of these settings.
 
         Raises:
-            ImageError: another process is at work on the same result, or what stands in a file's
+            FileError: another process is at work on the same result, or what stands in a file's
                 place is none.
             OSError: the folder is not writable.
         """
@@ -54,7 +54,7 @@ class Journal:
         )
         if not lock(self._lines.fileno(), wait=False) or not _is_at(self._lines, self._path):
             self._lines.close()
-            raise ImageError(f"'{result}' is being made by another process")
+            raise FileError(f"'{result}' is being made by another process")
         try:
             self._raw: IO[bytes] = open(self.pixels, "a+b", opener=_no_link)  # noqa: SIM115
         except BaseException:
@@ -142,7 +142,7 @@ def _no_link(path: str, flags: int) -> int:
         if stat.S_ISREG(os.fstat(handle).st_mode):
             return handle
         os.close(handle)
-    raise ImageError(f"'{path}' is no file, and a journal would stand there: remove it")
+    raise FileError(f"'{path}' is no file, and a journal would stand there: remove it")
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from runtime.errors import HcflowError, ImageError, one_line
+from runtime.errors import FileError, HcflowError, ImageError, one_line
 from runtime.images import metadata, pixels, sixteen_bit, size_limits
 from runtime.system import atomic
 
@@ -87,7 +87,8 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
     """Read an image file; see `decode`.
 
     Raises:
-        ImageError: no such file, or nothing that `decode` takes.
+        FileError: there is no such file, or it cannot be read.
+        ImageError: as `decode`.
     """
     try:
         with Path(path).open("rb") as file:
@@ -96,9 +97,9 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
                 file.seek(0)
             data = file.read()
     except FileNotFoundError:
-        raise ImageError(f"'{path}': there is no such file") from None
+        raise FileError(f"'{path}': there is no such file") from None
     except OSError as error:
-        raise ImageError(f"cannot read '{path}': {error.strerror}") from error
+        raise FileError(f"cannot read '{path}': {error.strerror}") from error
     return decode(data, f"'{path}'", max_pixels)
 
 

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.errors import ImageError
+from runtime.errors import FileError
 
 _unfinished: set[Path] = set()
 
@@ -19,32 +19,32 @@ def check_place(path: str | os.PathLike[str]) -> None:
     """Find out before any work whether a file could be written.
 
     Raises:
-        ImageError: its folder is missing or not writable; it is a folder, or a device that is not.
+        FileError: its folder is missing or not writable; it is a folder, or a device that is not.
     """
     target = Path(os.path.realpath(path))
     folder = target.parent if os.path.islink(path) else Path(path).parent  # as the user names it
     if target.is_dir():
-        raise ImageError(f"cannot write '{path}': it is a folder")
+        raise FileError(f"cannot write '{path}': it is a folder")
     if _is_stream(path):
         if not os.access(path, os.W_OK):
-            raise ImageError(f"cannot write '{path}': it is not writable")
+            raise FileError(f"cannot write '{path}': it is not writable")
     elif not target.parent.is_dir():
-        raise ImageError(f"cannot write '{path}': the folder '{folder}' does not exist")
+        raise FileError(f"cannot write '{path}': the folder '{folder}' does not exist")
     elif not os.access(target.parent, os.W_OK | os.X_OK):
-        raise ImageError(f"cannot write '{path}': the folder '{folder}' is not writable")
+        raise FileError(f"cannot write '{path}': the folder '{folder}' is not writable")
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Find out before any work whether files could be written into a folder, or it be made.
 
     Raises:
-        ImageError: it, or the one that it would be made in, is not writable.
+        FileError: it, or the one that it would be made in, is not writable.
     """
     standing = Path(os.path.realpath(path))
     while not standing.exists():
         standing = standing.parent
     if not os.access(standing, os.W_OK | os.X_OK):
-        raise ImageError(f"cannot write into '{path}': the folder is not writable")
+        raise FileError(f"cannot write into '{path}': the folder is not writable")
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:

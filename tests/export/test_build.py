@@ -21,7 +21,7 @@ from hcflow.cli.program import application
 from hcflow_ref.checkpoint.load import Checkpoint, load, save
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.reader import Bundle
-from runtime.errors import ImageError, ParameterError
+from runtime.errors import FileError, ParameterError
 from runtime.system import atomic
 from tests.support.golden_files import arrays, latents, weights
 
@@ -231,7 +231,7 @@ def test_a_place_that_cannot_be_written_to_is_named_before_any_work(
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_, **__: False)
     lines: list[str] = []
-    with pytest.raises(ImageError, match=r"cannot write into .*not writable"):
+    with pytest.raises(FileError, match=r"cannot write into .*not writable"):
         build(checkpoint, tmp_path / "b", Request("small"), lines.append)
     assert not lines
 

@@ -23,7 +23,7 @@ from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Engine, Machine, Memory, Range, choose, misfit, of_manifest
 from runtime.bundle.json_reader import Field
 from runtime.bundle.reader import Bundle
-from runtime.errors import BackendError, BundleError, ImageError
+from runtime.errors import BackendError, BundleError, FileError
 from tests.support.bundles import write_bundle
 from tests.support.engine_graphs import onnx_bytes, ranges
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_compiled_here_is_said_before_any_work(
         compilers.check(EngineOptions("tensorrt-rtx", refittable=True))
     monkeypatch.setattr("runtime.backends.cuda_device.gpu_missing", lambda: None)
     missing = tmp_path / "nowhere" / "timings"
-    with pytest.raises(ImageError, match="does not exist"):
+    with pytest.raises(FileError, match="does not exist"):
         compilers.check(EngineOptions("tensorrt", timing_cache=missing))
 
 

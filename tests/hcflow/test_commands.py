@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from hcflow.cli import console, program
-from runtime import ImageError
+from runtime import FileError
 from runtime.system import atomic
 from tests.support.bundles import write_bundle
 
@@ -322,7 +322,7 @@ def test_a_damaged_bundle_ends_in_one_line(run: Runner, picture: Path, tmp_path:
 
 def test_debug_shows_the_traceback(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HCFLOW_DEBUG", "1")
-    with pytest.raises(ImageError, match="there is no such file"):
+    with pytest.raises(FileError, match="there is no such file"):
         run("upscale", "no.png", "-o", "out.png")
 
 

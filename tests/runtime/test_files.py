@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from runtime import ImageError
+from runtime import FileError, ImageError
 from runtime.images import files, metadata, size_limits, strips
 from runtime.images.files import Photo
 from runtime.system import atomic
@@ -113,9 +113,9 @@ def test_pillows_limit_is_as_before_when_the_last_thread_has_read(
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="there is no such file"):
+    with pytest.raises(FileError, match="there is no such file"):
         files.read(tmp_path / "nowhere.png")
-    with pytest.raises(ImageError, match="Is a directory"):
+    with pytest.raises(FileError, match="Is a directory"):
         files.read(tmp_path)
 
 
@@ -275,20 +275,20 @@ def test_a_place_that_cannot_be_written_to_is_named_as_the_user_does(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for write in (atomic.write, lambda path, _: atomic.check_place(path)):
-        with pytest.raises((FileNotFoundError, ImageError)) as caught:
+        with pytest.raises((FileNotFoundError, FileError)) as caught:
             write("gone/out.png", b"data")
         assert "'gone/out.png'" in str(caught.value)
         assert ".tmp" not in str(caught.value)
-    with pytest.raises(ImageError, match=r"cannot write '.*': it is a folder"):
+    with pytest.raises(FileError, match=r"cannot write '.*': it is a folder"):
         atomic.check_place(tmp_path)
     atomic.check_place("out.png")
     atomic.check_place("/dev/null")
     atomic.check_folder("new/and/deep")
     monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
     Path("link").symlink_to(tmp_path)
-    with pytest.raises(ImageError, match=r"cannot write 'link/out.png': the folder 'link' is not"):
+    with pytest.raises(FileError, match=r"cannot write 'link/out.png': the folder 'link' is not"):
         atomic.check_place("link/out.png")
-    with pytest.raises(ImageError, match="cannot write into 'new/and/deep': the folder is not"):
+    with pytest.raises(FileError, match="cannot write into 'new/and/deep': the folder is not"):
         atomic.check_folder("new/and/deep")
 
 

@@ -24,7 +24,7 @@ from runtime.convert.folders import pool, worker
 from runtime.convert.folders.resume import Record
 from runtime.convert.folders.walk import Problem, Task, walk
 from runtime.convert.job import Job
-from runtime.errors import ImageError
+from runtime.errors import FileError
 from runtime.images import files, provenance, vips
 from runtime.images.files import Photo
 from runtime.images.provenance import Origin
@@ -185,7 +185,7 @@ def test_an_output_that_is_not_writable_is_noticed_before_the_model_is_opened(
     monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
     job = Job("downscale", Models({}), "no-such-model")
     output = str(tmp_path / "out")
-    with pytest.raises(ImageError, match=r"cannot write into '.*out': the folder is not writable"):
+    with pytest.raises(FileError, match=r"cannot write into '.*out': the folder is not writable"):
         folder.convert_folder(str(tmp_path), output, job, format_name=None, jobs=1, as_json=False)
     assert not os.path.exists(output)
 

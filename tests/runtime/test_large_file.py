@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from PIL import Image
 
 import hcflow
 from hcflow.models.load import Models
-from runtime import ImageError, ParameterError
+from runtime import FileError, ImageError, ParameterError
 from runtime.bundle.reader import Bundle
 from runtime.convert import file, large_file, restore, streamable
 from runtime.convert.job import Job
@@ -324,7 +324,7 @@ def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
     with Journal(result, {"tau": 0}) as journal:
         assert (journal.bands, pixels.read_bytes()) == (1, b"one")
         journal.append(b"TWO")
-        with pytest.raises(ImageError, match="is being made by another process"):
+        with pytest.raises(FileError, match="is being made by another process"):
             Journal(result, {"tau": 0})
     with Journal(result, {"tau": 0}) as journal:
         assert (journal.bands, pixels.read_bytes()) == (2, b"oneTWO")
@@ -355,7 +355,7 @@ def test_a_journal_never_empties_what_a_link_points_at(tmp_path: Path, suffix: s
     letter.write_text("Dear reader")
     for stand in (lambda: place.symlink_to(letter), lambda: os.mkfifo(place)):
         stand()
-        with pytest.raises(ImageError, match=rf"{suffix}' is no file, .*: remove it"):
+        with pytest.raises(FileError, match=rf"{suffix}' is no file, .*: remove it"):
             Journal(tmp_path / "out.png", {"tau": 0})
         place.unlink()
     assert letter.read_text() == "Dear reader"
@@ -379,12 +379,12 @@ def test_a_long_name_is_left_to_what_needs_no_journal(tmp_path: Path) -> None:
 def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lock_late(file: IO[str]) -> bool:
-        Path(file.name).unlink()  # as the other process does when its result is there
-        return True
+    def lock_late(_descriptor: int, *, wait: bool) -> bool:
+        (tmp_path / "out.png.hcflow-journal").unlink()  # as the other process does when it is done
+        return not wait
 
-    monkeypatch.setattr("runtime.convert.journal._lock", lock_late)
-    with pytest.raises(ImageError, match="is being made by another process"):
+    monkeypatch.setattr("runtime.convert.journal.lock", lock_late)
+    with pytest.raises(FileError, match="is being made by another process"):
         Journal(tmp_path / "out.png", {"tau": 0})
     assert list(tmp_path.iterdir()) == []
 

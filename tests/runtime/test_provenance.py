@@ -186,7 +186,7 @@ def test_files_are_converted_from_python(tmp_path: Path) -> None:
     assert hcflow.upscale_file(small, large, model=bundle, tau=0.0)["size"] == [13, 10]
     with pytest.raises(hcflow.ParameterError, match="unknown option 'taus' of upscale_file"):
         hcflow.upscale_file(small, large, model=bundle, taus=0.0)
-    with pytest.raises(hcflow.ImageError, match="is the input itself: --force overwrites it"):
+    with pytest.raises(hcflow.FileError, match="is the input itself: --force overwrites it"):
         hcflow.upscale_file(small, small, model=bundle)
 
 
