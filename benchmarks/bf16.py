@@ -20,7 +20,8 @@ from benchmarks.weights import table
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import names, weights
 from hcflow_ref.evaluation.metrics import psnr
-from hcflow_ref.images.photographs import photograph, to_tensor
+from hcflow_ref.images.photographs import photograph
+from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNBlock
 from hcflow_ref.network.layers import ActNorm, InvertibleConv1x1

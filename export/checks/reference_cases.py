@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from export.graph.contract import boundary
 from hcflow_ref.images.bicubic import resize
-from hcflow_ref.images.photographs import photograph, to_tensor
+from hcflow_ref.images.photographs import photograph
+from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from hcflow_ref.images.bicubic import resize
-from hcflow_ref.images.photographs import photograph, to_tensor
+from hcflow_ref.images.photographs import photograph
+from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.lr_image import quantise
 from runtime.bundle.manifest import Direction
 from runtime.checks import tile_error

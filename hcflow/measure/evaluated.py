@@ -12,7 +12,7 @@ import torch
 
 from hcflow_ref.evaluation.metrics import Image
 from hcflow_ref.evaluation.protocol import Noise
-from hcflow_ref.images.photographs import to_image, to_tensor
+from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.config import Task, quantisation
 from hcflow_ref.network.hcflow import Encoding, HCFlow
 from hcflow_ref.network.irn import IRN

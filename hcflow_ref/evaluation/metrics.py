@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcflow_ref.images import bicubic
-from hcflow_ref.images.photographs import to_image, to_tensor
+from hcflow_ref.images.tensors import to_image, to_tensor
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]

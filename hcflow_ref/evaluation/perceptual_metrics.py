@@ -14,7 +14,7 @@ import torch
 
 from hcflow_ref.errors import one_line
 from hcflow_ref.evaluation.metrics import Image
-from hcflow_ref.images.photographs import to_tensor
+from hcflow_ref.images.tensors import to_tensor
 
 Metric = Callable[[Image, Image], float | None]
 """H×W×3 uint8 image and truth → figure; None where there is none to be had."""

@@ -16,7 +16,8 @@ from hcflow_ref.evaluation.metrics import (
     psnr,
 )
 from hcflow_ref.images.files import UNREADABLE, read_image
-from hcflow_ref.images.photographs import crop_to_multiple, to_image, to_tensor
+from hcflow_ref.images.photographs import crop_to_multiple
+from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import encode_lr, quantise

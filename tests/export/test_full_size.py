@@ -15,7 +15,8 @@ from hcflow_ref.checkpoint.load import Checkpoint, load, save
 from hcflow_ref.checkpoint.shipped import DEFAULT, weights
 from hcflow_ref.evaluation.metrics import bicubic_downscale, bicubic_upscale, fidelity
 from hcflow_ref.images.bicubic import downscale
-from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph, to_tensor
+from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
+from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.network.synthetic_weights import synthetic

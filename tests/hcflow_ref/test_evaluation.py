@@ -24,7 +24,8 @@ from hcflow_ref.evaluation.metrics import bicubic_downscale, diversity, fidelity
 from hcflow_ref.evaluation.perceptual_metrics import Perception
 from hcflow_ref.evaluation.protocol import Settings, average, evaluate_image, sources
 from hcflow_ref.evaluation.report import sheet_size, strip, table, to_json
-from hcflow_ref.images.photographs import photograph, to_image, to_tensor
+from hcflow_ref.images.photographs import photograph
+from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.likelihood import nll
 from hcflow_ref.network.lr_image import quantise
 from runtime.system import atomic, machine

@@ -9,7 +9,8 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from hcflow_ref.evaluation import metrics
 from hcflow_ref.images import bicubic
-from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph, photographs, to_image, to_tensor
+from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph, photographs
+from hcflow_ref.images.tensors import to_image, to_tensor
 
 
 def nchw(x):
