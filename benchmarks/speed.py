@@ -41,7 +41,8 @@ from hcflow_ref.checkpoint.shipped import DEFAULT, weights
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
-from runtime.backends import Expecting, Session, open_session
+from runtime.backends import open_session
+from runtime.backends.session import ExpectsShapes, Session
 from runtime.bundle.manifest import FILE_NAME, Numerics, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import one_line
@@ -117,7 +118,7 @@ def runner(
 ) -> Runner:
     """A graph's image, in a backend that knows the shapes beforehand where it can."""
     session: Session = open_session(backend, data, numerics, threads)
-    if isinstance(session, Expecting):
+    if isinstance(session, ExpectsShapes):
         session.expect({name: value.shape for name, value in feeds.items()})
     return lambda given: session.run(given)["hr"]
 

@@ -10,6 +10,7 @@ import os
 from typing import Literal
 
 from runtime import backends
+from runtime.backends import auto
 from runtime.bundle.manifest import PRECISIONS, Precision
 from runtime.bundle.reader import IOS, Bundle
 from runtime.errors import (
@@ -75,8 +76,6 @@ def load(
         threads = whole("threads", threads, 1, MOST_THREADS)
     bundle = Bundle.open(path)
     if precision == "auto":
-        from runtime.backends import auto  # noqa: PLC0415 - needed by `auto` alone
-
         name = auto.name(backend)
         candidates = auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
         return Model(Network(bundle, backend, candidates, threads, io))

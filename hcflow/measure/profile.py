@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from export.graph import cost
 from runtime import backends
+from runtime.backends.session import Layer, LimitsThreads
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import Direction, Graph, Numerics, Precision
 from runtime.bundle.reader import Bundle
 from runtime.checks import latency as profiling
 from runtime.checks import layer_times
 from runtime.checks.latency import Ceiling, Latency
-from runtime.checks.layer_times import Layer
 from runtime.errors import BackendError, one_line
 from runtime.inference.network import Network
 from runtime.system import machine
@@ -167,12 +167,12 @@ def _profile(
         setting.backend, data, graph.numerics, threads or 0, bundle.folder
     )
     used = threads or machine.usable_cpus()
-    if isinstance(session, backends.Steady):
+    if isinstance(session, LimitsThreads):
         used = session.threads_for(values)
     latency = profiling.measure(lambda: session.run(values), seconds)
     amount = cost.count(data, {name: value.shape for name, value in values.items()})
     ceiling = ceilings.of(setting)
-    found = layer_times.layers(setting.backend, data, values, used, session)
+    found = layer_times.layers(session, values)
     return Profile(
         setting=setting,
         threads=used,

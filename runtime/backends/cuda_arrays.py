@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from runtime.backends.cuda_device import Event, Stream
-from runtime.errors import BackendError, ParameterError
+from runtime.backends.session import import_library
+from runtime.errors import ParameterError
 
 _DLPACK_CUDA = 2
 
@@ -148,11 +149,9 @@ def _check_contiguous(
 
 
 def _strided_memory_view() -> Any:
-    try:
-        from cuda.core.utils import StridedMemoryView  # noqa: PLC0415 - only DLPack needs it
-    except ImportError as error:
-        raise BackendError(
-            f"DLPack needs cuda.core ({error}): pip install 'hcflow-deploy[tensorrt]', or give "
-            "arrays with __cuda_array_interface__"
-        ) from error
-    return StridedMemoryView
+    utils = import_library(
+        "cuda.core.utils",
+        "cuda.core, which DLPack needs,",
+        "pip install 'hcflow-deploy[tensorrt]', or give arrays with __cuda_array_interface__",
+    )
+    return utils.StridedMemoryView

@@ -7,7 +7,6 @@ and everything on the CUDA runtime.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backends.session import import_library
 from runtime.errors import BackendError
 
 _OLDEST_DRIVER = 12000
@@ -254,20 +254,12 @@ def _host_array(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
     return np.asarray(owner)
 
 
-_loading = threading.Lock()
-
-
 @functools.cache
 def driver() -> Any:
     """The driver's API by `cuda-python`; raises `BackendError` where that is missing."""
-    with _loading:
-        try:
-            from cuda.bindings import driver  # noqa: PLC0415 - only GPU backends need it
-        except ImportError as error:
-            raise BackendError(
-                f"cuda-python cannot be imported ({error}): pip install 'hcflow-deploy[tensorrt]'"
-            ) from error
-    return driver
+    return import_library(
+        "cuda.bindings.driver", "cuda-python", "pip install 'hcflow-deploy[tensorrt]'"
+    )
 
 
 def check(result: tuple[Any, ...]) -> Any:

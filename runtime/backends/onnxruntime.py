@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import tempfile
 import threading
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.backends import Arrays
-from runtime.bundle.manifest import Numerics
+from runtime.backends.session import Arrays, Layer, import_library
+from runtime.bundle.graph_entry import Numerics
 from runtime.errors import BackendError, one_line
 from runtime.system import machine
 
@@ -23,8 +27,8 @@ _SEVERITY_ERROR = 3
 def steady_threads(pixels: int, threads: int) -> int:
     """At most `threads`, so few that they change no byte of an image of `pixels` LR pixels.
 
-    A convolution that ONNX Runtime computes as a matrix product gives each thread a share of the
-    pixels, in sixteens, and a share of 64 or fewer is summed up in another order.
+    ONNX Runtime computes a convolution as a matrix product, gives each thread a share of the pixels
+    in multiples of 16, and sums a share of 64 or fewer in another order.
     """
     while threads > 1 and pixels <= threads * (64 + 16 * threads):
         threads //= 2
@@ -32,7 +36,7 @@ def steady_threads(pixels: int, threads: int) -> int:
 
 
 class CpuSession:
-    """Sessions of one graph on the CPU: small images get fewer threads, and all the same bytes."""
+    """One graph on the CPU: small images get fewer threads, so that their bytes stay the same."""
 
     def __init__(self, graph: bytes, threads: int) -> None:
         self._graph = graph
@@ -53,29 +57,41 @@ class CpuSession:
                 self._opened[threads] = OnnxRuntimeSession(self._graph, [_CPU], threads)
         return self._opened[threads].run(feeds)
 
+    def layer_times(self, feeds: Arrays, runs: int) -> list[Layer]:
+        """Every layer with its mean over so many runs, by ONNX Runtime's profiler."""
+        options = _options(self.threads_for(feeds))
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory() as folder:
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = _onnxruntime().InferenceSession(self._graph, options, providers=[_CPU])
+            for _ in range(runs + 1):
+                session.run(None, dict(feeds))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        times: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                key = event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]
+                times[key].append(event["dur"] * 1e-6)
+        return [  # the first run warms up
+            Layer(name, kind, sum(seconds[1:]) / runs) for (name, kind), seconds in times.items()
+        ]
+
 
 class OnnxRuntimeSession:
     """An `onnxruntime.InferenceSession` behind the `Session` protocol."""
 
     def __init__(self, graph: bytes, providers: list[Any], threads: int) -> None:
-        ort = _onnxruntime()
-        options = ort.SessionOptions()
-        # An explicit number also keeps ORT from pinning its threads to processors.
-        options.intra_op_num_threads = threads or machine.usable_cpus()
-        options.log_severity_level = _SEVERITY_ERROR
-        options.use_deterministic_compute = True
-        # Planning by pattern costs a third more peak memory and wins no time. The arena stays:
-        # without it the peak falls by up to a sixth, and page faults cost a third more time.
-        options.enable_mem_pattern = False
+        ort, options = _onnxruntime(), _options(threads)
         try:
             self._session = ort.InferenceSession(graph, options, providers=providers)
-        except Exception as error:  # ORT's own exceptions share no base class
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BackendError(f"ONNX Runtime refuses the graph: {one_line(error)}") from error
+        self.providers: list[str] = self._session.get_providers()
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._image = self._session.get_inputs()[0]
 
     def pixels(self, feeds: Arrays) -> int | None:
-        """LR pixels of the first input, the image: its sides are named as `H` or `4*H` are."""
+        """LR pixels of the first input, the image: its sides are named like `H` or `4*H`."""
         image = feeds[self._image.name]
         sides = [
             side // int(name.rpartition("*")[0] or 1)
@@ -94,29 +110,31 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def open_cpu(graph: bytes, numerics: Numerics, threads: int) -> CpuSession:
+def open_cpu(graph: bytes, numerics: Numerics, threads: int, folder: Path | None) -> CpuSession:
     """A session on the CPU."""
     return CpuSession(graph, threads)
 
 
-def open_cuda(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSession:
+def open_cuda(
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+) -> OnnxRuntimeSession:
     """A session on the first CUDA device; TF32 only where the graph's figures assume it."""
     if not has_cuda():
         raise BackendError(
             "this ONNX Runtime has no CUDA: pip install 'hcflow-deploy[gpu]' in place of [cpu]"
         )
-    session = OnnxRuntimeSession(
-        graph, [(_CUDA, {"use_tf32": str(int(numerics.tf32))}), _CPU], threads
-    )
-    # ORT falls back to the CPU in silence when a CUDA library does not load.
-    if _CUDA not in session._session.get_providers():
+    session = OnnxRuntimeSession(graph, [_cuda(numerics), _CPU], threads)
+    # ONNX Runtime falls back to the CPU in silence when a CUDA library does not load.
+    if _CUDA not in session.providers:
         raise BackendError(
             "ONNX Runtime cannot start CUDA here: check the driver and the CUDA and cuDNN libraries"
         )
     return session
 
 
-def open_tensorrt(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntimeSession:
+def open_tensorrt(
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+) -> OnnxRuntimeSession:
     """A session on ONNX Runtime's TensorRT provider; its engines go to the user's cache."""
     if not has_tensorrt():
         raise BackendError(
@@ -134,9 +152,8 @@ def open_tensorrt(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntime
         "trt_engine_cache_path": str(engine_cache.folder() / "onnxruntime"),
         "trt_timing_cache_enable": "1",
     }
-    cuda = (_CUDA, {"use_tf32": str(int(numerics.tf32))})
-    session = OnnxRuntimeSession(graph, [(_TENSORRT, options), cuda, _CPU], threads)
-    if _TENSORRT not in session._session.get_providers():
+    session = OnnxRuntimeSession(graph, [(_TENSORRT, options), _cuda(numerics), _CPU], threads)
+    if _TENSORRT not in session.providers:
         raise BackendError(
             "ONNX Runtime cannot start TensorRT here: check that TensorRT's libraries and the "
             "driver are installed"
@@ -146,24 +163,38 @@ def open_tensorrt(graph: bytes, numerics: Numerics, threads: int) -> OnnxRuntime
 
 def has_cpu() -> bool:
     """Whether ONNX Runtime is installed; raises `BackendError` if not."""
-    return _CPU in _onnxruntime().get_available_providers()
+    return _has(_CPU)
 
 
 def has_cuda() -> bool:
     """Whether the installed build has the CUDA provider (not whether a GPU answers)."""
-    return _CUDA in _onnxruntime().get_available_providers()
+    return _has(_CUDA)
 
 
 def has_tensorrt() -> bool:
     """Whether the installed build has the TensorRT provider (not whether a GPU answers)."""
-    return _TENSORRT in _onnxruntime().get_available_providers()
+    return _has(_TENSORRT)
+
+
+def _has(provider: str) -> bool:
+    return provider in _onnxruntime().get_available_providers()
+
+
+def _cuda(numerics: Numerics) -> tuple[str, dict[str, str]]:
+    return _CUDA, {"use_tf32": str(int(numerics.tf32))}
+
+
+def _options(threads: int) -> Any:
+    options = _onnxruntime().SessionOptions()
+    # An explicit number also keeps ONNX Runtime from pinning its threads to processors.
+    options.intra_op_num_threads = threads or machine.usable_cpus()
+    options.log_severity_level = _SEVERITY_ERROR
+    options.use_deterministic_compute = True
+    # Planning by pattern costs a third more peak memory and saves no time. The arena stays:
+    # without it the peak falls by up to a sixth, and page faults cost a third more time.
+    options.enable_mem_pattern = False
+    return options
 
 
 def _onnxruntime() -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415 - importing the runtime must not need a backend
-    except ImportError as error:
-        raise BackendError(
-            f"ONNX Runtime cannot be imported ({error}): pip install 'hcflow-deploy[cpu]'"
-        ) from error
-    return onnxruntime
+    return import_library("onnxruntime", "ONNX Runtime", "pip install 'hcflow-deploy[cpu]'")

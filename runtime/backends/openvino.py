@@ -1,8 +1,8 @@
 """OpenVINO on the CPU: compiled programs are kept on disk, so that the second start is fast.
 
-The bytes of a result depend neither on the number of threads nor on who else runs, but a program
+The bytes of a result depend neither on the number of threads nor on other runs, but a program
 compiled for one shape and the program for any shape round differently. Which of them runs an input
-therefore follows from its shape alone, never from what was run before.
+therefore depends on the input's shape alone, never on what was run before.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import hashlib
 import logging
 import os
 import threading
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.backends import Arrays, Shapes
-from runtime.bundle.manifest import Numerics
+from runtime.backends.session import Arrays, Layer, Shapes, import_library
+from runtime.bundle.graph_entry import Numerics
 from runtime.errors import BackendError, one_line
 from runtime.system import atomic, machine
 from runtime.system.cache import user_cache
@@ -31,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 class OpenVinoSession:
-    """One graph; a program is compiled, or read from the cache, when first needed."""
+    """One graph; each program is compiled, or read from the cache, when first needed."""
 
     def __init__(self, graph: bytes, numerics: Numerics, threads: int) -> None:
         hint = numerics.openvino_precision_hint
@@ -43,7 +44,7 @@ class OpenVinoSession:
         self._graph = graph
         self._core = _openvino().Core()
         self._config = {
-            "INFERENCE_PRECISION_HINT": hint,  # left out, OpenVINO takes bf16 where there is any
+            "INFERENCE_PRECISION_HINT": hint,  # without it OpenVINO takes bf16 where the CPU has it
             "INFERENCE_NUM_THREADS": threads or machine.usable_cpus(),
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
@@ -55,7 +56,7 @@ class OpenVinoSession:
         self._program(False)  # a graph that OpenVINO refuses is refused now
 
     def expect(self, shapes: Shapes) -> None:
-        """Compile inputs of exactly these shapes apart: about 6 % faster, once a second longer.
+        """Compile a program for exactly these shapes: about 6 % faster, but a second to compile.
 
         To be called before the first `run`, always with the same shapes for the same graph.
         """
@@ -70,6 +71,19 @@ class OpenVinoSession:
             listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
             raise BackendError(f"OpenVINO failed on {listed}: {one_line(error)}") from error
 
+    def layer_times(self, feeds: Arrays, runs: int) -> list[Layer]:
+        """Every layer with its mean over so many runs, by OpenVINO's profiler."""
+        config = self._config | {"PERF_COUNT": True}
+        compiled = self._core.compile_model(self._core.read_model(self._graph), _DEVICE, config)
+        request = compiled.create_infer_request()
+        times: dict[tuple[str, str], float] = defaultdict(float)
+        for run in range(runs + 1):
+            request.infer(dict(feeds))
+            for info in request.profiling_info if run else ():  # the first run warms up
+                if info.real_time.total_seconds() > 0:
+                    times[info.node_name, info.node_type] += info.real_time.total_seconds() / runs
+        return [Layer(name, kind, seconds) for (name, kind), seconds in times.items()]
+
     def _program(self, fixed: bool) -> _Program:
         with self._compiling:
             if fixed not in self._programs:
@@ -80,7 +94,7 @@ class OpenVinoSession:
             return self._programs[fixed]
 
     def _compile(self, shapes: Shapes | None) -> Any:
-        """The compiled model for these shapes; of no shapes, for any."""
+        """The compiled model for these shapes; without shapes, for any."""
         cached = self._cache_file(shapes or {})
         if cached is not None and (blob := _read(cached)) is not None:
             try:
@@ -136,7 +150,9 @@ class _Program:
         return values
 
 
-def open_cpu(graph: bytes, numerics: Numerics, threads: int) -> OpenVinoSession:
+def open_cpu(
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+) -> OpenVinoSession:
     """A session on the CPU."""
     return OpenVinoSession(graph, numerics, threads)
 
@@ -147,7 +163,7 @@ def has_cpu() -> bool:
 
 
 def _read(path: Path) -> bytes | None:
-    """What `_write` wrote, or None where there is nothing whole of this user's own."""
+    """What `_write` wrote; None where the file is missing, damaged or open to other users."""
     try:
         if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022:
             return None
@@ -159,7 +175,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, blob: bytes) -> None:
-    """Cache a program; of several processes that do so at once the last one's whole file stays."""
+    """Cache a program; when several processes do so at once, the last one's whole file stays."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write(path, hashlib.sha256(blob).digest() + blob)
@@ -169,10 +185,4 @@ def _write(path: Path, blob: bytes) -> None:
 
 
 def _openvino() -> Any:
-    try:
-        import openvino  # noqa: PLC0415 - importing the runtime must not need a backend
-    except ImportError as error:
-        raise BackendError(
-            f"OpenVINO cannot be imported ({error}): pip install 'hcflow-deploy[openvino]'"
-        ) from error
-    return openvino
+    return import_library("openvino", "OpenVINO", "pip install 'hcflow-deploy[openvino]'")

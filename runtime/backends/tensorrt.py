@@ -1,52 +1,52 @@
 """TensorRT and TensorRT-RTX: compiled engines on NVIDIA GPUs.
 
-Host arrays go in and out through pinned memory as one captured CUDA graph per shape; GPU arrays go
-in and out as they are, on the caller's stream, with no copy and no wait (`EngineSession.enqueue`).
+Host arrays pass through pinned memory, with one captured CUDA graph per shape; GPU arrays are used
+in place, on the caller's stream, with no copy and no wait (`EngineSession.enqueue`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib
 import logging
 import queue
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Arrays
 from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
 from runtime.backends.cuda_device import Device, Stream, gpu_missing
 from runtime.backends.cuda_latents import Drawer
-from runtime.backends.tensorrt_engine import MODULES, Loaded, load_library
-from runtime.backends.tensorrt_stream import Lane
+from runtime.backends.session import Arrays, Layer
+from runtime.backends.tensorrt_engine import LoadedEngine, load_library
+from runtime.backends.tensorrt_stream import EngineStream
 from runtime.bundle import engine_cache, engine_entry
 from runtime.bundle.engine_entry import Engine, Library, Machine
-from runtime.bundle.manifest import Numerics
+from runtime.bundle.graph_entry import Numerics
 from runtime.errors import BackendError, ParameterError
 from runtime.latents import Region
 
 _logger = logging.getLogger(__name__)
 
-LANES = 2
-"""Streams with contexts of their own: one computes while the other's images cross the bus."""
+STREAMS = 2
+"""Streams with their own contexts: one computes while the other's images cross the bus."""
 
 
 class EngineSession:
     """One engine, loaded; every method may be called from many threads at once."""
 
-    def __init__(self, loaded: Loaded, engine: Engine, where: str, lanes: int = LANES) -> None:
+    def __init__(self, loaded: LoadedEngine, engine: Engine, where: str) -> None:
         self.engine = engine
         self._loaded = loaded
         self._where = where
-        self._lanes: queue.LifoQueue[Lane] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[EngineStream] = queue.LifoQueue()
         self._drawer, self._no_drawer = _drawer(loaded)
-        self._all = [Lane(loaded, self._profile, self._drawer) for _ in range(lanes)]
-        for lane in self._all:
-            self._lanes.put(lane)
+        self._streams = [EngineStream(loaded, self._profile, self._drawer) for _ in range(STREAMS)]
+        for each in self._streams:
+            self._idle.put(each)
 
     @property
     def draws_latents(self) -> bool:
@@ -56,17 +56,14 @@ class EngineSession:
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name, all on the host.
 
-        A latent given as `latents.Region` is drawn on the GPU and crosses no bus.
+        A latent given as `latents.Region` is drawn on the GPU and does not cross the bus.
 
         Raises:
             BackendError: a shape outside every profile, no memory, or the GPU failed.
         """
         arrays = {name: self._input(name, value) for name, value in feeds.items()}
-        lane = self._lanes.get()
-        try:
-            return lane.run(arrays)
-        finally:
-            self._lanes.put(lane)
+        with self._stream() as stream:
+            return stream.run(arrays)
 
     def enqueue(
         self, feeds: Mapping[str, Any], stream: Any, outputs: Mapping[str, Any] | None = None
@@ -74,14 +71,14 @@ class EngineSession:
         """Put a run of GPU arrays into the caller's stream and return at once.
 
         Nothing is copied and nobody waits. The inputs must stay unchanged until the stream has
-        come past this run. Capturing it into a CUDA graph of the caller's is not supported.
+        finished this run. Capturing it into a CUDA graph of the caller's is not supported.
 
         Args:
             feeds: inputs by name: `__cuda_array_interface__` or DLPack, contiguous; a
                 `latents.Region` is drawn in the stream.
-            stream: the stream, of PyTorch, CuPy, PyCUDA, Numba or as an integer; not 0, on which
-                TensorRT waits for the whole GPU.
-            outputs: arrays to write to, by name; those not given are allocated in the stream.
+            stream: of PyTorch, CuPy, PyCUDA or Numba, or its handle as an integer; not 0, the
+                default stream, on which TensorRT waits for the whole GPU.
+            outputs: arrays to write to, by name; others are allocated in the stream.
 
         Returns:
             Every output by name: the arrays given, and `DeviceArray`s.
@@ -103,11 +100,10 @@ class EngineSession:
         for name, each in views.items():
             self._check(name, each.dtype)
         shapes = {name: each.shape for name, each in views.items()}
-        lane = self._lanes.get()
-        try:
-            results: dict[str, Any] = dict(outputs or {})
-            pointers = {name: each.pointer for name, each in views.items()}
-            for name, (shape, dtype) in lane.outputs(shapes).items():
+        results: dict[str, Any] = dict(outputs or {})
+        pointers = {name: each.pointer for name, each in views.items()}
+        with self._stream() as own:
+            for name, (shape, dtype) in own.outputs(shapes).items():
                 if name not in results:
                     results[name] = DeviceArray(target, shape, dtype)
                     pointers[name] = results[name].pointer
@@ -119,27 +115,32 @@ class EngineSession:
                         f"{dtype} {list(shape)}"
                     )
                 pointers[name] = given.pointer
-            lane.enqueue(shapes, pointers, target)
-        finally:
-            self._lanes.put(lane)
+            own.enqueue(shapes, pointers, target)
         return results
 
-    def layer_times(self, feeds: Arrays, runs: int) -> dict[str, float]:
-        """Seconds a run of every layer, by the library's profiler, over so many runs.
+    def layer_times(self, feeds: Arrays, runs: int) -> list[Layer]:
+        """Every layer with its mean over so many runs, by the library's profiler.
 
         Raises:
             BackendError: as `run`.
         """
-        lane = self._lanes.get()
-        try:
-            return lane.layer_times({n: self._host(n, v) for n, v in feeds.items()}, runs)
-        finally:
-            self._lanes.put(lane)
+        with self._stream() as stream:
+            times = stream.layer_times({n: self._host(n, v) for n, v in feeds.items()}, runs)
+        return [Layer(name, "engine layer", seconds) for name, seconds in times.items()]
 
     def close(self) -> None:
         """Give everything on the GPU back; waits for what is running."""
-        for lane in self._all:
-            lane.close()
+        for each in self._streams:
+            each.close()
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[EngineStream]:
+        """A stream that nobody else uses meanwhile."""
+        stream = self._idle.get()
+        try:
+            yield stream
+        finally:
+            self._idle.put(stream)
 
     def _input(self, name: str, value: Any) -> Any:
         """A region that the GPU will draw, or an array."""
@@ -194,26 +195,24 @@ class EngineSession:
 
 
 def open_tensorrt(
-    graph: bytes, numerics: Numerics, threads: int, where: Path | None = None
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
 ) -> EngineSession:
     """A session on TensorRT; the engine comes from the bundle or the user's cache."""
-    return open_engine("tensorrt", graph, where)
+    return open_engine("tensorrt", graph, folder)
 
 
-def open_rtx(
-    graph: bytes, numerics: Numerics, threads: int, where: Path | None = None
-) -> EngineSession:
+def open_rtx(graph: bytes, numerics: Numerics, threads: int, folder: Path | None) -> EngineSession:
     """A session on TensorRT-RTX; the engine comes from the bundle or the user's cache."""
-    return open_engine("tensorrt-rtx", graph, where)
+    return open_engine("tensorrt-rtx", graph, folder)
 
 
-def open_engine(library: Library, graph: bytes, where: Path | None) -> EngineSession:
+def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSession:
     """Load the engine that was compiled from a graph and fits this machine.
 
     Args:
         library: which one.
         graph: the ONNX bytes.
-        where: the bundle's folder, or None to look into the cache alone.
+        folder: the bundle's, or None to look in the cache only.
 
     Raises:
         BackendError: no library, no driver, or no fitting engine; says what to do.
@@ -222,20 +221,20 @@ def open_engine(library: Library, graph: bytes, where: Path | None) -> EngineSes
     trt = load_library(library)
     machine = Machine(library, str(trt.__version__), device.compute_capability)
     digest = hashlib.sha256(graph).hexdigest()
-    found = engine_cache.of_graph(digest, where)
-    place = str(where or ".")
+    found = engine_cache.of_graph(digest, folder)
+    place = str(folder or ".")
     engine = engine_entry.choose([e for e, _ in found], digest, machine, place)
     path = next(path for each, path in found if each == engine)
     data = engine_cache.read(engine, path)
     remedy = f"make a fitting one: {engine_entry.command(library, place)}"
     host_code = engine.version_compatible
-    loaded = Loaded(trt, library, device, data, str(path), remedy, host_code=host_code)
+    loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":
         loaded.use_runtime_cache(_runtime_cache(engine, machine))
     return EngineSession(loaded, engine, place)
 
 
-def _drawer(loaded: Loaded) -> tuple[Drawer | None, str]:
+def _drawer(loaded: LoadedEngine) -> tuple[Drawer | None, str]:
     """What draws latents on this GPU, or None and why; the host draws the same bits."""
     try:
         return Drawer.open(loaded.device), ""
@@ -245,20 +244,17 @@ def _drawer(loaded: Loaded) -> tuple[Drawer | None, str]:
 
 
 def has_tensorrt() -> bool:
-    """Whether TensorRT is installed and a GPU answers."""
+    """Whether a GPU answers; raises `BackendError` if TensorRT is not installed."""
     return _usable("tensorrt")
 
 
 def has_rtx() -> bool:
-    """Whether TensorRT-RTX is installed and a GPU answers."""
+    """Whether a GPU answers; raises `BackendError` if TensorRT-RTX is not installed."""
     return _usable("tensorrt-rtx")
 
 
 def _usable(library: Library) -> bool:
-    try:
-        importlib.import_module(MODULES[library])
-    except (ImportError, OSError):
-        return False
+    load_library(library)
     return gpu_missing() is None
 
 

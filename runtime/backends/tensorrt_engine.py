@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.backends.cuda_device import Device
+from runtime.backends.session import import_library
 from runtime.bundle.engine_entry import Library
-from runtime.errors import BackendError, one_line
+from runtime.errors import BackendError
 from runtime.system import atomic
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _INVALID = {
     "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it: upgrade the driver, or",
     "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it: upgrade TensorRT-RTX, or",
     "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory for it: with a smaller --max",
-    "MALFORMED_ENGINE": "it is no engine, or a damaged one",
+    "MALFORMED_ENGINE": "it is not an engine, or it is damaged",
     "CUDA_ERROR": "the CUDA driver or runtime does not work: see nvidia-smi, or",
 }
 
@@ -42,15 +42,10 @@ def load_library(library: Library) -> Any:
     Raises:
         BackendError: not installed, or its own libraries do not load.
     """
-    try:
-        return importlib.import_module(MODULES[library])
-    except (ImportError, OSError) as error:
-        raise BackendError(
-            f"{library} cannot be imported ({one_line(error)}): {_INSTALL[library]}"
-        ) from error
+    return import_library(MODULES[library], library, _INSTALL[library])
 
 
-class Loaded:
+class LoadedEngine:
     """An engine on a GPU: its inputs and outputs, and contexts to run it in.
 
     Attributes:
@@ -69,7 +64,7 @@ class Loaded:
         *,
         host_code: bool = False,
     ) -> None:
-        """`host_code`: the engine brings code for the host along, as version-compatible ones do."""
+        """`host_code`: the engine contains code for the host, as version-compatible ones do."""
         self.trt = trt
         self.device = device
         self._library = library
@@ -78,7 +73,7 @@ class Loaded:
         self._runtime_cache_path: Path | None = None
         device.use()
         self._runtime: api.Runtime = trt.Runtime(self._log)
-        if host_code:  # refused unless allowed; whose the file is has been looked at by now
+        if host_code:  # the caller has checked who owns the file
             self._runtime.engine_host_code_allowed = True
         self._refuse_invalid(data, where, remedy)
         self.engine = self._runtime.deserialize_cuda_engine(data)
@@ -94,7 +89,7 @@ class Loaded:
         self._config = self._runtime_config()
 
     def last_error(self) -> str:
-        """What the library complained of last."""
+        """The last error in the library's log."""
         return self._log.errors[-1] if self._log.errors else "the library does not say why"
 
     def context(self) -> api.IExecutionContext:
@@ -114,17 +109,17 @@ class Loaded:
         return context
 
     def use_runtime_cache(self, path: Path) -> None:
-        """Let TensorRT-RTX begin with the kernels it made last time, and keep those it makes."""
+        """Let TensorRT-RTX start with the kernels it made last time, and keep those it makes."""
         cache = self._config.create_runtime_cache()
         try:
-            cache.deserialize(path.read_bytes())  # one that does not fit is left unused
+            cache.deserialize(path.read_bytes())  # TensorRT-RTX ignores one that does not fit
         except OSError:
             _logger.debug("no runtime cache at %s yet", path)
         self._config.set_runtime_cache(cache)
         self._runtime_cache, self._runtime_cache_path = cache, path
 
     def save_runtime_cache(self) -> None:
-        """Write the runtime cache to where it came from; a failure is only logged."""
+        """Write the runtime cache back to its file; a failure is only logged."""
         path = self._runtime_cache_path
         if path is None:
             return
@@ -132,10 +127,10 @@ class Loaded:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             atomic.write(path, bytes(memoryview(self._runtime_cache.serialize())))
         except OSError as error:
-            _logger.warning("the runtime cache is not kept: %s", error)
+            _logger.warning("the runtime cache cannot be written: %s", error)
 
     def _runtime_config(self) -> Any:
-        """TensorRT-RTX finishes compiling at run time, and is told how; TensorRT is not."""
+        """Settings for TensorRT-RTX, which finishes compiling at run time; None for TensorRT."""
         if self._library == "tensorrt":
             return None
         trt = self.trt
@@ -143,14 +138,14 @@ class Loaded:
         config.set_execution_context_allocation_strategy(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
-        # Kernels made for a shape before it runs: a captured graph would keep the fallback ones.
+        # Compile for a shape before it runs: a captured graph would keep the fallback kernels.
         strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = strategy
         config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # graphs are captured here
         return config
 
     def _refuse_invalid(self, data: bytes, where: str, remedy: str) -> None:
-        """TensorRT-RTX tells from an engine's header whether it can run here, and why not."""
+        """Raise `BackendError` when TensorRT-RTX says that the engine cannot run here, and why."""
         if self._library == "tensorrt":
             return
         validity, diagnostics = self._runtime.get_engine_validity(data)
@@ -166,9 +161,9 @@ class Loaded:
 
 
 def _log(trt: Any) -> Any:
-    """The library's log: errors are kept for our own messages, warnings go to Python's log."""
+    """The library's log: errors are kept for our messages, warnings go to Python's log."""
 
-    class Log(trt.ILogger):  # type: ignore[misc]  # the base is found at run time
+    class Log(trt.ILogger):  # type: ignore[misc]  # the base class is known at run time only
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

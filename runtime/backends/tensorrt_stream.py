@@ -1,8 +1,8 @@
-"""One stream with its contexts: buffers made once a shape, one captured graph a shape.
+"""One stream that runs an engine: for each shape a context, buffers and one captured graph.
 
-A captured graph holds addresses, so each shape has a context and buffers of its own, and whatever
-moves memory drops the graphs that knew it. Scratch memory is one for the lane: its contexts run one
-after another.
+A captured graph holds addresses, so each shape has its own context and buffers, and whatever moves
+memory drops the graphs that hold its address. The stream's contexts share scratch memory: they run
+one after another.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 
 from runtime.backends.cuda_device import Buffer, CapturedGraph, Event, Pinned, Stream
 from runtime.backends.cuda_latents import Drawer
-from runtime.backends.tensorrt_engine import Loaded, profiler
+from runtime.backends.session import Shapes
+from runtime.backends.tensorrt_engine import LoadedEngine, profiler
 from runtime.errors import BackendError
 from runtime.latents import Region
 
 if TYPE_CHECKING:
     import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
 
-Shapes = Mapping[str, tuple[int, ...]]
-
 MOST_SHAPES = 8
-"""Shapes whose buffers and graph a lane keeps; the one unused for longest goes."""
+"""Shapes whose buffers and graph a stream keeps; the one unused for longest goes."""
 
 _logger = logging.getLogger(__name__)
 
@@ -41,10 +40,10 @@ class Plan:
     Attributes:
         context: with shapes set.
         outputs: shape and dtype by name.
-        drawn: shape by name of the latents that the GPU draws; `host` holds their words.
-        device: one buffer an input and output, made when host arrays first come.
+        drawn: shape by name of the latents that the GPU draws; `host` holds their regions.
+        device: a buffer for each input and output, made at the first run on host arrays.
         host: pinned memory likewise.
-        runs: how often host arrays ran: the first run warms up, the second is captured.
+        runs: how many runs on host arrays: the first warms up, the second is captured.
         graph: uploads, the engine and downloads, captured.
         capturable: False once capturing has failed.
     """
@@ -75,11 +74,11 @@ class Plan:
         self.host.clear()
 
 
-class Lane:
+class EngineStream:
     """Runs an engine on one stream, one run at a time; callers take turns."""
 
     def __init__(
-        self, loaded: Loaded, profile: Callable[[Shapes], int], drawer: Drawer | None = None
+        self, loaded: LoadedEngine, profile: Callable[[Shapes], int], drawer: Drawer | None = None
     ) -> None:
         self._loaded = loaded
         self._drawer = drawer
@@ -95,7 +94,7 @@ class Lane:
         return self._plan(shapes).outputs
 
     def run(self, arrays: Mapping[str, NDArray[Any] | Region]) -> dict[str, NDArray[Any]]:
-        """Host arrays, or regions to be drawn, in, host arrays out; returns when they are there."""
+        """Run on host arrays and regions to be drawn; returns host arrays when they are ready."""
         self._loaded.device.use()
         shapes = {name: array.shape for name, array in arrays.items()}
         plan = self._plan(shapes, [n for n, each in arrays.items() if isinstance(each, Region)])
@@ -118,14 +117,14 @@ class Lane:
         return {name: plan.host[name].array.copy() for name in plan.outputs}
 
     def enqueue(self, shapes: Shapes, pointers: Mapping[str, int], stream: Stream) -> None:
-        """Put a run on these addresses into a stream of the caller's, and do not wait."""
+        """Put a run on these addresses into the caller's stream, and do not wait."""
         plan = self._plan(shapes)
         self._follow(stream)
         self._execute(plan, pointers, stream)
         stream.record(self._idle)
 
     def layer_times(self, arrays: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
-        """Seconds a run of every layer; runs without a graph, which would hide the layers."""
+        """Mean seconds of every layer; runs without a graph, which would hide the layers."""
         shapes = {name: array.shape for name, array in arrays.items()}
         self.run(arrays)
         plan = self._plan(shapes)
@@ -151,13 +150,13 @@ class Lane:
         self._idle.destroy()
 
     def _follow(self, stream: Stream) -> None:
-        """Let a stream wait on the GPU for this lane's last run: they share scratch memory."""
+        """Let a stream wait on the GPU for this object's last run: they share scratch memory."""
         if stream.handle != self._last:
             stream.wait(self._idle)
             self._last = stream.handle
 
     def _wait(self) -> None:
-        """Wait on the host until nothing of this lane runs."""
+        """Wait on the host until nothing of this engine runs here."""
         self._idle.synchronise()
         self._stream.synchronise()
 
@@ -216,7 +215,7 @@ class Lane:
         context.set_device_memory(self._scratch.pointer, self._scratch.size)
 
     def _stage(self, plan: Plan, arrays: Mapping[str, NDArray[Any] | Region]) -> None:
-        """Buffers on both sides for every input and output; of a region its words on the host."""
+        """Buffers on both sides for every input and output; for a region its words on the host."""
         device = self._loaded.device
         needed = {name: (array.shape, self._loaded.inputs[name]) for name, array in arrays.items()}
         try:
@@ -233,7 +232,7 @@ class Lane:
             raise
 
     def _capture(self, plan: Plan) -> None:
-        """Record the run as a graph; where that cannot be done it goes on without."""
+        """Record the run as a graph; an engine that cannot be captured runs without one."""
         capturable = plan.context.is_stream_capturable(self._stream.handle)
         try:
             if capturable:

@@ -12,7 +12,7 @@ import os
 import stat
 from pathlib import Path
 
-from runtime.bundle.engine_entry import Engine, of_manifest
+from runtime.bundle.engine_entry import LIBRARIES, Engine, Library, of_manifest
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError
 from runtime.system import atomic
@@ -66,9 +66,10 @@ def of_graph(graph_sha256: str, where: Path | None) -> list[tuple[Engine, Path]]
     return found + [(e, where / e.file) for e in listed if e.graph == graph_sha256]
 
 
-def libraries(graph_sha256: str, where: Path | None) -> set[str]:
-    """The libraries that there are engines of a graph for."""
-    return {engine.library for engine, _ in of_graph(graph_sha256, where)}
+def libraries(graph_sha256: str, folder: Path | None) -> list[Library]:
+    """The libraries that there are engines of a graph for; raises `BackendError` as `of_graph`."""
+    found = {engine.library for engine, _ in of_graph(graph_sha256, folder)}
+    return [library for library in LIBRARIES if library in found]
 
 
 def write(engine: Engine, data: bytes) -> Path:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import backends
+from runtime.backends import open_session
+from runtime.backends.session import DrawsLatents, ExpectsShapes, Session
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
@@ -42,7 +43,7 @@ class Network:
         self._precisions = (precision,) if isinstance(precision, str) else precision
         self._threads = threads or 0
         self._io = io
-        self._sessions: dict[str, backends.Session] = {}
+        self._sessions: dict[str, Session] = {}
         self._opening = threading.Lock()
         self._held: dict[str, int] = {}
 
@@ -185,7 +186,7 @@ class Network:
             ParameterError: the graph takes bytes, and the image has more than 8 bits.
         """
         session = self._session(graph)
-        if not (isinstance(session, backends.Drawing) and session.draws_latents):
+        if not (isinstance(session, DrawsLatents) and session.draws_latents):
             feeds = {name: _values(value) for name, value in feeds.items()}
         if graph.io == uint8_images.IO:
             return uint8_images.run(session.run, feeds)
@@ -217,10 +218,10 @@ class Network:
             return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
         return shapes
 
-    def _session(self, graph: Graph) -> backends.Session:
+    def _session(self, graph: Graph) -> Session:
         with self._opening:
             if graph.file not in self._sessions:
-                session = backends.open_session(
+                session = open_session(
                     self._backend,
                     self._bundle.read_graph(graph),
                     graph.numerics,
@@ -228,7 +229,7 @@ class Network:
                     self._bundle.folder,
                 )
                 # By the manifest's grid alone, so that the same image gives the same bytes always.
-                if isinstance(session, backends.Expecting) and graph.tile:
+                if isinstance(session, ExpectsShapes) and graph.tile:
                     session.expect(self._window_shapes(graph))
                 self._sessions[graph.file] = session
             return self._sessions[graph.file]

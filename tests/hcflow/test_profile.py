@@ -17,10 +17,12 @@ from hcflow.measure import profile as profile_run
 from hcflow.pages import profile as profile_page
 from hcflow_ref.checkpoint.load import load
 from runtime.backends import open_session
+from runtime.backends.onnxruntime import OnnxRuntimeSession
+from runtime.backends.session import Layer
 from runtime.bundle.manifest import Numerics
 from runtime.bundle.reader import Bundle
 from runtime.checks import latency
-from runtime.checks.layer_times import Layer, by_kind, layers
+from runtime.checks.layer_times import by_kind, layers
 from runtime.errors import BundleError
 from tests.support.bundles import inverse_graph, write_bundle
 from tests.support.engine_graphs import onnx_bytes
@@ -85,8 +87,7 @@ def test_layers_carry_the_graphs_names_and_their_times(backend: str) -> None:
     bundle_shapes = {"lr": (1, 3, 8, 8), "z1": (1, 6, 16, 16), "z2": (1, 21, 8, 8)}
     random = __import__("numpy").random.default_rng(0)
     feeds = {name: random.random(shape, "float32") for name, shape in bundle_shapes.items()}
-    session = open_session("onnxruntime", data, NUMERICS, 1)
-    found = layers(backend, data, feeds, 1, session)
+    found = layers(open_session(backend, data, NUMERICS, 1), feeds)
     assert found
     assert all(layer.seconds > 0 for layer in found)
     assert [x.seconds for x in found] == sorted((x.seconds for x in found), reverse=True)
@@ -94,8 +95,8 @@ def test_layers_carry_the_graphs_names_and_their_times(backend: str) -> None:
 
 
 def test_a_backend_without_a_profiler_gives_no_layers() -> None:
-    session = open_session("onnxruntime", inverse_graph(True), NUMERICS, 1)
-    assert layers("onnxruntime-cuda", b"", {}, 1, session) is None
+    session = OnnxRuntimeSession(inverse_graph(True), ["CPUExecutionProvider"], 1)
+    assert layers(session, {}) is None
 
 
 def test_layers_are_summed_by_kind() -> None:

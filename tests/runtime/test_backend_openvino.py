@@ -18,6 +18,7 @@ from export.folded.fold import deploy
 from export.graph import contract, emit, trace
 from hcflow_ref.checkpoint.load import load
 from runtime import backends
+from runtime.backends.session import ExpectsShapes, Session
 from runtime.bundle.manifest import Direction, Numerics, Precision
 from tests.support.bundles import write_bundle
 from tests.support.golden_files import arrays, latents, weights
@@ -55,15 +56,15 @@ def feeds(height: int, width: int, n: int = 1) -> dict[str, np.ndarray[Any, Any]
     return {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
 
 
-def open_(data: bytes, threads: int = 1, window: Sequence[int] = ()) -> backends.Session:
+def open_(data: bytes, threads: int = 1, window: Sequence[int] = ()) -> Session:
     session = backends.open_session("openvino", data, NUMERICS, threads)
     if window:
-        assert isinstance(session, backends.Expecting)
+        assert isinstance(session, ExpectsShapes)
         session.expect({name: value.shape for name, value in feeds(*window).items()})
     return session
 
 
-def digest(session: backends.Session, height: int, width: int) -> str:
+def digest(session: Session, height: int, width: int) -> str:
     return hashlib.sha256(session.run(feeds(height, width))["hr"].tobytes()).hexdigest()
 
 

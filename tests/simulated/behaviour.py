@@ -16,6 +16,7 @@ import runtime
 from runtime.backends import tensorrt_stream
 from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
 from runtime.backends.cuda_device import Device
+from runtime.backends.session import Layer
 from runtime.backends.tensorrt import EngineSession, open_engine
 from runtime.bundle import engine_cache
 from runtime.errors import BackendError, ParameterError
@@ -48,9 +49,8 @@ def host_arrays_give_what_the_cpu_gives(folder: Path) -> None:
 @scenario
 def the_second_run_of_a_shape_is_captured_and_then_replayed(folder: Path) -> None:
     s = session(folder)
-    lane = s._all[-1]
     s.run(feeds())
-    (made,) = lane._plans.values()
+    (made,) = s._streams[-1]._plans.values()
     assert made.graph is None
     s.run(feeds())
     assert made.graph is not None
@@ -79,7 +79,7 @@ def many_shapes_are_bounded_and_memory_returns_to_its_start(folder: Path) -> Non
         values = feeds(height=height)
         for _ in range(3):
             assert np.array_equal(s.run(values)["hr"], expected(values))
-    assert len(s._all[-1]._plans) == tensorrt_stream.MOST_SHAPES
+    assert len(s._streams[-1]._plans) == tensorrt_stream.MOST_SHAPES
     s.close()
     assert DRIVER.sim_used() == start
     fine()
@@ -274,8 +274,8 @@ def layers_are_timed_without_a_graph_and_leave_nothing_behind(folder: Path) -> N
     values = feeds()
     for _ in range(3):
         s.run(values)
-    assert s.layer_times(values, 4) == {"the whole graph": 0.5e-3}
-    assert not s._all[-1]._plans
+    assert s.layer_times(values, 4) == [Layer("the whole graph", "engine layer", 0.5e-3)]
+    assert not s._streams[-1]._plans
     assert np.array_equal(s.run(values)["hr"], expected(values))
     fine()
 

@@ -27,21 +27,21 @@ def mistake_reading_before_synchronising(folder: Path) -> None:
 @scenario
 def mistake_an_address_not_set(folder: Path) -> None:
     s = session(folder)
-    lane = s._all[-1]
+    own = s._streams[-1]
     stream = Device.open().stream()
     given = upload(stream, feeds())
     pointers = {n: a.pointer for n, a in given.items()}  # and none for the output
     shapes = {n: a.shape for n, a in given.items()}
-    raises(AssertionError, "'hr' is not set", lambda: lane.enqueue(shapes, pointers, stream))
+    raises(AssertionError, "'hr' is not set", lambda: own.enqueue(shapes, pointers, stream))
 
 
 @scenario
 def mistake_a_shape_outside_the_profile(folder: Path) -> None:
     s = session(folder)
-    lane = s._all[-1]
-    lane._profile = lambda shapes: 0  # type: ignore[assignment]
+    own = s._streams[-1]
+    own._profile = lambda shapes: 0  # type: ignore[assignment]
     shapes = {name: value.shape for name, value in feeds(height=30).items()}
-    raises(BackendError, "outside the profile", lambda: lane._plan(shapes))
+    raises(BackendError, "outside the profile", lambda: own._plan(shapes))
 
 
 @scenario
@@ -51,9 +51,9 @@ def mistake_memory_freed_in_flight(folder: Path) -> None:
     values = feeds()
     given = upload(stream, values)
     s.enqueue(given, stream.handle)
-    (made,) = s._all[-1]._plans.values()
+    (made,) = s._streams[-1]._plans.values()
     assert made is not None
-    s._all[-1]._scratch.free()  # type: ignore[union-attr]
+    s._streams[-1]._scratch.free()  # type: ignore[union-attr]
     caught("freed in flight")
 
 
@@ -102,14 +102,14 @@ def _unordered(array: DeviceArray) -> Any:
 def mistake_one_context_on_two_streams_at_once(folder: Path) -> None:
     s = session(folder)
     first, second = Device.open().stream(), Device.open().stream()
-    lane_type, right = tensorrt_stream.Lane, tensorrt_stream.Lane._follow
-    lane_type._follow = lambda self, stream: None  # type: ignore[method-assign]
+    kind, right = tensorrt_stream.EngineStream, tensorrt_stream.EngineStream._follow
+    kind._follow = lambda self, stream: None  # type: ignore[method-assign]
     try:
         s.enqueue(upload(first, feeds()), first.handle)
         result = s.enqueue(upload(second, feeds()), second.handle)["hr"]
         download(second, result)
     finally:
-        lane_type._follow = right  # type: ignore[method-assign]
+        kind._follow = right  # type: ignore[method-assign]
     caught("nothing orders them")
 
 

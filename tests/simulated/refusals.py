@@ -10,6 +10,7 @@ import numpy as np
 
 import runtime
 from runtime import backends
+from runtime.backends import auto
 from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
 from runtime.errors import BackendError
@@ -59,7 +60,7 @@ def damaged_and_foreign_engines_are_refused(folder: Path) -> None:
 def an_engine_the_library_refuses_is_explained_by_it(folder: Path) -> None:
     graph, bundle = prepare(folder)
     for data, text in (
-        (b"not an engine", "it is no engine"),
+        (b"not an engine", "it is not an engine"),
         (engine_bytes(graph, [], capability="7.5"), "this GPU's compute capability"),
     ):
         engine = sidecar(graph, data)
@@ -105,7 +106,7 @@ def no_gpu_and_an_old_driver_are_said_as_such(folder: Path) -> None:
 def auto_says_why_it_takes_another_backend(folder: Path) -> None:
     graph, bundle = prepare(folder, compute_capabilities=("8.6",))
     handler = _Lines()
-    backends._logger.addHandler(handler)
+    auto._logger.addHandler(handler)
     numerics = runtime.Bundle.open(bundle).manifest.graphs[0].numerics
     values = feeds()
     s = backends.open_session("auto", graph, numerics, 1, bundle)

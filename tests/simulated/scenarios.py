@@ -16,16 +16,16 @@ from tests.simulated import (
     behaviour,
     compiling,
     drawing,
-    eight_bits,
     mistakes,
     refitting,
     refusals,
     selftesting,
     tensorrt_module,
+    uint8_images,
 )
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes, eight_bits, drawing, refitting, selftesting, compiling)
+MODULES = (behaviour, refusals, mistakes, uint8_images, drawing, refitting, selftesting, compiling)
 """Importing them has filled `SCENARIOS`."""
 
 

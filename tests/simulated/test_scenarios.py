@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 SCENARIOS = (
-    *("behaviour", "refusals", "mistakes", "eight_bits", "drawing", "refitting"),
+    *("behaviour", "refusals", "mistakes", "uint8_images", "drawing", "refitting"),
     *("selftesting", "compiling"),
 )
 NAMES = [

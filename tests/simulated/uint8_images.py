@@ -72,7 +72,7 @@ def bytes_cross_the_bus_as_bytes(folder: Path) -> None:
         assert got["hr"].dtype == np.uint8
         assert np.array_equal(got["hr"], want["hr"])
         assert np.array_equal(got["health"], want["health"])
-    (plan_,) = s._all[-1]._plans.values()
+    (plan_,) = s._streams[-1]._plans.values()
     assert plan_.host["lr"].array.nbytes == 3 * 3 * 5
     fine()
 
