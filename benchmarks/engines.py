@@ -31,8 +31,8 @@ from export.engine import compilers
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import Sizes, profile
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
@@ -52,8 +52,9 @@ Row = dict[str, Any]
 
 def ours(model: HCFlow, direction: Any, precision: Any) -> bytes:
     """A graph as a build makes it."""
-    traced = trace.trace(deploy(model, direction, precision, True))
-    emitted = emit.to_onnx(traced, *contract.boundary(model.config, direction, True), {})
+    spec = GraphSpec(direction, precision)
+    traced = trace.trace(deploy(model, spec))
+    emitted = emit.to_onnx(traced, model.config, spec)
     if precision == "int8":
         chosen = [
             str(node.target).replace(".", "/")

@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.naive import naive_inverse
 from export.artifact import NUMERICS
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import DEFAULT, weights
 from hcflow_ref.network.config import OFFICIAL
@@ -55,8 +55,8 @@ def machine() -> str:
 
 def our_inverse(model: HCFlow) -> bytes:
     """ONNX bytes of the folded inverse."""
-    traced = trace.trace(deploy(model, "inverse", "fp32", True))
-    emitted = emit.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    spec = GraphSpec("inverse")
+    emitted = emit.to_onnx(trace.trace(deploy(model, spec)), model.config, spec)
     return ir.to_proto(emitted).SerializeToString()
 
 

@@ -31,8 +31,8 @@ from benchmarks.speed import (
 )
 from calib import images
 from calib.qdq import place
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from export.precision import int8
 from export.precision.evaluation import inputs_of, judge
 from export.precision.int8_candidates import prepare
@@ -60,14 +60,15 @@ def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
     model = synthetic(OFFICIAL["sr_x4"])
     graphs = {p: our_inverse(model, p) for p in ("fp32", "fp16")}
     crops = images.crops(photographs, CALIBRATION_SIDE * model.config.scale, print)
-    traced = trace.trace(deploy(model, "inverse", "fp16", True))
-    scales = judge(model, "inverse", traced, True)
-    trials = [inputs_of(model, "inverse", crops.calibrate[:2], tau, True) for tau in (0.0, 0.9)]
+    spec = GraphSpec("inverse", "fp16")
+    traced = trace.trace(deploy(model, spec))
+    scales = judge(model, spec, traced)
+    trials = [inputs_of(model, spec, crops.calibrate[:2], tau) for tau in (0.0, 0.9)]
     prepared = prepare(scales, trials, print)
     low = prepared.quantised("percentile", prepared.work)
-    hold_out = inputs_of(model, "inverse", crops.hold_out[:2], 0.0, True)
+    hold_out = inputs_of(model, spec, crops.hold_out[:2], 0.0)
     loss = int8.loss_on(scales, hold_out)(low)
-    emitted = emit.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    emitted = emit.to_onnx(traced, model.config, spec)
     ranges = prepared.ranges["percentile"]
     place(
         emitted,

@@ -28,6 +28,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
+from export.folded.fold import GraphSpec
 from export.precision.evaluation import Trial, inputs_of, photograph_trials
 from export.precision.lower import read_crops
 from hcflow_ref.checkpoint.load import load
@@ -106,12 +107,12 @@ def main() -> None:
     model = load(weights(bundle.manifest.name)).network
     scale = model.config.scale
     crops = read_crops(model, arguments.calibration, lambda line: print(line, file=sys.stderr))
-    calibration = inputs_of(model, "inverse", crops.calibrate, 0.0, True)
+    calibration = inputs_of(model, GraphSpec("inverse"), crops.calibrate, 0.0)
     named = photograph_trials(scale)
     sets = {
-        "hold-out": inputs_of(model, "inverse", crops.hold_out, 0.0, True),
+        "hold-out": inputs_of(model, GraphSpec("inverse"), crops.hold_out, 0.0),
         "four photographs": inputs_of(
-            model, "inverse", np.concatenate([truth for _, truth in named]), 0.0, True
+            model, GraphSpec("inverse"), np.concatenate([truth for _, truth in named]), 0.0
         ),
     }
     with tempfile.TemporaryDirectory() as folder:

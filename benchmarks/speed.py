@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from benchmarks.naive import naive_inverse
 from export.artifact import NUMERICS
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from hcflow.models.shipped import cache
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import DEFAULT, weights
@@ -72,8 +72,8 @@ def networks() -> dict[str, HCFlow]:
 
 def our_inverse(model: HCFlow, precision: Precision = "fp32") -> bytes:
     """ONNX bytes of the folded inverse."""
-    traced = trace.trace(deploy(model, "inverse", precision, True))
-    emitted = emit.to_onnx(traced, *contract.boundary(model.config, "inverse", True), {})
+    spec = GraphSpec("inverse", precision)
+    emitted = emit.to_onnx(trace.trace(deploy(model, spec)), model.config, spec)
     data: bytes = ir.to_proto(emitted).SerializeToString()
     return data
 

@@ -12,17 +12,17 @@ import onnx_ir as ir
 from calib.qdq import place
 from export.checks.parity import check
 from export.checks.reference_cases import Case
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import contract, emit, liveness, trace, uint8_boundary
 from export.precision import report
-from export.precision.emulation import run_rounded
+from export.precision.emulation import emulate
 from export.precision.evaluation import MOST_LOSS_DB
 from export.precision.lower import Lowered
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from runtime.backends import open_session
 from runtime.bundle import uint8_images
-from runtime.bundle.manifest import Direction, Graph, Loss, Numerics, Precision
+from runtime.bundle.manifest import Graph, Loss, Numerics, Precision
 from runtime.bundle.uint8_images import IO
 
 NUMERICS = Numerics(tf32=False, accumulation="float32", openvino_precision_hint="f32")
@@ -44,79 +44,68 @@ class Artifact:
 def build(
     model: HCFlow | IRN,
     checkpoint_sha256: str,
-    direction: Direction,
-    precision: Precision,
-    with_latents: bool,
+    spec: GraphSpec,
     cases: Sequence[Case],
     lowered: Lowered | None = None,
 ) -> Artifact:
-    """Build one graph and check it against the reference's answers.
+    """Build one graph with a float32 boundary and check it against the reference's answers.
 
     Args:
         model: the reference.
         checkpoint_sha256: digest of the file it came from, for the graph's metadata.
-        direction: which way the graph runs.
-        precision: of its networks.
-        with_latents: whether an inverse takes latents (a forward always gives them).
+        spec: which graph.
         cases: what to check it on.
-        lowered: for a precision below fp32, what `precision_build.lower` made of the network.
+        lowered: for a precision below fp32, what `export.precision.lower` made of the network.
     """
-    if lowered is None:
-        traced = trace.trace(deploy(model, direction, precision, with_latents))
-    else:
-        traced = lowered.traced
-    inputs, outputs = contract.boundary(model.config, direction, with_latents)
+    traced = trace.trace(deploy(model, spec)) if lowered is None else lowered.traced
     metadata = {
         "hcflow.task": model.config.task,
         "hcflow.scale": str(model.config.scale),
-        "hcflow.direction": direction,
-        "hcflow.precision": precision,
+        "hcflow.direction": spec.direction,
+        "hcflow.precision": spec.precision,
         "hcflow.checkpoint_sha256": checkpoint_sha256,
         "hcflow.contract": str(contract.CONTRACT),
     }
-    emitted = emit.to_onnx(traced, inputs, outputs, metadata)
+    emitted = emit.to_onnx(traced, model.config, spec, metadata)
     int8 = lowered.int8 if lowered else None
     if int8:
         place(emitted, int8.ranges, int8.largest)
     contract.check(emitted)
     data = ir.to_proto(emitted).SerializeToString(deterministic=True)
     session = open_session("onnxruntime", data, NUMERICS, 0)
-    parity = check(session.run, cases, with_latents, precision)
-    if precision != "fp32":
-        rounded = functools.partial(
-            run_rounded, traced, list(outputs), quantised=int8.quantised if int8 else None
+    parity = check(session.run, cases, spec)
+    if spec.precision != "fp32":
+        emulated = functools.partial(
+            emulate,
+            traced,
+            list(contract.boundary(model.config, spec)[1]),
+            quantised=int8.quantised if int8 else None,
         )
-        parity += check(rounded, cases, with_latents, precision, ", rounded")
+        parity += check(emulated, cases, spec, ", rounded")
     digest = hashlib.sha256(data).hexdigest()
+    losses = lowered.losses if lowered else ()
     entry = Graph(
-        direction=direction,
-        precision=precision,
-        latents=with_latents or direction == "forward",
-        io="float32",
+        direction=spec.direction,
+        precision=spec.precision,
+        latents=spec.latents,
+        io=spec.io,
         contract=contract.CONTRACT,
         opset=emit.OPSET,
-        file=f"{direction}.{precision}.{digest[:12]}.onnx",
+        file=f"{spec.direction}.{spec.precision}.{digest[:12]}.onnx",
         sha256=digest,
         bytes=len(data),
         nodes=len(emitted.graph),
         bytes_per_lr_pixel=liveness.bytes_per_lr_pixel(traced),
         numerics=NUMERICS,
-        within_budget=all(row.ok for row in parity),
+        within_budget=all(row.ok for row in parity) and not too_lossy(spec.precision, losses),
         parity=tuple(parity),
-        casts=sum(node.op_type == "Cast" for node in emitted.graph),
+        casts=_casts(emitted),
+        losses=losses,
     )
-    if lowered is None:
-        return Artifact(data, entry)
-    entry = replace(
-        entry,
-        losses=lowered.losses,
-        within_budget=entry.within_budget and not too_lossy(precision, lowered.losses),
-    )
-    written = report.files(entry, lowered, checkpoint_sha256)
-    return Artifact(data, replace(entry, report=next(iter(written))), written, lowered)
+    return _with_report(data, entry, lowered, checkpoint_sha256)
 
 
-def build_uint8(built: Artifact, cases: Sequence[Case], with_latents: bool) -> Artifact:
+def build_uint8(built: Artifact, cases: Sequence[Case]) -> Artifact:
     """The graph of an artifact with a uint8 boundary, checked where the cases are of 8 bits.
 
     A forward graph gives the image alone: latents and `logp` are left out, and what computes them.
@@ -124,22 +113,16 @@ def build_uint8(built: Artifact, cases: Sequence[Case], with_latents: bool) -> A
     Args:
         built: a graph with a float32 boundary; its grid of tiles holds for the other one too.
         cases: inputs and the reference's outputs.
-        with_latents: whether an inverse takes latents.
     """
     entry = built.entry
     emitted = uint8_boundary.convert(built.data)
     contract.check(emitted, IO)
     data = ir.to_proto(emitted).SerializeToString(deterministic=True)
     session = open_session("onnxruntime", data, NUMERICS, 0)
-    parity = check(
-        lambda feeds: uint8_images.run(session.run, feeds),
-        cases,
-        with_latents,
-        entry.precision,
-        io=IO,
-    )
+    spec = replace(GraphSpec.of(entry), io=IO)
+    parity = check(lambda feeds: uint8_images.run(session.run, feeds), cases, spec)
     digest = hashlib.sha256(data).hexdigest()
-    made = replace(
+    entry = replace(
         entry,
         io=IO,
         latents=entry.latents and entry.direction == "inverse",
@@ -147,15 +130,25 @@ def build_uint8(built: Artifact, cases: Sequence[Case], with_latents: bool) -> A
         sha256=digest,
         bytes=len(data),
         nodes=len(emitted.graph),
-        casts=sum(node.op_type == "Cast" for node in emitted.graph),
+        casts=_casts(emitted),
         parity=tuple(parity),
         within_budget=entry.within_budget and all(row.ok for row in parity),
     )
-    if built.lowered is None:
-        return Artifact(data, made)
     checkpoint_sha256 = emitted.metadata_props["hcflow.checkpoint_sha256"]
-    written = report.files(made, built.lowered, checkpoint_sha256)
-    return Artifact(data, replace(made, report=next(iter(written))), written, built.lowered)
+    return _with_report(data, entry, built.lowered, checkpoint_sha256)
+
+
+def _casts(graph: ir.Model) -> int:
+    return sum(node.op_type == "Cast" for node in graph.graph)
+
+
+def _with_report(
+    data: bytes, entry: Graph, lowered: Lowered | None, checkpoint_sha256: str
+) -> Artifact:
+    if lowered is None:
+        return Artifact(data, entry)
+    written = report.files(entry, lowered, checkpoint_sha256)
+    return Artifact(data, replace(entry, report=next(iter(written))), written, lowered)
 
 
 def too_lossy(precision: Precision, losses: Sequence[Loss]) -> list[Loss]:

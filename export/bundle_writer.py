@@ -15,19 +15,17 @@ import numpy as np
 from export.artifact import Artifact
 from export.checks.reference_cases import Case
 from export.errors import ExportError
+from export.folded.fold import GraphSpec
 from export.precision.report import page_of
 from hcflow_ref.checkpoint.load import Checkpoint
 from runtime.bundle.engine_entry import Engine, of_manifest
-from runtime.bundle.manifest import FILE_NAME, SCHEMA, Graph, Latents, Level, Manifest, Vectors
+from runtime.bundle.manifest import FILE_NAME, SCHEMA, Latents, Level, Manifest, Vectors
 from runtime.bundle.manifest import Checkpoint as CheckpointEntry
 from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.system import atomic
 from runtime.system.lock import locked
-
-Slot = tuple[str, str, bool, str]
-"""What a bundle holds one graph of: direction, precision, latents, io."""
 
 TOOLS = ("hcflow-deploy", "torch", "onnx", "onnx-ir", "onnxruntime", "numpy")
 """Distributions whose versions a manifest records."""
@@ -50,7 +48,7 @@ def write(
         name: the model's name.
         checkpoint: what the graphs were made from.
         default_tau: temperature that the runtime uses when none is asked for.
-        artifacts: graphs to write; each replaces the one of its direction, precision, latents, io.
+        artifacts: graphs to write; each replaces the one of its specification.
         cases: test vectors of this bundle.
 
     Raises:
@@ -60,8 +58,8 @@ def write(
     with _alone(folder):
         old = existing(folder, checkpoint)
         built = [artifact.entry for artifact in artifacts]
-        replaced = {_slot(graph) for graph in built}
-        kept = [graph for graph in old.graphs if _slot(graph) not in replaced] if old else []
+        replaced = {GraphSpec.of(graph) for graph in built}
+        kept = [graph for graph in old.graphs if GraphSpec.of(graph) not in replaced] if old else []
         # An engine is of one graph's bytes: it stays as long as that graph does.
         digests = {graph.sha256 for graph in (*kept, *built)}
         engines = [e.to_mapping() for e in _engines(old) if e.graph in digests] if old else []
@@ -122,17 +120,17 @@ def _damaged(folder: Path, error: BundleError) -> str:
     return f"'{folder}' holds a damaged bundle ({error}); delete it or give another --output"
 
 
-def settle(old: Manifest | None, slots: Collection[Slot], asked: float) -> float:
-    """The default τ of a bundle once graphs of these slots are in it.
+def settle(old: Manifest | None, specs: Collection[GraphSpec], asked: float) -> float:
+    """The default τ of a bundle once graphs of these specifications are in it.
 
     The older bundle's where its graphs with latents stay and none is built: τ is theirs.
 
     Raises:
         ExportError: a graph that stays was measured at lower temperatures alone.
     """
-    kept = [graph for graph in old.graphs if _slot(graph) not in slots] if old else []
+    kept = [graph for graph in old.graphs if GraphSpec.of(graph) not in specs] if old else []
     lively = [graph for graph in kept if graph.direction == "inverse" and graph.latents]
-    built = any(direction == "inverse" and latents for direction, _, latents, _ in slots)
+    built = any(spec.direction == "inverse" and spec.latents for spec in specs)
     if old and lively and not built:
         return old.default_tau
     for graph in lively:
@@ -145,10 +143,6 @@ def settle(old: Manifest | None, slots: Collection[Slot], asked: float) -> float
                 "--output"
             )
     return asked
-
-
-def _slot(graph: Graph) -> Slot:
-    return graph.direction, graph.precision, graph.latents, graph.io
 
 
 def _engines(manifest: Manifest) -> list[Engine]:

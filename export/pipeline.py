@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from export import artifact, bundle_writer, tile_grid
+from export.artifact import Artifact
 from export.checks.reference_cases import Case, cases
 from export.errors import BudgetError, ExportError
-from export.precision import lower
-from export.precision.calibration_cache import Recorded
+from export.folded.fold import GraphSpec
+from export.precision.calibration_cache import CachedCalibration
+from export.precision.lower import Calibration, Lowered, lower, read_crops
 from hcflow_ref.checkpoint.load import Checkpoint
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
@@ -34,9 +36,10 @@ class Request:
         with_latents: `False` makes an inverse for τ = 0 only.
         accept_over_budget: write the bundle, marked, although a graph misses its budget.
         tiling: what is decided of the tile grid beforehand.
-        calibration: a folder of photographs that ranges are taken on.
+        calibration: a folder of photographs, used to choose the ranges.
         int8_budget_db: largest loss of int8 graphs on the hold-out; `None` makes none.
-        recorded: what calibration found before, by direction, in place of photographs.
+        io: dtype of the images at the graphs' boundary, `float32` or `uint8`.
+        cached_calibrations: what calibration found before, in place of photographs.
     """
 
     name: str
@@ -49,7 +52,7 @@ class Request:
     calibration: Path | None = None
     int8_budget_db: float | None = None
     io: str = "float32"
-    recorded: Mapping[Direction, Recorded] = field(default_factory=dict)
+    cached_calibrations: Mapping[Direction, CachedCalibration] = field(default_factory=dict)
 
 
 def build(
@@ -66,18 +69,17 @@ def build(
         folder: where the bundle goes; one of the same checkpoint is added to.
         request: what to make.
         progress: called with a line before each stage.
-        note: called with what is to be known of the bundle or of what it was made with; `progress`
-            where it is left out.
+        note: called with a line that the user should read; `progress` where it is left out.
 
     Raises:
-        CalibrationError: the calibration folder will not do.
-        ExportError: int8 graphs are asked for without one, and without a record that fits.
+        CalibrationError: the calibration folder cannot be used.
+        ExportError: int8 graphs are asked for without one, and no cached calibration fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else, or graphs for another τ that stay; or no grid
-            can be made as asked (`tiling.check`).
+            can be made as asked (`tile_grid.check`).
         FileError: the folder cannot be written into, by its permissions.
-        ParameterError: τ is negative or no number.
+        ParameterError: τ is negative or not a number.
         OSError: the folder cannot be written.
     """
     note = note or progress
@@ -88,59 +90,19 @@ def build(
     model = checkpoint.network
     atomic.check_folder(folder)
     tile_grid.check(request.tiling, model.config.scale, note)
-    precisions = dict.fromkeys(("fp32", *request.precisions))
-    if request.int8_budget_db is not None:
-        precisions["int8"] = None
-    _check_tau(bundle_writer.existing(folder, checkpoint), request, list(precisions), tau)
+    specs = {direction: _specs(request, direction) for direction in request.directions}
+    _check_tau(bundle_writer.existing(folder, checkpoint), request, specs.values(), tau)
+    calibrations = _calibrations(model, request, tau, note)
     exact = copy.deepcopy(model).double()
-    crops = None
-    recorded = {way: _recorded(request, way, tau) for way in request.directions}
-    if "int8" in precisions and request.calibration is None and None in recorded.values():
-        raise ExportError(
-            "--int8 needs --calibration DIR, a folder of photographs: no recorded calibration is "
-            "of these weights, directions, latents and temperature"
-        )
-    if request.calibration is not None:
-        crops = lower.read_crops(model, request.calibration, note)
     vectors: list[Case] = []
-    artifacts = []
-    for direction in request.directions:
+    artifacts: list[Artifact] = []
+    for direction, calibration in calibrations.items():
         progress(f"{direction}: reference in float64")
         answers = list(cases(exact, direction, _taus(model, tau)))
         vectors += answers
-        graphs = []
-        lowered: lower.Lowered | None = None
-        for precision in precisions:
-            if precision != "fp32":
-                first = lowered is None
-                lowered = lower.lower(
-                    model,
-                    direction,
-                    precision,
-                    request.with_latents,
-                    (0.0, tau),
-                    crops,
-                    request.int8_budget_db,
-                    recorded[direction],
-                    lowered,
-                    progress,
-                )
-                for network, (tensor, largest) in lowered.kept.items() if first else ():
-                    note(
-                        f"{direction}: '{network}' stays float32: '{tensor}' reaches {largest:.3g}"
-                    )
-            progress(f"{direction} {precision}: fold, export and compare")
-            graphs.append(
-                artifact.build(
-                    model,
-                    checkpoint.sha256,
-                    direction,
-                    precision,
-                    request.with_latents,
-                    answers,
-                    lowered,
-                )
-            )
+        graphs = _graphs(
+            checkpoint, specs[direction], answers, (0.0, tau), calibration, progress, note
+        )
         progress(f"{direction}: certify tiles")
         certified = tile_grid.certify(
             graphs,
@@ -151,15 +113,11 @@ def build(
             note,
         )
         if request.io == IO:
-            progress(f"{direction}: bytes at the boundary")
-            of_bytes = [
-                artifact.build_uint8(each, answers, request.with_latents) for each in certified
-            ]
-            artifacts += [certified[0], *of_bytes]  # the fp32 graph of floats is always there
-        else:
-            artifacts += certified
+            progress(f"{direction}: uint8 images at the boundary")
+            # The fp32 graph with a float32 boundary is always there.
+            certified[1:] = [artifact.build_uint8(each, answers) for each in certified]
+        artifacts += certified
     misses = [line for built in artifacts for line in over_budget(built.entry)]
-    misses += [line for built in artifacts for line in tile_grid.over_budget(built.entry)]
     if misses and not request.accept_over_budget:
         raise BudgetError(
             f"out of budget: {'; '.join(misses)}. Nothing was written; --accept-over-budget keeps "
@@ -169,31 +127,86 @@ def build(
     return bundle_writer.write(folder, request.name, checkpoint, tau, artifacts, vectors)
 
 
+def _specs(request: Request, direction: Direction) -> list[GraphSpec]:
+    """The graphs of one direction, fp32 first, as they are before images become uint8."""
+    precisions = dict.fromkeys(("fp32", *request.precisions))
+    if request.int8_budget_db is not None:
+        precisions["int8"] = None
+    latents = request.with_latents or direction == "forward"
+    return [GraphSpec(direction, precision, latents) for precision in precisions]
+
+
+def _graphs(
+    checkpoint: Checkpoint,
+    specs: Sequence[GraphSpec],
+    answers: Sequence[Case],
+    taus: tuple[float, ...],
+    calibration: Calibration,
+    progress: Callable[[str], None],
+    note: Callable[[str], None],
+) -> list[Artifact]:
+    """The graphs of one direction, built and compared with the reference."""
+    model = checkpoint.network
+    graphs = []
+    lowered: Lowered | None = None
+    for spec in specs:
+        if spec.precision != "fp32":
+            first = lowered is None
+            lowered = lower(model, spec, taus, calibration, lowered, progress)
+            for network, (tensor, largest) in lowered.kept.items() if first else ():
+                note(
+                    f"{spec.direction}: '{network}' stays float32: '{tensor}' reaches {largest:.3g}"
+                )
+        progress(f"{spec.direction} {spec.precision}: fold, export and compare")
+        graphs.append(artifact.build(model, checkpoint.sha256, spec, answers, lowered))
+    return graphs
+
+
 def _check_tau(
-    old: Manifest | None, request: Request, precisions: Sequence[Precision], tau: float
+    old: Manifest | None, request: Request, specs: Iterable[Sequence[GraphSpec]], tau: float
 ) -> None:
     """Whether the temperature goes with the graphs that are built and those that stay."""
-    ios = {(precision, request.io) for precision in precisions} | {("fp32", "float32")}
-    slots = {
-        (direction, precision, request.with_latents if direction == "inverse" else io != IO, io)
-        for direction in request.directions
-        for precision, io in ios
-    }
-    settled = bundle_writer.settle(old, slots, tau)
+    written = set[GraphSpec]()
+    for fp32, *lower_specs in specs:
+        images = [replace(spec, io=request.io) for spec in (fp32, *lower_specs)]
+        if request.io == IO and fp32.direction == "forward":
+            images = [replace(spec, latents=False) for spec in images]
+        written |= {fp32, *images}
+    settled = bundle_writer.settle(old, written, tau)
     if request.tau is not None and request.with_latents and settled != tau:
         raise ExportError(
-            f"--tau {tau:g} is of the inverse graphs, which stay as they are, for τ = "
-            f"{settled:g}: leave it out, or build --direction both"
+            f"--tau {tau:g} sets the temperature of inverse graphs, and the bundle's stay as they "
+            f"are, for τ = {settled:g}: leave it out, or build --direction both"
         )
 
 
-def _recorded(request: Request, direction: Direction, tau: float) -> Recorded | None:
-    """The record for a graph of the request's kind, at its default temperature or below it."""
-    recorded = request.recorded.get(direction)
+def _calibrations(
+    model: HCFlow | IRN, request: Request, tau: float, note: Callable[[str], None]
+) -> dict[Direction, Calibration]:
+    """What each direction's precisions are chosen by."""
+    cached = {direction: _cached(request, direction, tau) for direction in request.directions}
+    if request.calibration is None:
+        if request.int8_budget_db is not None and None in cached.values():
+            raise ExportError(
+                "--int8 needs --calibration DIR, a folder of photographs: there is no cached "
+                "calibration for these weights, directions, latents and temperature"
+            )
+        crops = None
+    else:
+        crops = read_crops(model, request.calibration, note)
+    return {
+        direction: Calibration(crops, request.int8_budget_db, found)
+        for direction, found in cached.items()
+    }
+
+
+def _cached(request: Request, direction: Direction, tau: float) -> CachedCalibration | None:
+    """The cached calibration of the graph asked for, made up to its temperature or beyond."""
+    cached = request.cached_calibrations.get(direction)
     latents = request.with_latents or direction == "forward"
-    if recorded is None or recorded.latents != latents:
+    if cached is None or cached.latents != latents:
         return None
-    return recorded if direction == "forward" or tau <= max(recorded.taus) else None
+    return cached if direction == "forward" or tau <= max(cached.taus) else None
 
 
 def _taus(model: HCFlow | IRN, tau: float) -> tuple[float, ...]:
@@ -203,15 +216,17 @@ def _taus(model: HCFlow | IRN, tau: float) -> tuple[float, ...]:
 
 def over_budget(graph: Graph) -> list[str]:
     """One line for each figure of a graph that misses its budget."""
-    return [
+    outputs = [
         f"{graph.title}, {row.case}, τ {row.tau:g}, {row.output}: " + _figures(row)
         for row in graph.parity
         if not row.ok
-    ] + [
+    ]
+    losses = [
         f"{graph.title}, {row.case}, τ {row.tau:g}: loses {row.loss_db:.3f} "
         "dB against the photograph"
         for row in artifact.too_lossy(graph.precision, graph.losses)
     ]
+    return outputs + losses + tile_grid.over_budget(graph)
 
 
 def _figures(row: Parity) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from export.checks.reference_cases import Case
-from runtime.bundle.manifest import Parity, Precision
+from export.folded.fold import GraphSpec
+from runtime.bundle.manifest import Parity
 from runtime.bundle.uint8_images import IO, fits
 from runtime.checks.parity import compare
 
@@ -20,36 +21,33 @@ Runner = Callable[[Arrays], Arrays]
 def check(
     runner: Runner,
     cases: Iterable[Case],
-    with_latents: bool,
-    precision: Precision,
+    spec: GraphSpec,
     how: str = "",
-    io: str = "float32",
 ) -> list[Parity]:
     """Every output of every case, compared and judged by the precision's budget.
 
     Args:
         runner: what computes the graph.
         cases: inputs and the reference's outputs.
-        with_latents: whether the graph takes latents; without them only cases of τ = 0 count.
-        precision: whose budget holds.
+        spec: of the graph. Its precision sets the budget; without latents only cases of τ = 0
+            count; with uint8 images only cases whose image has 8 bits.
         how: added to the case's name, where one graph is run in several ways.
-        io: the graph's boundary; one of bytes is checked on the cases whose image has 8 bits.
     """
     rows = []
     for case in cases:
-        if case.direction == "inverse" and not with_latents:
+        if spec.direction == "inverse" and not spec.latents:
             if case.tau > 0:
                 continue
             inputs: Arrays = {"lr": case.inputs["lr"]}
         else:
             inputs = case.inputs
-        if io == IO and not fits(case.inputs):
+        if spec.io == IO and not fits(case.inputs):
             continue
         outputs = runner(inputs)
         for name, want in case.outputs.items():
-            if io == IO and name not in outputs:
+            if spec.io == IO and name not in outputs:
                 continue
-            figures = compare(name, outputs[name], want, precision, io)
+            figures = compare(name, outputs[name], want, spec.precision, spec.io)
             rows.append(
                 Parity(
                     case=f"{case.name}{how}",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.folded.fold import GraphSpec
 from export.graph.contract import boundary
 from hcflow_ref.images.bicubic import resize
 from hcflow_ref.images.photographs import photograph
@@ -67,7 +68,7 @@ def cases(model: HCFlow | IRN, direction: Direction, taus: tuple[float, ...]) ->
         taus: temperatures of the inverse.
     """
     config = model.config
-    names = list(boundary(config, direction, True)[1])
+    names = list(boundary(config, GraphSpec(direction))[1])
     for name, hr in images(config.scale):
         if direction == "forward":
             with torch.no_grad():

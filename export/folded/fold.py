@@ -1,8 +1,9 @@
-"""A network → the deploy module of one direction, its networks rounded to a precision."""
+"""Which graph is wanted, and the network folded for it: the deploy module of one direction."""
 
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass
 
 import torch
 
@@ -10,7 +11,7 @@ from export.folded.hcflow import DeployFlow, ForwardFlow, InverseFlow
 from export.folded.irn import DeployIRN, IRNForward, IRNInverse
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from runtime.bundle.manifest import Direction, Precision
+from runtime.bundle.manifest import Direction, Graph, Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -20,17 +21,36 @@ DTYPES: dict[Precision, torch.dtype] = {
 """dtype of a graph's networks, INT8 aside; the flow state is always float32."""
 
 
+@dataclass(frozen=True)
+class GraphSpec:
+    """Which graph of a network; a bundle holds one graph of each specification.
+
+    Attributes:
+        direction: `inverse` upscales, `forward` downscales.
+        precision: of its networks.
+        latents: whether it takes (inverse) or gives (forward) z1 … zL.
+        io: dtype of the images at its boundary, `float32` or `uint8`.
+    """
+
+    direction: Direction
+    precision: Precision = "fp32"
+    latents: bool = True
+    io: str = "float32"
+
+    @classmethod
+    def of(cls, graph: Graph) -> GraphSpec:
+        """The specification of a graph in a manifest."""
+        return cls(graph.direction, graph.precision, graph.latents, graph.io)
+
+
 def deploy(
-    model: HCFlow | IRN,
-    direction: Direction,
-    precision: Precision,
-    with_latents: bool,
-    keep: Container[str] = (),
+    model: HCFlow | IRN, spec: GraphSpec, keep: Container[str] = ()
 ) -> DeployFlow | DeployIRN:
-    """The deploy module of one direction, its networks but `keep` rounded to the precision."""
+    """The deploy module of a graph, its networks rounded to the precision, those in `keep` not."""
     module: DeployFlow | DeployIRN
+    forward = spec.direction == "forward"
     if isinstance(model, IRN):
-        module = IRNForward(model) if direction == "forward" else IRNInverse(model, with_latents)
+        module = IRNForward(model) if forward else IRNInverse(model, spec.latents)
     else:
-        module = ForwardFlow(model) if direction == "forward" else InverseFlow(model, with_latents)
-    return module.lower(DTYPES[precision], keep).eval()
+        module = ForwardFlow(model) if forward else InverseFlow(model, spec.latents)
+    return module.lower(DTYPES[spec.precision], keep).eval()

@@ -8,10 +8,10 @@ import onnx
 import onnx_ir as ir
 
 from export.errors import ExportError
+from export.folded.fold import GraphSpec
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.irn import IRNConfig
 from runtime.bundle.graph_entry import IMAGES
-from runtime.bundle.manifest import Direction
 from runtime.bundle.uint8_images import IO
 
 CONTRACT = 1
@@ -34,9 +34,7 @@ def _size(side: str, factor: int) -> str:
     return side if factor == 1 else f"{factor}*{side}"
 
 
-def boundary(
-    config: HCFlowConfig | IRNConfig, direction: Direction, with_latents: bool
-) -> tuple[Shapes, Shapes]:
+def boundary(config: HCFlowConfig | IRNConfig, spec: GraphSpec) -> tuple[Shapes, Shapes]:
     """Names and shapes of a graph's inputs and outputs; N and the LR image's H, W are dynamic."""
     lr: Shapes = {"lr": ["N", 3, "H", "W"]}
     hr: Shapes = {"hr": ["N", 3, _size("H", config.scale), _size("W", config.scale)]}
@@ -44,8 +42,8 @@ def boundary(
         f"z{j + 1}": ["N", channels, _size("H", factor), _size("W", factor)]
         for j, (channels, factor, _) in enumerate(config.latent_shapes(1, 1))
     }
-    if direction == "inverse":
-        return (lr | latents if with_latents else lr), hr
+    if spec.direction == "inverse":
+        return (lr | latents if spec.latents else lr), hr
     return hr, lr | latents | ({"logp": ["N"]} if config.task == "sr" else {})
 
 

@@ -20,7 +20,11 @@ from onnx_ir.tape import Tape
 from torch.fx import GraphModule, Node
 
 from export.errors import ExportError
+from export.folded.fold import GraphSpec
 from export.graph import trace
+from export.graph.contract import boundary
+from hcflow_ref.network.config import HCFlowConfig
+from hcflow_ref.network.irn import IRNConfig
 
 OPSET = 20
 IR_VERSION = 10
@@ -204,18 +208,19 @@ def _resize(
 
 def to_onnx(
     traced: GraphModule,
-    inputs: Mapping[str, Sequence[int | str]],
-    outputs: Mapping[str, Sequence[int | str]],
-    metadata: Mapping[str, str],
+    config: HCFlowConfig | IRNConfig,
+    spec: GraphSpec,
+    metadata: Mapping[str, str] | None = None,
 ) -> ir.Model:
-    """Emit a trace as a model of one float32 boundary.
+    """Emit a trace as a model with a float32 boundary, named and shaped by the contract.
 
     Args:
         traced: what `export.graph.trace.trace` gives.
-        inputs: the contract's input names in order, with shapes; a string is a dynamic dimension.
-        outputs: likewise.
+        config: of the network.
+        spec: of the graph.
         metadata: written to the model's `metadata_props`.
     """
+    inputs, outputs = boundary(config, spec)
     emitter = _Emitter(traced)
     nodes = list(traced.graph.nodes)
     placeholders = [emitter.values[node] for node in nodes if node.op == "placeholder"]
@@ -223,8 +228,8 @@ def to_onnx(
     values = [
         emitter.values[node] for node in ([results] if isinstance(results, Node) else results)
     ]
-    for found, contract in ((placeholders, inputs), (values, outputs)):
-        for value, (name, shape) in zip(found, contract.items(), strict=True):
+    for found, expected in ((placeholders, inputs), (values, outputs)):
+        for value, (name, shape) in zip(found, expected.items(), strict=True):
             value.name = name
             value.shape = ir.Shape(shape)
             value.type = ir.TensorType(ir.DataType.FLOAT)
@@ -240,5 +245,5 @@ def to_onnx(
         graph,
         ir_version=IR_VERSION,
         producer_name="hcflow-deploy",
-        metadata_props=dict(metadata),
+        metadata_props=dict(metadata or {}),
     )

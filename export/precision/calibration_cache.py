@@ -1,4 +1,4 @@
-"""A calibration that was recorded: the same weights become INT8 again, without its photographs.
+"""The calibration cache: the same weights become INT8 again, without the photographs.
 
 A report of an INT8 graph (`export.precision.report`) holds all that calibration found: what stays
 float32, the magnitudes that channels were equalised by, ranges, blocks and their losses. Shipped
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Recorded:
+class CachedCalibration:
     """What calibration found for one direction of a network.
 
     Attributes:
@@ -49,30 +49,30 @@ class Recorded:
     ranges: Mapping[str, float]
 
 
-def of_shipped(model: str, checkpoint_sha256: str) -> dict[Direction, Recorded]:
-    """The records of a shipped model; empty where there are none for these very weights.
+def of_shipped(model: str, checkpoint_sha256: str) -> dict[Direction, CachedCalibration]:
+    """The cached calibrations of a shipped model; empty where none is of these very weights.
 
     Raises:
         ExportError: a file is damaged.
     """
-    found: dict[Direction, Recorded] = {}
+    found: dict[Direction, CachedCalibration] = {}
     for path in calibrations(model):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["checkpoint"] == checkpoint_sha256 and record["format"] == FORMAT:
-                found[record["direction"]] = read(record)
+            report = json.loads(path.read_text(encoding="utf-8"))
+            if report["checkpoint"] == checkpoint_sha256 and report["format"] == FORMAT:
+                found[report["direction"]] = read(report)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ExportError(
-                f"'{path}' is no recorded calibration ({error!r}): install hcflow-deploy again, or "
-                "give --calibration DIR"
+                f"'{path}' is not a cached calibration ({error!r}): install hcflow-deploy again, "
+                "or give --calibration DIR"
             ) from error
     return found
 
 
-def read(report: Mapping[str, Any]) -> Recorded:
-    """The record in a report of an INT8 graph."""
+def read(report: Mapping[str, Any]) -> CachedCalibration:
+    """The calibration in a report of an INT8 graph."""
     int8 = report["int8"]
-    return Recorded(
+    return CachedCalibration(
         latents=report["latents"],
         taus=tuple(int8["taus"]),
         kept={
@@ -92,51 +92,51 @@ def read(report: Mapping[str, Any]) -> Recorded:
     )
 
 
-def again(judge: Judge, recorded: Recorded, budget_db: float | None) -> Int8:
+def restore(judge: Judge, cached: CachedCalibration, budget_db: float | None) -> Int8:
     """Bring a network to INT8 as it was brought there before.
 
     Args:
         judge: of the float16 graph, whose trace is equalised in place.
-        recorded: of the same weights.
+        cached: of the same weights.
         budget_db: largest loss on the hold-out of then.
 
     Raises:
         BudgetError: it lost more.
-        ExportError: the record is of another network, or of another version of the export.
+        ExportError: the calibration is of another network, or of another version of the export.
     """
-    loss = recorded.choice.loss_db
+    loss = cached.choice.loss_db
     if budget_db is not None and not loss <= budget_db:
         raise BudgetError(
-            f"the recorded calibration loses {loss:.3f} dB, more than {budget_db:g}: give "
+            f"the cached calibration loses {loss:.3f} dB, more than {budget_db:g}: give "
             "--calibration DIR to choose anew. Nothing was written"
         )
     found = shared(judge.traced)
-    reach = {name: torch.tensor(values) for name, values in recorded.channels.items()}
+    reach = {name: torch.tensor(values) for name, values in cached.channels.items()}
     if {name: len(values) for name, values in reach.items()} != found:
         raise _foreign()
     candidates = convolutions(judge.traced, equalised(judge.traced, reach))
     paths = {conv.path.replace(".", "/"): conv for conv in candidates}
-    blocks = {block.name for block in recorded.choice.blocks if block.int8}
-    if recorded.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:
+    blocks = {block.name for block in cached.choice.blocks if block.int8}
+    if cached.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:
         raise _foreign()
     return Int8(
-        ranges=recorded.ranges,
+        ranges=cached.ranges,
         largest={path: conv.largest for path, conv in paths.items()},
-        method=recorded.method,
-        method_losses=recorded.method_losses,
-        choice=recorded.choice,
-        growth=recorded.growth,
-        taus=recorded.taus,
-        channels=recorded.channels,
+        method=cached.method,
+        method_losses=cached.method_losses,
+        choice=cached.choice,
+        growth=cached.growth,
+        taus=cached.taus,
+        channels=cached.channels,
         quantised={
             paths[path].path: quantised(paths[path], reached)
-            for path, reached in recorded.ranges.items()
+            for path, reached in cached.ranges.items()
         },
     )
 
 
 def _foreign() -> ExportError:
     return ExportError(
-        "the recorded calibration does not fit this network as it is exported now: give "
+        "the cached calibration does not fit this network as it is exported now: give "
         "--calibration DIR, a folder of photographs"
     )

@@ -30,7 +30,7 @@ class Quantised:
     weight: Tensor
 
 
-class RoundingInterpreter(Interpreter):
+class Emulator(Interpreter):
     """Runs a trace on float32 tensors that hold float16 values; beyond 65504 they are infinite.
 
     Args:
@@ -90,16 +90,16 @@ class RoundingInterpreter(Interpreter):
         return args[0] if target == "to" else super().call_method(target, args, kwargs)
 
 
-def run_rounded(
+def emulate(
     traced: GraphModule,
     outputs: list[str],
     inputs: Mapping[str, np.ndarray[Any, Any]],
     quantised: Mapping[str, Quantised] | None = None,
     observe: Observer | None = None,
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Outputs by name for inputs in the trace's order; the rest as `RoundingInterpreter`."""
+    """Outputs by name for inputs in the trace's order; the rest as `Emulator`."""
     with torch.no_grad():
-        values = RoundingInterpreter(traced, quantised, observe).run(*_tensors(inputs))
+        values = Emulator(traced, quantised, observe).run(*_tensors(inputs))
     return _named(outputs, values)
 
 
@@ -120,7 +120,7 @@ class Replay:
     ) -> None:
         self._traced, self._outputs = traced, outputs
         self._inputs = _tensors(inputs)
-        first = RoundingInterpreter(traced, rounding=False)
+        first = Emulator(traced, rounding=False)
         first.garbage_collect_values = False
         with torch.no_grad():
             first.run(*self._inputs)
@@ -134,7 +134,7 @@ class Replay:
             if low or node.op == "output" or not changed.isdisjoint(node.all_input_nodes):
                 changed.add(node)
         kept = {node: value for node, value in self._values.items() if node not in changed}
-        again = RoundingInterpreter(self._traced, quantised, rounding=False)
+        again = Emulator(self._traced, quantised, rounding=False)
         with torch.no_grad():
             values = again.run(*self._inputs, initial_env=kept)
         return _named(self._outputs, values)

@@ -7,7 +7,7 @@ photograph that the fp32 inverse gives back, at τ = 0, from its LR image in 8 b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch.fx import GraphModule
 
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import contract, trace
-from export.precision.emulation import Observer, Quantised, Replay, run_rounded
+from export.precision.emulation import Observer, Quantised, Replay, emulate
 from hcflow_ref.images.bicubic import downscale
 from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import quantise
-from runtime.bundle.manifest import Direction, Loss
+from runtime.bundle.manifest import Loss
 from runtime.latents import draw
 
 PHOTOGRAPH_SIDE = 192
@@ -45,15 +45,13 @@ class Trial:
     tau: float
 
 
-def inputs_of(
-    model: HCFlow | IRN, direction: Direction, truth: Images, tau: float, with_latents: bool
-) -> Trial:
+def inputs_of(model: HCFlow | IRN, spec: GraphSpec, truth: Images, tau: float) -> Trial:
     """The trial of some photographs.
 
     A rescaling inverse gets the LR image that the fp32 forward makes, an SR inverse the bicubic
     one, both in 8 bits; latents are the scheme's of seed 0.
     """
-    if direction == "forward":
+    if spec.direction == "forward":
         return Trial(truth, {"hr": truth}, 0.0)
     hr = torch.from_numpy(truth)
     with torch.no_grad():
@@ -62,7 +60,7 @@ def inputs_of(
         else:
             lr = quantise(downscale(hr.double(), model.config.scale)).float()
     inputs: Arrays = {"lr": lr.numpy()}
-    if with_latents:
+    if spec.latents:
         inputs |= _latents(model, inputs["lr"], tau)
     return Trial(truth, inputs, tau)
 
@@ -94,16 +92,16 @@ class Judge:
 
     def image(self, trial: Trial, quantised: Mapping[str, Quantised] | None = None) -> Images:
         """The photographs that come of a trial, clipped to [0, 1]."""
-        return self._finish(run_rounded(self.traced, self.outputs, trial.inputs, quantised))
+        return self._finish(emulate(self.traced, self.outputs, trial.inputs, quantised))
 
     def exact_image(self, trial: Trial) -> Images:
         """The same of the fp32 graph."""
-        return self._finish(run_rounded(self.exact, self.outputs, trial.inputs))
+        return self._finish(emulate(self.exact, self.outputs, trial.inputs))
 
     def watch(self, trial: Trial, observe: Observer, exact: bool = False) -> None:
         """Run the graph, or the one in fp32, for its values alone."""
         traced = self.exact if exact else self.traced
-        run_rounded(traced, self.outputs, trial.inputs, observe=observe)
+        emulate(traced, self.outputs, trial.inputs, observe=observe)
 
     def again(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
         """Convolutions in INT8 → the photographs of one trial, all else in float32."""
@@ -128,18 +126,16 @@ class Judge:
         return [float(value) for value in np.where(np.isfinite(mse), psnr, -np.inf)]
 
 
-def judge(
-    model: HCFlow | IRN, direction: Direction, traced: GraphModule, with_latents: bool
-) -> Judge:
-    """The judge of one graph of a network."""
-    exact = trace.trace(deploy(model, direction, "fp32", with_latents))
-    names = list(contract.boundary(model.config, direction, with_latents)[1])
+def judge(model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule) -> Judge:
+    """The judge of one graph of a network, whose trace is given."""
+    exact = trace.trace(deploy(model, replace(spec, precision="fp32")))
+    names = list(contract.boundary(model.config, spec)[1])
     back = None
-    if direction == "forward":
-        inverse = trace.trace(deploy(model, "inverse", "fp32", False))
+    if spec.direction == "forward":
+        inverse = trace.trace(deploy(model, GraphSpec("inverse", latents=False)))
 
         def back(lr: Images) -> Images:
-            return run_rounded(inverse, ["hr"], {"lr": lr})["hr"]
+            return emulate(inverse, ["hr"], {"lr": lr})["hr"]
 
     return Judge(traced, exact, names, model.config.scale, back)
 

@@ -13,16 +13,16 @@ from torch.fx import GraphModule
 from calib import images
 from calib.images import Crops
 from export.errors import ExportError
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import trace
-from export.precision import evaluation, fp16, int8
-from export.precision.calibration_cache import Recorded, again
+from export.precision import calibration_cache, evaluation, fp16, int8
+from export.precision.calibration_cache import CachedCalibration
 from export.precision.evaluation import Trial, inputs_of, judge
 from export.precision.int8 import Int8
 from export.precision.int8_candidates import Progress
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from runtime.bundle.manifest import Direction, Loss, Precision
+from runtime.bundle.manifest import Loss
 
 CROP_SIDE = 32
 """Side of a calibration crop in LR pixels."""
@@ -47,6 +47,22 @@ class Lowered:
     pictures: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What a precision is chosen by.
+
+    Attributes:
+        crops: used to choose ranges and INT8 blocks; without them the evaluation photographs tell
+            what passes the range of float16.
+        int8_budget_db: largest loss of INT8 on the hold-out, in dB.
+        cached: what calibration found before, in place of crops.
+    """
+
+    crops: Crops | None = None
+    int8_budget_db: float | None = None
+    cached: CachedCalibration | None = None
+
+
 def read_crops(model: HCFlow | IRN, folder: Path, note: Progress) -> Crops:
     """The calibration crops for a network; `note` is told which files are left out."""
     return images.crops(folder, CROP_SIDE * model.config.scale, note)
@@ -54,13 +70,9 @@ def read_crops(model: HCFlow | IRN, folder: Path, note: Progress) -> Crops:
 
 def lower(
     model: HCFlow | IRN,
-    direction: Direction,
-    precision: Precision,
-    with_latents: bool,
+    spec: GraphSpec,
     taus: tuple[float, ...],
-    crops: Crops | None,
-    int8_budget_db: float | None,
-    recorded: Recorded | None,
+    calibration: Calibration,
     higher: Lowered | None,
     progress: Progress,
 ) -> Lowered:
@@ -68,62 +80,59 @@ def lower(
 
     Args:
         model: the reference.
-        direction: which way.
-        precision: `fp16` or `int8`; an int8 graph is float16 wherever it is not INT8.
-        with_latents: whether an inverse takes latents.
+        spec: of a graph in `fp16` or `int8`; an int8 graph is float16 wherever it is not INT8.
         taus: temperatures in use.
-        crops: what ranges are taken on, and INT8 chosen by; the evaluation photographs stand in
-            where there are none.
-        int8_budget_db: largest loss of INT8 on the hold-out.
-        recorded: what calibration found before, in place of crops.
+        calibration: what the precision is chosen by.
         higher: for int8, the same direction in fp16 where that is known: what it keeps is kept.
         progress: told what goes on.
 
     Raises:
-        ExportError: no network fits into float16, or INT8 is asked for without crops or a record.
+        ExportError: no network fits into float16, or INT8 is asked for and there is nothing to
+            choose it by.
         BudgetError: INT8 cannot keep to its budget.
     """
-    if direction == "forward" or not with_latents:
+    if spec.direction == "forward" or not spec.latents:
         taus = (0.0,)
 
     def make(truth: NDArray[np.float32], tau: float) -> Trial:
-        return inputs_of(model, direction, truth, tau, with_latents)
+        return inputs_of(model, spec, truth, tau)
 
-    traced = trace.trace(deploy(model, direction, "fp16", with_latents))
+    taus = tuple(dict.fromkeys(taus))
+    crops, cached = calibration.crops, calibration.cached
     photographs = [
         (name, make(truth, tau))
         for name, truth in evaluation.photograph_trials(model.config.scale)
-        for tau in dict.fromkeys(taus)
+        for tau in taus
     ]
-    scales = judge(model, direction, traced, with_latents)
-    taus = tuple(dict.fromkeys(taus))
+    traced = trace.trace(deploy(model, spec))
+    scales = judge(model, spec, traced)
     if crops is None:
         seen = [trial for _, trial in photographs]
     else:
         seen = int8.calibration_trials(make, crops, taus)
-    if precision == "int8" and crops is None and recorded is not None:
-        kept = dict(recorded.kept)
+    if spec.precision == "int8" and crops is None and cached is not None:
+        kept = dict(cached.kept)
     elif higher is None:
-        progress(f"{direction} {precision}: ranges of float16")
+        progress(f"{spec.direction} {spec.precision}: ranges of float16")
         kept = fp16.out_of_half(traced, scales, seen)
     else:
         kept = dict(higher.kept)
     if kept:
-        traced = trace.trace(deploy(model, direction, "fp16", with_latents, frozenset(kept)))
-        scales = judge(model, direction, traced, with_latents)
+        traced = trace.trace(deploy(model, spec, frozenset(kept)))
+        scales = judge(model, spec, traced)
     chosen = None
-    if precision == "int8":
-        if crops is not None and int8_budget_db is not None:
+    if spec.precision == "int8":
+        if crops is not None and calibration.int8_budget_db is not None:
             chosen = int8.choose(
                 scales,
                 seen,
                 make(crops.hold_out, 0.0),
                 make(int8.middle(crops.hold_out, model.config.scale), 0.0),
-                int8_budget_db,
-                lambda line: progress(f"{direction} {precision}: {line}"),
+                calibration.int8_budget_db,
+                lambda line: progress(f"{spec.direction} {spec.precision}: {line}"),
             )
-        elif recorded is not None:
-            chosen = again(scales, recorded, int8_budget_db)
+        elif cached is not None:
+            chosen = calibration_cache.restore(scales, cached, calibration.int8_budget_db)
         else:
             raise ExportError("INT8 needs photographs to calibrate on, and a budget")
     quantised = chosen.quantised if chosen else None

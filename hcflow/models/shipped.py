@@ -133,9 +133,11 @@ def _add_int8(weights: Path, folder: Path) -> None:
     except CheckpointError as error:
         raise BundleError(str(error)) from error
     _logger.warning("building model '%s' in INT8 once, into %s", weights.stem, folder)
-    recorded = of_shipped(weights.stem, checkpoint.sha256)
+    cached = of_shipped(weights.stem, checkpoint.sha256)
     budget = MOST_LOSS_DB["int8"]
-    build(checkpoint, folder, Request(weights.stem, int8_budget_db=budget, recorded=recorded))
+    build(
+        checkpoint, folder, Request(weights.stem, int8_budget_db=budget, cached_calibrations=cached)
+    )
 
 
 @contextmanager

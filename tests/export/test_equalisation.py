@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import trace
 from export.precision import equalisation
-from export.precision.emulation import Quantised, Replay, run_rounded
+from export.precision.emulation import Quantised, Replay, emulate
 from export.precision.evaluation import inputs_of
 from export.precision.int8_candidates import convolutions
 from hcflow_ref.checkpoint.load import load
@@ -33,13 +33,14 @@ def _one_thread() -> Iterator[None]:
 
 def traced(network: str, direction: Direction) -> tuple[GraphModule, dict[str, np.ndarray], list]:
     model = load(weights(network)).network
-    found = trace.trace(deploy(model, direction, "fp16", True))
+    spec = GraphSpec(direction, "fp16")
+    found = trace.trace(deploy(model, spec))
     truth = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
     outputs = [str(i) for i in range(3 + (network == "sr_x4"))]
     if network == "irn_x4":
         outputs = outputs[:2]
     names = outputs if direction == "forward" else ["hr"]
-    return found, inputs_of(model, direction, truth, 0.5, True).inputs, names
+    return found, inputs_of(model, spec, truth, 0.5).inputs, names
 
 
 def half_convolutions(graph: GraphModule) -> list[str]:
@@ -60,7 +61,7 @@ def reach(graph: GraphModule, found: list[equalisation.Group], inputs: dict, nam
         if node.name in values:
             largest[node.name] = value.abs().amax((0, 2, 3))
 
-    run_rounded(graph, names, inputs, observe=note)
+    emulate(graph, names, inputs, observe=note)
     return largest
 
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import emit, trace
-from export.graph.contract import boundary
 from hcflow_ref.network.config import HCFlowConfig, LevelConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.layers import ActNorm
@@ -41,11 +40,11 @@ def test_scales_carried_through_the_couplings_are_the_references_actnorms(
     with torch.no_grad():
         hr = torch.rand(2, 3, side, side)
         want = exact(hr.double())
-        lr, *latents = deploy(model, "forward", "fp32", True)(hr)
+        lr, *latents = deploy(model, GraphSpec("forward"))(hr)
         assert_close(lr, want.lr)
         for z, true in zip(latents, want.latents, strict=True):
             assert_close(z, true)
-        back = deploy(model, "inverse", "fp32", True)(lr, tuple(latents))
+        back = deploy(model, GraphSpec("inverse"))(lr, tuple(latents))
         assert_close(back, exact.inverse(lr.double(), [z.double() for z in latents]))
 
 
@@ -54,8 +53,8 @@ def test_of_two_actnorms_between_couplings_at_most_one_is_an_addition(
     direction: Direction,
 ) -> None:
     model = network(6)
-    traced = trace.trace(deploy(model, direction, "fp32", True))
-    emitted = emit.to_onnx(traced, *boundary(model.config, direction, True), {})
+    spec = GraphSpec(direction)
+    emitted = emit.to_onnx(trace.trace(deploy(model, spec)), model.config, spec)
     main = [n for n in emitted.graph if (n.name or "").startswith("level0/steps/")]
     state = [n for n in main if "/net/" not in (n.name or "")]
     assert [n.name for n in state if n.op_type == "Conv"] == ["level0/steps/0/linear"]
@@ -74,5 +73,5 @@ def test_zero_padding_is_of_the_true_values_at_the_borders() -> None:
     latents = model.zero_latents(lr)
     with torch.no_grad():
         want = model.double().inverse(lr.double(), [z.double() for z in latents])
-        got = deploy(model.float(), "inverse", "fp32", True)(lr, tuple(latents))
+        got = deploy(model.float(), GraphSpec("inverse"))(lr, tuple(latents))
     assert_close(got, want)

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from export.errors import ExportError
-from export.folded.fold import DTYPES, deploy
+from export.folded.fold import DTYPES, GraphSpec, deploy
 from export.graph import contract, liveness, trace
 from export.graph import emit as graph
-from export.precision.emulation import run_rounded
+from export.precision.emulation import emulate
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.network.config import HCFlowConfig, LevelConfig
 from hcflow_ref.network.hcflow import HCFlow
@@ -38,8 +38,9 @@ def test_the_contract_names_every_operator_that_is_written() -> None:
 def emit(
     model: HCFlow, direction: Direction, with_latents: bool = True, precision: Precision = "fp32"
 ) -> ir.Model:
-    traced = trace.trace(deploy(model, direction, precision, with_latents))
-    emitted = graph.to_onnx(traced, *contract.boundary(model.config, direction, with_latents), {})
+    spec = GraphSpec(direction, precision, with_latents)
+    traced = trace.trace(deploy(model, spec))
+    emitted = graph.to_onnx(traced, model.config, spec)
     contract.check(emitted)
     return emitted
 
@@ -165,27 +166,27 @@ def test_rounding_sees_an_overflow_that_a_cpu_runtime_hides() -> None:
             for conv in getattr(model.levels[1].cond.features, block)[0].modules():
                 if isinstance(conv, torch.nn.Conv2d):
                     conv.weight *= 1e-3
-    traced = trace.trace(deploy(model, "inverse", "fp16", False))
+    traced = trace.trace(deploy(model, GraphSpec("inverse", "fp16", latents=False)))
     lr = np.ones((1, 3, 4, 4), np.float32)
-    hr = run_rounded(traced, ["hr"], {"lr": lr})["hr"]
+    hr = emulate(traced, ["hr"], {"lr": lr})["hr"]
     assert not np.isfinite(hr).all()
 
 
 def test_rounding_without_float16_is_the_module_itself() -> None:
     model = load(weights("sr_x4")).model
-    module = deploy(model, "inverse", "fp32", False)
+    module = deploy(model, GraphSpec("inverse", latents=False))
     lr = arrays("sr_x4")["lr"]
-    got = run_rounded(trace.trace(module), ["hr"], {"lr": lr.numpy()})["hr"]
+    got = emulate(trace.trace(module), ["hr"], {"lr": lr.numpy()})["hr"]
     assert np.array_equal(got, module(lr).numpy())
 
 
 def test_rounding_equals_pytorch_in_float16() -> None:
     model = load(weights("rescale_x4")).model
-    module = deploy(model, "inverse", "fp16", False)
+    module = deploy(model, GraphSpec("inverse", "fp16", latents=False))
     assert module.level0.cond.conv_first.weight.dtype == DTYPES["fp16"]
     lr = arrays("rescale_x4")["lr"]
-    got = run_rounded(trace.trace(module), ["hr"], {"lr": lr.numpy()})["hr"]
-    exact = deploy(model, "inverse", "fp32", False)(lr).numpy()
+    got = emulate(trace.trace(module), ["hr"], {"lr": lr.numpy()})["hr"]
+    exact = deploy(model, GraphSpec("inverse", latents=False))(lr).numpy()
     rounded = module(lr).numpy()
     # Sums run in another order, so single values differ; the error's size must agree.
     assert np.std(got - exact) == pytest.approx(np.std(rounded - exact), rel=0.1)
@@ -193,7 +194,7 @@ def test_rounding_equals_pytorch_in_float16() -> None:
 
 def test_memory_per_pixel_counts_what_lives_at_once() -> None:
     model = load(weights("sr_x4")).model
-    traced = trace.trace(deploy(model, "inverse", "fp32", True))
+    traced = trace.trace(deploy(model, GraphSpec("inverse")))
     per_pixel = liveness.bytes_per_lr_pixel(traced)
     # lr, two latents and the finest level's coupling input with its feature are alive together.
     at_least = 4 * (4 * 6 + 4 * (6 + 2 * 16 + 3 + 32))

@@ -21,11 +21,12 @@ from export import tile_grid
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.errors import BudgetError, ExportError
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import trace
 from export.pipeline import Request, build
 from export.precision import calibration_cache, evaluation, int8, lower
 from export.precision.evaluation import inputs_of, judge
+from export.precision.lower import Calibration
 from hcflow.cli.program import application
 from hcflow.models import shipped
 from hcflow_ref.checkpoint.load import load
@@ -156,9 +157,10 @@ def test_the_int8_graph_computes_what_was_measured(bundle: tuple[Path, Manifest]
     assert row.psnr_fp32_db is not None
     model = load(weights(NETWORK)).model
     (truth,) = [x for name, x in evaluation.photograph_trials(4) if name == "coffee"]
-    trial = inputs_of(model, "inverse", truth, 0.0, True)
+    trial = inputs_of(model, GraphSpec("inverse"), truth, 0.0)
     (low,) = session.run(["hr"], trial.inputs)
-    measured = judge(model, "inverse", trace.trace(deploy(model, "inverse", "fp16", True)), True)
+    spec = GraphSpec("inverse", "fp16")
+    measured = judge(model, spec, trace.trace(deploy(model, spec)))
     got = measured.psnr(low.clip(0, 1), measured.exact_image(trial))[0]
     assert got == pytest.approx(row.psnr_fp32_db, abs=1.0)
 
@@ -170,7 +172,7 @@ def test_openvino_computes_the_int8_graph_right(bundle: tuple[Path, Manifest]) -
     (entry,) = [g for g in manifest.graphs if g.precision == "int8"]
     model = load(weights(NETWORK)).model
     (truth,) = [x for name, x in evaluation.photograph_trials(4) if name == "coffee"]
-    trial = inputs_of(model, "inverse", truth, 0.0, True)
+    trial = inputs_of(model, GraphSpec("inverse"), truth, 0.0)
     core = openvino.Core()
     compiled = core.compile_model(
         core.read_model(folder / entry.file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
@@ -234,7 +236,7 @@ def record_of(bundle: tuple[Path, Manifest]) -> dict[str, Any]:
     return report
 
 
-def test_a_recorded_calibration_gives_the_same_graph_without_photographs(
+def test_a_cached_calibration_gives_the_same_graph_without_photographs(
     bundle: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
     checkpoint = load(weights(NETWORK))
@@ -246,7 +248,7 @@ def test_a_recorded_calibration_gives_the_same_graph_without_photographs(
         ("inverse",),
         int8_budget_db=50.0,
         accept_over_budget=True,
-        recorded={"inverse": calibration_cache.read(record)},
+        cached_calibrations={"inverse": calibration_cache.read(record)},
     )
     made = build(checkpoint, tmp_path / "b", request)
     files = {g.precision: g.file for g in made.graphs}
@@ -262,14 +264,18 @@ def test_a_record_that_does_not_fit_is_refused(
     for record, budget, message in (
         (replace(fitting, channels={**fitting.channels, some: [1.0]}), 50.0, "does not fit"),
         (replace(fitting, ranges={"level9/conv": 1.0}), 50.0, "does not fit"),
-        (fitting, fitting.choice.loss_db - 1e-6, "recorded calibration loses"),
+        (fitting, fitting.choice.loss_db - 1e-6, "cached calibration loses"),
     ):
-        request = Request("x", ("inverse",), int8_budget_db=budget, recorded={"inverse": record})
+        request = Request(
+            "x", ("inverse",), int8_budget_db=budget, cached_calibrations={"inverse": record}
+        )
         with pytest.raises(ExportError, match=message):
             build(load(weights(NETWORK)), tmp_path / "b", request)
     for other in ({"tau": 1.5}, {"with_latents": False}, {"directions": ("inverse", "forward")}):
-        request = Request("x", ("inverse",), int8_budget_db=50.0, recorded={"inverse": fitting})
-        with pytest.raises(ExportError, match="no recorded calibration is of"):
+        request = Request(
+            "x", ("inverse",), int8_budget_db=50.0, cached_calibrations={"inverse": fitting}
+        )
+        with pytest.raises(ExportError, match="no cached calibration for"):
             build(load(weights(NETWORK)), tmp_path / "b", replace(request, **other))
     assert not (tmp_path / "b").exists()
 
@@ -284,7 +290,7 @@ def test_a_damaged_record_is_named(
     monkeypatch.setattr(
         calibration_cache, "calibrations", lambda _: [tmp_path / "x.inverse.int8.json"]
     )
-    with pytest.raises(ExportError, match=r"x\.inverse\.int8\.json' is no recorded calibration"):
+    with pytest.raises(ExportError, match=r"x\.inverse\.int8\.json' is not a cached calibration"):
         calibration_cache.of_shipped("x", "x")
 
 
@@ -308,9 +314,8 @@ def test_a_network_with_too_little_float16_is_not_blamed_on_the_budget(
 
 
 def lower_for_tau_0(model: HCFlow) -> lower.Lowered:
-    return lower.lower(
-        model, "inverse", "fp16", False, (0.0,), None, None, None, None, lambda _: None
-    )
+    spec = GraphSpec("inverse", "fp16", latents=False)
+    return lower.lower(model, spec, (0.0,), Calibration(), None, lambda _: None)
 
 
 def test_a_seeded_overflow_is_named_and_kept_out_of_float16() -> None:

@@ -10,6 +10,7 @@ import torch
 from calib.qdq import place
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
+from export.folded.fold import GraphSpec
 from export.graph import contract, emit
 from export.precision import evaluation, lower
 from export.precision.evaluation import inputs_of, judge
@@ -32,25 +33,24 @@ def test_full_size_in_every_precision(
     torch.set_num_threads(2)
     model = synthetic(OFFICIAL[network])
     tau = model.config.default_tau
-    lowered = lower.lower(
-        model, direction, "fp16", True, (0.0, tau), None, None, None, None, lambda _: None
-    )
+    spec = GraphSpec(direction, "fp16")
+    lowered = lower.lower(model, spec, (0.0, tau), lower.Calibration(), None, lambda _: None)
     assert not lowered.kept
     assert {row.case for row in lowered.losses} == set(evaluation.PHOTOGRAPHS)
     for row in lowered.losses:
         assert row.psnr_fp32_db is None or row.psnr_fp32_db >= 50
         assert row.loss_db <= 0.02
-    boundary = contract.boundary(model.config, direction, True)
+    half = emit.to_onnx(lowered.traced, model.config, spec)
     graphs = {
         "fp32": onnx_graph(model, direction),
-        "fp16": ir.to_proto(emit.to_onnx(lowered.traced, *boundary, {})).SerializeToString(),
+        "fp16": ir.to_proto(half).SerializeToString(),
     }
     side = 16 * model.config.scale
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
-    trial = inputs_of(model, direction, noise, 0.0, True)
-    prepared = prepare(judge(model, direction, lowered.traced, True), [trial], lambda _: None)
+    trial = inputs_of(model, spec, noise, 0.0)
+    prepared = prepare(judge(model, spec, lowered.traced), [trial], lambda _: None)
     assert sum(prepared.work.values()) > 0.9
-    emitted = emit.to_onnx(lowered.traced, *boundary, {})
+    emitted = emit.to_onnx(lowered.traced, model.config, spec)
     place(
         emitted,
         {path.replace(".", "/"): x for path, x in prepared.ranges["minmax"].items()},

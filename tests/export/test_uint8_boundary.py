@@ -152,7 +152,7 @@ def test_the_report_of_a_graph_of_bytes_is_its_own_and_says_what_was_measured(
     ).manifest.graphs
     lowered = Lowered(GraphModule({}, Graph()), {}, None, (), {})
     data = ir.to_proto(model).SerializeToString()
-    made = build_uint8(Artifact(data, entry, {"report.old.json": b""}, lowered), [], True)
+    made = build_uint8(Artifact(data, entry, {"report.old.json": b""}, lowered), [])
     assert made.entry.report == next(iter(made.files))
     figures = json.loads(made.files[made.entry.report], parse_constant=pytest.fail)
     assert figures["losses"][0]["loss_db"] is None

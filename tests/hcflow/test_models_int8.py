@@ -57,7 +57,7 @@ def test_int8_is_built_once_from_the_shipped_calibration(built: list[Any]) -> No
     for _ in range(2):
         assert hcflow.load(precision="int8").network.precisions == ("int8",)
     (request,) = built
-    assert set(request.recorded) == set(DIRECTIONS)
+    assert set(request.cached_calibrations) == set(DIRECTIONS)
 
 
 def test_auto_builds_int8_where_it_would_take_it(

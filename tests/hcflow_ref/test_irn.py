@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import runtime
-from export.folded.fold import deploy
+from export.folded.fold import GraphSpec, deploy
 from export.graph import contract, emit, trace
 from export.pipeline import Request, build
 from hcflow_ref.checkpoint.load import load, save
@@ -134,9 +134,8 @@ def test_another_number_of_latents_is_refused(irn, golden, count):
 
 
 def session(irn, direction, with_latents=True):
-    traced = trace.trace(deploy(irn, direction, "fp32", with_latents))
-    boundary = contract.boundary(irn.config, direction, with_latents)
-    emitted = emit.to_onnx(traced, *boundary, {})
+    spec = GraphSpec(direction, latents=with_latents)
+    emitted = emit.to_onnx(trace.trace(deploy(irn, spec)), irn.config, spec)
     contract.check(emitted)
     return onnxruntime.InferenceSession(ir.to_proto(emitted).SerializeToString())
 
@@ -160,9 +159,9 @@ def test_an_inverse_without_latents_is_the_one_at_tau_0(irn, golden):
 
 
 def test_nodes_carry_their_path_in_the_reference(irn):
-    traced = trace.trace(deploy(irn, "inverse", "fp32", True))
-    boundary = contract.boundary(irn.config, "inverse", True)
-    names = {node.name for node in emit.to_onnx(traced, *boundary, {}).graph}
+    spec = GraphSpec("inverse")
+    emitted = emit.to_onnx(trace.trace(deploy(irn, spec)), irn.config, spec)
+    names = {node.name for node in emitted.graph}
     assert {"operations/0", "operations/1/F/conv5", "operations/2/H/conv1"} <= names
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import runtime
 from export.artifact import NUMERICS
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from hcflow_ref.checkpoint.load import load
 from runtime import backends
 from runtime.backends.session import ExpectsShapes, Session
@@ -36,8 +36,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def golden(direction: Direction, precision: Precision) -> bytes:
     """A graph of the golden rescaling network."""
     model = load(weights("rescale_x4")).model
-    traced = trace.trace(deploy(model, direction, precision, True))
-    emitted = emit.to_onnx(traced, *contract.boundary(model.config, direction, True), {})
+    spec = GraphSpec(direction, precision)
+    emitted = emit.to_onnx(trace.trace(deploy(model, spec)), model.config, spec)
     return ir.to_proto(emitted).SerializeToString(deterministic=True)
 
 

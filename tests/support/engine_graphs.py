@@ -17,8 +17,8 @@ from onnxruntime.quantization import (
 )
 
 from export.engine.profile import Sizes, profile
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
@@ -36,9 +36,9 @@ def onnx_bytes(network: str, direction: Any, precision: Any) -> bytes:
 
 def onnx_graph(model: HCFlow | IRN, direction: Any, precision: Any = "fp32") -> bytes:
     """A network's graph with latents, without a build's checks."""
-    traced = trace.trace(deploy(model, direction, precision, True))
-    boundary = contract.boundary(model.config, direction, True)
-    return ir.to_proto(emit.to_onnx(traced, *boundary, {})).SerializeToString()
+    spec = GraphSpec(direction, precision)
+    emitted = emit.to_onnx(trace.trace(deploy(model, spec)), model.config, spec)
+    return ir.to_proto(emitted).SerializeToString()
 
 
 def ranges(data: bytes, sizes: Sizes = SIZES) -> Profile:

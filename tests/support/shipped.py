@@ -17,8 +17,8 @@ import onnx_ir as ir
 from calib.qdq import LARGEST_SEVEN_BITS, place
 from export import artifact, bundle_writer
 from export.artifact import Artifact
-from export.folded.fold import deploy
-from export.graph import contract, emit, trace
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from hcflow.models import shipped
 from hcflow_ref.checkpoint import load
 from runtime.bundle.manifest import DIRECTIONS, Direction, Graph
@@ -38,11 +38,11 @@ def write(folder: Path, name: str) -> Path:
 
 def _artifacts(loaded: load.Checkpoint, direction: Direction) -> Iterator[Artifact]:
     network = loaded.network
-    exact = artifact.build(network, loaded.sha256, direction, "fp32", True, [])
+    exact = artifact.build(network, loaded.sha256, GraphSpec(direction), [])
     entry = replace(exact.entry, tile=TILE, overlap=OVERLAP)
     yield Artifact(exact.data, entry)
-    traced = trace.trace(deploy(network, direction, "fp16", True))
-    model = emit.to_onnx(traced, *contract.boundary(network.config, direction, True), {})
+    spec = GraphSpec(direction, "fp16")
+    model = emit.to_onnx(trace.trace(deploy(network, spec)), network.config, spec)
     yield _named(model, replace(entry, precision="fp16"))
     names = [node.name or "" for node in model.graph if _is_half_convolution(node)]
     place(model, dict.fromkeys(names, RANGE), dict.fromkeys(names, LARGEST_SEVEN_BITS))
