@@ -87,8 +87,8 @@ def contenders(model: HCFlow, threads: int) -> tuple[dict[str, Runner], dict[str
 def measure(model: HCFlow, runs: dict[str, Runner], side: int, rounds: int) -> dict[str, object]:
     """Medians at one size as ratios, and how far the contenders' images differ."""
     feeds = {"lr": np.random.default_rng(0).random((1, 3, side, side), np.float32)}
-    for j, (c, h, w) in enumerate(model.config.latent_shapes(side, side)):
-        feeds[f"z{j + 1}"] = draw(0, 0, j + 1, c, 0, 0, h, w)[None]
+    latents = draw(model.config.latent_shapes(side, side), tau=1.0)
+    feeds |= {f"z{level}": z for level, z in enumerate(latents, start=1)}
     images = {name: run(feeds) for name, run in runs.items()}  # warm-up, too
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

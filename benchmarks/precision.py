@@ -84,10 +84,8 @@ def pairs(bundle: Bundle, tau: float) -> Iterator[str]:
             y8 = (np.rint(kept["lr"].clip(0, 1) * 255) / 255).astype(np.float32)
             zs = {key: value for key, value in kept.items() if key != "lr"}
             none = {key: np.zeros_like(value) for key, value in zs.items()}
-            drawn = {
-                key: draw(0, 0, int(key[1:]), value.shape[1], 0, 0, *value.shape[2:], tau)[None]
-                for key, value in zs.items()
-            }
+            latents = draw([z.shape[1:] for z in zs.values()], tau)
+            drawn = dict(zip(zs, latents, strict=True))
             for found, feeds in zip(
                 figures, ({"lr": y8} | none, {"lr": y8} | drawn, kept), strict=True
             ):

@@ -108,8 +108,8 @@ def int8_inverse(source: Path) -> tuple[bytes, str]:
 def inputs(model: HCFlow, side: int) -> dict[str, NDArray[np.float32]]:
     """Noise as the LR image, and the latents of seed 0."""
     feeds = {"lr": np.random.default_rng(0).random((1, 3, side, side), np.float32)}
-    for j, (c, h, w) in enumerate(model.config.latent_shapes(side, side)):
-        feeds[f"z{j + 1}"] = draw(0, 0, j + 1, c, 0, 0, h, w)[None]
+    latents = draw(model.config.latent_shapes(side, side), tau=1.0)
+    feeds |= {f"z{level}": z for level, z in enumerate(latents, start=1)}
     return feeds
 
 

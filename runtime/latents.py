@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -53,22 +54,16 @@ _CHUNK_BLOCKS = 1 << 15  # four values each; large enough to hide NumPy's cost p
 _Words = NDArray[np.uint64]
 
 
-def draw(
-    seed: int,
-    sample: int,
-    level: int,
-    channels: int,
-    top: int,
-    left: int,
-    height: int,
-    width: int,
-    tau: float = 1.0,
-) -> NDArray[np.float32]:
-    """Normals N(0, τ²) of the region `top … top+height`, `left … left+width` of one latent.
+@dataclass(frozen=True)
+class Region:
+    """A region of one latent that is still to be drawn, on the host or on a GPU.
 
-    Args:
+    As an input of a graph it stands for float32 [1, channels, height, width]: normals N(0, τ²),
+    equal to the crop of any larger region.
+
+    Attributes:
         seed: unsigned 64 bits.
-        sample: unsigned 32 bits; one independent field each.
+        sample: unsigned 32 bits; each gives an independent field.
         level: 1 is the finest; below 2¹⁶.
         channels: the field's channels, 0 … channels − 1; at most 2¹⁶.
         top: absolute row of the region in the whole latent, ≥ 0.
@@ -76,40 +71,6 @@ def draw(
         height: rows; `top + height` at most 2³².
         width: columns; `left + width` at most 2³².
         tau: temperature, 0 to `MOST_TAU`; 0 gives +0 everywhere.
-
-    Returns:
-        float32 [channels, height, width], equal to the crop of any larger region.
-
-    Raises:
-        ParameterError: a value out of its range.
-    """
-    checked = Region(seed, sample, level, channels, top, left, height, width, tau)
-    seed, sample, level = checked.seed, checked.sample, checked.level
-    values = np.zeros((channels, height, width), np.float32)
-    if tau == 0 or values.size == 0:
-        return values
-
-    rows = values.reshape(channels * height, width)
-    first_block = left >> 2
-    x = np.arange(first_block, (left + width + 3) >> 2, dtype=np.uint64)
-    skip = left - 4 * first_block
-    band = max(1, _CHUNK_BLOCKS // len(x))
-    for start in range(0, len(rows), band):
-        stop = min(start + band, len(rows))
-        channel, y = np.divmod(np.arange(start, stop, dtype=np.uint64)[:, None], np.uint64(height))
-        place = x[None], y + np.uint64(top), np.uint64(level << 16) | channel, np.uint64(sample)
-        block = _normals(philox4x32(place, seed)).reshape(stop - start, -1)
-        rows[start:stop] = block[:, skip : skip + width]
-    if tau != 1:
-        values *= np.float32(tau)
-    return values
-
-
-@dataclass(frozen=True)
-class Region:
-    """Latents that are still to be drawn, on the host or on a GPU: the arguments of `draw`.
-
-    As an input of a graph it stands for float32 [1, channels, height, width].
 
     Raises:
         ParameterError: a value out of its range.
@@ -141,17 +102,25 @@ class Region:
 
     def values(self) -> NDArray[np.float32]:
         """The array itself."""
-        return draw(
-            self.seed,
-            self.sample,
-            self.level,
-            self.channels,
-            self.top,
-            self.left,
-            self.height,
-            self.width,
-            self.tau,
-        )[None]
+        values = np.zeros(self.shape, np.float32)
+        if self.tau == 0 or values.size == 0:
+            return values
+        rows = values.reshape(self.channels * self.height, self.width)
+        first_block = self.left >> 2
+        x = np.arange(first_block, (self.left + self.width + 3) >> 2, dtype=np.uint64)
+        skip = self.left - 4 * first_block
+        chunk = max(1, _CHUNK_BLOCKS // len(x))
+        for start in range(0, len(rows), chunk):
+            stop = min(start + chunk, len(rows))
+            row = np.arange(start, stop, dtype=np.uint64)[:, None]
+            channel, y = np.divmod(row, np.uint64(self.height))
+            field = np.uint64(self.level << 16) | channel, np.uint64(self.sample)
+            words = philox4x32((x[None], y + np.uint64(self.top), *field), self.seed)
+            block = _normals(words).reshape(stop - start, -1)
+            rows[start:stop] = block[:, skip : skip + self.width]
+        if self.tau != 1:
+            values *= np.float32(self.tau)
+        return values
 
     def words(self) -> NDArray[np.uint32]:
         """`Place` of runtime/backends/latents.cu: twelve words, τ as its bits."""
@@ -159,6 +128,29 @@ class Region:
         seed = self.seed & 0xFFFFFFFF, self.seed >> 32
         place = self.top, self.left, self.height, self.width
         return np.array([*seed, self.sample, self.level, self.channels, *place, tau, 0, 0], "u4")
+
+
+def draw(
+    shapes: Iterable[tuple[int, int, int]], tau: float, *, seed: int = 0, sample: int = 0
+) -> list[NDArray[np.float32]]:
+    """All latents of an image, z1 … zL.
+
+    Args:
+        shapes: (channels, height, width) of z1 … zL.
+        tau: temperature, 0 to `MOST_TAU`.
+        seed: unsigned 64 bits.
+        sample: unsigned 32 bits.
+
+    Returns:
+        float32 [1, channels, height, width] of each, times τ.
+
+    Raises:
+        ParameterError: a value out of its range.
+    """
+    return [
+        Region(seed, sample, level, channels, 0, 0, height, width, tau).values()
+        for level, (channels, height, width) in enumerate(shapes, start=1)
+    ]
 
 
 def fresh_seed() -> int:

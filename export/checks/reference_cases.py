@@ -17,9 +17,8 @@ from export.graph.contract import boundary
 from hcflow_ref.images.bicubic import resize
 from hcflow_ref.images.photographs import photograph
 from hcflow_ref.images.tensors import to_tensor
-from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
-from hcflow_ref.network.irn import IRN, IRNConfig
+from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import quantise
 from runtime.bundle.manifest import Direction
 from runtime.latents import draw
@@ -78,21 +77,12 @@ def cases(model: HCFlow | IRN, direction: Direction, taus: tuple[float, ...]) ->
             continue
         lr = quantise(resize(hr.double(), *(side // config.scale for side in hr.shape[2:])))
         for tau in taus:
-            zs = _latents(config, lr.shape[2], lr.shape[3], tau)
+            zs = draw(config.latent_shapes(*lr.shape[2:]), tau)
             inputs = {"lr": lr.float().numpy()} | {f"z{j + 1}": z for j, z in enumerate(zs)}
             with torch.no_grad():
                 exact = [torch.from_numpy(x).double() for x in inputs.values()]
                 hr_out = model.inverse(exact[0], exact[1:])
             yield Case(name, direction, tau, inputs, _arrays({"hr": hr_out}))
-
-
-def _latents(
-    config: HCFlowConfig | IRNConfig, height: int, width: int, tau: float
-) -> list[NDArray[np.float32]]:
-    return [
-        draw(0, 0, level + 1, c, 0, 0, h, w, tau)[None]
-        for level, (c, h, w) in enumerate(config.latent_shapes(height, width))
-    ]
 
 
 def _arrays(outputs: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64]]:

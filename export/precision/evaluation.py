@@ -67,10 +67,9 @@ def inputs_of(model: HCFlow | IRN, spec: GraphSpec, truth: Images, tau: float) -
 
 def _latents(model: HCFlow | IRN, lr: Images, tau: float) -> Arrays:
     shapes = model.config.latent_shapes(*lr.shape[2:])
-    return {
-        f"z{level}": np.stack([draw(0, n, level, c, 0, 0, h, w, tau) for n in range(len(lr))])
-        for level, (c, h, w) in enumerate(shapes, 1)
-    }
+    samples = [draw(shapes, tau, sample=n) for n in range(len(lr))]
+    levels = enumerate(zip(*samples, strict=True), start=1)
+    return {f"z{level}": np.concatenate(drawn) for level, drawn in levels}
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,9 @@ class Reference:
         shapes = self._network.config.latent_shapes(*lr.shape[:2])
         made = []
         for sample in range(samples):
-            latents = [
-                torch.from_numpy(draw(seed, sample, level, c, 0, 0, h, w, tau)[None])
-                for level, (c, h, w) in enumerate(shapes, start=1)
-            ]
-            made.append(_picture(self._network.inverse(x, latents), tau))
+            latents = draw(shapes, tau, seed=seed, sample=sample)
+            image = self._network.inverse(x, list(map(torch.from_numpy, latents)))
+            made.append(_picture(image, tau))
         return made
 
     @torch.inference_mode()

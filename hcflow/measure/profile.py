@@ -109,9 +109,8 @@ def feeds(bundle: Bundle, graph: Graph, setting: Setting) -> dict[str, NDArray[n
         return {"hr": uint8_images.noise(random, (n, 3, scale * h, scale * w))}
     found = {"lr": uint8_images.noise(random, (n, 3, h, w))}
     if graph.latents:
-        for i, level in enumerate(bundle.manifest.latents.levels, start=1):
-            shape = (n, level.channels, h * level.factor, w * level.factor)
-            found[f"z{i}"] = random.standard_normal(shape, np.float32)
+        for i, shape in enumerate(bundle.manifest.latents.shapes(h, w), start=1):
+            found[f"z{i}"] = random.standard_normal((n, *shape), np.float32)
     return found
 
 

@@ -80,6 +80,10 @@ class Latents:
     scheme: str
     levels: tuple[Level, ...]
 
+    def shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """(channels, height, width) of z1 … zL for an LR image of height × width."""
+        return [(z.channels, height * z.factor, width * z.factor) for z in self.levels]
+
 
 @dataclass(frozen=True)
 class Checkpoint:

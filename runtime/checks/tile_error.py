@@ -84,10 +84,10 @@ def worst_by_distance(
     factor = picture.shape[1] // scene.picture
     inputs = {name: (picture, factor)}
     if graph.direction == "inverse" and graph.latents:
-        for number, level in enumerate(levels, start=1):
-            side = scene.picture * level.factor
-            z = draw(0, 0, number, level.channels, 0, 0, side, side, tau=tau)
-            inputs[f"z{number}"] = z, level.factor
+        sides = [scene.picture * level.factor for level in levels]
+        shapes = [(z.channels, side, side) for z, side in zip(levels, sides, strict=True)]
+        latents = enumerate(zip(draw(shapes, tau), levels, strict=True), start=1)
+        inputs |= {f"z{number}": (z[0], level.factor) for number, (z, level) in latents}
     whole = run({key: value[None] for key, (value, _) in inputs.items()})[output][0]
     cut = {
         key: np.ascontiguousarray(value[None, :, : f * scene.window, : f * scene.window])

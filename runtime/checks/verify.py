@@ -141,9 +141,8 @@ def _feeds(bundle: Bundle, graph: Graph, case: Case) -> dict[str, NDArray[np.flo
     feeds = {"lr": lr}
     if graph.latents:
         n, _, height, width = lr.shape
-        for i, level in enumerate(bundle.manifest.latents.levels, start=1):
-            shape = (n, level.channels, height * level.factor, width * level.factor)
-            feeds[f"z{i}"] = case.inputs.get(f"z{i}", np.zeros(shape, np.float32))
+        for i, shape in enumerate(bundle.manifest.latents.shapes(height, width), start=1):
+            feeds[f"z{i}"] = case.inputs.get(f"z{i}", np.zeros((n, *shape), np.float32))
     return feeds
 
 

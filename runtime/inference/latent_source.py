@@ -1,10 +1,9 @@
-"""Where a window's latents come from: drawn by place, given as arrays, or none (τ = 0)."""
+"""The latents of a window: drawn by place, cut from given arrays, or none (τ = 0)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,70 +49,45 @@ class Sampling:
         return self.latents is not None or self.tau > 0
 
 
-class Source(Protocol):
-    """Latents by window, already times τ."""
-
-    def window(self, tile: Tile, sample: int) -> Sequence[Latent] | None:
-        """z1 … zL [1, C, …] of a tile's window; None where all are 0."""
-
-    @property
-    def drawn(self) -> bool:
-        """Whether the values are chance, so that a tile may do without them."""
-
-
 @dataclass(frozen=True)
-class Zero:
-    """τ = 0."""
+class LatentSource:
+    """Latents of one image of height × width LR pixels, window by window, already times τ."""
 
-    drawn: bool = False
-
-    def window(self, tile: Tile, sample: int) -> None:
-        """None."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Latents by place for an image of height × width LR pixels; never more than a window's."""
-
+    sampling: Sampling
     levels: tuple[Level, ...]
     height: int
     width: int
-    sampling: Sampling
-    drawn: bool = True
 
-    def window(self, tile: Tile, sample: int) -> list[Latent]:
-        """z1 … zL of a tile's window."""
+    @property
+    def is_random(self) -> bool:
+        """Whether the values are drawn, so that a tile may do without them."""
+        return self.sampling.latents is None and self.sampling.tau > 0
+
+    def window(self, tile: Tile, sample: int) -> Sequence[Latent] | None:
+        """z1 … zL [1, C, …] of a tile's window; None where all are 0."""
+        given = self.sampling.latents
+        if given is not None:
+            factors = [level.factor for level in self.levels]
+            windows = [(tile.y.window(f), tile.x.window(f)) for f in factors]
+            pairs = zip(given, windows, strict=True)
+            return [np.ascontiguousarray(z[:, :, y, x]) for z, (y, x) in pairs]
+        if not self.is_random:
+            return None
         return [
-            self._level(index, level, tile, sample)
-            for index, level in enumerate(self.levels, start=1)
+            self._drawn(number, level, tile, sample)
+            for number, level in enumerate(self.levels, start=1)
         ]
 
-    def _level(self, index: int, level: Level, tile: Tile, sample: int) -> Latent:
+    def _drawn(self, number: int, level: Level, tile: Tile, sample: int) -> Latent:
         f = level.factor
         y, x = tile.y.window(f), tile.x.window(f)
         place = y.start, x.start, y.stop - y.start, x.stop - x.start
         seed, tau, tau_map = self.sampling.seed, self.sampling.tau, self.sampling.tau_map
         if tau_map is None:
-            return Region(seed, sample, index, level.channels, *place, tau)
-        values = Region(seed, sample, index, level.channels, *place).values()
+            return Region(seed, sample, number, level.channels, *place, tau)
+        values = Region(seed, sample, number, level.channels, *place).values()
         values *= np.float32(tau) * tau_map.window(self.height * f, self.width * f, *place)
         return values
-
-
-@dataclass(frozen=True)
-class Given:
-    """The user's own arrays of the whole picture, cut as they are."""
-
-    levels: tuple[Level, ...]
-    latents: Sequence[Array]
-    drawn: bool = False
-
-    def window(self, tile: Tile, sample: int) -> list[Array]:
-        """z1 … zL of a tile's window."""
-        return [
-            np.ascontiguousarray(z[:, :, tile.y.window(level.factor), tile.x.window(level.factor)])
-            for level, z in zip(self.levels, self.latents, strict=True)
-        ]
 
 
 def check_given(given: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -15,9 +15,8 @@ from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.inference import memory
-from runtime.inference.grid import Grid
-from runtime.inference.latent_source import Drawn, Latent, Sampling, check_given
-from runtime.latents import SCHEME, Region
+from runtime.inference.latent_source import Latent, check_given
+from runtime.latents import SCHEME, Region, draw
 
 Array = NDArray[np.float32]
 
@@ -138,10 +137,7 @@ class Network:
 
     def latent_shapes(self, n: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """Shapes [N, channels, H·factor, W·factor] of z1 … zL for n LR images of height × width."""
-        return [
-            (n, level.channels, height * level.factor, width * level.factor)
-            for level in self.manifest.latents.levels
-        ]
+        return [(n, *shape) for shape in self.manifest.latents.shapes(height, width)]
 
     def draw_latents(
         self, height: int, width: int, seed: int, sample: int, tau: float
@@ -153,9 +149,8 @@ class Network:
             ParameterError: seed, sample or τ out of range.
         """
         self.check_scheme()
-        tile = next(Grid.whole(height, width).tiles())
-        drawn = Drawn(self.manifest.latents.levels, height, width, Sampling(tau, seed))
-        return [_values(z) for z in drawn.window(tile, sample)]
+        shapes = self.manifest.latents.shapes(height, width)
+        return draw(shapes, tau, seed=seed, sample=sample)
 
     def check_scheme(self) -> None:
         """Raise `BundleError` unless this runtime draws latents by the manifest's scheme."""

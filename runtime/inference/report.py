@@ -1,4 +1,4 @@
-"""What a run noticed on its way: how neighbouring tiles agree, and which ones had to be healed."""
+"""What a run reports: how neighbouring tiles agree, and which ones took a fallback."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Healed:
-    """A tile whose first result was no picture: where, what was wrong with it, and what helped."""
+class Fallback:
+    """A tile that was computed again: where it is, what was wrong with it, and what worked."""
 
     row: int
     column: int
@@ -30,14 +30,14 @@ class Report:
     """Filled while an image is computed; several images may add to one.
 
     Attributes:
-        tiles: windows computed, healed ones counted once.
-        in_flight: most windows computed at the same time.
+        tiles: computed; one that took a fallback counts once.
+        in_flight: most tiles computed at the same time.
         precision: of the last image's graph.
-        tile: of the last image's grid: most of a window beside its overlap, in LR pixels.
-        overlap: of its windows.
+        tile: side of a tile of the last image without its overlap, in LR pixels.
+        overlap: what was computed beyond a tile on each side.
         disagreement: largest difference of two neighbouring tiles beside their seam, of images
             clipped to [0, 1]; None where no two were compared.
-        healed: tiles that were computed again.
+        fallbacks: tiles that were computed again.
     """
 
     tiles: int = 0
@@ -46,7 +46,7 @@ class Report:
     tile: int | None = None
     overlap: int | None = None
     disagreement: float | None = None
-    healed: list[Healed] = field(default_factory=list)
+    fallbacks: list[Fallback] = field(default_factory=list)
 
     def start(self, precision: Precision, grid: Grid, in_flight: int) -> None:
         """Note how an image is computed."""
@@ -54,30 +54,28 @@ class Report:
         self.tile, self.overlap = grid.tile, grid.overlap
         self.in_flight = max(self.in_flight, in_flight)
 
-    def note(self, healed: Healed | None) -> None:
-        """Count a tile, and keep how it was healed."""
+    def count(self, fallback: Fallback | None) -> None:
+        """Count a tile, and keep the fallback that it took."""
         self.tiles += 1
-        if healed is not None:
-            self.healed.append(healed)
+        if fallback is not None:
+            self.fallbacks.append(fallback)
 
     def compare(self, disagreement: float) -> None:
         """Note the difference of two neighbours."""
         self.disagreement = max(disagreement, self.disagreement or 0.0)
 
     def finish(self) -> None:
-        """Log what a user should know of."""
+        """Log the warnings."""
         for line in self.warnings():
             _logger.warning("%s", line)
 
     def warnings(self) -> list[str]:
-        """One line for each thing that a user should know of; mostly none."""
+        """One line for each thing that a user should know; mostly none."""
         lines = []
-        if self.healed:
-            ways = sorted({healed.how for healed in self.healed})
-            lines.append(
-                f"{len(self.healed)} of {self.tiles} tiles went wrong and were computed again in "
-                + " and ".join(ways)
-            )
+        if self.fallbacks:
+            count = f"{len(self.fallbacks)} of {self.tiles} tiles"
+            ways = " and ".join(sorted({fallback.how for fallback in self.fallbacks}))
+            lines.append(f"{count} went wrong and were computed again in {ways}")
         if self.disagreement is not None and self.disagreement > BUDGET:
             lines.append(
                 f"neighbouring tiles differ by up to {self.disagreement * 255:.1f}/255 beside "
@@ -87,4 +85,6 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report for `--json`."""
-        return asdict(self)
+        report = asdict(self)
+        report["healed"] = report.pop("fallbacks")  # the name in `--json` stays
+        return report

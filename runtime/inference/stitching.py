@@ -1,10 +1,10 @@
-"""Tiles → bands: windows computed in threads, cut, put together, and held against each other."""
+"""Tiles → rows of the image: windows computed in threads, cut to their cores, put together."""
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.inference.fallback import Outputs
-from runtime.inference.grid import Span, Tile
+from runtime.inference.grid import Tile
 from runtime.inference.plan import Plan
-from runtime.inference.report import Healed, Report
+from runtime.inference.report import Fallback, Report
 from runtime.inference.row_buffer import RowBuffer
+from runtime.inference.tile_runner import Outputs
 
 Array = NDArray[np.float32]
 
@@ -24,25 +24,25 @@ Array = NDArray[np.float32]
 class Work(NamedTuple):
     """How tiles are computed.
 
-    compute: (tile, its window [1, 3, h, w]) → for each draw the outputs of the whole window and how
-        they were healed. Called from many threads.
+    compute: (tile, its window [1, 3, h, w]) → for each sample the outputs of the whole window, and
+        the fallback it took. Called from many threads.
     factors: pixels an LR pixel, of each output.
     image: the output whose neighbours are compared.
     input_factor: pixels of the input an LR pixel.
     """
 
-    compute: Callable[[Tile, Array], list[tuple[Outputs, Healed | None]]]
+    compute: Callable[[Tile, Array], list[tuple[Outputs, Fallback | None]]]
     factors: Mapping[str, int]
     image: str
     input_factor: int
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """A tile's outputs cut to its core [C, h, w], and what its window says of the neighbours'."""
+class _Core:
+    """A tile's outputs cut to its core [C, h, w], and what its window has beside it."""
 
-    core: Outputs
-    healed: Healed | None
+    outputs: Outputs
+    fallback: Fallback | None
     right: Array
     below: Array
 
@@ -50,25 +50,25 @@ class _Draw:
 def run(
     plan: Plan, rows: RowBuffer, work: Work, first_row: int, report: Report | None
 ) -> Iterator[tuple[int, list[Outputs]]]:
-    """Compute all tiles; yield each band's index and, for each draw, its outputs."""
+    """Compute all tiles; yield each row of tiles: its index and, for each sample, its outputs."""
     grid = plan.grid
-    noted = report if report is not None else Report()
-    noted.start(plan.precision, grid, plan.in_flight)
-    band: _Assembly | None = None
-    for tile, drawn in _computed(plan, rows, work, first_row):
-        if band is None or band.row != tile.row:
-            band = _Assembly(tile.row, tile.y, grid.width, work, band.below if band else [])
-        band.place(tile, drawn, noted)
+    report = report if report is not None else Report()
+    report.start(plan.precision, grid, plan.in_flight)
+    row: _TileRow | None = None
+    for tile, cores in _computed(plan, rows, work, first_row):
+        if row is None or row.index != tile.row:
+            row = _TileRow(tile.row, grid.width, work, row.below if row else [])
+        row.place(tile, cores, report)
         if tile.column == grid.columns - 1:
-            yield tile.row, band.outputs
-            band.outputs = []
-    noted.finish()
+            yield tile.row, row.outputs
+            row.outputs = []
+    report.finish()
 
 
 def _computed(
     plan: Plan, rows: RowBuffer, work: Work, first_row: int
-) -> Iterator[tuple[Tile, list[_Draw]]]:
-    """Every tile with its outputs, in order; those to come are computed meanwhile."""
+) -> Iterator[tuple[Tile, list[_Core]]]:
+    """Every tile with its cores, in order; the next ones are computed meanwhile."""
     tiles = plan.grid.tiles(first_row)
 
     def prepared() -> Iterator[tuple[Tile, Array]]:
@@ -79,15 +79,15 @@ def _computed(
                 columns = tile.x.window(work.input_factor)
                 yield tile, np.ascontiguousarray(strip[None, :, :, columns])
 
-    def compute(tile: Tile, window: Array) -> list[_Draw]:
-        return [_cut(tile, outputs, healed, work) for outputs, healed in work.compute(tile, window)]
+    def compute(tile: Tile, window: Array) -> list[_Core]:
+        return [_cut(tile, *computed, work) for computed in work.compute(tile, window)]
 
     if plan.grid.rows * plan.grid.columns == 1:  # a thread would cost more than it gives
         for tile, window in prepared():
             yield tile, compute(tile, window)
         return
     with ThreadPoolExecutor(plan.in_flight, "hcflow-tile") as pool:
-        waiting: deque[tuple[Tile, Future[list[_Draw]]]] = deque()
+        waiting: deque[tuple[Tile, Future[list[_Core]]]] = deque()
         try:
             for tile, window in prepared():
                 waiting.append((tile, pool.submit(compute, tile, window)))
@@ -102,7 +102,7 @@ def _computed(
                 future.cancel()
 
 
-def _cut(tile: Tile, outputs: Outputs, healed: Healed | None, work: Work) -> _Draw:
+def _cut(tile: Tile, outputs: Outputs, fallback: Fallback | None, work: Work) -> _Core:
     core = {}
     for name, f in work.factors.items():
         value = outputs[name][0, :, tile.y.core_in_window(f), tile.x.core_in_window(f)]
@@ -113,37 +113,34 @@ def _cut(tile: Tile, outputs: Outputs, healed: Healed | None, work: Work) -> _Dr
     # One LR pixel beyond the core, where the next tile's core begins; empty without overlap.
     right = image[:, y, x.stop : x.stop + f].copy()
     below = image[:, y.stop : y.stop + f, x].copy()
-    return _Draw(core, healed, right, below)
+    return _Core(core, fallback, right, below)
 
 
-class _Assembly:
-    """A band on its way: cores are put in place and held against what their neighbours expected."""
+class _TileRow:
+    """A row of tiles being stitched; each core is compared with what its neighbours computed."""
 
-    def __init__(
-        self, row: int, y: Span, width: int, work: Work, expected: Iterable[list[Array]]
-    ) -> None:
-        self.row = row
+    def __init__(self, index: int, width: int, work: Work, above: list[list[Array]]) -> None:
+        self.index = index
         self.outputs: list[Outputs] = []
         self.below: list[list[Array]] = []
-        self._expected = list(expected)
-        self._y, self._width, self._work = y, width, work
+        self._width, self._work, self._above = width, work, above
         self._right: list[Array] = []
 
-    def place(self, tile: Tile, drawn: list[_Draw], report: Report) -> None:
-        """Put a tile's core into the band."""
+    def place(self, tile: Tile, cores: list[_Core], report: Report) -> None:
+        """Put a tile's cores, one a sample, into the row."""
         if not self.outputs:
-            self.outputs = [self._empty(draw.core) for draw in drawn]
-        self.below.append([draw.below for draw in drawn])
-        for number, draw in enumerate(drawn):
-            report.note(draw.healed)
+            self.outputs = [self._empty(core.outputs) for core in cores]
+        self.below.append([core.below for core in cores])
+        for number, core in enumerate(cores):
+            report.count(core.fallback)
             for name, f in self._work.factors.items():
-                self.outputs[number][name][:, :, tile.x.core(f)] = draw.core[name]
-            image = draw.core[self._work.image]
+                self.outputs[number][name][:, :, tile.x.core(f)] = core.outputs[name]
+            image = core.outputs[self._work.image]
             if self._right:
                 _compare(self._right[number], image, report)
-            if self._expected:
-                _compare(self._expected[tile.column][number], image, report)
-        self._right = [draw.right for draw in drawn]
+            if self._above:
+                _compare(self._above[tile.column][number], image, report)
+        self._right = [core.right for core in cores]
 
     def _empty(self, core: Outputs) -> Outputs:
         return {
@@ -153,7 +150,7 @@ class _Assembly:
 
 
 def _compare(expected: Array, image: Array, report: Report) -> None:
-    """Hold what a neighbour saw beyond its core against the core that begins there."""
+    """Compare what a neighbour computed beyond its core with the core that begins there."""
     if expected.size:
         found = image[:, : expected.shape[1], : expected.shape[2]]
         off = np.abs(np.clip(expected, 0, 1) - np.clip(found, 0, 1))

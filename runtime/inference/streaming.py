@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 from runtime.bundle.manifest import Graph
 from runtime.errors import ParameterError
 from runtime.inference import memory, stitching
-from runtime.inference.fallback import Outputs
 from runtime.inference.grid import DEFAULT_TILING, Tile, Tiling
 from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network
 from runtime.inference.plan import Plan, plan_for
-from runtime.inference.report import Healed, Report
+from runtime.inference.report import Fallback, Report
 from runtime.inference.row_buffer import RowBuffer, RowReader
 from runtime.inference.stitching import Work
-from runtime.inference.tile_runner import ForwardRunner, InverseRunner
+from runtime.inference.tile_runner import ForwardRunner, InverseRunner, Outputs
 
 Array = NDArray[np.float32]
 
@@ -128,7 +127,7 @@ def upscale_samples(
     _check_plan(plan, image.height, image.width)
     runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
 
-    def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Healed | None]]:
+    def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Fallback | None]]:
         return [runner.compute(tile, lr, sample) for sample in samples]
 
     work = Work(compute, {"hr": network.manifest.scale}, "hr", 1)
@@ -159,17 +158,17 @@ def uncertainty(
     _check_plan(plan, image.height, image.width)
     runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
 
-    def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Healed | None]]:
-        healed = None
+    def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Fallback | None]]:
+        fallback = None
         mean = square = np.zeros((), np.float32)
         for count, sample in enumerate(samples, start=1):
-            outputs, again = runner.compute(tile, lr, sample)
-            healed = again or healed
+            outputs, last = runner.compute(tile, lr, sample)
+            fallback = last or fallback
             values = np.clip(outputs["hr"], 0, 1)
             off = values - mean
             mean = mean + off / np.float32(count)
             square = square + off * (values - mean)
-        return [({"hr": mean, "square": square}, healed)]
+        return [({"hr": mean, "square": square}, fallback)]
 
     scale = network.manifest.scale
     work = Work(compute, {"hr": scale, "square": scale}, "hr", 1)

@@ -121,10 +121,7 @@ def test_the_shipped_graphs_match_the_float64_reference_on_whole_photographs(
         assert compare(f"z{level}", got[f"z{level}"], z.numpy(), "fp32").ok
     lr = quantise(downscale(hr.double(), 4)).float()
     for tau in (0.0, shipped.config.default_tau):
-        zs = [
-            draw(0, 0, level, c, 0, 0, h, w, tau)[None]
-            for level, (c, h, w) in enumerate(shipped.config.latent_shapes(*lr.shape[2:]), 1)
-        ]
+        zs = draw(shipped.config.latent_shapes(*lr.shape[2:]), tau)
         want = reference.inverse(lr.double(), [torch.from_numpy(z).double() for z in zs])
         assert compare("hr", model.decode(lr.numpy(), zs), want.numpy(), "fp32").ok
 

@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from runtime import latents
@@ -20,6 +22,10 @@ from runtime.errors import ParameterError
 from tests.support import latents_ptx
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "latents.md"
+
+
+def drawn(*place: Any, **more: Any) -> NDArray[np.float32]:
+    return latents.Region(*place, **more).values()[0]
 
 
 @pytest.mark.parametrize(
@@ -54,16 +60,22 @@ def test_philox_gives_the_known_answers_of_random123(
 def test_a_region_is_the_crop_of_a_larger_one(
     field: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    whole = latents.draw(*field, 2, 3, 0, 0, 60, 60)
+    whole = drawn(*field, 2, 3, 0, 0, 60, 60)
     (top, left), (height, width) = corner, size
-    region = latents.draw(*field, 2, 3, top, left, height, width)
+    region = drawn(*field, 2, 3, top, left, height, width)
     np.testing.assert_array_equal(region, whole[:, top : top + height, left : left + width])
 
 
+def test_an_image_has_one_field_for_each_level() -> None:
+    z1, z2 = latents.draw([(6, 8, 10), (21, 4, 5)], 0.9, seed=3, sample=2)
+    np.testing.assert_array_equal(z1[0], drawn(3, 2, 1, 6, 0, 0, 8, 10, 0.9))
+    np.testing.assert_array_equal(z2[0], drawn(3, 2, 2, 21, 0, 0, 4, 5, 0.9))
+
+
 def test_chunks_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = latents.draw(5, 0, 1, 4, 3, 1, 33, 70)
+    whole = drawn(5, 0, 1, 4, 3, 1, 33, 70)
     monkeypatch.setattr(latents, "_CHUNK_BLOCKS", 7)
-    np.testing.assert_array_equal(latents.draw(5, 0, 1, 4, 3, 1, 33, 70), whole)
+    np.testing.assert_array_equal(drawn(5, 0, 1, 4, 3, 1, 33, 70), whole)
 
 
 @pytest.mark.parametrize("change", ["seed", "sample", "level"])
@@ -71,8 +83,8 @@ def test_another_seed_sample_or_level_is_another_field(change: str) -> None:
     place = {"seed": 1, "sample": 0, "level": 1, "channels": 2} | {
         "top": 0, "left": 0, "height": 64, "width": 64,
     }  # fmt: skip
-    one = latents.draw(**place)
-    other = latents.draw(**place | {change: place[change] + 1})
+    one = drawn(**place)
+    other = drawn(**place | {change: place[change] + 1})
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.04
     assert abs(np.corrcoef(one[0].ravel(), one[1].ravel())[0, 1]) < 0.05
 
@@ -121,7 +133,7 @@ def test_the_shipped_kernel_fuses_no_multiply_and_add() -> None:
 
 
 def test_values_are_standard_normal() -> None:
-    values = latents.draw(11, 0, 1, 6, 0, 0, 500, 500).astype(np.float64)
+    values = drawn(11, 0, 1, 6, 0, 0, 500, 500).astype(np.float64)
     n = values.size
     assert abs(values.mean()) < 4 / math.sqrt(n)
     assert abs(values.var() - 1) < 4 * math.sqrt(2 / n)
@@ -159,9 +171,9 @@ def test_radius_and_angle_are_precise_to_float32() -> None:
 
 def test_tau_multiplies_in_float32_and_zero_gives_zeros() -> None:
     place = (3, 0, 1, 2, 0, 0, 9, 9)
-    expected = latents.draw(*place) * np.float32(0.9)
-    np.testing.assert_array_equal(latents.draw(*place, tau=0.9), expected)
-    zeros = latents.draw(*place, tau=0.0)
+    expected = drawn(*place) * np.float32(0.9)
+    np.testing.assert_array_equal(drawn(*place, tau=0.9), expected)
+    zeros = drawn(*place, tau=0.0)
     assert not zeros.view(np.uint32).any()
 
 
@@ -185,15 +197,13 @@ def test_values_out_of_range_are_named(changed: dict[str, float], message: str) 
         "top": 0, "left": 0, "height": 1, "width": 4,
     }  # fmt: skip
     with pytest.raises(ParameterError, match=re.escape(message)):
-        latents.draw(**place | changed)
-    with pytest.raises(ParameterError, match=re.escape(message)):
         latents.Region(**place | changed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, np.uint64])
 def test_a_seed_of_numpy_is_the_same_seed(kind: type[np.integer]) -> None:
     place = 0, 1, 1, 0, 0, 1, 4
-    np.testing.assert_array_equal(latents.draw(kind(7), *place), latents.draw(7, *place))
+    np.testing.assert_array_equal(drawn(kind(7), *place), drawn(7, *place))
 
 
 def test_the_document_and_the_code_agree() -> None:
@@ -208,6 +218,6 @@ def test_the_document_and_the_code_agree() -> None:
     assert len(rows) >= 12
     for *place, value, bits in rows:
         seed, sample, level, channel, y, x = map(int, place)
-        drawn = latents.draw(seed, sample, level, channel + 1, y, x, 1, 1)[-1, 0, 0]
-        assert f"{drawn.view(np.uint32):08x}" == bits
-        assert np.float32(value) == drawn
+        number = drawn(seed, sample, level, channel + 1, y, x, 1, 1)[-1, 0, 0]
+        assert f"{number.view(np.uint32):08x}" == bits
+        assert np.float32(value) == number

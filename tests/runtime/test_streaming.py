@@ -275,18 +275,18 @@ def overflowing(folder: Path, threshold: float, *, tau_only: bool = False) -> Mo
     return model
 
 
-def test_a_tile_that_overflows_heals_alone(
+def test_a_tile_that_overflows_is_computed_again_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = overflowing(tmp_path / "b", 0.9)
     image = np.full((18, 18, 3), 100, np.uint8)
     image[6, 6] = 255
     report = Report()
-    healed = model.upscale(image, tau=0.3, report=report)
+    found = model.upscale(image, tau=0.3, report=report)
     np.testing.assert_array_equal(
-        healed, runtime.load(tmp_path / "b", precision="fp32").upscale(image, tau=0.3)
+        found, runtime.load(tmp_path / "b", precision="fp32").upscale(image, tau=0.3)
     )
-    assert [(h.row, h.column, h.how) for h in report.healed] == [(1, 1, "fp32")]
+    assert [(tile.row, tile.column, tile.how) for tile in report.fallbacks] == [(1, 1, "fp32")]
     assert report.tiles == 16
     assert "1 of 16 tiles went wrong and were computed again in fp32" in caplog.text
 
@@ -299,14 +299,14 @@ def test_a_tile_that_is_bad_with_its_latents_is_drawn_at_tau_zero(
     with caplog.at_level(logging.WARNING):
         calm = model.upscale(image, tau=0.3)
     np.testing.assert_array_equal(calm, model.upscale(image, tau=0.0))
-    assert "is bad with its latents even in float32: drawn at τ = 0" in caplog.text
+    assert "fails with its latents even in fp32: computed at τ = 0" in caplog.text
 
 
 def test_saturation_counts_below_fp32_only(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b", gain=1e6, directions=["inverse"])
     report = Report()
     runtime.load(folder).upscale(noise(4, 4), report=report)
-    assert report.healed == []
+    assert report.fallbacks == []
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace('"fp32"', '"fp16"', 1))
     with pytest.raises(runtime.BackendError, match=r"in 'hr' on tile 0,0"):
