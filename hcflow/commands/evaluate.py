@@ -17,8 +17,8 @@ from hcflow.cli.console import shown
 from runtime.errors import BackendError, BundleError, FileError, ImageError, ParameterError
 
 if TYPE_CHECKING:
-    from hcflow_ref.evaluation.perceptual_metrics import Perception
-    from hcflow_ref.evaluation.protocol import Row, Settings, Source, Subject
+    from hcflow_ref.evaluation.perceptual_metrics import PerceptualMetrics
+    from hcflow_ref.evaluation.protocol import Evaluated, Row, Settings, Source
 
 WIDTH = 160
 CHECKPOINTS = frozenset({".pth", ".pt", ".safetensors"})
@@ -84,12 +84,12 @@ def evaluate(
                 f"cannot write '{output}': the folder '{output.parent}' does not exist"
             )
     try:
-        subject, default_tau, about = _open(what, backend, precision, threads)
+        model, default_tau, about = _open(what, backend, precision, threads)
         settings = protocol.Settings(
             default_tau if tau is None else tau, seed, samples, dequantisation.value
         )
         check_tau(settings.tau)
-        sources = protocol.sources(data, subject.scale)
+        sources = protocol.sources(data, model.scale)
     except CheckpointError as error:
         raise BundleError(str(error)) from error
     if sheet is not None:
@@ -98,7 +98,7 @@ def evaluate(
     metrics = perceptual_metrics.load()
     for line in metrics.missing:
         print(f"hcflow: {line}", file=sys.stderr)
-    rows, strips, left_out = _measure(subject, sources, settings, metrics, sheet is not None)
+    rows, strips, left_out = _measure(model, sources, settings, metrics, sheet is not None)
     for line in left_out:
         print(f"hcflow: left out {shown(line)}", file=sys.stderr)
     if not rows:
@@ -117,16 +117,16 @@ def evaluate(
 
 
 def _measure(
-    subject: Subject,
+    model: Evaluated,
     sources: list[Source],
     settings: Settings,
-    metrics: Perception,
+    metrics: PerceptualMetrics,
     with_strips: bool,
 ) -> tuple[list[Row], list[Any], list[str]]:
     """Figures and crops of the images that can be measured, and a line for each that cannot.
 
     Raises:
-        HcflowError: nothing can be measured with this subject; of an image alone it is a line.
+        HcflowError: nothing can be measured with this model; of an image alone it is a line.
     """
     from hcflow_ref.errors import CheckpointError, out_of_memory
     from hcflow_ref.evaluation import protocol, report
@@ -135,9 +135,9 @@ def _measure(
     strips, left_out = [], []
     for source in _shown(sources):
         try:
-            _check_memory(subject, source, settings.samples if settings.tau else 0)
+            _check_memory(model, source, settings.samples if settings.tau else 0)
             row, outputs = protocol.evaluate_image(
-                subject, source.name, source.read(), settings, metrics
+                model, source.name, source.read(), settings, metrics
             )
         except (CheckpointError, FileError, ImageError) as error:
             left_out.append(f"{source.name}: {error}")
@@ -167,16 +167,16 @@ def _shown(sources: list[Source]) -> Iterable[Source]:
     return track(sources, "Evaluating", console=console, disable=not sys.stderr.isatty())
 
 
-def _check_memory(subject: Subject, source: Source, samples: int) -> None:
+def _check_memory(model: Evaluated, source: Source, samples: int) -> None:
     """Refuse an image whose evaluation would not fit into memory."""
-    from hcflow.measure.evaluated import Reference
+    from hcflow.measure.evaluated import ReferenceModel
     from hcflow_ref.evaluation.protocol import bytes_needed
     from runtime.system import machine
 
-    need, have = bytes_needed(subject, source, samples), machine.available_memory()
+    need, have = bytes_needed(model, source, samples), machine.available_memory()
     if have is None or need <= have:
         return
-    tiles = isinstance(subject, Reference) and subject.task == "rescaling"
+    tiles = isinstance(model, ReferenceModel) and model.task == "rescaling"
     bundle = "; a bundle takes less, in tiles: `hcflow build`" if tiles else ""
     raise ImageError(
         f"its {source.pixels / 1e6:.0f} megapixels need about {need / 1e9:.1f} GB of memory and "
@@ -186,9 +186,9 @@ def _check_memory(subject: Subject, source: Source, samples: int) -> None:
 
 def _open(
     what: str, backend: str | None, precision: str | None, threads: int | None
-) -> tuple[Subject, float, dict[str, str]]:
-    """The subject, its temperature, and what the JSON says of it."""
-    from hcflow.measure.evaluated import Deployed, Reference
+) -> tuple[Evaluated, float, dict[str, str]]:
+    """The model, its temperature, and what the JSON says of it."""
+    from hcflow.measure.evaluated import BundleModel, ReferenceModel
     from hcflow_ref.checkpoint.load import load
     from hcflow_ref.checkpoint.shipped import names, weights
 
@@ -209,7 +209,7 @@ def _open(
             "precision": precision or "fp32",
             "sha256": manifest.checkpoint.sha256,
         }
-        return Deployed(model), model.default_tau, about
+        return BundleModel(model), model.default_tau, about
     if backend or precision:
         raise ParameterError(
             f"--backend and --precision are of bundles; '{what}' is a checkpoint, measured with "
@@ -223,7 +223,7 @@ def _open(
         torch.set_num_threads(threads)
     checkpoint = load(path)
     about = {"checkpoint": path.name, "sha256": checkpoint.sha256}
-    return Reference(checkpoint.network), checkpoint.default_tau, about
+    return ReferenceModel(checkpoint.network), checkpoint.default_tau, about
 
 
 def _encoded(image: Any, path: Path) -> bytes:

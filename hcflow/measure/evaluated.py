@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hcflow_ref.evaluation.metrics import Image
 from hcflow_ref.evaluation.protocol import Noise
+from hcflow_ref.images.files import Pixels
 from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.config import Task, quantisation
 from hcflow_ref.network.hcflow import Encoding, HCFlow
@@ -26,7 +26,7 @@ from runtime.latents import draw
 from runtime.model import Model
 
 
-class Reference:
+class ReferenceModel:
     """The PyTorch network of a checkpoint."""
 
     def __init__(self, network: HCFlow | IRN) -> None:
@@ -48,12 +48,12 @@ class Reference:
         return bytes_per_pixel(self._network.config)
 
     @torch.inference_mode()
-    def reduce(self, hr: Image) -> Image:
+    def downscale(self, hr: Pixels) -> Pixels:
         """The network's own LR image."""
         return _picture(encode_lr(self._network, to_tensor(hr)), 0.0)
 
     @torch.inference_mode()
-    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+    def upscale(self, lr: Pixels, tau: float, seed: int, samples: int) -> list[Pixels]:
         """Samples of the inverse."""
         x = to_tensor(lr)
         shapes = self._network.config.latent_shapes(*lr.shape[:2])
@@ -65,13 +65,13 @@ class Reference:
         return made
 
     @torch.inference_mode()
-    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
+    def bits_per_pixel(self, hr: Pixels, lr: Pixels, noise: Noise) -> float | None:
         """By the network's own forward flow."""
         assert isinstance(self._network, HCFlow)
         return nll(self._network, to_tensor(hr), to_tensor(lr), noise).item()
 
 
-class Deployed:
+class BundleModel:
     """A bundle, as it is used: 8-bit images in and out, clipped and rounded by the runtime."""
 
     def __init__(self, model: Model) -> None:
@@ -95,18 +95,18 @@ class Deployed:
             return 0.0
         return memory.needed(graph, 1) / self.scale**2
 
-    def reduce(self, hr: Image) -> Image:
+    def downscale(self, hr: Pixels) -> Pixels:
         """The forward graph's LR image."""
-        lr: Image = self._model.downscale(hr)
+        lr: Pixels = self._model.downscale(hr)
         return lr
 
-    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
+    def upscale(self, lr: Pixels, tau: float, seed: int, samples: int) -> list[Pixels]:
         """Samples of the inverse graph."""
         made = self._model.upscale(lr, tau=tau, seed=seed, samples=samples)
-        images: Sequence[Image] = [made] if samples == 1 else made
+        images: Sequence[Pixels] = [made] if samples == 1 else made
         return list(images)
 
-    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
+    def bits_per_pixel(self, hr: Pixels, lr: Pixels, noise: Noise) -> float | None:
         """By the forward graph; None where `_of_likelihood` finds none."""
         if self._of_likelihood() is None:
             return None
@@ -130,7 +130,7 @@ class Deployed:
         return next(found, None)
 
 
-def _picture(x: torch.Tensor, tau: float) -> Image:
+def _picture(x: torch.Tensor, tau: float) -> Pixels:
     try:
         return to_image(x)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""Perceptual metrics: VIF, which needs no weights, and LPIPS where its backbone can be loaded.
+"""Perceptual metrics from torchmetrics: VIF, and LPIPS where its backbone can be loaded.
 
-Both are torchmetrics'. LPIPS is of AlexNet, whose weights torchvision fetches once.
+LPIPS uses AlexNet, whose weights torchvision downloads once. VIF needs no weights.
 """
 
 from __future__ import annotations
@@ -13,56 +13,56 @@ from typing import Any
 import torch
 
 from hcflow_ref.errors import one_line
-from hcflow_ref.evaluation.metrics import Image
+from hcflow_ref.images.files import Pixels
 from hcflow_ref.images.tensors import to_tensor
 
-Metric = Callable[[Image, Image], float | None]
-"""H×W×3 uint8 image and truth → figure; None where there is none to be had."""
+Metric = Callable[[Pixels, Pixels], float | None]
+"""H×W×3 uint8 image and truth → value; None where it cannot be computed."""
 
 VIF_SIDE = 41
-"""Its coarsest of four scales needs as many pixels a side."""
+"""Smallest side of an image in pixels: VIF halves it three times and filters each size."""
 
 UNLOADABLE = (ImportError, OSError, RuntimeError)
-"""No library, no weights and no network, or a library built for another PyTorch."""
+"""Raised where the library, its weights or the network is missing, or it needs another PyTorch."""
 
 
-def left_out(image: Image, truth: Image) -> None:
-    """The metric that could not be loaded."""
+def not_loaded(image: Pixels, truth: Pixels) -> None:
+    """The metric that could not be loaded: it has no value for any image."""
 
 
 @dataclass(frozen=True)
-class Perception:
-    """The metrics that can be computed here.
+class PerceptualMetrics:
+    """The perceptual metrics that could be loaded.
 
     Attributes:
-        vif: visual information fidelity in the pixel domain, 1 for equal images; of 41×41 and up.
+        vif: visual information fidelity in the pixel domain, 1 for equal images; from 41×41 pixels.
         lpips: learned perceptual image patch similarity, 0 for equal images.
-        missing: a line for each that is left out, which says why.
+        missing: a line for each that could not be loaded, with the reason.
     """
 
-    vif: Metric = left_out
-    lpips: Metric = left_out
+    vif: Metric = not_loaded
+    lpips: Metric = not_loaded
     missing: tuple[str, ...] = ()
 
 
-def load() -> Perception:
-    """What can be loaded; nothing that cannot is an error."""
+def load() -> PerceptualMetrics:
+    """Load what can be loaded; what cannot is named in `missing`, and is no error."""
     try:
         image: Any = importlib.import_module("torchmetrics.functional.image")
     except UNLOADABLE as error:
-        return Perception(missing=(f"VIF and LPIPS are left out: {one_line(error)}",))
+        return PerceptualMetrics(missing=(f"VIF and LPIPS are not available: {one_line(error)}",))
 
-    def vif(made: Image, truth: Image) -> float | None:
+    def vif(made: Pixels, truth: Pixels) -> float | None:
         if min(truth.shape[:2]) < VIF_SIDE:
             return None
-        # Its noise of variance 2 is one of images from 0 to 255.
+        # VIF assumes noise of variance 2 on images from 0 to 255.
         pair = (255 * to_tensor(made), 255 * to_tensor(truth))
         return float(image.visual_information_fidelity(*pair))
 
     try:
-        return Perception(vif, _lpips())
+        return PerceptualMetrics(vif, _lpips())
     except UNLOADABLE as error:
-        return Perception(vif, missing=(f"LPIPS is left out: {one_line(error)}",))
+        return PerceptualMetrics(vif, missing=(f"LPIPS is not available: {one_line(error)}",))
 
 
 def _lpips() -> Metric:
@@ -70,7 +70,7 @@ def _lpips() -> Metric:
     network = module.LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
 
     @torch.no_grad()
-    def lpips(made: Image, truth: Image) -> float:
+    def lpips(made: Pixels, truth: Pixels) -> float:
         return float(network(to_tensor(made), to_tensor(truth)))
 
     return lpips

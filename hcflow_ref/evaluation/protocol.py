@@ -1,7 +1,7 @@
-"""The evaluation protocol (docs/network.md, 6) on whatever enlarges a set of images.
+"""The evaluation protocol (docs/network.md, 6): figures of a model on a set of images.
 
-Rescaling goes through its own 8-bit LR; super-resolution starts from the 8-bit bicubic LR. Both are
-compared with bicubic upscaling of the bicubic LR. Every figure states τ and seed.
+Rescaling starts from its own 8-bit LR image, super-resolution from the 8-bit bicubic LR image. Both
+are compared with bicubic upscaling of the bicubic LR image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from hcflow_ref.errors import CheckpointError
 from hcflow_ref.evaluation.metrics import (
     SSIM_WINDOW,
     Fidelity,
-    Image,
     bicubic_downscale,
     bicubic_upscale,
     consistency,
@@ -28,26 +27,33 @@ from hcflow_ref.evaluation.metrics import (
     fidelity,
     psnr,
 )
-from hcflow_ref.evaluation.perceptual_metrics import Perception
-from hcflow_ref.images.files import FORMATS, UNREADABLE, image_files, open_image, to_rgb
+from hcflow_ref.evaluation.perceptual_metrics import PerceptualMetrics
+from hcflow_ref.images.files import (
+    FORMATS,
+    UNREADABLE,
+    Pixels,
+    image_files,
+    open_image,
+    to_rgb,
+)
 from hcflow_ref.images.photographs import crop_to_multiple, photographs
 from hcflow_ref.network.config import Task
 
 Noise = torch.Tensor
-"""Uniform draws of dequantisation, 1×3×H×W float32."""
+"""Uniform noise for dequantisation, 1×3×H×W float32, not yet divided by q."""
 
 METRICS_BYTES = 210
-"""Per HR pixel: 193 to 200 were measured, of which most is SSIM's."""
+"""Memory of the metrics per HR pixel; 193 to 200 were measured, most of them SSIM's."""
 
 PICTURES_BYTES = 30
-"""Per HR pixel, of the images that are compared."""
+"""Memory of the compared images per HR pixel."""
 
 BICUBIC_BYTES = 16
-"""Per square of a side over the scale: the matrices of that axis, down and up, in float64."""
+"""Memory per `side² / scale`: the float64 matrices that resize that axis down and up."""
 
 
-class Subject(Protocol):
-    """What is evaluated: a reference network, or a bundle on some backend.
+class Evaluated(Protocol):
+    """What is evaluated: a reference network, or a bundle on a backend.
 
     Images are H×W×3 uint8, HR sides multiples of the scale.
     """
@@ -58,32 +64,31 @@ class Subject(Protocol):
 
     @property
     def task(self) -> Task:
-        """Rescaling makes its own LR image; super-resolution is given the bicubic one."""
+        """Rescaling makes its own LR image; super-resolution starts from the bicubic one."""
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Memory per HR pixel that an image run whole takes; 0 where only tiles run."""
+        """Memory per HR pixel of running a whole image; 0 where the model runs in tiles."""
 
-    def reduce(self, hr: Image) -> Image:
-        """The 8-bit LR image that the network itself makes."""
+    def downscale(self, hr: Pixels) -> Pixels:
+        """The network's own LR image."""
 
-    def enlarge(self, lr: Image, tau: float, seed: int, samples: int) -> list[Image]:
-        """Samples at τ with latents by place."""
+    def upscale(self, lr: Pixels, tau: float, seed: int, samples: int) -> list[Pixels]:
+        """Samples at temperature τ, whose latents follow from seed, sample and position."""
 
-    def bits_per_pixel(self, hr: Image, lr: Image, noise: Noise) -> float | None:
-        """Negative log-likelihood of `hr` + noise/q given `lr`, for super-resolution; or None."""
+    def bits_per_pixel(self, hr: Pixels, lr: Pixels, noise: Noise) -> float | None:
+        """NLL of `hr` + noise/q given `lr` in bits per HR pixel; None where there is none."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to sample.
+    """How to sample, and how to measure the likelihood.
 
     Attributes:
-        tau: temperature of the samples; the first image is always at τ = 0.
-        seed: of the latents.
-        samples: how many to draw for diversity; none at τ = 0.
-        dequantisation: noise of the likelihood, U(0, 1)/q as published, or U(−½, ½)/q for weights
-            trained with that.
+        tau: temperature of the samples; figures at τ = 0 are always measured too.
+        seed: seed of the latents and of the dequantisation noise.
+        samples: number of samples; none are drawn at τ = 0.
+        dequantisation: noise U(0, 1)/q as published, or U(−½, ½)/q for weights trained with that.
     """
 
     tau: float
@@ -94,37 +99,37 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one image gave, for looking at.
+    """The images behind a row, to look at.
 
     Attributes:
-        truth, bicubic, restored: HR; the last at τ = 0.
-        sample: HR at τ, the first one; None at τ = 0.
-        lr: what the network started from or made, 8 bits.
+        truth, bicubic, restored: HR images; `restored` is the network's at τ = 0.
+        sample: the first HR sample at τ; None at τ = 0.
+        lr: the 8-bit LR image that was upscaled.
     """
 
-    truth: Image
-    bicubic: Image
-    restored: Image
-    sample: Image | None
-    lr: Image
+    truth: Pixels
+    bicubic: Pixels
+    restored: Pixels
+    sample: Pixels | None
+    lr: Pixels
 
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one image; PSNR in dB, border of the scale cropped.
+    """The figures of one image. PSNR is in dB; a border as wide as the scale is cropped.
 
     Attributes:
-        bicubic: of bicubic down and up.
-        restored: of the network at τ = 0.
+        bicubic: bicubic downscaling and upscaling against the truth.
+        restored: the network's output at τ = 0 against the truth.
         sampled: mean over the samples at τ, or None.
-        lr_psnr: 8-bit LR against the bicubic LR, whole image; infinite for super-resolution.
-        consistency: of the output at τ = 0, downscaled, with the LR it was made from.
-        sampled_consistency: of the first sample, or None.
-        diversity: mean per-pixel standard deviation of several samples, 8-bit steps, or None.
+        lr_psnr: the 8-bit LR image against the bicubic one; infinite for super-resolution.
+        consistency: the bicubic LR of the output at τ = 0 against the LR it was made from.
+        sampled_consistency: the same of the first sample, or None.
+        diversity: mean per-pixel standard deviation of the samples, 8-bit steps, or None.
         bits_per_pixel: negative log-likelihood; super-resolution only.
         vif: visual information fidelity of the output at τ = 0, 1 for equal images, or None.
         lpips: its learned perceptual distance, 0 for equal images, or None.
-        sampled_vif, sampled_lpips: of the first sample, or None.
+        sampled_vif, sampled_lpips: the same of the first sample, or None.
     """
 
     name: str
@@ -144,31 +149,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
-    """An image that is read when its turn comes.
+    """An image that is read only when it is evaluated.
 
     Attributes:
-        name: for people.
-        height, width: of HR; 0 where that could not be read.
-        read: the image, sides cropped to multiples of the scale; raises `CheckpointError` for a
-            damaged or too small one.
+        name: its name in reports.
+        height, width: size of the HR image; 0 where it could not be read.
+        read: reads the image, sides cropped to multiples of the scale; raises `CheckpointError`
+            where it is damaged or too small.
     """
 
     name: str
     height: int
     width: int
-    read: Callable[[], Image]
+    read: Callable[[], Pixels]
 
     @property
     def pixels(self) -> int:
-        """Of HR."""
+        """Number of HR pixels."""
         return self.height * self.width
 
 
 def sources(folder: Path | None, scale: int) -> list[Source]:
-    """The images of a folder and those below it, sorted; None: the four photographs.
+    """The images of a folder and its subfolders, sorted; the four photographs for None.
 
     Raises:
-        CheckpointError: no image there.
+        CheckpointError: there is no such folder, or no image in it.
     """
     if folder is None:
         return [
@@ -179,7 +184,7 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
         raise CheckpointError(f"{folder}: no such folder; --data takes a folder of images")
     paths = image_files(folder)
     if not paths:
-        raise CheckpointError(f"{folder}: holds no images ({', '.join(FORMATS)})")
+        raise CheckpointError(f"{folder}: contains no images ({', '.join(FORMATS)})")
     found = []
     for path in paths:
         width, height = 0, 0
@@ -190,7 +195,7 @@ def sources(folder: Path | None, scale: int) -> list[Source]:
     return found
 
 
-def _read(path: Path, scale: int) -> Image:
+def _read(path: Path, scale: int) -> Pixels:
     try:
         with open_image(path) as file:
             image = np.asarray(to_rgb(file))
@@ -201,27 +206,27 @@ def _read(path: Path, scale: int) -> Image:
     return crop_to_multiple(image, scale)
 
 
-def bytes_needed(subject: Subject, source: Source, samples: int) -> int:
-    """Memory that evaluating an image takes: its network, then its metrics, and its pictures.
+def bytes_needed(model: Evaluated, source: Source, samples: int) -> int:
+    """Bytes that evaluating an image takes: the network or the metrics, and the images.
 
-    A long strip has few pixels, and matrices of bicubic that are as large as its square.
+    A long strip has few pixels, but its resize matrices grow with the square of its length.
     """
     pictures = PICTURES_BYTES + 3 * samples
-    matrices = BICUBIC_BYTES * (source.height**2 + source.width**2) / subject.scale
-    return int(source.pixels * (max(subject.bytes_per_pixel, METRICS_BYTES) + pictures) + matrices)
+    matrices = BICUBIC_BYTES * (source.height**2 + source.width**2) / model.scale
+    return int(source.pixels * (max(model.bytes_per_pixel, METRICS_BYTES) + pictures) + matrices)
 
 
 def evaluate_image(
-    subject: Subject, name: str, truth: Image, settings: Settings, perception: Perception
+    model: Evaluated, name: str, truth: Pixels, settings: Settings, metrics: PerceptualMetrics
 ) -> tuple[Row, Outputs]:
     """The figures and outputs of one image whose sides are multiples of the scale."""
-    scale = subject.scale
+    scale = model.scale
     bicubic_lr = bicubic_downscale(truth, scale)
-    lr = subject.reduce(truth) if subject.task == "rescaling" else bicubic_lr
-    (restored,) = subject.enlarge(lr, 0.0, settings.seed, 1)
-    drawn: list[Image] = []
+    lr = model.downscale(truth) if model.task == "rescaling" else bicubic_lr
+    (restored,) = model.upscale(lr, 0.0, settings.seed, 1)
+    drawn: list[Pixels] = []
     if settings.tau > 0:
-        drawn = subject.enlarge(lr, settings.tau, settings.seed, settings.samples)
+        drawn = model.upscale(lr, settings.tau, settings.seed, settings.samples)
     upscaled = bicubic_upscale(bicubic_lr, scale)
     row = Row(
         name,
@@ -232,23 +237,23 @@ def evaluate_image(
         consistency=consistency(restored, lr, scale),
         sampled_consistency=consistency(drawn[0], lr, scale) if drawn else None,
         diversity=diversity(drawn) if len(drawn) > 1 else None,
-        bits_per_pixel=_bits_per_pixel(subject, truth, lr, settings),
-        vif=perception.vif(restored, truth),
-        lpips=perception.lpips(restored, truth),
-        sampled_vif=perception.vif(drawn[0], truth) if drawn else None,
-        sampled_lpips=perception.lpips(drawn[0], truth) if drawn else None,
+        bits_per_pixel=_bits_per_pixel(model, truth, lr, settings),
+        vif=metrics.vif(restored, truth),
+        lpips=metrics.lpips(restored, truth),
+        sampled_vif=metrics.vif(drawn[0], truth) if drawn else None,
+        sampled_lpips=metrics.lpips(drawn[0], truth) if drawn else None,
     )
     return row, Outputs(truth, upscaled, restored, drawn[0] if drawn else None, lr)
 
 
-def _bits_per_pixel(subject: Subject, hr: Image, lr: Image, settings: Settings) -> float | None:
-    if subject.task != "sr":
+def _bits_per_pixel(model: Evaluated, hr: Pixels, lr: Pixels, settings: Settings) -> float | None:
+    if model.task != "sr":
         return None
     height, width = hr.shape[:2]
     generator = torch.Generator().manual_seed(settings.seed)
     noise = torch.rand((1, 3, height, width), generator=generator)
     centred = settings.dequantisation == "centred"
-    return subject.bits_per_pixel(hr, lr, noise - 0.5 if centred else noise)
+    return model.bits_per_pixel(hr, lr, noise - 0.5 if centred else noise)
 
 
 def _mean(values: Sequence[Fidelity]) -> Fidelity | None:

@@ -1,4 +1,4 @@
-"""An evaluation for people and programs: a table, JSON, and a contact sheet of crops."""
+"""An evaluation as a table, as JSON, and as a contact sheet of crops."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 from rich.markup import escape
 from rich.table import Table
 
-from hcflow_ref.evaluation.metrics import Fidelity, Image
+from hcflow_ref.evaluation.metrics import Fidelity
 from hcflow_ref.evaluation.protocol import Outputs, Row, Settings, average
+from hcflow_ref.images.files import Pixels
+from hcflow_ref.images.photographs import crop_centre
 
 CROP, ZOOM, LABEL = 96, 3, 16
 
 
 def table(rows: Sequence[Row], settings: Settings) -> Table:
-    """PSNR / SSIM on RGB and Y, LR, consistency, diversity and bits per pixel, with the average."""
+    """PSNR / SSIM, consistency, diversity and likelihood of each image, and the average."""
     sampled = any(row.sampled for row in rows)
     columns = ["image", "bicubic", "τ=0", "τ=0 (Y)"]
     if sampled:
@@ -63,7 +64,7 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def to_json(rows: Sequence[Row], settings: Settings, about: Mapping[str, str]) -> str:
-    """Everything measured, in ASCII: a file's name may be no UTF-8. An infinite PSNR is null."""
+    """All figures, in ASCII: file names need not be UTF-8. An infinite PSNR becomes null."""
     content = {
         "about": dict(about),
         "settings": dataclasses.asdict(settings),
@@ -82,14 +83,14 @@ def _finite(value: Any) -> Any:
 
 
 def sheet_size(images: int, sampled: bool) -> tuple[int, int]:
-    """Width and height in pixels of a contact sheet: a `strip` for each image."""
+    """Width and height in pixels of a contact sheet of one `strip` per image."""
     return (4 if sampled else 3) * CROP * ZOOM, images * (CROP * ZOOM + LABEL)
 
 
-def strip(name: str, shown: Outputs) -> Image:
-    """An image's row of a contact sheet: central crops of truth, bicubic, τ = 0 and a sample.
+def strip(name: str, shown: Outputs) -> Pixels:
+    """A row of a contact sheet, uint8: central crops of truth, bicubic, τ = 0 and the sample.
 
-    All of one evaluation have the same width; the sample is left out where none was drawn.
+    All rows of an evaluation have the same width; without samples they have no fourth crop.
     """
     images = {"truth": shown.truth, "bicubic": shown.bicubic, "τ=0": shown.restored}
     if shown.sample is not None:
@@ -97,12 +98,10 @@ def strip(name: str, shown: Outputs) -> Image:
     return np.concatenate([_cell(f"{name}: {key}", image) for key, image in images.items()], 1)
 
 
-def _cell(label: str, image: Image) -> Image:
-    height, width = image.shape[:2]
-    y, x = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
-    crop = PillowImage.fromarray(np.ascontiguousarray(image[y : y + CROP, x : x + CROP]))
+def _cell(label: str, image: Pixels) -> Pixels:
+    crop = Image.fromarray(np.ascontiguousarray(crop_centre(image, CROP)))
     side = CROP * ZOOM
-    cell = PillowImage.new("RGB", (side, side + LABEL), "white")
-    cell.paste(crop.resize((side, side), PillowImage.Resampling.NEAREST), (0, LABEL))
+    cell = Image.new("RGB", (side, side + LABEL), "white")
+    cell.paste(crop.resize((side, side), Image.Resampling.NEAREST), (0, LABEL))
     ImageDraw.Draw(cell).text((3, 2), label.replace("τ", "tau "), fill="black")
     return np.asarray(cell)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+
+from hcflow_ref.images.files import Pixels
 
 FOLDER = Path(__file__).parent / "test_photographs"
 
@@ -17,13 +18,19 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 """Their names, in the order of every table."""
 
 
-def crop_to_multiple(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+def crop_to_multiple(image: Pixels, scale: int) -> Pixels:
     """H×W×C cropped at the bottom and right so that both sides are multiples of `scale`."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
 
-def photograph(name: str, scale: int = 1) -> NDArray[np.uint8]:
+def crop_centre(image: Pixels, side: int) -> Pixels:
+    """The central `side`×`side` pixels of H×W×C; a shorter side stays whole."""
+    y, x = (max(0, (length - side) // 2) for length in image.shape[:2])
+    return image[y : y + side, x : x + side]
+
+
+def photograph(name: str, scale: int = 1) -> Pixels:
     """The photograph as H×W×3 uint8 RGB, sides cropped to multiples of `scale`.
 
     Raises:
@@ -35,6 +42,6 @@ def photograph(name: str, scale: int = 1) -> NDArray[np.uint8]:
         return crop_to_multiple(np.asarray(image.convert("RGB")), scale)
 
 
-def photographs(scale: int = 1) -> dict[str, NDArray[np.uint8]]:
+def photographs(scale: int = 1) -> dict[str, Pixels]:
     """All four by name."""
     return {name: photograph(name, scale) for name in PHOTOGRAPHS}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.evaluation.metrics import Image
+from hcflow_ref.images.files import Pixels
 from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.data.patches import Patches, fingerprint, hold_out, list_images
 from hcflow_ref.training.distributed import Place, anywhere, join, leave
@@ -104,7 +104,7 @@ def train(
 
 
 def _until_done(
-    run: Run, patches: Patches, images: list[Image], interrupted: Callable[[], int]
+    run: Run, patches: Patches, images: list[Pixels], interrupted: Callable[[], int]
 ) -> None:
     """Take steps until the last one or an interruption; save what is reached."""
     state, config, place = run.state, run.config, run.place

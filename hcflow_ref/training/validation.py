@@ -9,59 +9,52 @@ import numpy as np
 import torch
 
 from hcflow_ref.evaluation.metrics import (
-    Image,
     bicubic_downscale,
     bicubic_upscale,
     crop_border,
     psnr,
 )
-from hcflow_ref.images.files import UNREADABLE, read_image
-from hcflow_ref.images.photographs import crop_to_multiple
+from hcflow_ref.images.files import UNREADABLE, Pixels, read_image
+from hcflow_ref.images.photographs import crop_centre, crop_to_multiple
 from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import encode_lr, quantise
 
 CROP = 256
-"""Validation looks at the central crop of this side."""
-
+"""Side in pixels of the central crop that is validated."""
 
 BEST = 50.0
-"""dB that an image counts for at most: a flat one would outweigh all others."""
+"""Most dB an image counts for: a flat one would outweigh all others."""
 
 
 def validation_images(
     paths: list[Path], scale: int, short_side: int, report: Callable[[str], None] = print
-) -> list[Image]:
-    """The central crops, sides multiples of the scale; damaged files are named and left out."""
+) -> list[Pixels]:
+    """Central crops, sides multiples of the scale; unreadable files are reported and skipped."""
     images = []
     for path in paths:
         try:
-            images.append(_centre(read_image(path, short_side), scale))
+            crop = crop_centre(read_image(path, short_side), CROP)
+            images.append(np.ascontiguousarray(crop_to_multiple(crop, scale)))
         except UNREADABLE as error:
             report(f"skipped {path}: cannot be read ({error})")
     return images
 
 
-def _centre(image: Image, scale: int) -> Image:
-    height, width = image.shape[:2]
-    y, x = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
-    return np.ascontiguousarray(crop_to_multiple(image[y : y + CROP, x : x + CROP], scale))
-
-
-def bicubic_psnr(images: list[Image], scale: int) -> float:
-    """What `validation_psnr` has to beat: the same figure of bicubic down and up."""
+def bicubic_psnr(images: list[Pixels], scale: int) -> float:
+    """The same figure as `validation_psnr`, of bicubic downscaling and upscaling."""
     lrs = (bicubic_downscale(image, scale) for image in images)
     made = [bicubic_upscale(lr, scale) for lr in lrs]
     return _mean_psnr(made, images, scale)
 
 
 @torch.no_grad()
-def validation_psnr(model: HCFlow | IRN, images: list[Image]) -> float:
-    """Mean PSNR in dB on RGB at τ = 0, border of the scale cropped; NaN where an output is.
+def validation_psnr(model: HCFlow | IRN, images: list[Pixels]) -> float:
+    """Mean PSNR in dB on RGB at τ = 0, border cropped; NaN where an output is not finite.
 
-    No image counts for more than `BEST`. Rescaling goes through its own 8-bit LR,
-    super-resolution starts from the bicubic one.
+    No image counts for more than `BEST`. Rescaling starts from its own 8-bit LR image,
+    super-resolution from the bicubic one.
     """
     scale = model.config.scale
     device = next(model.parameters()).device
@@ -78,7 +71,7 @@ def validation_psnr(model: HCFlow | IRN, images: list[Image]) -> float:
     return _mean_psnr(outputs, images, scale)
 
 
-def _mean_psnr(made: list[Image], truths: list[Image], scale: int) -> float:
+def _mean_psnr(made: list[Pixels], truths: list[Pixels], scale: int) -> float:
     values = []
     for image, truth in zip(made, truths, strict=True):
         border = scale if min(truth.shape[:2]) > 2 * scale else 0

@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.weights import all_models, card
 from export.pipeline import Request, build
-from hcflow.measure.evaluated import Deployed
+from hcflow.measure.evaluated import BundleModel
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import names, weights
-from hcflow_ref.evaluation.perceptual_metrics import Perception
+from hcflow_ref.evaluation.perceptual_metrics import PerceptualMetrics
 from hcflow_ref.evaluation.protocol import Settings, evaluate_image
 from hcflow_ref.images.photographs import photographs
 from runtime import load as open_bundle
@@ -29,12 +29,12 @@ def test_the_bundle_has_the_published_figures_of_its_checkpoint(tmp_path, name):
     figures = published(name)
     assert figures["about"]["sha256"] == checkpoint.sha256
     build(checkpoint, tmp_path / "bundle", Request(name))
-    subject = Deployed(open_bundle(tmp_path / "bundle"))
+    model = BundleModel(open_bundle(tmp_path / "bundle"))
     settings = Settings(**figures["settings"])
-    truths = photographs(subject.scale)
+    truths = photographs(model.scale)
     for image in figures["images"]:
         truth = truths[image["name"]]
-        row, _ = evaluate_image(subject, image["name"], truth, settings, Perception())
+        row, _ = evaluate_image(model, image["name"], truth, settings, PerceptualMetrics())
         for kind in ("restored", "sampled", "consistency", "sampled_consistency"):
             if image[kind] is not None:
                 ours = getattr(row, kind)

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 import runtime
 from export.pipeline import Request, build
 from hcflow.cli.program import application
-from hcflow.measure.evaluated import Deployed, Reference
+from hcflow.measure.evaluated import BundleModel, ReferenceModel
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.evaluation import perceptual_metrics
 from hcflow_ref.evaluation.metrics import bicubic_downscale, diversity, fidelity
-from hcflow_ref.evaluation.perceptual_metrics import Perception
+from hcflow_ref.evaluation.perceptual_metrics import PerceptualMetrics
 from hcflow_ref.evaluation.protocol import Settings, average, evaluate_image, sources
 from hcflow_ref.evaluation.report import sheet_size, strip, table, to_json
 from hcflow_ref.images.photographs import photograph
@@ -31,7 +31,7 @@ from hcflow_ref.network.lr_image import quantise
 from runtime.system import atomic, machine
 from tests.support.bundles import write_bundle
 
-BLIND = Perception()
+BLIND = PerceptualMetrics()
 SR = "tests/golden/sr_x4_small.safetensors"
 RESCALING = "tests/golden/rescale_x4_small.safetensors"
 IRN = "tests/golden/irn_x4_small.safetensors"
@@ -44,7 +44,7 @@ def crop():
 @pytest.mark.parametrize("path", [RESCALING, IRN])
 def test_rescaling_is_measured_through_its_own_8_bit_lr(path):
     model = load(path).network
-    row, outputs = evaluate_image(Reference(model), "crop", crop(), Settings(tau=0.0), BLIND)
+    row, outputs = evaluate_image(ReferenceModel(model), "crop", crop(), Settings(tau=0.0), BLIND)
     with torch.no_grad():
         lr = quantise(model(to_tensor(crop())).lr)
         expected = to_image(model.inverse(lr, model.zero_latents(lr)))
@@ -56,7 +56,7 @@ def test_rescaling_is_measured_through_its_own_8_bit_lr(path):
 
 def test_super_resolution_starts_from_the_bicubic_lr_and_its_samples_differ():
     settings = Settings(tau=0.9, samples=3)
-    row, outputs = evaluate_image(Reference(load(SR).network), "crop", crop(), settings, BLIND)
+    row, outputs = evaluate_image(ReferenceModel(load(SR).network), "crop", crop(), settings, BLIND)
     assert (outputs.lr == bicubic_downscale(crop(), 4)).all()
     assert row.lr_psnr == float("inf")
     assert row.diversity > 0
@@ -65,9 +65,9 @@ def test_super_resolution_starts_from_the_bicubic_lr_and_its_samples_differ():
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_does_not():
-    subject = Reference(load(SR).network)
+    model = ReferenceModel(load(SR).network)
     rows = [
-        evaluate_image(subject, "crop", crop(), Settings(0.9, seed, 1), BLIND)[0]
+        evaluate_image(model, "crop", crop(), Settings(0.9, seed, 1), BLIND)[0]
         for seed in (0, 0, 1)
     ]
     assert rows[0] == rows[1]
@@ -75,9 +75,9 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not():
 
 
 def test_one_sample_has_no_diversity_and_is_perceived_like_the_image_without_noise():
-    differs = Perception(lambda made, truth: float((made != truth).mean()))
-    subject = Reference(load(SR).network)
-    row, outputs = evaluate_image(subject, "crop", crop(), Settings(0.9, samples=1), differs)
+    differs = PerceptualMetrics(lambda made, truth: float((made != truth).mean()))
+    model = ReferenceModel(load(SR).network)
+    row, outputs = evaluate_image(model, "crop", crop(), Settings(0.9, samples=1), differs)
     assert row.diversity is None
     assert row.sampled_vif == (outputs.sample != crop()).mean()
     assert row.vif == (outputs.restored != crop()).mean()
@@ -89,15 +89,15 @@ def test_the_noise_of_the_likelihood_is_the_published_one_or_centred():
     noise = torch.rand(hr.shape, generator=torch.Generator().manual_seed(0))
     for kind, shift in (("official", 0.0), ("centred", -0.5)):
         settings = Settings(0.0, dequantisation=kind)
-        row, _ = evaluate_image(Reference(network), "crop", crop(), settings, BLIND)
+        row, _ = evaluate_image(ReferenceModel(network), "crop", crop(), settings, BLIND)
         assert row.bits_per_pixel == pytest.approx(nll(network, hr, lr, noise + shift).item())
 
 
 def test_table_json_and_contact_sheet_hold_every_image(tmp_path):
     images = {"one": crop(), "two": crop()[::-1].copy()}
     settings = Settings(tau=0.9, samples=1)
-    subject = Reference(load(RESCALING).network)
-    pairs = [evaluate_image(subject, *named, settings, BLIND) for named in images.items()]
+    model = ReferenceModel(load(RESCALING).network)
+    pairs = [evaluate_image(model, *named, settings, BLIND) for named in images.items()]
     rows = [row for row, _ in pairs]
     assert table(rows, settings).row_count == 3
     content = json.loads(to_json(rows, settings, {"checkpoint": "x"}))
@@ -111,7 +111,7 @@ def test_table_json_and_contact_sheet_hold_every_image(tmp_path):
 
 
 def test_a_folder_is_read_and_what_is_wrong_in_it_named(tmp_path):
-    with pytest.raises(CheckpointError, match="holds no images"):
+    with pytest.raises(CheckpointError, match="contains no images"):
         sources(tmp_path, 4)
     with pytest.raises(CheckpointError, match="no such folder"):
         sources(tmp_path / "none", 4)
@@ -183,16 +183,16 @@ def test_a_long_strip_is_refused_for_the_matrices_of_its_bicubic(folder, monkeyp
 MEMORY = """
 import sys
 import numpy as np, torch
-from hcflow.measure.evaluated import Reference
+from hcflow.measure.evaluated import ReferenceModel
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
 from runtime.system import machine
 torch.set_num_threads(1)
-subject = Reference(load(weights(sys.argv[1])).network)
+model = ReferenceModel(load(weights(sys.argv[1])).network)
 image = np.random.default_rng(0).integers(64, 192, (640, 640, 3), np.uint8)
 before = machine.peak_memory()
-subject.enlarge(subject.reduce(image) if subject.task == "rescaling" else image[::4, ::4], 0, 0, 1)
-print((machine.peak_memory() - before) / 640**2 / subject.bytes_per_pixel)
+model.upscale(model.downscale(image) if model.task == "rescaling" else image[::4, ::4], 0, 0, 1)
+print((machine.peak_memory() - before) / 640**2 / model.bytes_per_pixel)
 """
 
 
@@ -287,8 +287,11 @@ def test_a_bundle_has_the_figures_of_its_checkpoint(tmp_path, path):
     build(checkpoint, tmp_path / "bundle", Request("small"))
     settings = Settings(tau=0.7, seed=5, samples=2)
     rows = [
-        evaluate_image(subject, "crop", crop(), settings, BLIND)[0]
-        for subject in (Reference(checkpoint.network), Deployed(runtime.load(tmp_path / "bundle")))
+        evaluate_image(model, "crop", crop(), settings, BLIND)[0]
+        for model in (
+            ReferenceModel(checkpoint.network),
+            BundleModel(runtime.load(tmp_path / "bundle")),
+        )
     ]
     for kind in ("bicubic", "restored", "sampled", "consistency", "sampled_consistency"):
         ours, theirs = (getattr(row, kind) for row in rows)
@@ -334,7 +337,7 @@ def test_perceptual_metrics_that_cannot_be_loaded_are_named(monkeypatch):
     loaded = perceptual_metrics.load()
     assert loaded.vif(crop(), crop()) is None
     assert loaded.lpips(crop(), crop()) is None
-    assert "VIF and LPIPS are left out" in loaded.missing[0]
+    assert "VIF and LPIPS are not available" in loaded.missing[0]
 
 
 def test_lpips_is_taken_where_its_backbone_loads_and_named_where_not(monkeypatch):
@@ -353,7 +356,7 @@ def test_lpips_is_taken_where_its_backbone_loads_and_named_where_not(monkeypatch
     module.LearnedPerceptualImagePatchSimilarity = offline
     loaded = perceptual_metrics.load()
     assert loaded.lpips(crop(), crop()) is None
-    assert loaded.missing == ("LPIPS is left out: no network",)
+    assert loaded.missing == ("LPIPS is not available: no network",)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torchmetrics"), reason="torchmetrics is optional")
@@ -373,9 +376,9 @@ SHIPPED_ON_CHELSEA = (33.60, 0.8968, 40.0)
 
 
 def test_the_shipped_rescaling_weights_give_their_published_figures():
-    subject = Reference(load(weights("rescale_x4")).network)
+    model = ReferenceModel(load(weights("rescale_x4")).network)
     photo = photograph("chelsea", 4)
-    row, _ = evaluate_image(subject, "chelsea", photo, Settings(tau=0.0), BLIND)
+    row, _ = evaluate_image(model, "chelsea", photo, Settings(tau=0.0), BLIND)
     psnr, ssim, lr = SHIPPED_ON_CHELSEA
     assert row.restored.psnr == pytest.approx(psnr, abs=0.01)
     assert row.restored.ssim == pytest.approx(ssim, abs=0.0001)
