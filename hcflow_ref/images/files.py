@@ -24,13 +24,12 @@ UNREADABLE = (
     EOFError,
     struct.error,
 )
-"""What is raised for files that are no whole images, or larger than Pillow takes."""
-
+"""Raised for files that are not whole images, or that exceed Pillow's size limit."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "GIF", "TGA")
-"""Only formats that are decoded in process: EPS, for one, would start another program."""
+"""Formats that are decoded in this process; EPS, for one, would start another program."""
 
-_BITS, _PHOTOMETRIC = 258, 262  # a TIFF's tags: bits a channel, and what their values mean
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF tags: bits per channel, and whether 0 is black
 
 
 def open_image(path: Path) -> Image.Image:
@@ -42,39 +41,51 @@ def open_image(path: Path) -> Image.Image:
         raise ValueError("its header asks for more memory than there is") from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise ValueError(f"more than {most} megapixels: cut it into parts") from error
+        raise ValueError(f"more than {most} megapixels: split it") from error
+
+
+def verified_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file that Pillow's own check finds whole.
+
+    Raises:
+        One of `UNREADABLE`: it is not a whole image.
+    """
+    with open_image(path) as image:
+        size = image.size
+        image.verify()
+    return size
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image as 8-bit RGB; Pillow's own conversion would clip 16-bit gray to white.
 
     Raises:
-        ValueError: it has 32 bits a channel, the range of which no file states.
+        ValueError: it has 32 bits per channel, whose range no file states.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         gray = np.asarray(image).astype(np.float32) * (255 / _white(image))
         gray = 255 - gray if _tag(image, _PHOTOMETRIC, 1) == 0 else gray
         return Image.fromarray(gray.round().astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("32 bits a channel, the range of which is not known")
+        raise ValueError("32 bits per channel, whose range is not known")
     return image.convert("RGB")
 
 
 def _white(image: Image.Image) -> int:
-    """The largest value of deep gray: of a TIFF by its bits, of which Pillow makes no more."""
+    """The value of white in gray of more than 8 bits: a TIFF's follows from its bits."""
     return int((1 << max(_tag(image, _BITS, (16,)))) - 1)
 
 
 def _tag(image: Image.Image, number: int, default: Any) -> Any:
-    """What stands under a tag of a TIFF's directory; `default` where it does not, or of no TIFF."""
+    """The value of a TIFF tag; `default` where the tag is missing or the file is not a TIFF."""
     return getattr(image, "tag_v2", {}).get(number, default)
 
 
 def read_image(path: Path, short_side: int = 0) -> Pixels:
-    """The image as H×W×3 uint8 RGB, downscaled to `short_side` where that is smaller.
+    """The image as H×W×3 uint8 RGB, downscaled to `short_side` pixels where that is smaller.
 
     Raises:
-        One of `UNREADABLE`: it is not a whole image, or none of 8 or 16 bits a channel.
+        One of `UNREADABLE`: it is not a whole image of 8 or 16 bits per channel.
     """
     with open_image(path) as image:
         if short_side:
@@ -88,6 +99,6 @@ def read_image(path: Path, short_side: int = 0) -> Pixels:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files below the folder whose names end like one of `FORMATS`, sorted."""
+    """Files in the folder and its subfolders with a suffix of one of `FORMATS`, sorted."""
     known = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())

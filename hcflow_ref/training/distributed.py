@@ -16,32 +16,35 @@ from hcflow_ref.errors import TrainingError, one_line
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where this process computes, and which of how many it is."""
+class Process:
+    """A process of a run: its device, its rank, and how many processes train together."""
 
     device: torch.device
     rank: int = 0
-    processes: int = 1
+    count: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
 
-def join() -> Place:
-    """Where the process computes; joins the others where `torchrun` or its like started it.
+def connect() -> Process:
+    """Connect to the other processes where `torchrun` or the like started several.
+
+    Returns:
+        This process.
 
     Raises:
-        TrainingError: the environment's WORLD_SIZE, RANK or LOCAL_RANK lead nowhere.
+        TrainingError: WORLD_SIZE, RANK or LOCAL_RANK of the environment do not fit together.
     """
     cuda = torch.cuda.is_available()
     if cuda:
-        _exact_convolutions()
+        _use_repeatable_convolutions()
     try:
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        if processes == 1:
-            return Place(torch.device("cuda" if cuda else "cpu"))
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count == 1:
+            return Process(torch.device("cuda" if cuda else "cpu"))
         if not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
         local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -53,71 +56,71 @@ def join() -> Place:
             "GPU, or unset WORLD_SIZE"
         ) from error
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    return Place(device, dist.get_rank(), processes)
+    return Process(device, dist.get_rank(), count)
 
 
-def _exact_convolutions() -> None:
-    """Let cuDNN neither round the flow's own 1×1 convolutions to TF32 nor choose by the clock."""
+def _use_repeatable_convolutions() -> None:
+    """Keep cuDNN from TF32, which would round the flow's state, and from timing its algorithms."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
 
 
-def leave() -> None:
-    """Take leave of the other processes."""
+def disconnect() -> None:
+    """End the connection to the other processes, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def wrap(module: nn.Module, place: Place) -> nn.Module:
-    """The module with gradients averaged over processes, where there are several.
+def average_gradients(module: nn.Module, process: Process) -> nn.Module:
+    """The module, wrapped so that its gradients are averaged over several processes.
 
-    Every phase of every objective gives every parameter a gradient: none is searched for.
+    Every phase of every objective gives every parameter a gradient: no search for unused ones.
     """
-    if place.processes == 1:
+    if process.count == 1:
         return module
-    ids = [place.device.index] if place.device.type == "cuda" else None
+    ids = [process.device.index] if process.device.type == "cuda" else None
     with warnings.catch_warnings():
-        # PyTorch 2.13 has another name for the option, which those before it do not know.
+        # PyTorch 2.13 renames the option; earlier versions know only this name.
         warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)
         parallel = DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
-    if place.processes > 2:  # the sum of two has but one order
-        # PyTorch reads a hook's annotations, and takes none that are written as text.
-        hook = lambda n, bucket: _mean_in_order(n, bucket)  # noqa: E731, PLW0108
-        parallel.register_comm_hook(place.processes, hook)
+    if process.count > 2:  # the sum of two has only one order
+        # A lambda: PyTorch checks a hook's annotations, and refuses those written as text.
+        hook = lambda n, bucket: _mean_in_rank_order(n, bucket)  # noqa: E731, PLW0108
+        parallel.register_comm_hook(process.count, hook)
     return parallel
 
 
-def _mean_in_order(processes: int, bucket: Any) -> torch.futures.Future[Tensor]:
+def _mean_in_rank_order(count: int, bucket: Any) -> torch.futures.Future[Tensor]:
     """The mean of the processes' gradients, summed in the order of their ranks.
 
-    PyTorch's own sum has an order that hangs on a gradient's place in its bucket. Buckets are laid
-    out anew after the first step, and so after a resumption: its bits would be others.
+    PyTorch's own sum has an order that depends on a gradient's place in its bucket. Buckets are
+    laid out anew after the first step, and so after a resumption: the bits would differ.
     """
-    parts = [torch.empty_like(bucket.buffer()) for _ in range(processes)]
+    parts = [torch.empty_like(bucket.buffer()) for _ in range(count)]
     gathering = dist.all_gather(parts, bucket.buffer(), async_op=True)
 
     def mean(_: torch.futures.Future[list[Tensor]]) -> Tensor:
         total = parts[0]
         for part in parts[1:]:
             total += part
-        return total / processes
+        return total / count
 
     future: torch.futures.Future[Tensor] = gathering.get_future().then(mean)
     return future
 
 
-def anywhere(condition: bool, place: Place) -> bool:
-    """Whether the condition holds in any process; all of them must ask."""
-    if place.processes == 1:
+def in_any_process(condition: bool, process: Process) -> bool:
+    """Whether the condition holds in any process; every process has to call this."""
+    if process.count == 1:
         return condition
-    flag = torch.tensor(float(condition), device=place.device)
+    flag = torch.tensor(float(condition), device=process.device)
     dist.all_reduce(flag, op=dist.ReduceOp.MAX)
     return bool(flag.item())
 
 
-def from_first(module: nn.Module, place: Place) -> None:
+def broadcast_from_first(module: nn.Module, process: Process) -> None:
     """Give every process the first one's parameters and buffers."""
-    if place.processes > 1:
+    if process.count > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)

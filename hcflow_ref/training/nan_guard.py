@@ -1,4 +1,4 @@
-"""NaN, infinity and exploding inverses: seen at the step they happen, and named by layer."""
+"""Detects NaN, infinity and exploding inverses at the step they happen, and names the layer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from hcflow_ref.network.layers import InvertibleConv1x1
 
 EXPLODED = 1e3
-"""A weighted loss on images in [0, 1] beyond this means that the inverse has exploded."""
+"""A larger weighted loss on images in [0, 1] means that the inverse has exploded."""
 
 IMAGE_LOSSES = frozenset({"hr", "lr", "l1"})
 
 
-def unhealthy(losses: Mapping[str, Tensor]) -> str | None:
-    """What is wrong with the losses of a step, or None."""
+def divergence(losses: Mapping[str, Tensor]) -> str | None:
+    """How the losses of a step have diverged, or None where they have not."""
     for name, loss in losses.items():
         value = loss.item()
         if not math.isfinite(value):
@@ -28,7 +28,7 @@ def unhealthy(losses: Mapping[str, Tensor]) -> str | None:
 
 
 def _largest(output: object) -> float:
-    """The largest magnitude in it, NaN where there is one."""
+    """The largest magnitude in tensors, nested or not; NaN where there is one."""
     if isinstance(output, Tensor):
         return output.detach().abs().max().item() if output.numel() else 0.0
     if isinstance(output, tuple | list):
@@ -37,35 +37,35 @@ def _largest(output: object) -> float:
     return 0.0
 
 
-def _largest_value(output: object) -> float:
-    """The largest magnitude in feature maps alone: log-determinants are large in good health."""
+def _largest_feature(output: object) -> float:
+    """The largest magnitude in feature maps alone: log-determinants may well be large."""
     maps = output if isinstance(output, tuple | list) else (output,)
     return max((_largest(m) for m in maps if isinstance(m, Tensor) and m.ndim == 4), default=0.0)
 
 
 def first_bad_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
-    """The first layer whose output is not finite when `run` runs again; a bad weight counts first.
+    """The first layer whose output is not finite when `run` runs again; weights are checked first.
 
-    Where all are finite it is the first whose output is beyond `EXPLODED`. Layers that only
-    `inverse` uses are seen through the networks they contain.
+    Where all outputs are finite it is the first layer whose output exceeds `EXPLODED`. Layers that
+    only `inverse` uses are found through the networks they contain.
     """
     for name, parameter in model.named_parameters():
         if not math.isfinite(_largest(parameter)):
             return name
-    broken: list[str] = []
+    not_finite: list[str] = []
     large: list[str] = []
 
-    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+    def check(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if not math.isfinite(_largest(output)):
-                broken.append(name)
-            elif _largest_value(output) > EXPLODED:
+                not_finite.append(name)
+            elif _largest_feature(output) > EXPLODED:
                 large.append(name)
 
         return hook
 
     handles = [
-        layer.register_forward_hook(watch(name)) for name, layer in model.named_modules() if name
+        layer.register_forward_hook(check(name)) for name, layer in model.named_modules() if name
     ]
     try:
         with torch.no_grad():
@@ -73,15 +73,13 @@ def first_bad_layer(model: nn.Module, run: Callable[[], object]) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    return next(iter(broken + large), None)
+    return next(iter(not_finite + large), None)
 
 
 def first_bad_gradient(model: nn.Module) -> str | None:
     """The first parameter whose gradient is not finite."""
-    for name, parameter in model.named_parameters():
-        if not math.isfinite(_largest(parameter.grad)):
-            return name
-    return None
+    parameters = model.named_parameters()
+    return next((name for name, p in parameters if not math.isfinite(_largest(p.grad))), None)
 
 
 def first_singular(model: nn.Module) -> str | None:

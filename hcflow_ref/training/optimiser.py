@@ -19,7 +19,7 @@ def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
 
 
 def factor(schedule: ScheduleSettings, step: int) -> float:
-    """What the learning rate is multiplied by at `step`, counted from 0."""
+    """The factor on the learning rate at `step`, counted from 0."""
     progress = step / schedule.steps
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     if schedule.cosine:
@@ -28,7 +28,7 @@ def factor(schedule: ScheduleSettings, step: int) -> float:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """The same rate for every parameter."""
+    """Set the rate of every parameter."""
     for group in optimiser.param_groups:
         group["lr"] = lr
 
@@ -42,8 +42,8 @@ def clip(model: nn.Module, schedule: ScheduleSettings) -> Tensor:
     """Clip gradients by value, then by norm.
 
     Returns:
-        Their norm before either, which clipping by value would hide an infinity from: where it is
-        not finite the gradients are left as they are.
+        Their norm before clipping, as clipping by value would hide an infinity. Where it is not
+        finite the gradients are not clipped.
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = total_norm(model)

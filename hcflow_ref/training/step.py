@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from hcflow_ref.errors import TrainingError
 from hcflow_ref.images import bicubic
 from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.training.config.settings import TrainConfig
-from hcflow_ref.training.distributed import Place, anywhere, from_first
-from hcflow_ref.training.losses.objectives import PHASES, samples
+from hcflow_ref.training.distributed import Process, broadcast_from_first, in_any_process
+from hcflow_ref.training.losses.objectives import PHASES, draw_samples
 from hcflow_ref.training.nan_guard import (
+    divergence,
     first_bad_gradient,
     first_bad_layer,
     first_singular,
-    unhealthy,
 )
 from hcflow_ref.training.optimiser import clip, factor, set_learning_rate, total_norm
 from hcflow_ref.training.parameters import ema
@@ -37,30 +38,33 @@ class Step:
     state: State
     losses: Losses
     config: TrainConfig
-    place: Place
+    process: Process
     hr: Tensor
     lr: Tensor
 
-    def draws(self, phase: int) -> torch.Generator:
-        """The generator of a phase's draws: a function of seed, step, process and phase."""
+    def generator(self, phase: int) -> torch.Generator:
+        """The random generator of a phase: it follows from seed, step, process and phase."""
         seeds = np.random.SeedSequence(
-            [self.config.run.seed, self.state.step, self.place.rank, phase]
+            [self.config.run.seed, self.state.step, self.process.rank, phase]
         )
         return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
 
 
 def take_step(
-    state: State, losses: Losses, hr: Tensor, config: TrainConfig, place: Place
+    state: State, losses: Losses, hr: Tensor, config: TrainConfig, process: Process
 ) -> dict[str, float]:
-    """Advance `state` by a step on the batch `hr`; the weighted losses by name.
+    """Advance `state` by one step on the batch `hr`, N×3×P×P in [0, 1].
+
+    Returns:
+        The weighted losses and the gradients' norms by name.
 
     Raises:
         TrainingError: a loss, gradient or weight is not finite, or the inverse has exploded; names
-            the step and the layer. The state is then not worth saving.
+            the step and the layer. The state must not be saved then.
     """
-    hr = hr.to(place.device)
+    hr = hr.to(process.device)
     lr = quantise(bicubic.downscale(hr, state.model.config.scale))
-    step = Step(state, losses, config, place, hr, lr)
+    step = Step(state, losses, config, process, hr, lr)
     values: dict[str, float] = {}
     if state.step < config.schedule.actnorm_steps:
         _initialise_actnorms(step)
@@ -71,19 +75,19 @@ def take_step(
             for phase in PHASES[config.loss.objective]:
                 values |= _flow_step(step, phase)
             ema.update(state.average, state.model, config.schedule.ema, state.step)
-    except LinAlgError as error:  # in every process: they have the same weights
+    except LinAlgError as error:  # in every process: all have the same weights
         layer = first_singular(state.model)
-        raise _stop(state.step, "inverse", "a 1×1 convolution is singular", layer) from error
+        raise _stop(step, "inverse", "a 1×1 convolution is singular", layer) from error
     state.step += 1
     return values
 
 
 def _initialise_actnorms(step: Step) -> None:
     state = step.state
-    leave = main_actnorms(state.model) if step.config.network.start == "haar" else set()
-    with torch.no_grad(), initialising(state.model, leave):
+    skip = main_actnorms(state.model) if step.config.network.start == "haar" else set()
+    with torch.no_grad(), initialising(state.model, skip):
         state.model(step.hr)
-    from_first(state.model, step.place)
+    broadcast_from_first(state.model, step.process)
     if state.step == 0:
         state.average.load_state_dict(state.model.state_dict())
 
@@ -92,60 +96,68 @@ def _flow_step(step: Step, phase: str) -> dict[str, float]:
     state, schedule = step.state, step.config.schedule
     number = 1 + PHASES[step.config.loss.objective].index(phase)
 
-    def run() -> dict[str, Tensor]:
-        result: dict[str, Tensor] = step.losses.objective(
-            phase, step.hr, step.lr, step.draws(number)
-        )
-        return result
+    def compute_losses() -> dict[str, Tensor]:
+        generator = step.generator(number)
+        losses: dict[str, Tensor] = step.losses.objective(phase, step.hr, step.lr, generator)
+        return losses
 
     optimiser = state.optimisers["flow"]
     set_learning_rate(optimiser, factor(schedule, state.step) * schedule.lr)
-    optimiser.zero_grad(set_to_none=True)
-    terms = run()
-    wrong = unhealthy(terms)
-    if anywhere(wrong is not None, step.place):
-        layer = first_bad_layer(state.model, run)
-        raise _stop(state.step, phase, wrong or "a loss of another process", layer)
-    total(terms).backward()  # type: ignore[no-untyped-call]
+    losses = _backward(step, phase, optimiser, state.model, compute_losses)
     norm = clip(state.model, schedule).item()
-    if anywhere(not math.isfinite(norm), step.place):
-        layer = first_bad_gradient(state.model)
-        raise _stop(state.step, phase, f"the gradient's norm is {norm}", layer)
+    _check_gradients(step, phase, norm, state.model)
     optimiser.step()
-    return {name: term.item() for name, term in terms.items()} | {f"gradient_{phase}": norm}
+    return {name: loss.item() for name, loss in losses.items()} | {f"gradient_{phase}": norm}
 
 
 def _discriminator_step(step: Step) -> dict[str, float]:
-    state, judge, loss = step.state, step.losses.discriminator, step.config.loss
-    assert judge is not None
+    state, module, settings = step.state, step.losses.discriminator, step.config.loss
+    assert module is not None
     assert state.discriminator is not None
     optimiser = state.optimisers["discriminator"]
-    rate = factor(step.config.schedule, state.step) * loss.discriminator_lr
+    rate = factor(step.config.schedule, state.step) * settings.discriminator_lr
     set_learning_rate(optimiser, rate)
-    optimiser.zero_grad(set_to_none=True)
-    made = samples(state.model, step.lr, loss.tau, step.draws(0))
-    terms: dict[str, Tensor] = judge(step.hr, made)
-    wrong = unhealthy(terms)
-    if anywhere(wrong is not None, step.place):
-        layer = first_bad_layer(judge, lambda: judge(step.hr, made))
-        raise _stop(state.step, "discriminator", wrong or "a loss of another process", layer)
-    total(terms).backward()  # type: ignore[no-untyped-call]
+    made = draw_samples(state.model, step.lr, settings.tau, step.generator(0))
+    losses = _backward(step, "discriminator", optimiser, module, lambda: module(step.hr, made))
     norm = total_norm(state.discriminator).item()
-    if anywhere(not math.isfinite(norm), step.place):
-        layer = first_bad_gradient(state.discriminator)
-        raise _stop(state.step, "discriminator", f"the gradient's norm is {norm}", layer)
+    _check_gradients(step, "discriminator", norm, state.discriminator)
     optimiser.step()
-    return {name: term.item() for name, term in terms.items()}
+    return {name: loss.item() for name, loss in losses.items()}
 
 
-def total(terms: dict[str, Tensor]) -> Tensor:
+def _backward(
+    step: Step,
+    phase: str,
+    optimiser: torch.optim.Optimizer,
+    module: nn.Module,
+    compute_losses: Callable[[], dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Compute the losses and their gradients; raises `TrainingError` where they have diverged."""
+    optimiser.zero_grad(set_to_none=True)
+    losses = compute_losses()
+    wrong = divergence(losses)
+    if in_any_process(wrong is not None, step.process):
+        layer = first_bad_layer(module, compute_losses)
+        raise _stop(step, phase, wrong or "a loss of another process has diverged", layer)
+    total(losses).backward()  # type: ignore[no-untyped-call]
+    return losses
+
+
+def _check_gradients(step: Step, phase: str, norm: float, module: nn.Module) -> None:
+    if in_any_process(not math.isfinite(norm), step.process):
+        layer = first_bad_gradient(module)
+        raise _stop(step, phase, f"the gradient's norm is {norm}", layer)
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
     """The sum of weighted losses."""
-    return torch.stack(list(terms.values())).sum()
+    return torch.stack(list(losses.values())).sum()
 
 
-def _stop(step: int, phase: str, wrong: str, layer: str | None) -> TrainingError:
+def _stop(step: Step, phase: str, wrong: str, layer: str | None) -> TrainingError:
     where = f"first seen in layer '{layer}'" if layer else "no single layer shows it"
     return TrainingError(
-        f"step {step}, {phase}: {wrong}; {where}. The last good checkpoint is kept; resume with a "
-        "lower schedule.lr in another --out, from its model.safetensors as network.init"
+        f"step {step.state.step}, {phase}: {wrong}; {where}. The last good checkpoint is kept: to "
+        "go on, start a run with a lower schedule.lr and another --out, with its "
+        "model.safetensors as network.init"
     )

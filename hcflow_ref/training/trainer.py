@@ -1,4 +1,4 @@
-"""The run: batches in, checkpoints and figures out, resumable at any moment."""
+"""A training run: takes steps, validates, saves checkpoints, and can be resumed at any moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hcflow_ref.errors import TrainingError
 from hcflow_ref.images.files import Pixels
 from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.data.patches import Patches, fingerprint, hold_out, list_images
-from hcflow_ref.training.distributed import Place, anywhere, join, leave
+from hcflow_ref.training.distributed import Process, connect, disconnect, in_any_process
 from hcflow_ref.training.losses.vgg import VGGFeatures
 from hcflow_ref.training.run_folder.lock import locked
 from hcflow_ref.training.run_folder.log import RunLog, progress_line
@@ -31,10 +31,10 @@ from hcflow_ref.training.validation import bicubic_psnr, validation_images, vali
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same from the first step to the last; `state` is what changes."""
+    """A run. Only `state` changes from step to step."""
 
     config: TrainConfig
-    place: Place
+    process: Process
     state: State
     losses: Losses
     out: Path
@@ -49,114 +49,117 @@ def train(
     report: Callable[[str], None] = print,
     features: VGGFeatures | None = None,
 ) -> State:
-    """Train until `schedule.steps`, going on from what `out` holds.
+    """Train until `schedule.steps`, resuming the run that `out` may contain.
 
     Args:
         config: the run.
         data: folder of images.
-        out: folder for `state.pt`, `model.safetensors` and logs; made where missing.
-        report: told a line at a time.
-        features: feature network for the perceptual loss instead of `loss.features`.
+        out: folder for `state.pt`, `model.safetensors` and logs; created where missing.
+        report: called with each line of progress.
+        features: feature network to use instead of the one that `loss.features` names.
 
     Returns:
-        The state at the end, or where Ctrl-C stopped it; it is saved either way.
+        The state at the end, or where Ctrl-C or SIGTERM stopped the run; it is saved either way.
 
     Raises:
-        TrainingError: one line that says what to do; what `out` held is intact.
+        TrainingError: the run cannot start or go on; the last checkpoint in `out` is intact.
     """
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    place = join()
-    if not place.first:
-        report = _silence
-    with ExitStack() as leaving:
-        leaving.callback(leave)
-        if place.first:
-            leaving.enter_context(locked(out))
-        if config.data.batch % place.processes:
+    process = connect()
+    if not process.is_first:
+        report = _ignore
+    with ExitStack() as at_end:
+        at_end.callback(disconnect)
+        if process.is_first:
+            at_end.enter_context(locked(out))
+        if config.data.batch % process.count:
             raise TrainingError(
                 f"'data.batch' is {config.data.batch}, expected a multiple of the "
-                f"{place.processes} processes"
+                f"{process.count} processes"
             )
-        per_process = config.data.batch // place.processes
+        per_process = config.data.batch // process.count
         if config.loss.objective == "gan" and config.data.patch == 32 and per_process == 1:
             raise TrainingError(
-                "'data.batch' leaves one patch a process, of which 32×32 are too few pixels for "
-                "the discriminator's normalisation; take a larger batch, or patches of 64"
+                "'data.batch' leaves one patch per process, and one of 32×32 is too small for the "
+                "discriminator's batch normalisation; choose a larger batch, or patches of 64"
             )
         paths = list_images(data, config.data.patch, report)
         training, held_out = hold_out(paths, config.data.validation)
         report(f"{len(training)} images to train on, {len(held_out)} to validate on")
-        state, losses = build(config, place, features, resumed=(out / STATE_FILE).exists())
+        state, losses = build(config, process, features, resumed=(out / STATE_FILE).exists())
         state.images = fingerprint(data, paths)
         if resume(state, config, out):
-            report(f"going on from step {state.step}")
+            report(f"resuming from step {state.step}")
         patches = Patches(training, config.data, config.run.seed, report)
         short_side = min(config.data.short_sides, default=0)
         images = validation_images(held_out, config.network.scale, short_side, report)
         if images:
             bicubic = bicubic_psnr(images, config.network.scale)
-            report(f"to beat on those: bicubic's validation PSNR of {bicubic:.2f} dB")
-        with closing(RunLog(out, report, place.first)) as log, _interruptible() as interrupted:
-            run = Run(config, place, state, losses, out, log, report)
-            _until_done(run, patches, images, interrupted)
+            report(f"bicubic's validation PSNR, for comparison: {bicubic:.2f} dB")
+        with closing(RunLog(out, report, process.is_first)) as log, _noting_signals() as signalled:
+            run = Run(config, process, state, losses, out, log, report)
+            _run_steps(run, patches, images, signalled)
             return state
 
 
-def _until_done(
-    run: Run, patches: Patches, images: list[Pixels], interrupted: Callable[[], int]
+def _run_steps(
+    run: Run, patches: Patches, images: list[Pixels], signalled: Callable[[], int]
 ) -> None:
-    """Take steps until the last one or an interruption; save what is reached."""
-    state, config, place = run.state, run.config, run.place
-    batches = patches.batches(state.step, place.rank, place.processes)
+    """Take steps until the last one or a signal, and save the state reached."""
+    state, config, process = run.state, run.config, run.process
+    batches = patches.batches(state.step, process.rank, process.count)
     since: dict[str, list[float]] = defaultdict(list)
     began, saved = time.monotonic(), state.step
     with closing(batches):
         while state.step < config.schedule.steps:
-            values = take_step(state, run.losses, next(batches), config, place)
+            values = take_step(state, run.losses, next(batches), config, process)
             for name, value in values.items():
                 since[name].append(value)
             elapsed, began = time.monotonic() - began, time.monotonic()
             state.seconds += elapsed
             since["images/s"].append(config.data.batch / elapsed)
             if state.step % config.run.log_every == 0:
-                _tell(run, {name: float(np.mean(v)) for name, v in since.items()})
+                _report_progress(run, {name: float(np.mean(v)) for name, v in since.items()})
                 since.clear()
-            if state.step % config.run.validate_every == 0 and place.first and images:
+            if state.step % config.run.validate_every == 0 and process.is_first and images:
                 psnr = validation_psnr(state.average, images)
                 run.report(f"step {state.step}: validation PSNR {psnr:.2f} dB")
                 run.log.write(state.step, {"validation_psnr": psnr})
             if state.step % config.run.save_every == 0:
                 _save(run)
                 saved = state.step
-            if anywhere(bool(interrupted()), place):
-                state.stopped_by = interrupted() or signal.SIGINT
-                run.report(f"interrupted at step {state.step}; the same command goes on from here")
+            if in_any_process(bool(signalled()), process):
+                state.stopped_by = signalled() or signal.SIGINT
+                run.report(f"interrupted at step {state.step}; the same command resumes from here")
                 break
     if state.step != saved:
         _save(run)
 
 
-def _tell(run: Run, values: dict[str, float]) -> None:
+def _report_progress(run: Run, values: dict[str, float]) -> None:
     state, steps = run.state, run.config.schedule.steps
-    if run.place.first:
+    if run.process.is_first:
         left = state.seconds / state.step * (steps - state.step)
         run.report(progress_line(state.step, steps, values, left))
         run.log.write(state.step, values)
 
 
 def _save(run: Run) -> None:
-    if run.place.first:
+    if run.process.is_first:
         save_state(run.state, run.config, run.out)
 
 
-def _silence(line: str) -> None:
-    """Only the first process reports."""
+def _ignore(line: str) -> None:
+    """Report nothing: only the first process reports."""
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], int]]:
-    """Within, a first Ctrl-C or SIGTERM is only noted, by number; a second one is as always."""
+def _noting_signals() -> Iterator[Callable[[], int]]:
+    """Note the first Ctrl-C or SIGTERM instead of ending; a second one ends the process as usual.
+
+    Yields a function that returns the number of the noted signal, or 0.
+    """
     noted: list[int] = []
     before: dict[int, Any] = {}
 
@@ -167,7 +170,7 @@ def _interruptible() -> Iterator[Callable[[], int]]:
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             before[number] = signal.signal(number, note)
-    except ValueError:  # not in the main thread: signals are someone else's
+    except ValueError:  # only the main thread may handle signals
         pass
     try:
         yield lambda: noted[0] if noted else 0

@@ -63,7 +63,7 @@ def test_16_bit_gray_is_scaled_and_32_bits_are_refused(tmp_path, suffix):
     assert read.shape == (64, 64, 3)
     assert np.abs(read - ramp[..., None] / 257).max() <= 0.51
     Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ValueError, match="32 bits a channel"):
+    with pytest.raises(ValueError, match="32 bits per channel"):
         read_image(tmp_path / "float.tif")
 
 
@@ -93,7 +93,7 @@ def test_what_is_too_large_for_pillow_is_told_as_such(tmp_path, monkeypatch):
     lines = []
     list_images(tmp_path, 32, lines.append)
     (line,) = (line for line in lines if "large.png" in line)
-    assert line.endswith("cannot be read (more than 0 megapixels: cut it into parts)")
+    assert line.endswith("cannot be read (more than 0 megapixels: split it)")
 
 
 def test_a_file_cut_off_in_the_middle_is_named_when_it_is_read_and_replaced(tmp_path):

@@ -15,7 +15,7 @@ from hcflow_ref.network.likelihood import nll
 from hcflow_ref.network.lr_image import encode_lr, quantise
 from hcflow_ref.training.config.settings import ScheduleSettings
 from hcflow_ref.training.data.patches import Patches, list_images
-from hcflow_ref.training.distributed import Place
+from hcflow_ref.training.distributed import Process
 from hcflow_ref.training.losses.discriminator import (
     Discriminator,
     discriminator_loss,
@@ -32,7 +32,7 @@ from hcflow_ref.training.setup import build, build_network
 from hcflow_ref.training.step import take_step, total
 from tests.support.training_runs import small_run, write_images
 
-CPU = Place(torch.device("cpu"))
+CPU = Process(torch.device("cpu"))
 SMALL_VGG = (4, 0, 8)
 
 
@@ -236,10 +236,10 @@ def test_feature_weights_are_the_users_and_others_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (3, "holds a int, expected a state_dict"),
-        (["features.0.weight"], "holds a list, expected a state_dict"),
+        (3, "contains a int, expected a state_dict"),
+        (["features.0.weight"], "contains a list, expected a state_dict"),
         ({"features.0.weight": 3}, r"'features\.0\.weight' is nothing"),
-        ({"features.0.weight": torch.full((4, 3, 3, 3), math.nan)}, "holds NaN or infinity"),
+        ({"features.0.weight": torch.full((4, 3, 3, 3), math.nan)}, "contains NaN or infinity"),
     ],
 )
 def test_feature_weights_that_are_none_are_one_line(tmp_path, content, complaint):

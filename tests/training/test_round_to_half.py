@@ -28,7 +28,7 @@ def test_a_weight_beyond_float16_is_named_and_nothing_is_written(tmp_path):
     network = load(weights("rescale_x4")).model
     network.levels[0].steps[0].actnorm.bias[0, 0] = 1e5
     save(network, tmp_path / "large.safetensors", {})
-    with pytest.raises(CheckpointError, match=r"'flow\.layers\.1\.actnorm\.bias' is beyond ±65504"):
+    with pytest.raises(CheckpointError, match=r"'flow\.layers\.1\.actnorm\.bias' exceeds ±65504"):
         round_to_half(tmp_path / "large.safetensors", tmp_path / "half.safetensors")
     assert not (tmp_path / "half.safetensors").exists()
 
@@ -43,5 +43,5 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("rounded: none.pth: cannot be read")
+    assert done.stderr.startswith("round_to_half: none.pth: cannot be read")
     assert done.stderr.count("\n") == 1

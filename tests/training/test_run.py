@@ -87,7 +87,7 @@ def test_a_run_interrupted_and_resumed_ends_in_the_same_bits(
         _, lines = run(config, data, tmp_path / "parts", small_features())
         assert "interrupted at step 3" in lines[-1]
     _, lines = run(config, data, tmp_path / "parts", small_features())
-    assert "going on from step 3" in "\n".join(lines)
+    assert "resuming from step 3" in "\n".join(lines)
     whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
     for part in ("step", "model", "average", "optimisers", "discriminator", "config"):
         assert same(whole[part], parts[part]), part
@@ -109,7 +109,7 @@ def test_progress_tells_losses_speed_and_time_left_and_the_log_keeps_them(tmp_pa
         for line in lines
     )
     assert any(line.startswith("step 2: validation PSNR") for line in lines)
-    assert any("bicubic's validation PSNR of" in line for line in lines)
+    assert any("bicubic's validation PSNR, for comparison:" in line for line in lines)
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [e["step"] for e in entries if "hr" in e] == [1, 2, 3, 4]
     assert [e["step"] for e in entries if "validation_psnr" in e] == [2, 4]
@@ -168,7 +168,7 @@ def test_a_resume_from_another_config_names_the_difference_and_changes_nothing(t
 def test_how_often_to_save_may_change_on_resume(tmp_path, data):
     run(small_run(), data, tmp_path)
     _, lines = run(small_run(run={"save_every": 3}), data, tmp_path)
-    assert "going on from step 4" in "\n".join(lines)
+    assert "resuming from step 4" in "\n".join(lines)
 
 
 def test_a_damaged_state_is_named(tmp_path, data):
@@ -182,7 +182,7 @@ def test_a_damaged_state_is_named(tmp_path, data):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"format": 7}, "a run of format 7, this version continues format 1"),
+        ({"format": 7}, "a training state of format 7, this version resumes format 1"),
         ({"model": None}, "not a whole training state"),
         ({"model": [1, 2]}, "not a whole training state"),
         ({"optimisers": {"flow": 3}}, "not a whole training state"),
@@ -210,7 +210,7 @@ def test_a_run_of_a_version_without_a_key_goes_on(tmp_path, data):
     del older["loss"]["consistency_weight"]
     torch.save(content | {"config": json.dumps(older)}, tmp_path / "state.pt")
     _, lines = run(small_run(steps=1), data, tmp_path)
-    assert "going on from step 1" in "\n".join(lines)
+    assert "resuming from step 1" in "\n".join(lines)
 
 
 def test_a_validation_that_is_not_finite_is_null_in_the_log(tmp_path, data, monkeypatch):

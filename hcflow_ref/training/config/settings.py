@@ -1,4 +1,4 @@
-"""A run's configuration as frozen dataclasses; `config_file` reads one from TOML."""
+"""A run's configuration as frozen dataclasses; `toml_file` reads one from TOML."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ SCALES = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What is trained: an architecture, or the weights of a checkpoint to go on from.
+    """The network to train, and where its weights start.
 
-    Per-level values are given finest level first, or once for all levels.
+    Values of the levels are given finest level first, or once for all levels.
 
     Attributes:
-        start: where a new network starts: random 1×1 convolutions, or `haar`, the box-downscaled
-            image as y (`sr` only).
+        init: checkpoint file to start from; empty: a new network.
+        start: initialisation of a new network: random 1×1 convolutions, or `haar`, with which the
+            LR image starts as the box-downscaled image (`sr` only).
     """
 
     architecture: Literal["sr", "rescaling", "irn"]
@@ -37,7 +38,11 @@ class NetworkSettings:
     blocks: tuple[int, int] = (7, 7)
 
     def build(self) -> HCFlowConfig | IRNConfig:
-        """The architecture's own configuration."""
+        """The configuration of the network.
+
+        Raises:
+            TrainingError: a value is out of range; names the key.
+        """
         depth = self.scale.bit_length() - 1
         if self.scale not in SCALES:
             raise TrainingError(f"network.scale is {self.scale}, expected 2, 4, 8 or 16")
@@ -77,11 +82,11 @@ class DataSettings:
 
     Attributes:
         patch: side of an HR patch in pixels.
-        batch: patches a step, over all processes.
-        validation: images held out of the folder for validation PSNR.
-        short_sides: also use each image downscaled to these short sides; large photographs are
-            smooth at full size. Empty: full size only.
-        candidates: crops drawn for a patch, of which the one with most detail is kept.
+        batch: patches per step, over all processes.
+        validation: number of images held out for the validation PSNR.
+        short_sides: use each image downscaled to these short sides, as large photographs are
+            smooth at full size. Empty: full size.
+        candidates: crops drawn for a patch; the one with most detail is kept.
     """
 
     patch: int = 160
@@ -96,10 +101,10 @@ class ScheduleSettings:
     """Steps and learning rate: halved at fractions of the run, or a cosine to zero.
 
     Attributes:
-        clip_value: gradients are clipped to ±this, then
-        clip_norm: to this norm.
-        actnorm_steps: up to this step an ActNorm whose bias is still zero is set from data.
-        ema: decay of the averaged weights a step.
+        clip_value: gradients are first clipped to ± this value.
+        clip_norm: gradients are then clipped to this norm.
+        actnorm_steps: before this step an ActNorm whose bias is still zero is set from data.
+        ema: decay per step of the averaged weights.
     """
 
     steps: int
@@ -115,20 +120,21 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the losses; each objective reads its own (docs/network.md, 6).
+    """The objective and the weights of its losses (docs/network.md, 6).
 
     Attributes:
         objective: `nll` (HCFlow), `nll+l1` (HCFlow+), `gan` (HCFlow++), `rescaling`.
         hr: distance of the rescaled image: mean absolute error, or each patch's RMSE.
         tau: temperature of the rescaling objective's latents, or of HCFlow++'s samples.
-        features: file of VGG19 weights (a state_dict with torchvision's names).
-        discriminator_first: steps in which only the discriminator learns.
-        discriminator_lr: its learning rate.
-        consistency_weight: of the mean absolute error of the bicubic LR of HCFlow+'s image.
+        features: file of VGG19 weights (a state_dict with torchvision's names); empty:
+            torchvision's own.
+        discriminator_first: steps at the start in which only the discriminator is trained.
+        discriminator_lr: learning rate of the discriminator.
+        consistency_weight: weight of the mean absolute error of the bicubic LR of HCFlow+'s image.
         dequantisation: noise of the likelihood, U(0, 1)/q as published, or U(−½, ½)/q, which does
-            not brighten what the inverse makes.
-        default_tau: the temperature that the weights are deployed with; unset: `tau` for
-            `rescaling` and `gan`, the network's official one for `nll` and `nll+l1`.
+            not brighten the inverse's images.
+        default_tau: temperature stored with the weights; unset: `tau` for `rescaling` and `gan`,
+            the network's official one for `nll` and `nll+l1`.
     """
 
     objective: Literal["nll", "nll+l1", "gan", "rescaling"]
@@ -151,14 +157,15 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What does not change the mathematics, except `seed` and `bf16`.
+    """How the run is done. Only `seed` and `bf16` change the weights.
 
     Attributes:
-        seed: every draw of the run follows from it and the step.
-        bf16: coupling networks and features in bfloat16; the flow state stays float32.
-        save_every: steps between checkpoints: what a crash loses at most.
+        seed: all random draws of the run follow from it and the step.
+        bf16: coupling networks and feature extractors in bfloat16; the flow stays float32.
+        save_every: steps between checkpoints; a crash loses at most these.
         validate_every: steps between validations.
-        threads: CPU threads; 0 leaves PyTorch's choice.
+        log_every: steps between lines of progress.
+        threads: CPU threads; 0 leaves the choice to PyTorch.
     """
 
     seed: int = 0
@@ -171,7 +178,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run."""
+    """The configuration of a run, a table of the TOML file per attribute."""
 
     network: NetworkSettings
     loss: LossSettings

@@ -1,4 +1,4 @@
-"""A TOML file becomes a run's configuration; a typo or an impossible value is one clear line."""
+"""Reads a run's configuration from TOML; a mistake in it is one line that names the key."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hcflow_ref.errors import TrainingError
 from hcflow_ref.training.config.settings import TrainConfig
 
 LARGEST = 1 << 63
-"""A seed stays below it, and a whole number in the place of a float."""
+"""Upper bound of seeds, and of whole numbers given where a float is expected."""
 
 
 def read_config(path: str | Path) -> TrainConfig:
     """Read a TOML configuration.
 
     Raises:
-        TrainingError: the file is missing or no TOML, a key is unknown, missing or of another
-            type, or a value is out of range; names the key.
+        TrainingError: the file is missing or not TOML, a key is unknown or missing, or a value has
+            the wrong type or is out of range; names the key.
     """
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too long or deep for it
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deep
         raise TrainingError(f"{path}: not a TOML file ({error})") from error
     try:
         config: TrainConfig = _dataclass(TrainConfig, content, "")
@@ -43,8 +43,8 @@ def _dataclass(kind: Any, content: dict[str, Any], prefix: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in content:
         if key not in fields:
-            close = ", ".join(sorted(fields))
-            raise TrainingError(f"unknown key {prefix + key!r}; known here: {close}")
+            known = ", ".join(sorted(fields))
+            raise TrainingError(f"unknown key {prefix + key!r}; known here: {known}")
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in content:
@@ -53,7 +53,7 @@ def _dataclass(kind: Any, content: dict[str, Any], prefix: str) -> Any:
 
 
 def _value(hint: Any, value: Any, key: str) -> Any:
-    """`value` as the type `hint`, or a TrainingError that names the key."""
+    """`value` as the type `hint`; raises `TrainingError` with the key where it is not of it."""
     origin, arguments = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, dict):
@@ -81,22 +81,22 @@ def _value(hint: Any, value: Any, key: str) -> Any:
 
 
 def check(config: TrainConfig) -> None:
-    """Refuse values that cannot train.
+    """Refuse values that cannot be trained with.
 
     Raises:
-        TrainingError: names the key.
+        TrainingError: a value cannot be used; names the key.
     """
     config.network.build()
     _check_ranges(config)
     _check_patch(config)
     network, loss = config.network, config.loss
     if network.start == "haar" and network.architecture != "sr":
-        raise TrainingError("'network.start' is 'haar', which is for architecture 'sr' alone")
-    goes_on = loss.objective in ("nll+l1", "gan") and not config.schedule.actnorm_steps
-    if goes_on and not network.init:
+        raise TrainingError("'network.start' is 'haar', which only architecture 'sr' can use")
+    continues = loss.objective in ("nll+l1", "gan") and not config.schedule.actnorm_steps
+    if continues and not network.init:
         raise TrainingError(
-            f"'network.init' is empty, and with 'schedule.actnorm_steps' at 0 '{loss.objective}' "
-            "goes on from trained weights: name their file"
+            f"'network.init' is empty, but with 'schedule.actnorm_steps' at 0 '{loss.objective}' "
+            "continues from trained weights: name their file"
         )
     if (loss.objective == "rescaling") == (network.architecture == "sr"):
         raise TrainingError(
@@ -128,7 +128,7 @@ BELOW = {
     "run.seed": LARGEST,
     "run.threads": 1025,
 }
-"""Keys by section, and what their values stay below."""
+"""Keys by section, and what their values have to stay below."""
 
 
 def _check_ranges(config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
-"""A folder of images of any size and format as a stream of patches.
+"""Training patches from a folder of images of any size and format.
 
-Every patch is a function of the folder's files and (seed, step, index), so a resumed run sees what
-it would have.
+A patch is a function of the folder's files and of seed, step and index: a resumed run gets the same
+patches as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from PIL import Image
 from torch import Tensor
 
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.images.files import UNREADABLE, Pixels, image_files, open_image, read_image
+from hcflow_ref.images.files import UNREADABLE, Pixels, image_files, read_image, verified_size
 from hcflow_ref.training.config.settings import DataSettings
 
 CACHE_BYTES = 2 << 30
-"""Decoded images kept in memory."""
+"""Memory for decoded images."""
 
 
 def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
-    """SHA-256 of the files' places in the folder and their sizes: what patches are drawn from."""
+    """SHA-256 of the files' paths in the folder and their sizes: patches are drawn from these."""
     listed = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list[Path]:
-    """The folder's usable images, sorted; unusable ones are named to `report` and left out.
+    """The folder's usable images, sorted; the others are reported and skipped.
 
     Raises:
-        TrainingError: no folder, or no usable image in it.
+        TrainingError: there is no such folder, or no usable image in it.
     """
     if not folder.is_dir():
         raise TrainingError(f"{folder}: no such folder; --data takes a folder of images")
@@ -47,9 +47,7 @@ def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with open_image(path) as image:
-                    size = image.size
-                    image.verify()
+                size = verified_size(path)
         except UNREADABLE as error:
             report(f"skipped {path}: cannot be read ({error})")
             continue
@@ -59,14 +57,14 @@ def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list
         usable.append(path)
     if not usable:
         raise TrainingError(
-            f"{folder}: no usable image among {len(found)} image files; put photographs of at "
-            f"least {patch}×{patch} pixels there, or lower data.patch"
+            f"{folder}: no usable image among {len(found)} image files; images need at least "
+            f"{patch}×{patch} pixels, or a lower data.patch"
         )
     return usable
 
 
 def detail(patch: Pixels) -> float:
-    """Mean absolute second difference of the green channel: what downscaling destroys."""
+    """Mean absolute second difference of the green channel: the detail that downscaling loses."""
     g = patch[..., 1].astype(np.int16)
     rows, columns = np.diff(g, 2, axis=0), np.diff(g, 2, axis=1)
     return float(np.abs(rows).mean() + np.abs(columns).mean())
@@ -78,8 +76,8 @@ class Patches:
     Args:
         paths: image files.
         settings: how patches are drawn.
-        seed: of every draw.
-        report: told about files that turn out corrupt; they are replaced by another draw.
+        seed: seed of all random draws.
+        report: called with a line for each file that turns out to be damaged; another is drawn.
     """
 
     def __init__(
@@ -93,7 +91,7 @@ class Patches:
         self.seed = seed
         self.report = report
         self.sources = [(path, side) for path in paths for side in settings.short_sides or (0,)]
-        self._corrupt: set[Path] = set()
+        self._damaged: set[Path] = set()
         self._cache: OrderedDict[tuple[Path, int], Pixels] = OrderedDict()
         self._cached_bytes = 0
 
@@ -102,12 +100,12 @@ class Patches:
             self._cache.move_to_end(source)
             return self._cache[source]
         path, side = source
-        if path in self._corrupt:
+        if path in self._damaged:
             return None
         try:
             image = read_image(path, side)
         except UNREADABLE as error:
-            self._corrupt.add(path)
+            self._damaged.add(path)
             self.report(f"skipped {path}: cannot be read ({error})")
             return None
         if min(image.shape[:2]) < self.settings.patch:
@@ -119,14 +117,18 @@ class Patches:
         return image
 
     def patch(self, step: int, index: int) -> Pixels:
-        """Patch `index` of step `step`, P×P×3 uint8, flipped and turned at random."""
+        """Patch `index` of step `step`, P×P×3 uint8, flipped and rotated at random.
+
+        Raises:
+            TrainingError: hardly any image can be read any more.
+        """
         rng = np.random.default_rng([self.seed, step, index])
         for _ in range(1000):
             image = self._image(self.sources[rng.integers(len(self.sources))])
             if image is not None:
                 break
         else:
-            raise TrainingError("no readable image of the patch's size in 1000 draws")
+            raise TrainingError("1000 draws found no readable image as large as a patch")
         crops = [self._crop(image, rng) for _ in range(self.settings.candidates)]
         patch = max(crops, key=detail) if len(crops) > 1 else crops[0]
         patch = np.rot90(patch, int(rng.integers(4)))
@@ -139,13 +141,13 @@ class Patches:
         return image[y : y + side, x : x + side]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Tensor:
-        """The share of process `rank` in the step's batch, N×3×P×P float32 in [0, 1]."""
+        """The part of a step's batch for process `rank`, N×3×P×P float32 in [0, 1]."""
         indices = range(rank, self.settings.batch, processes)
         patches = np.stack([self.patch(step, index) for index in indices])
         return torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 255
 
     def batches(self, start: int, rank: int = 0, processes: int = 1) -> Generator[Tensor]:
-        """Batches from step `start` on, the next always being read in the background."""
+        """Batches from step `start` on; the next one is read in the background."""
         with ThreadPoolExecutor(1) as reader:
             step = start
             coming: Future[Tensor] = reader.submit(self.batch, step, rank, processes)
@@ -160,11 +162,12 @@ def hold_out(paths: list[Path], count: int) -> tuple[list[Path], list[Path]]:
     """Split into training and validation files, the latter spread evenly over the sorted list.
 
     Raises:
-        TrainingError: nothing would be left to train on.
+        TrainingError: no image would be left to train on.
     """
     if count >= len(paths):
         raise TrainingError(
-            f"data.validation holds out {count} of {len(paths)} usable images; none is left"
+            f"data.validation holds out {count} of {len(paths)} usable images and leaves none to "
+            "train on"
         )
     chosen = {(2 * i + 1) * len(paths) // (2 * count) for i in range(count)}
     training = [path for i, path in enumerate(paths) if i not in chosen]

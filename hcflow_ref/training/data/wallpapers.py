@@ -1,9 +1,8 @@
-"""A training folder of photographs from Debian's packages of wallpapers.
+"""Makes a folder of training photographs from Debian's wallpaper packages.
 
-`python -m hcflow_ref.training.data.wallpapers DIR` fetches the packages with `apt-get
-download`, unpacks them with `dpkg-deb`, keeps usable images and each package's copyright
-file, and writes `images.json`: file, package, version, size, licence file. Needs Debian or a
-relative of it.
+`python -m hcflow_ref.training.data.wallpapers DIR` downloads the packages with `apt-get download`,
+unpacks them with `dpkg-deb`, keeps usable images and each package's copyright file, and writes
+`images.json`: file, package, version, size and licence file. It needs Debian or a relative.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.images.files import UNREADABLE, open_image
+from hcflow_ref.images.files import UNREADABLE, verified_size
 
 PACKAGES = (
     "gnome-backgrounds",
@@ -34,14 +33,14 @@ PACKAGES = (
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 SMALLEST_SIDE = 400
-"""Below this an image is an icon or a preview."""
+"""In pixels; smaller images are icons or previews."""
 
 SIZE_IN_NAME = re.compile(r"[_-]?\d{3,5}x\d{3,5}")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An image of the list; paths are relative to it."""
+    """An image in `images.json`; paths are relative to its folder."""
 
     file: str
     package: str
@@ -52,18 +51,16 @@ class Entry:
 
 
 def measure(path: Path) -> tuple[int, int] | None:
-    """Width and height of a usable image, else None."""
+    """Width and height of a usable image, or None."""
     try:
-        with open_image(path) as image:
-            size = image.size
-            image.verify()
+        size = verified_size(path)
     except UNREADABLE:
         return None
     return size if min(size) >= SMALLEST_SIDE else None
 
 
 def usable_images(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Readable images and their sizes; of several sizes of one picture only the largest."""
+    """Usable images and their sizes; of a picture in several sizes only the largest."""
     largest: dict[tuple[Path, str], tuple[Path, tuple[int, int]]] = {}
     for path in sorted(paths):
         if path.is_symlink() or path.suffix.lower() not in SUFFIXES or path.stem == "screenshot":
@@ -89,7 +86,7 @@ def collect(unpacked: Path, package: str, version: str, folder: Path) -> list[En
     """
     copyright_file = unpacked / "usr" / "share" / "doc" / package / "copyright"
     if not copyright_file.is_file():
-        raise TrainingError(f"package {package} has no copyright file; it is left out")
+        raise TrainingError(f"package {package} has no copyright file; it is skipped")
     images = usable_images(path for path in unpacked.rglob("*") if path.is_file())
     target = folder / package
     target.mkdir(parents=True, exist_ok=True)
@@ -108,7 +105,7 @@ def fetch(package: str, folder: Path) -> list[Entry]:
     """Download, unpack and collect a package.
 
     Raises:
-        TrainingError: `apt-get` or `dpkg-deb` is missing or fails; the message says what it said.
+        TrainingError: `apt-get` or `dpkg-deb` is missing or fails; the message gives its last line.
     """
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -126,18 +123,18 @@ def _run(command: list[str], folder: Path) -> str:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise TrainingError(f"'{command[0]}' is not on this machine; Debian has it") from error
+        raise TrainingError(f"'{command[0]}' is not on this machine; this needs Debian") from error
     except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise TrainingError(f"'{' '.join(command[:3])}' failed: {said}") from error
+        reason = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TrainingError(f"'{' '.join(command[:3])}' failed: {reason}") from error
     return done.stdout
 
 
 def build(folder: Path, packages: Iterable[str], report: Callable[[str], None]) -> list[Entry]:
-    """Fetch all packages into `folder` and write `images.json`; one that fails is named.
+    """Fetch the packages into `folder` and write `images.json`; one that fails is reported.
 
     Raises:
-        TrainingError: none could be fetched.
+        TrainingError: no package could be fetched.
     """
     entries: list[Entry] = []
     for package in packages:
@@ -158,8 +155,10 @@ def build(folder: Path, packages: Iterable[str], report: Callable[[str], None]) 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="where the images go")
-    parser.add_argument("--package", action="append", help="instead of the list; repeatable")
+    parser.add_argument("folder", type=Path, help="folder for the images")
+    parser.add_argument(
+        "--package", action="append", help="package to use instead of the default list; repeatable"
+    )
     arguments = parser.parse_args()
     try:
         entries = build(arguments.folder, arguments.package or PACKAGES, print)

@@ -10,10 +10,10 @@ HALVINGS = 5
 
 
 class Discriminator(nn.Module):
-    """RGB N×3×P×P → a logit each, [N]; positive means a real image.
+    """RGB N×3×P×P → a logit per image, [N]; positive means a real image.
 
-    Five pairs of 3×3 and strided 4×4 convolutions with batch normalisation, widths w, 2w, 4w, 8w,
-    8w, then two linear layers: the published network for 160×160 at `width` 64.
+    Five pairs of 3×3 and strided 4×4 convolutions with batch normalisation, of widths w, 2w, 4w, 8w
+    and 8w, then two linear layers: at `width` 64 the published network for patches of 160×160.
     """
 
     def __init__(self, patch: int, width: int = 64) -> None:
@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross-entropy of the logits of real and made images."""
+    """Binary cross-entropy of the logits, [N] each, of real and of generated images."""
     ones, zeros = torch.ones_like(real), torch.zeros_like(fake)
     return (
         F.binary_cross_entropy_with_logits(real, ones)
@@ -50,5 +50,5 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """What the flow minimises: its images taken for real."""
+    """The flow's loss: binary cross-entropy of its images' logits [N] as real images."""
     return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))

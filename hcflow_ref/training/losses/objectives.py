@@ -1,6 +1,6 @@
-"""The paper's objectives as phases: each phase is one loss, one backward pass, one optimiser step.
+"""The paper's objectives (docs/network.md, 6).
 
-docs/network.md, 6. `nll`: HCFlow. `nll`, `l1`: HCFlow+. `nll`, `l1`, `gan`: HCFlow++. `rescaling`.
+An objective is a sequence of phases, each with its own losses, backward pass and optimiser step.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "gan": ("nll", "l1", "gan"),
     "rescaling": ("rescaling",),
 }
+"""Phases of HCFlow, HCFlow+, HCFlow++ and the rescaling networks."""
 
 RMSE_FLOOR = 1e-5
 """Added to a patch's mean squared error, so that the root has a gradient at zero."""
@@ -37,7 +38,7 @@ RMSE_FLOOR = 1e-5
 def draw_latents(
     model: HCFlow | IRN, lr: Tensor, tau: float, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Latents from N(0, τ²) for `lr`, drawn on the CPU so that devices agree."""
+    """Latents from N(0, τ²) for `lr` N×3×H×W, drawn on the CPU so that all devices agree."""
     if tau == 0:
         return model.zero_latents(lr)
     shapes = model.config.latent_shapes(lr.shape[2], lr.shape[3])
@@ -47,13 +48,13 @@ def draw_latents(
 
 
 class Objective(nn.Module):
-    """A network with its losses; `forward` is what distributed training wraps.
+    """A network with its losses; with several processes DistributedDataParallel wraps it.
 
     Args:
         model: the network.
         settings: weights of the losses.
         features: feature network of the perceptual loss (`gan` only).
-        discriminator: judges samples in the `gan` phase; its own loss is `DiscriminatorLoss`.
+        discriminator: rates samples in the `gan` phase; its own loss is `DiscriminatorLoss`.
     """
 
     def __init__(
@@ -66,20 +67,20 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.settings = settings
-        # Held in tuples so that neither becomes a parameter of the flow's objective.
+        # In tuples, so that their parameters do not become parameters of this module.
         self._features = (features,)
         self._discriminator = (discriminator,)
 
     def forward(
         self, phase: str, hr: Tensor, lr: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """The weighted losses of a phase, to be added up.
+        """The weighted losses of a phase by name; their sum is minimised.
 
         Args:
             phase: one of `PHASES`.
             hr: N×3×sH×sW in [0, 1].
             lr: its 8-bit bicubic LR image.
-            generator: of every draw in the phase.
+            generator: source of every random draw in the phase.
         """
         losses = {
             "nll": self._nll,
@@ -114,11 +115,11 @@ class Objective(nn.Module):
         made = self.model.inverse(lr, draw_latents(self.model, lr, self.settings.tau, generator))
         distance = (features(made) - features(hr)).abs().mean()
         discriminator.requires_grad_(False)
-        judged = generator_loss(discriminator(made))
+        gan = generator_loss(discriminator(made))
         discriminator.requires_grad_(True)
         return {
             "features": self.settings.feature_weight * distance,
-            "gan": self.settings.gan_weight * judged,
+            "gan": self.settings.gan_weight * gan,
         }
 
     def _rescaling(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -142,26 +143,26 @@ def mean_square(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def image_distance(made: Tensor, truth: Tensor, kind: str) -> Tensor:
-    """Mean absolute error, or the mean over patches of the root mean square error."""
+    """`l1`: mean absolute error; `rmse`: mean over patches of the root mean square error."""
     if kind == "l1":
         return (made - truth).abs().mean()
     return ((made - truth).square().flatten(1).mean(1) + RMSE_FLOOR).sqrt().mean()
 
 
 class DiscriminatorLoss(nn.Module):
-    """The discriminator with its loss on real patches and the flow's samples."""
+    """The discriminator with its loss on real patches and on the flow's samples."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
 
     def forward(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:
-        """The loss; `made` should carry no gradient."""
+        """The loss by name; `made` must not need gradients."""
         loss = discriminator_loss(self.discriminator(real), self.discriminator(made))
         return {"discriminator": loss}
 
 
 @torch.no_grad()
-def samples(model: HCFlow | IRN, lr: Tensor, tau: float, generator: torch.Generator) -> Tensor:
-    """HR samples for the discriminator."""
+def draw_samples(model: HCFlow | IRN, lr: Tensor, tau: float, generator: torch.Generator) -> Tensor:
+    """HR samples N×3×sH×sW at temperature τ for the discriminator, without gradients."""
     return model.inverse(lr, draw_latents(model, lr, tau, generator))

@@ -1,4 +1,4 @@
-"""VGG19 features before the ReLU of conv5_4, from weights that the user names."""
+"""VGG19 features before the ReLU of conv5_4, with weights from a file or from torchvision."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class VGGFeatures(nn.Module):
 
 
 def load_features(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGFeatures:
-    """The feature network with the user's weights, frozen.
+    """The feature network with the weights of a file, or torchvision's for an empty path; frozen.
 
     Raises:
-        TrainingError: no file is named and torchvision has none on this machine, or the file does
-            not hold VGG19.
+        TrainingError: no file is named and torchvision has no weights on this machine, or the file
+            is not VGG19's.
     """
     weights = _read(path) if path else _torchvision_weights()
     network = VGGFeatures(channels)
@@ -64,11 +64,11 @@ def load_features(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGF
         if key not in weights or weights[key].shape != value.shape:
             found = list(weights[key].shape) if key in weights else "nothing"
             raise TrainingError(
-                f"{path}: key '{key}' is {found}, expected {list(value.shape)} of VGG19; name a "
-                "state_dict with torchvision's names in loss.features"
+                f"{path}: key '{key}' is {found}, expected {list(value.shape)} for VGG19; "
+                "loss.features takes a state_dict with torchvision's names"
             )
         if not torch.isfinite(weights[key]).all():
-            raise TrainingError(f"{path}: key '{key}' holds NaN or infinity")
+            raise TrainingError(f"{path}: key '{key}' contains NaN or infinity")
     network.load_state_dict({key: weights[key] for key in wanted})
     return network.eval().requires_grad_(False)
 
@@ -82,7 +82,7 @@ def _read(path: str) -> dict[str, Tensor]:
         raise TrainingError(f"{path}: cannot read VGG19 weights ({one_line(error)})") from error
     if not isinstance(loaded, dict):
         raise TrainingError(
-            f"{path}: holds a {type(loaded).__name__}, expected a state_dict of VGG19"
+            f"{path}: contains a {type(loaded).__name__}, expected a state_dict of VGG19"
         )
     return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
 
@@ -94,9 +94,9 @@ def _torchvision_weights() -> dict[str, Tensor]:
         weights: dict[str, Tensor] = models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(
             progress=False, check_hash=True, weights_only=True
         )
-    except (ImportError, OSError, RuntimeError) as error:  # the last: built for another PyTorch
+    except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: built for another PyTorch
         raise TrainingError(
-            f"VGG19 weights are not on this machine ({error}); name a file with a state_dict of "
+            f"no VGG19 weights on this machine ({error}); name a file with a state_dict of "
             "torchvision's vgg19 in loss.features"
         ) from error
     return weights

@@ -1,4 +1,4 @@
-"""Data-dependent initialisation of ActNorms: output of mean 0 and variance 1 per channel."""
+"""Initialises ActNorms from data, so that every output channel has mean 0 and variance 1."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ def _set_from_data(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 @contextmanager
-def initialising(model: nn.Module, leave: Collection[nn.Module] = ()) -> Iterator[None]:
-    """Within, every ActNorm whose bias is all zero is set from the batch that reaches it.
+def initialising(model: nn.Module, skip: Collection[nn.Module] = ()) -> Iterator[None]:
+    """Set every ActNorm whose bias is all zero from the first batch that reaches it.
 
-    Those of the flow and those inside FCNs alike, as the official schedule has it; but not those
-    in `leave`.
+    As in the official training, this includes those inside FCNs; those in `skip` are left alone.
     """
     handles = [
         layer.register_forward_pre_hook(_set_from_data)
         for layer in model.modules()
-        if isinstance(layer, ActNorm) and layer not in leave
+        if isinstance(layer, ActNorm) and layer not in skip
     ]
     try:
         yield

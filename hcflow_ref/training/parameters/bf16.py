@@ -1,6 +1,6 @@
 """bfloat16 where it is safe: inside coupling networks and feature extractors.
 
-The flow state, ActNorms, 1×1 convolutions, Haar and every log-determinant stay float32: a coupling
+The flow's state, ActNorms, 1×1 convolutions, Haar and all log-determinants stay float32: a coupling
 is invertible whatever its network computes, but not when its own sums are rounded.
 """
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: what is validated and shipped."""
+"""Exponential moving average of the weights, which is validated and shipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def averaged_copy(model: Network) -> Network:
-    """A copy of the network to average into, in eval mode and without gradients."""
+    """A copy of the network to hold the average, in eval mode and without gradients."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 

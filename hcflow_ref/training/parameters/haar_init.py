@@ -1,8 +1,8 @@
-"""A start for a short super-resolution run: y begins as the box-downscaled image.
+"""Initialisation for short super-resolution runs: the LR image starts as the box-downscaled image.
 
-The official start is a random orthogonal matrix in every 1×1 convolution, from which the main steps
-have to find the LR image first. Here the first matrix of a level is a Haar transform and the others
-permute channels, so that the first training step already works on details.
+The official initialisation is a random orthogonal matrix in every 1×1 convolution: training first
+has to find the LR image. Here the first matrix of a level is a Haar transform and the others
+permute channels, so that training works on details from the first step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def haar_matrix(entering: int) -> Tensor:
     """The matrix, `4·entering` square in float64, on the output of space-to-depth.
 
     Rows: 2×2 averages of the first three channels (RGB); then, orthonormal, their details in three
-    bands, luma before the two chromas; then all other channels as they come.
+    bands, luma before the two chromas; then all other channels unchanged.
     """
     bands = HAAR.reshape(4, 4).double() / 2
     average = torch.kron(torch.eye(3, dtype=torch.float64), bands[:1] / 2)
@@ -35,10 +35,11 @@ def haar_matrix(entering: int) -> Tensor:
 
 
 def channel_orders(channels: int, steps: int) -> list[Tensor]:
-    """For every main step the order of channels its coupling sees, as indices; the last: as is.
+    """For each main step the indices of the channels in the order its coupling sees them.
 
-    Every other step the first three channels are among the driven, by the details after them or by
-    the second half in turn; else they are among the drivers.
+    The first half of the channels drives the second. In every other step the first three channels
+    are driven: in turn by the details after them and by the second half. The last order is the
+    identity.
     """
     index = torch.arange(channels)
     half = channels // 2
@@ -49,7 +50,7 @@ def channel_orders(channels: int, steps: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def start_from_haar(model: HCFlow) -> None:
+def initialise_from_haar(model: HCFlow) -> None:
     """Set the 1×1 convolutions of the main steps of a new super-resolution network."""
     for level in model.levels:
         assert isinstance(level, Level)
@@ -66,7 +67,7 @@ def start_from_haar(model: HCFlow) -> None:
 
 
 def main_actnorms(model: nn.Module) -> set[nn.Module]:
-    """The ActNorms that would take y out of an image's range if they were set from data."""
+    """The main steps' ActNorms: set from data they would take y out of the range of an image."""
     levels = [module for module in model.modules() if isinstance(module, Level)]
     steps = [step for level in levels for step in level.steps]
     return {step.actnorm for step in steps if isinstance(step, AffineStep)}

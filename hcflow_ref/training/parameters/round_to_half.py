@@ -1,4 +1,4 @@
-"""Weights rounded to float16, for shipping: half the size, computed with in float32 all the same.
+"""Rounds weights to float16 for shipping: half the size; they are still computed with in float32.
 
 `python -m hcflow_ref.training.parameters.round_to_half RUN/model.safetensors NAME.safetensors`
 """
@@ -14,35 +14,35 @@ import torch
 from hcflow_ref.checkpoint.load import load, official_weights, save_weights
 from hcflow_ref.errors import CheckpointError
 
-ROUNDED = "rounded_to"
-"""Key of the metadata that says so."""
+ROUNDED_TO = "rounded_to"
+"""Metadata key that states the number format."""
 
 
 def round_to_half(source: Path, target: Path) -> None:
     """Write `source`'s weights as float16 safetensors, with its provenance.
 
     Raises:
-        CheckpointError: `source` cannot be loaded, or a weight is beyond float16's ±65504.
+        CheckpointError: `source` cannot be loaded, or a weight exceeds float16's ±65504.
         OSError: `target` cannot be written.
     """
     checkpoint = load(source)
     halves = {key: w.half() for key, w in official_weights(checkpoint.network).items()}
     for key, half in halves.items():
         if not torch.isfinite(half).all():
-            raise CheckpointError(f"{source}: key {key!r} is beyond ±65504 and stays in float32")
-    save_weights(halves, target, dict(checkpoint.provenance) | {ROUNDED: "float16"})
+            raise CheckpointError(f"{source}: key {key!r} exceeds ±65504, the range of float16")
+    save_weights(halves, target, dict(checkpoint.provenance) | {ROUNDED_TO: "float16"})
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("source", type=Path, help="a checkpoint of any format")
-    parser.add_argument("target", type=Path, help="the safetensors file to write")
+    parser.add_argument("source", type=Path, help="checkpoint of any format")
+    parser.add_argument("target", type=Path, help="safetensors file to write")
     arguments = parser.parse_args()
     try:
         round_to_half(arguments.source, arguments.target)
     except (CheckpointError, OSError) as error:
-        print(f"rounded: {error}", file=sys.stderr)
+        print(f"round_to_half: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What a run tells: a line on the terminal, a line of JSON, and TensorBoard where installed."""
+"""The log of a run: lines for the terminal, lines of JSON, and TensorBoard where installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG_FILE = "log.jsonl"
 
 
 def duration(seconds: float) -> str:
-    """`h:mm:ss`."""
+    """Whole seconds as `h:mm:ss`."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
@@ -31,11 +31,11 @@ def progress_line(step: int, steps: int, values: Mapping[str, float], seconds_le
 class RunLog:
     """Writes `log.jsonl` and TensorBoard events into a run's folder.
 
-    TensorBoard is optional; `report` is told once where it is missing. Of several processes only
-    the first writes; in the others nothing is opened.
+    TensorBoard is optional; where it is missing, `report` is called with a line that says so. Of
+    several processes only the first opens any file.
 
     Raises:
-        TrainingError: the disk is full or not writable; so does `write`.
+        TrainingError: the disk is full or not writable; `write` raises it too.
     """
 
     def __init__(self, out: Path, report: Callable[[str], None], first: bool = True) -> None:
@@ -46,12 +46,12 @@ class RunLog:
         try:
             self._events = EventFile(out / "tensorboard")
         except ImportError:
-            report("tensorboard is not installed: losses go to log.jsonl alone")
+            report("tensorboard is not installed: losses go to log.jsonl only")
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._write_error(error) from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One entry of values by name; one that is not finite is null, as JSON knows no other."""
+        """Append values by name; JSON has no NaN or infinity, so they become null."""
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         line = json.dumps({"step": step, **finite}) + "\n"
         try:
@@ -62,18 +62,18 @@ class RunLog:
                     if written < len(line):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 except OSError:
-                    with contextlib.suppress(OSError):  # of a device
+                    with contextlib.suppress(OSError):  # a device cannot be truncated
                         file.truncate(end)  # half a line would spoil the next one
                     raise
             if self._events is not None:
                 self._events.write(step, values)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._write_error(error) from error
 
-    def _refused(self, error: OSError) -> TrainingError:
+    def _write_error(self, error: OSError) -> TrainingError:
         return TrainingError(
             f"{self._path}: cannot be written ({error.strerror or error}); the last checkpoint is "
-            "kept. Free some space and start again with the same --out"
+            "kept. Free some space and run the same command again"
         )
 
     def close(self) -> None:

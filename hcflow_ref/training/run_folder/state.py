@@ -1,8 +1,8 @@
 """A run's state on disk: written whole or not at all, and resumed to the bit.
 
-`state.pt` holds the model, its average, the optimisers, the step and the configuration. Data order
-and every draw follow from the seed and the step, so they need no state of their own; PyTorch's
-generator is kept all the same. `model.safetensors` holds the averaged weights under official names.
+`state.pt` holds the model, its average, the optimisers, the step and the configuration. The order
+of the data and all random draws follow from seed and step, so they need no state; PyTorch's
+generator is saved all the same. `model.safetensors` holds the averaged weights under official names.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from hcflow_ref.training.config.settings import TrainConfig
 STATE_FILE, MODEL_FILE = "state.pt", "model.safetensors"
 FORMAT = 1
 FREE_TO_CHANGE = frozenset({"save_every", "validate_every", "log_every", "threads"})
-"""Settings of [run] that a resumed run may change."""
-
+"""Settings of [run] that may change when a run is resumed."""
 
 DAMAGED = (
     OSError,
@@ -43,7 +42,7 @@ DAMAGED = (
     EOFError,
     pickle.UnpicklingError,
 )
-"""What a state file that is not one can raise on its way into a run."""
+"""What loading a damaged state file can raise."""
 
 
 @dataclass
@@ -51,14 +50,14 @@ class State:
     """What changes in a run.
 
     Attributes:
-        step: steps taken.
-        model: the network in training.
-        average: its moving average.
-        optimisers: by name: `flow`, and `discriminator` in HCFlow++.
-        discriminator: None without GAN.
-        seconds: spent so far.
-        images: fingerprint of the folder's images.
-        stopped_by: the signal that ended this process's steps early; 0 for none.
+        step: number of steps taken.
+        model: the network being trained.
+        average: the moving average of its weights.
+        optimisers: by name: `flow`, and `discriminator` for HCFlow++.
+        discriminator: the discriminator of HCFlow++, or None.
+        seconds: time spent on the steps so far.
+        images: fingerprint of the training folder's images.
+        stopped_by: number of the signal that stopped this process early; 0 for none.
     """
 
     step: int
@@ -71,11 +70,11 @@ class State:
     stopped_by: int = 0
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write through a temporary file that replaces `path` only once it is on disk.
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a temporary file, and let it replace `path` only once it is on disk.
 
     Raises:
-        TrainingError: the disk is full or not writable; `path` is as it was.
+        TrainingError: the disk is full or not writable; `path` is unchanged.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -87,7 +86,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: cannot be written ({error.strerror or error}); the previous checkpoint is "
-            "untouched. Free some space and start again with the same --out"
+            "untouched. Free some space and run the same command again"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -98,7 +97,7 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
     """Write `state.pt` and `model.safetensors`.
 
     Raises:
-        TrainingError: a weight is not finite, or the disk is full; the files before are kept.
+        TrainingError: a weight is not finite, or the disk is full; the previous files are kept.
     """
     discriminator = state.discriminator
     for name, weight in _named_weights(state):
@@ -124,11 +123,11 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
         "steps": str(state.step),
         "trained_with": "hcflow train",
     }
-    write_whole(out / MODEL_FILE, lambda path: save(state.average, path, provenance))
-    # Last, as the commit point: a run goes on from here, and would not write the model again.
-    serialised = io.BytesIO()  # PyTorch's own files do not say why they cannot be written
+    write_atomically(out / MODEL_FILE, lambda path: save(state.average, path, provenance))
+    # Last, as the commit point: a run resumes from here, and would not write the model again.
+    serialised = io.BytesIO()  # written by PyTorch itself, a failure would not say why
     torch.save(content, serialised)
-    write_whole(out / STATE_FILE, lambda path: path.write_bytes(serialised.getbuffer()))
+    write_atomically(out / STATE_FILE, lambda path: path.write_bytes(serialised.getbuffer()))
 
 
 def _named_weights(state: State) -> Iterator[tuple[str, Tensor]]:
@@ -138,9 +137,9 @@ def _named_weights(state: State) -> Iterator[tuple[str, Tensor]]:
 
 
 def deploy_tau(config: TrainConfig) -> float:
-    """The temperature that weights of this run are made for.
+    """The default τ of this run's weights: `loss.default_tau`, or what the objective implies.
 
-    NLL makes a network for samples; with no other wish that is the official temperature.
+    NLL trains a network for sampling, by default at its official temperature.
     """
     if config.loss.default_tau is not None:
         return config.loss.default_tau
@@ -150,10 +149,11 @@ def deploy_tau(config: TrainConfig) -> float:
 
 
 def resume(state: State, config: TrainConfig, out: Path) -> bool:
-    """Load `state.pt` of `out` into `state`; False where there is none.
+    """Load `state.pt` of `out` into `state`; returns False where there is none.
 
     Raises:
-        TrainingError: it is damaged, or of another configuration; names the first difference.
+        TrainingError: it is damaged, or the configuration or images have changed; names the first
+            difference.
     """
     path = out / STATE_FILE
     if not path.exists():
@@ -162,14 +162,15 @@ def resume(state: State, config: TrainConfig, out: Path) -> bool:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise TrainingError(
-                f"{path}: a run of format {content['format']!r}, this version continues format "
-                f"{FORMAT}; start in another --out, from its model.safetensors as network.init"
+                f"{path}: a training state of format {content['format']!r}, this version resumes "
+                f"format {FORMAT}; start a run with another --out, with its model.safetensors as "
+                "network.init"
             )
         _same_configuration(json.loads(content["config"]), config, out)
         if content.get("images", state.images) != state.images:
             raise TrainingError(
-                f"{out} holds a run on other images than those in --data now; put back what was "
-                "there, or start in another --out, from its model.safetensors as network.init"
+                f"{out} contains a run on other images than those in --data now; restore them, or "
+                "start a run with another --out, with its model.safetensors as network.init"
             )
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
@@ -193,9 +194,9 @@ def _progress(step: Any, seconds: Any) -> tuple[int, float]:
 
 
 def _same_configuration(saved: dict[str, Any], config: TrainConfig, out: Path) -> None:
-    """Raise `TrainingError` unless the saved run is of this configuration.
+    """Raise `TrainingError` unless the saved run has this configuration.
 
-    A key that an older version did not know had the value that is its default now.
+    A key that an older version did not have counts as its default.
     """
     given = json.loads(json.dumps(dataclasses.asdict(config)))
     defaults = {
@@ -210,6 +211,6 @@ def _same_configuration(saved: dict[str, Any], config: TrainConfig, out: Path) -
             was = saved.get(section, {}).get(key, defaults[section, key])
             if was != value:
                 raise TrainingError(
-                    f"{out} holds a run with {section}.{key} = {was!r}, the config says {value!r}; "
-                    "take the config it was started with, or another --out"
+                    f"{out} contains a run with {section}.{key} = {was!r}, the config says "
+                    f"{value!r}; use the config the run was started with, or another --out"
                 )

@@ -1,7 +1,7 @@
-"""TensorBoard's event file, written in place of its own writer.
+"""Writes TensorBoard's event file, in place of TensorBoard's own writer.
 
-That one writes from a thread of its own, where a full disk ends in a traceback and the last minutes
-are lost to a kill.
+That one writes from another thread: a full disk ends in a traceback, and a kill loses the last
+minutes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 VERSION = "brain.Event:2"
-"""What the first record of every event file states."""
+"""The first record of every event file."""
 
 
 class EventFile:
-    """An event file of scalars in `folder`, which is made where missing.
+    """An event file of scalars in `folder`, which is created where missing.
 
     Raises:
         ImportError: TensorBoard is not installed.
@@ -40,10 +40,10 @@ class EventFile:
         self._records.write(self._event(wall_time=time.time(), **content).SerializeToString())
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One record of values by name."""
+        """Append a record of values by name."""
         scalars = [self._summary.Value(tag=name, simple_value=v) for name, v in values.items()]
         self._add(step=step, summary=self._summary(value=scalars))
 
     def close(self) -> None:
-        """Close the file; every record is in it already."""
+        """Close the file; nothing is buffered."""
         self._file.close()
