@@ -2,7 +2,7 @@
 
 `state.pt` holds the model, its average, the optimisers, the step and the configuration. The order
 of the data and all random draws follow from seed and step, so they need no state; PyTorch's
-generator is saved all the same. `model.safetensors` holds the averaged weights under official names.
+generator is saved all the same. `model.safetensors` holds the averaged weights, officially named.
 """
 
 from __future__ import annotations
