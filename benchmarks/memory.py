@@ -26,8 +26,9 @@ from runtime.bundle.manifest import Graph
 from runtime.images.pixels import Canvas, split
 from runtime.inference import streaming
 from runtime.inference.latent_source import Sampling
-from runtime.inference.network import Array, Network
+from runtime.inference.network import Network
 from runtime.inference.plan import plan_for
+from runtime.latents import Array
 from runtime.system import machine
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from export.artifact import NUMERICS, Artifact
 from export.checks import tile_pictures
-from export.checks.tile_pictures import Tensor
+from export.checks.tile_pictures import Array
 from export.errors import ExportError
 from runtime.backends import open_session
 from runtime.bundle.graph_entry import MOST_OVERLAP
@@ -116,7 +116,7 @@ def certify(
     direction = artifacts[0].entry.direction
 
     @functools.cache
-    def chosen_on(scene: Scene) -> list[tuple[str, Tensor]]:
+    def chosen_on(scene: Scene) -> list[tuple[str, Array]]:
         found = tile_pictures.pictures(direction, scale, scene, options.calibration)
         if options.calibration is not None and len(found) == 1:
             side = scene.picture * scale
@@ -127,7 +127,7 @@ def certify(
         return found
 
     @functools.cache
-    def reported(scene: Scene) -> list[tuple[str, Tensor]]:
+    def reported(scene: Scene) -> list[tuple[str, Array]]:
         return tile_pictures.reported(direction, scale, scene)
 
     certified: list[Artifact] = []
@@ -161,7 +161,7 @@ def _grid(
     levels: Sequence[Level],
     taus: Sequence[float],
     options: Options,
-    chosen_on: Callable[[Scene], list[tuple[str, Tensor]]],
+    chosen_on: Callable[[Scene], list[tuple[str, Array]]],
 ) -> tuple[int, list[_Curve], Scene] | None:
     """The overlap of one graph, at least `least`, and what it was chosen by."""
     fixed, ladder = options.overlap, [each for each in _ladder(options) if each >= least]
@@ -211,7 +211,7 @@ def _smallest(curves: Sequence[_Curve], scene: Scene, ladder: Sequence[int]) -> 
 def _measure(
     built: Artifact,
     levels: Sequence[Level],
-    pictures: Sequence[tuple[str, Tensor]],
+    pictures: Sequence[tuple[str, Array]],
     taus: Sequence[float],
     scene: Scene,
 ) -> list[_Curve]:

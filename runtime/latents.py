@@ -32,6 +32,8 @@ SCHEME = "philox4x32-10/box-muller-f32/1"
 MOST_TAU = 1e6
 """Far beyond any use, and far from where float32 latents would become infinite."""
 
+Array = NDArray[np.float32]
+
 _ROUNDS = 10
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85
@@ -100,7 +102,7 @@ class Region:
         """Of the array it stands for."""
         return 1, self.channels, self.height, self.width
 
-    def values(self) -> NDArray[np.float32]:
+    def values(self) -> Array:
         """The array itself."""
         values = np.zeros(self.shape, np.float32)
         if self.tau == 0 or values.size == 0:
@@ -132,7 +134,7 @@ class Region:
 
 def draw(
     shapes: Iterable[tuple[int, int, int]], tau: float, *, seed: int = 0, sample: int = 0
-) -> list[NDArray[np.float32]]:
+) -> list[Array]:
     """All latents of an image, z1 … zL.
 
     Args:
@@ -202,7 +204,7 @@ def philox4x32(
     return c0, c1, c2, c3
 
 
-def _normals(words: tuple[_Words, _Words, _Words, _Words]) -> NDArray[np.float32]:
+def _normals(words: tuple[_Words, _Words, _Words, _Words]) -> Array:
     """Four words [...] → four standard normals, float32 [..., 4], by Box–Muller on two pairs."""
     w0, w1, w2, w3 = words
     shape = (2, *np.broadcast_shapes(*(w.shape for w in words)))
@@ -218,7 +220,7 @@ def _normals(words: tuple[_Words, _Words, _Words, _Words]) -> NDArray[np.float32
     return normals.reshape(*shape[1:], 4)
 
 
-def _radius(word: NDArray[np.uint32]) -> NDArray[np.float32]:
+def _radius(word: NDArray[np.uint32]) -> Array:
     """√(−2·ln u) of u = (word + ½)/2³²: at most 6.77, so the tails end beyond ±6.7σ."""
     u = word.astype(np.float32)
     u += np.float32(0.5)
@@ -240,7 +242,7 @@ def _radius(word: NDArray[np.uint32]) -> NDArray[np.float32]:
     return np.sqrt(square, out=square)
 
 
-def _cosine_sine(word: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _cosine_sine(word: NDArray[np.uint32]) -> tuple[Array, Array]:
     """Cosine and sine of a uniform angle: 30 bits within a quadrant, the low two bits the signs."""
     quadrant = word >> np.uint32(2)
     sine = _quarter_sine(quadrant)
@@ -251,7 +253,7 @@ def _cosine_sine(word: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray
     return cosine, sine
 
 
-def _quarter_sine(n: NDArray[np.uint32]) -> NDArray[np.float32]:
+def _quarter_sine(n: NDArray[np.uint32]) -> Array:
     """sin(π/2·(n + ½)/2³⁰) of n < 2³⁰."""
     t = n.view(np.int32).astype(np.float32)
     t += np.float32(0.5)
@@ -261,7 +263,7 @@ def _quarter_sine(n: NDArray[np.uint32]) -> NDArray[np.float32]:
     return value
 
 
-def _horner(coefficients: tuple[np.float32, ...], x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _horner(coefficients: tuple[np.float32, ...], x: Array) -> Array:
     """Σ cᵢ·xⁱ by Horner, each product and sum rounded by itself."""
     value = x * coefficients[-1]
     for c in coefficients[-2:0:-1]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.bundle.manifest import Manifest, Task
@@ -21,10 +20,8 @@ from runtime.inference.network import Network
 from runtime.inference.report import Report
 from runtime.inference.streaming import MeanBlock, RowBlock
 from runtime.inference.tau_map import TauMap
-from runtime.latents import fixed_seed
+from runtime.latents import Array, fixed_seed
 from runtime.system.arguments import whole
-
-Array = NDArray[np.float32]
 
 
 class Model:

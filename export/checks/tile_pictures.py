@@ -23,12 +23,12 @@ from runtime.images import files, pixels
 PHOTOGRAPH = "astronaut"
 MOST_PHOTOGRAPHS = 4
 
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 
 def pictures(
     direction: Direction, scale: int, scene: Scene, folder: Path | None
-) -> list[tuple[str, Tensor]]:
+) -> list[tuple[str, Array]]:
     """What an overlap is chosen on: inputs [3, H, W] of a graph by name, the stripes first."""
     side = tile_error.input_side(direction, scale, scene)
     found = [(tile_error.PICTURE, tile_error.picture(side))]
@@ -40,7 +40,7 @@ def pictures(
 
 def photographs(
     folder: Path, side: int, report: Callable[[str], None] = lambda _: None
-) -> list[tuple[str, Tensor]]:
+) -> list[tuple[str, Array]]:
     """Squares [3, side, side] in [0, 1] from the middle of a folder's first large photographs.
 
     Args:
@@ -57,7 +57,7 @@ def photographs(
         raise ExportError(
             f"--tile-photographs {folder}: {error.strerror}; give a folder that holds photographs"
         ) from error
-    found: list[tuple[str, Tensor]] = []
+    found: list[tuple[str, Array]] = []
     for path in paths:
         if len(found) == MOST_PHOTOGRAPHS:
             break
@@ -74,7 +74,7 @@ def photographs(
     return found
 
 
-def reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, Tensor]]:
+def reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, Array]]:
     """The bottom right of an evaluation photograph, where it is large enough."""
     side = scene.picture * scale
     image = photograph(PHOTOGRAPH)
@@ -84,7 +84,7 @@ def reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, 
     return [(PHOTOGRAPH, _input(square, direction, scale))]
 
 
-def _input(square: Tensor, direction: Direction, scale: int) -> Tensor:
+def _input(square: Array, direction: Direction, scale: int) -> Array:
     """A photograph [3, H, W] as what goes into a graph: itself, or its 8-bit bicubic reduction."""
     if direction == "forward":
         return square

@@ -28,11 +28,11 @@ below; what overflowed in float16 and was capped at 65504 lies far above."""
 
 _LARGEST = np.float32(255)
 
-Tensor = NDArray[np.float32]
+Array = NDArray[np.float32]
 Runner = Callable[[Mapping[str, Any]], Mapping[str, NDArray[Any]]]
 
 
-def is_exact(planes: Tensor) -> bool:
+def is_exact(planes: Array) -> bool:
     """Whether every value is k/255 in float32, as 8-bit pixels are."""
     return bool(np.array_equal(_rounded(planes) / _LARGEST, planes))
 
@@ -42,7 +42,7 @@ def fits(feeds: Mapping[str, Any]) -> bool:
     return all(is_exact(x) for name, x in feeds.items() if name in IMAGES)
 
 
-def to_bytes(planes: Tensor) -> NDArray[np.uint8]:
+def to_bytes(planes: Array) -> NDArray[np.uint8]:
     """Float32 NCHW of 8-bit pixels → uint8 NHWC.
 
     Raises:
@@ -56,7 +56,7 @@ def to_bytes(planes: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_rounded(planes).transpose(0, 2, 3, 1).astype(np.uint8))
 
 
-def to_planes(image: NDArray[np.uint8]) -> Tensor:
+def to_planes(image: NDArray[np.uint8]) -> Array:
     """Uint8 NHWC → float32 NCHW in [0, 1]."""
     return np.divide(np.ascontiguousarray(image.transpose(0, 3, 1, 2)), _LARGEST, dtype=np.float32)
 
@@ -69,7 +69,7 @@ def inputs(feeds: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_bytes(x) if name in IMAGES else x for name, x in feeds.items()}
 
 
-def run(runner: Runner, feeds: Mapping[str, Any]) -> dict[str, Tensor]:
+def run(runner: Runner, feeds: Mapping[str, Any]) -> dict[str, Array]:
     """Run a graph of bytes on float images; its outputs as floats, `health` among them."""
     outputs = runner(inputs(feeds))
     return {name: to_planes(x) if name in IMAGES else x for name, x in outputs.items()}
@@ -83,12 +83,12 @@ def shape(name: str, planes: tuple[int, ...]) -> tuple[int, ...]:
     return n, height, width, channels
 
 
-def noise(random: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
+def noise(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """An image of noise in 8 bits, which every graph takes; float32 of this shape."""
     return random.integers(0, 256, shape).astype(np.float32) / _LARGEST
 
 
-def _rounded(planes: Tensor) -> Tensor:
+def _rounded(planes: Array) -> Array:
     """× 255, to the nearest of 0 to 255; NaN becomes 0, which no pixel that is NaN equals."""
-    scaled: Tensor = np.rint(np.clip(np.nan_to_num(planes), 0, 1) * _LARGEST)
+    scaled: Array = np.rint(np.clip(np.nan_to_num(planes), 0, 1) * _LARGEST)
     return scaled

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from runtime.bundle.manifest import Deviation, Direction, Graph, Level
 from runtime.latents import draw
 
-Tensor = NDArray[np.float32]
-Runner = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+Array = NDArray[np.float32]
+Runner = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Inputs by name → outputs by name, as `backends.Session.run`."""
 
 
@@ -45,7 +45,7 @@ LARGE = Scene(176, 108)
 PICTURE = "noise, edges and a zone plate"
 
 
-def picture(side: int) -> Tensor:
+def picture(side: int) -> Array:
     """Planes [3, side, side] in [0, 1] of what is hardest for a window, in diagonal stripes.
 
     Noise, step edges between black, white and pure colours, and a zone plate of all frequencies:
@@ -60,12 +60,12 @@ def picture(side: int) -> Tensor:
     phase = np.pi * side / 2 * (x * x + y * y)
     plate = np.stack([0.5 + 0.5 * np.cos(phase + c) for c in (0, 2, 4)]).astype("f4")
     stripe = (columns - rows) // -(-side // 5) % 3
-    hardest: Tensor = np.choose(stripe, [noise, edges, plate])
+    hardest: Array = np.choose(stripe, [noise, edges, plate])
     return hardest
 
 
 def worst_by_distance(
-    run: Runner, graph: Graph, levels: Sequence[Level], picture: Tensor, tau: float, scene: Scene
+    run: Runner, graph: Graph, levels: Sequence[Level], picture: Array, tau: float, scene: Scene
 ) -> NDArray[np.float64]:
     """Worst difference of a window and the whole, of images clipped to [0, 1].
 

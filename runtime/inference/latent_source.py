@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.bundle.manifest import Level
 from runtime.errors import ParameterError
 from runtime.inference.grid import Tile
 from runtime.inference.tau_map import TauMap
-from runtime.latents import Region, check_tau, fixed_seed
+from runtime.latents import Array, Region, check_tau, fixed_seed
 
-Array = NDArray[np.float32]
 Latent = Array | Region
 """A latent, or where it is to be drawn: a GPU draws by itself."""
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.backends import open_session
 from runtime.backends.session import DrawsLatents, ExpectsShapes, Session
@@ -16,9 +15,7 @@ from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.inference import memory
 from runtime.inference.latent_source import Latent, check_given
-from runtime.latents import SCHEME, Region, draw
-
-Array = NDArray[np.float32]
+from runtime.latents import SCHEME, Array, Region, draw
 
 
 class Network:

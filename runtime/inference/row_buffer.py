@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
-
-Planes = NDArray[np.float32]
+from runtime.images.pixels import Planes
 
 
 class RowReader(Protocol):

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.inference.grid import Tile
 from runtime.inference.plan import Plan
 from runtime.inference.report import Fallback, Report
 from runtime.inference.row_buffer import RowBuffer
 from runtime.inference.tile_runner import Outputs
-
-Array = NDArray[np.float32]
+from runtime.latents import Array
 
 
 class Work(NamedTuple):

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.bundle.manifest import Graph
 from runtime.errors import ParameterError
@@ -28,8 +27,7 @@ from runtime.inference.report import Fallback, Report
 from runtime.inference.row_buffer import RowBuffer, RowReader
 from runtime.inference.stitching import Work
 from runtime.inference.tile_runner import ForwardRunner, InverseRunner, Outputs
-
-Array = NDArray[np.float32]
+from runtime.latents import Array
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.errors import ImageError
-
-Plane = NDArray[np.float32]
+from runtime.latents import Array
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class TauMap:
     linearly, so that a place has one value at each level, whatever window it is computed in.
     """
 
-    mask: Plane
+    mask: Array
 
     @classmethod
     def of(cls, image: Image.Image, height: int, width: int) -> TauMap:
@@ -59,7 +58,7 @@ class TauMap:
 
     def window(
         self, height: int, width: int, top: int, left: int, rows: int, columns: int
-    ) -> Plane:
+    ) -> Array:
         """The map's values on a region of a level of height × width: float32 [rows, columns]."""
         y0, y1, fy = _between(self.mask.shape[0], height, top, rows)
         x0, x1, fx = _between(self.mask.shape[1], width, left, columns)
@@ -67,13 +66,13 @@ class TauMap:
         upper = self.mask[y0]
         along = upper + fy[:, None] * (self.mask[y1] - upper)
         near = along[:, x0]
-        values: Plane = near + fx * (along[:, x1] - near)
+        values: Array = near + fx * (along[:, x1] - near)
         return values
 
 
 def _between(
     cells: int, size: int, start: int, count: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], Plane]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """For `count` pixels of an axis: the two mask cells about each, and the way between them."""
     place = (np.arange(start, start + count) + 0.5) * (cells / size) - 0.5
     place = np.clip(place, 0, cells - 1)

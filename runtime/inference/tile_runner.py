@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.bundle.graph_entry import IMAGES, Graph, Precision
 from runtime.bundle.uint8_images import HEALTH, SATURATED
@@ -21,8 +20,8 @@ from runtime.inference.grid import Tile
 from runtime.inference.latent_source import Latent, LatentSource, Sampling
 from runtime.inference.network import Network
 from runtime.inference.report import Fallback
+from runtime.latents import Array
 
-Array = NDArray[np.float32]
 Outputs = dict[str, Array]
 
 _logger = logging.getLogger(__name__)
