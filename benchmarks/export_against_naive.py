@@ -27,8 +27,9 @@ from benchmarks.naive import naive_inverse
 from export.artifact import NUMERICS
 from export.folded.fold import GraphSpec, deploy
 from export.graph import emit, trace
+from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic

@@ -21,9 +21,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.speed import cached_naive
-from hcflow.models.shipped import resolve
+from hcflow.models.shipped import DEFAULT, resolve
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.images.photographs import photograph
 from runtime.bundle.reader import Bundle
 

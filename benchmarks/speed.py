@@ -18,6 +18,7 @@ import hashlib
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
@@ -35,9 +36,9 @@ from benchmarks.naive import naive_inverse
 from export.artifact import NUMERICS
 from export.folded.fold import GraphSpec, deploy
 from export.graph import emit, trace
-from hcflow.models.shipped import cache
+from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
@@ -48,6 +49,7 @@ from runtime.bundle.reader import Bundle
 from runtime.errors import one_line
 from runtime.latents import draw
 from runtime.system import atomic, machine
+from runtime.system.cache import user_cache
 
 SIZES = (40, 128)
 """Sides of the square LR images: outputs of 160×160 and 512×512."""
@@ -84,7 +86,11 @@ def cached_naive(model: HCFlow) -> bytes:
     facts.update(Path(naive_inverse.__code__.co_filename).read_bytes())
     for name, value in sorted(model.state_dict().items()):
         facts.update(name.encode() + value.numpy().tobytes())
-    file = cache() / "benchmarks" / f"naive.{facts.hexdigest()[:16]}.onnx"
+    file = (
+        (user_cache() or Path(tempfile.gettempdir()))
+        / "benchmarks"
+        / f"naive.{facts.hexdigest()[:16]}.onnx"
+    )
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(file, naive_inverse(copy.deepcopy(model)))

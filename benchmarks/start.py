@@ -20,8 +20,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.speed import cached_naive
+from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.images.photographs import photograph
 from runtime.system import machine
 

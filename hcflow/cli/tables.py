@@ -17,8 +17,9 @@ from export.pipeline import Request, build
 from export.precision import calibration_cache
 from hcflow.cli import engine_progress
 from hcflow.cli.console import shown
+from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.errors import CheckpointError
 from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.bundle.reader import Bundle

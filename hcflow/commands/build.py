@@ -126,7 +126,7 @@ def build(
     one misses its budget nothing is written and the exit code is 1.
     """
     from hcflow.cli.tables import run
-    from hcflow_ref.checkpoint.shipped import DEFAULT
+    from hcflow.models.shipped import DEFAULT
 
     shipped = None if checkpoint else model or DEFAULT
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hcflow.cli import options
+from hcflow.models.shipped import READY, weights
 from runtime.errors import BundleError
 
 FIGURES = ".json"
@@ -33,6 +34,7 @@ class Shipped:
         psnr: mean PSNR in dB at τ = 0 over the images it was evaluated on; None where unmeasured.
         bicubic_psnr: of bicubic, on the same images.
         images: their names.
+        ready: whether its bundle ships too; others are built once by `hcflow build --model NAME`.
     """
 
     name: str
@@ -44,19 +46,29 @@ class Shipped:
     psnr: float | None
     bicubic_psnr: float | None
     images: tuple[str, ...]
+    ready: bool
 
 
 def models(*, as_json: options.Json = False) -> None:
     """List the shipped models: `--model NAME` takes one of them, and so does `hcflow evaluate`."""
-    from hcflow.models.shipped import shipped
-
-    found = [describe(path) for path in shipped().values()]
+    found = [describe(path) for path in weights().values()]
     if as_json:
         print(json.dumps([asdict(model) for model in found]))
         return
     table = Table(caption="PSNR at τ = 0 on RGB, border cropped, mean of the four photographs")
-    for heading in ("model", "network", "task", "MB", "default τ", "bicubic dB", "PSNR dB"):
-        table.add_column(heading, justify="left" if heading in TEXTS else "right")
+    for heading in (
+        "model",
+        "network",
+        "task",
+        "MB",
+        "default τ",
+        "bicubic dB",
+        "PSNR dB",
+        "bundle",
+    ):
+        table.add_column(
+            heading, justify="left" if heading in TEXTS else "right", no_wrap=heading == "model"
+        )
     for model in found:
         table.add_row(
             escape(model.name),
@@ -66,11 +78,12 @@ def models(*, as_json: options.Json = False) -> None:
             f"{model.default_tau:g}",
             _decibels(model.bicubic_psnr),
             _decibels(model.psnr),
+            "ready" if model.ready else "build",
         )
     Console().print(table)
 
 
-TEXTS = frozenset({"model", "network", "task"})
+TEXTS = frozenset({"model", "network", "task", "bundle"})
 
 
 def describe(path: Path) -> Shipped:
@@ -106,6 +119,7 @@ def describe(path: Path) -> Shipped:
         psnr=average.get("restored", {}).get("psnr"),
         bicubic_psnr=average.get("bicubic", {}).get("psnr"),
         images=tuple(image["name"] for image in measured.get("images", ())),
+        ready=path.stem in READY,
     )
 
 

@@ -133,8 +133,9 @@ def _check(names: Sequence[str], precisions: Sequence[str]) -> None:
 
 
 def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
+    from hcflow.models.shipped import DEFAULT
     from hcflow_ref.checkpoint.load import load
-    from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+    from hcflow_ref.checkpoint.shipped import weights
     from hcflow_ref.errors import CheckpointError
 
     try:

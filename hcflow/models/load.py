@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import runtime
 from hcflow.models import shipped
 from runtime.bundle.reader import Bundle
-from runtime.errors import BundleError, HcflowError
-from runtime.inference import auto_precision
+from runtime.errors import BundleError
 from runtime.model import Model
-from runtime.system import machine
-
-_logger = logging.getLogger(__name__)
+from runtime.system.cache import user_cache
 
 
 def load(
@@ -29,8 +24,7 @@ def load(
     """Open a model by its bundle's folder or its name; None is the shipped default.
 
     Args:
-        path_or_name: see `hcflow.models.shipped.resolve`; a default that is not built yet
-            is built once, in INT8 too where `precision` takes that.
+        path_or_name: see `hcflow.models.shipped.resolve`.
         compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
             lacks on this machine.
         **options: `backend`, `precision`, `threads` and `io` of `runtime.load`.
@@ -40,8 +34,6 @@ def load(
     """
     path = shipped.resolve(None if path_or_name is None else os.fspath(path_or_name))
     model = runtime.load(path, **options)
-    if _added_int8(path, model, options):
-        model = runtime.load(path, **options)
     if compile_engines:
         from hcflow.models.engines import ensure
 
@@ -52,28 +44,6 @@ def load(
             "fp32" if precision in (None, "auto") else precision,
         )
     return model
-
-
-def _added_int8(path: Path, model: Model, options: dict[str, Any]) -> bool:
-    """Build a shipped model in INT8 where that is asked for, or is what `auto` would take."""
-    precision = options.get("precision")
-    if precision not in ("int8", "auto") or options.get("io") == "uint8":
-        return False
-    if any(graph.precision == "int8" for graph in model.manifest.graphs):
-        return False
-    if precision == "int8":
-        shipped.ensure_int8(path)
-        return True
-    from runtime.backends import auto  # needed by this case alone
-
-    backend = auto.name(model.network.backend)
-    if not auto_precision.prefers_int8(backend, machine.cpu_flags()):
-        return False
-    try:
-        shipped.ensure_int8(path)
-    except (HcflowError, OSError) as error:
-        _logger.warning("%s; going on in fp32", error)
-    return True
 
 
 class Models:
@@ -115,22 +85,20 @@ class Models:
         return models
 
     def find(self, checkpoint: str) -> str | None:
-        """The folder of a model that is here, by its checkpoint's SHA-256; a shipped one first.
-
-        Shipped models are built where they are not yet; else only the user's cache is searched.
+        """The folder of a model here, by its checkpoint's SHA-256: shipped, or in the user's cache.
 
         Raises:
-            BundleError: a shipped model, which cannot be built here.
+            BundleError: a shipped model whose bundle has not been built.
         """
-        for name, weights in shipped.shipped().items():
-            if shipped.digest(weights) == checkpoint:
-                return str(shipped.of_shipped(name))
-        for folder in sorted(shipped.cache().glob("bundles/*/")):
+        if (found := shipped.by_checkpoint(checkpoint)) is not None:
+            return str(found)
+        cache = user_cache()
+        for folder in [] if cache is None else sorted(cache.glob("bundles/*/")):
             try:
                 if Bundle.open(folder).manifest.checkpoint.sha256 == checkpoint:
                     return str(folder)
             except BundleError:
-                continue  # one that is being built, or damaged
+                continue  # damaged
         return None
 
     def __reduce__(self) -> tuple[type[Models], tuple[Mapping[str, Any]]]:

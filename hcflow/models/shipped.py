@@ -1,24 +1,28 @@
-"""Which bundle is meant: a folder, or a shipped model, built once into the user's cache."""
+"""Which bundle is meant: a folder, a model that ships ready to run, or one built from its weights.
+
+The package holds ready bundles of `READY`, in folders beside this module, and the weights of more
+models (`hcflow_ref/weights`), whose bundles `hcflow build --model NAME` writes to `bundles/NAME`.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+import hashlib
 from pathlib import Path
 
-from hcflow.models import digests, extras
-from hcflow.version import __version__
 from runtime.bundle.manifest import FILE_NAME
 from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
-from runtime.system import atomic
-from runtime.system.cache import NO_CACHE, user_cache
-from runtime.system.lock import locked
 
-_logger = logging.getLogger(__name__)
+DEFAULT = "rescale_x4"
+"""The model used when none is named."""
+
+READY = ("rescale_x4", "sr_x4")
+"""Models whose bundles ship: fp32, fp16 and INT8 graphs of both directions."""
+
+_HERE = Path(__file__).parent
+_BUILT = Path("bundles")
+"""Where `hcflow build` writes bundles unless told otherwise, from the current folder."""
 
 
 def resolve(name_or_path: str | None = None) -> Path:
@@ -29,146 +33,65 @@ def resolve(name_or_path: str | None = None) -> Path:
             without a manifest does not hide; `None` for the default model.
 
     Raises:
-        BundleError: no such bundle or model, or it would have to be built and cannot be.
+        BundleError: no such bundle or model, or a shipped model without a bundle.
     """
     if name_or_path is None:
-        return of_shipped()
+        return of_shipped(DEFAULT)
     path = Path(name_or_path)
-    if (path / FILE_NAME).exists() or (path.exists() and name_or_path not in shipped()):
+    if (path / FILE_NAME).exists() or (path.exists() and name_or_path not in names()):
         return path
     return of_shipped(name_or_path)
 
 
-def of_shipped(name: str | None = None) -> Path:
-    """The folder of a shipped model's bundle, whatever else is called so; None is the default.
-
-    It is exported on first use, which needs the extra `export`, and found in the cache from then
-    on.
+def of_shipped(name: str) -> Path:
+    """The folder of a shipped model's bundle, whatever else has that name.
 
     Raises:
-        BundleError: no such model, or it would have to be built and cannot be.
+        BundleError: no such model, or its bundle has not been built.
     """
-    weights = _shipped(name)
-    folder = cache() / "bundles" / _folder_name(weights)
-    if not (folder / FILE_NAME).is_file():
-        _build(weights, folder)
-    return folder
-
-
-def _folder_name(weights: Path) -> str:
-    return f"{weights.stem}-{digest(weights)[:12]}-{__version__}"
-
-
-def cache() -> Path:
-    """The folder of what this program can make again.
-
-    Raises:
-        BundleError: there is none, for want of a home folder.
-    """
-    found = user_cache()
-    if found is None:
-        raise BundleError(NO_CACHE)
-    return found
-
-
-def digest(weights: Path) -> str:
-    """The SHA-256 of a shipped model's weights."""
-    return digests.of(weights, cache() / "digests.json")
-
-
-def shipped() -> dict[str, Path]:
-    """The shipped models' weights by name."""
-    from hcflow_ref.checkpoint.shipped import names, weights
-
-    return {name: weights(name) for name in names()}
-
-
-def _shipped(name: str | None) -> Path:
-    from hcflow_ref.checkpoint.shipped import DEFAULT, FOLDER, names
-
-    if name is None:
-        name = DEFAULT
+    if name in READY:
+        return _HERE / name
     if name not in names():
         raise BundleError(
             f"'{name}' is neither a bundle's folder nor a shipped model "
-            f"({', '.join(names())}); `hcflow build` makes a bundle of a checkpoint"
+            f"({', '.join(names())}); `hcflow build` makes a bundle from a checkpoint"
         )
-    return FOLDER / f"{name}.safetensors"
+    built = _BUILT / name
+    if not (built / FILE_NAME).is_file():
+        raise BundleError(
+            f"model '{name}' ships as weights: build its bundle once with "
+            f"`hcflow build --model {name}`, which writes it to '{built}' in this folder"
+        )
+    return built
 
 
-def ensure_int8(folder: Path) -> None:
-    """Add INT8 graphs to a shipped model's bundle in the cache, if its calibration ships as well.
+def names() -> list[str]:
+    """Names of all shipped models, ready or not."""
+    return sorted({*READY, *weights()})
 
-    Any other bundle is left as it is. Of several processes one builds and the others wait.
+
+def weights() -> dict[str, Path]:
+    """The files of the shipped weights by name."""
+    from hcflow_ref.checkpoint import shipped
+
+    return {name: shipped.weights(name) for name in shipped.names()}
+
+
+def by_checkpoint(sha256: str) -> Path | None:
+    """The bundle of the shipped model with this checkpoint; None where no shipped model has it.
 
     Raises:
-        HcflowError: they would have to be built and cannot be.
-        OSError: the cache cannot be written.
+        BundleError: it is a shipped model whose bundle has not been built.
     """
-    from hcflow_ref.checkpoint.shipped import calibrations
-
-    folder = folder.resolve()
-    if folder.parent != (cache() / "bundles").resolve():
-        return
-    for name, weights in shipped().items():
-        if folder.name == _folder_name(weights) and calibrations(name):
-            if not os.access(folder, os.W_OK):
-                raise BundleError(f"'{folder}' cannot be written, so that INT8 cannot be added")
-            with locked(folder.parent):
-                graphs = Bundle.open(folder).manifest.graphs
-                if all(graph.precision != "int8" for graph in graphs):
-                    _add_int8(weights, folder)
-            return
+    for name in READY:
+        if Bundle.open(_HERE / name).manifest.checkpoint.sha256 == sha256:
+            return _HERE / name
+    for name, file in weights().items():
+        if name not in READY and _digest(file) == sha256:
+            return of_shipped(name)
+    return None
 
 
-def _add_int8(weights: Path, folder: Path) -> None:
-    with _exporting(weights, "in INT8 "):
-        from export.pipeline import Request, build
-        from export.precision.calibration_cache import of_shipped
-        from export.precision.evaluation import MOST_LOSS_DB
-        from hcflow_ref.checkpoint.load import load
-        from hcflow_ref.errors import CheckpointError
-    try:
-        checkpoint = load(weights)
-    except CheckpointError as error:
-        raise BundleError(str(error)) from error
-    _logger.warning("building model '%s' in INT8 once, into %s", weights.stem, folder)
-    cached = of_shipped(weights.stem, checkpoint.sha256)
-    budget = MOST_LOSS_DB["int8"]
-    build(
-        checkpoint, folder, Request(weights.stem, int8_budget_db=budget, cached_calibrations=cached)
-    )
-
-
-@contextmanager
-def _exporting(weights: Path, how: str = "") -> Iterator[None]:
-    """Within, what only exporting needs is imported; a missing package is a line that names it."""
-    try:
-        yield
-    except ImportError as error:
-        raise BundleError(
-            f"model '{weights.stem}' is not built {how}on this machine yet, and building it needs "
-            f"'{error.name}': {extras.to_build()}, or give the folder of a bundle built elsewhere"
-        ) from error
-
-
-def _build(weights: Path, folder: Path) -> None:
-    """Export a shipped model into the cache; of two builders at once the first to finish stays."""
-    with _exporting(weights):
-        from export.pipeline import Request, build
-        from hcflow_ref.checkpoint.load import load
-        from hcflow_ref.errors import CheckpointError
-    _logger.warning("building model '%s' once, into %s", weights.stem, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.workspace(folder.parent) as workspace:
-        built = workspace / "bundle"
-        try:
-            build(load(weights), built, Request(weights.stem))
-        except CheckpointError as error:
-            raise BundleError(str(error)) from error
-        try:
-            built.rename(folder)
-        except OSError:
-            if not (folder / FILE_NAME).is_file():  # not another builder's, so the error is real
-                raise
-            shutil.rmtree(built)
+@functools.cache  # a folder's images may all ask
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

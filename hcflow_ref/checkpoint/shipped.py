@@ -7,8 +7,6 @@ from pathlib import Path
 from hcflow_ref.errors import CheckpointError
 
 FOLDER = Path(__file__).parents[1] / "weights"
-DEFAULT = "rescale_x4"
-"""The model used when none is named."""
 
 
 def names() -> list[str]:

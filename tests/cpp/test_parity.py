@@ -56,7 +56,7 @@ def test_a_small_bundle_gives_pythons_bytes(
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    return {name: shipped.write(folder / name, name) for name in models.shipped()}
+    return {name: shipped.write(folder / name, name) for name in models.weights()}
 
 
 def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
@@ -79,7 +79,7 @@ def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("name", sorted(models.shipped()))
+@pytest.mark.parametrize("name", sorted(models.weights()))
 def test_shipped_models_give_pythons_bytes(
     installed: Path, bundles: dict[str, Path], name: str, precision: str
 ) -> None:

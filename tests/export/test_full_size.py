@@ -11,8 +11,9 @@ import torch
 
 import runtime
 from export.pipeline import Request, build
+from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import Checkpoint, load, save
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.evaluation.metrics import bicubic_downscale, bicubic_upscale, fidelity
 from hcflow_ref.images.bicubic import downscale
 from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph

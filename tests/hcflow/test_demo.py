@@ -1,4 +1,4 @@
-"""`hcflow demo` shows four photographs down and up; README's commands exist as written."""
+"""`hcflow demo` downscales and restores four photographs; README's commands exist as written."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def test_the_demo_writes_pictures_and_figures(bundle: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["photographs"]
     assert [row["photograph"] for row in rows] == list(PHOTOGRAPHS)
-    assert rows[0]["bicubic"] == {"psnr": 25.34, "ssim": 0.8144}
+    assert rows[0]["bicubic"] == {"psnr": 25.34}
     with Image.open(tmp_path / "astronaut-small.png") as small:
         assert small.size == (128, 128)
     with Image.open(tmp_path / "astronaut-restored.png") as restored:

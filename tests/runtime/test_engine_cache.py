@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from hcflow.models import shipped
 from runtime.bundle import engine_cache
-from runtime.errors import BackendError, BundleError
+from runtime.errors import BackendError
 
 DATA = b"engine"
 STRANGERS = 54_321  # a group that nobody here is in
@@ -89,5 +88,3 @@ def test_without_a_home_there_is_no_cache_and_the_folder_at_hand_is_none(
     assert engine_cache.find(64 * "0") == []
     with pytest.raises(BackendError, match="no home folder to cache in: set HCFLOW_CACHE"):
         engine_cache.folder()
-    with pytest.raises(BundleError, match="no home folder to cache in: set HCFLOW_CACHE"):
-        shipped.cache()

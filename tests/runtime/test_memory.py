@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.overhead import share
 from export.pipeline import Request, build
+from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import DEFAULT, weights
+from hcflow_ref.checkpoint.shipped import weights
 
 pytestmark = pytest.mark.slow
 

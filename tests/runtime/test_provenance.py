@@ -40,8 +40,9 @@ def test_a_model_that_cannot_be_built_costs_the_image_that_names_it_alone(
         raise BundleError(f"'{name}' is not built yet, which needs PyTorch")
 
     monkeypatch.setattr(shipped, "of_shipped", of_shipped)
-    monkeypatch.setattr(shipped, "shipped", lambda: {"theirs": tmp_path})
-    monkeypatch.setattr(shipped, "digest", lambda path: RECORD.checkpoint)
+    monkeypatch.setattr(shipped, "READY", ())
+    monkeypatch.setattr(shipped, "weights", lambda: {"theirs": tmp_path})
+    monkeypatch.setattr(shipped, "_digest", lambda path: RECORD.checkpoint)
     with pytest.raises(ImageError, match=r"'x' was made by model .*: 'theirs' is not built yet"):
         restore.model_for(RECORD, None, Models({}), "'x'")
 
@@ -115,6 +116,7 @@ def test_a_cached_model_is_found_by_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path))
+    monkeypatch.setattr(shipped, "by_checkpoint", lambda _: None)
     assert restore.model_for(RECORD, None, Models({}), "x") is None
     folder = write_bundle(tmp_path / "bundles" / "tiny")
     assert restore.model_for(RECORD, None, Models({}), "x") == str(folder)

@@ -30,7 +30,7 @@ RANGE = 8.0
 
 def write(folder: Path, name: str) -> Path:
     """Write a shipped model's bundle: both directions in fp32, fp16 and int8."""
-    loaded = load.load(shipped.shipped()[name])
+    loaded = load.load(shipped.weights()[name])
     built = [made for way in DIRECTIONS for made in _artifacts(loaded, way)]
     bundle_writer.write(folder, name, loaded, loaded.default_tau, built, [])
     return folder
