@@ -295,7 +295,7 @@ def test_a_damaged_record_is_named(
 
 
 def test_shipped_records_are_of_the_shipped_weights() -> None:
-    for name, path in shipped.shipped().items():
+    for name, path in shipped.weights().items():
         files = calibrations(name)
         found = calibration_cache.of_shipped(name, load(path).sha256)
         assert len(found) == len(files)
