@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,7 +21,7 @@ NOT_OF_TENSORRT = ("torch", "onnx_ir", "onnxruntime", "openvino", "safetensors",
 
 def packages(extra: str) -> set[str]:
     """The names of an extra's requirements, without versions and markers."""
-    return {requirement.split(">")[0].split("=")[0] for requirement in EXTRAS[extra]}
+    return {re.split(r"[>=;]", requirement)[0] for requirement in EXTRAS[extra]}
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,27 @@ def test_what_to_install_for_building_leaves_the_onnxruntime_that_is_there(
     assert extras.to_build() == "pip install 'hcflow-deploy[cpu,export]'"
 
 
-def test_the_lock_names_every_package_of_every_extra_but_the_one_for_gpus() -> None:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+def locked(lock: str) -> set[str]:
+    lines = (ROOT / "setup" / lock).read_text(encoding="utf-8").splitlines()
+    return {line.split("==")[0] for line in lines if "==" in line}
+
+
+def test_the_lock_names_every_package_of_every_extra_but_pytorch_and_the_one_for_gpus() -> None:
     wanted = {name for extra in EXTRAS.keys() - {"gpu"} for name in packages(extra)}
-    assert {name for name in wanted if "[" not in name} - locked == set()
+    missing = {name for name in wanted if "[" not in name} - locked("all.lock")
+    assert missing == {"torch"}
+
+
+def test_the_demo_installs_what_building_needs_and_no_more() -> None:
+    assert packages("export") - locked("demo.lock") == {"torch"}
+    assert "onnxruntime" in locked("demo.lock")
+    assert locked("demo.lock").isdisjoint({"openvino", "scikit-image", "mypy", "pytest"})
+    assert not [name for name in locked("demo.lock") if name.startswith(("nvidia", "cuda"))]
+
+
+@pytest.mark.parametrize("lock", ["demo.lock", "all.lock"])
+def test_every_locked_file_has_a_hash_and_no_address(lock: str) -> None:
+    text = (ROOT / "setup" / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    entries = re.split(r"\n(?=[a-z])", text.strip())
+    assert all("--hash=sha256:" in entry for entry in entries)
