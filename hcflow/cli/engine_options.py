@@ -1,138 +1,173 @@
-"""Options of the commands that compile engines, `hcflow build --engine` and `hcflow compile`."""
+"""The options that compile engines, of `hcflow build --engine` and `hcflow compile`."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+
+from runtime.errors import ParameterError
 
 if TYPE_CHECKING:
     from export.engine.options import EngineOptions
 
-Smallest = Annotated[
-    str | None,
-    typer.Option(
-        "--min", metavar="HxW", help="Smallest LR image of an engine.", show_default="8x8"
-    ),
-]
-Best = Annotated[
-    str | None,
-    typer.Option(
-        "--opt",
-        metavar="HxW",
-        help="LR size an engine is tuned for.",
-        show_default="the tile's window, else 64x64",
-    ),
-]
-Largest = Annotated[
-    str | None,
-    typer.Option(
-        "--max",
-        metavar="HxW",
-        help="Largest LR image of an engine.",
-        show_default="the tile's window, else 256x256",
-    ),
-]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Most images an engine runs at once.")]
-Capabilities = Annotated[
-    str | None,
-    typer.Option(
-        "--compute-capability",
-        metavar="LIST",
-        help="GPUs to compile for, 8.6,8.9.",
-        show_default="TensorRT-RTX 8.0,8.6,8.9,12.0; TensorRT this machine's",
-    ),
-]
-Workspace = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE", help="Most scratch memory of an engine, 512M.", show_default="any"
-    ),
-]
-Level = Annotated[
-    int | None, typer.Option("--optimization-level", min=0, max=5, help="The compiler's effort.")
-]
-Tf32 = Annotated[
-    bool, typer.Option("--tf32", help="Let float32 convolutions lose mantissa for speed.")
-]
-TimingCache = Annotated[
-    Path | None,
-    typer.Option(help="TensorRT's measurements, kept from one compilation to the next."),
-]
-VersionCompatible = Annotated[
-    bool, typer.Option("--version-compatible", help="TensorRT: also for later versions.")
-]
+PANEL = "Engines for NVIDIA GPUs"
+
+Compiler = Literal["auto", "tensorrt", "tensorrt-rtx"]
 
 
-class Hardware(StrEnum):
-    """GPUs beyond this machine's."""
-
-    none = "none"
-    ampere = "ampere+"
-    same = "same-capability"
+def _option(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=PANEL, **settings)
 
 
-HardwareCompatible = Annotated[
-    Hardware, typer.Option("--hardware-compatible", help="TensorRT: also for other GPUs.")
-]
-Refit = Annotated[
-    bool, typer.Option("--refit", help="New weights may be put into the engine later.")
-]
+@dataclass(frozen=True)
+class EngineArguments:
+    """The options as the command line gives them; each field is one option."""
+
+    smallest: Annotated[
+        str | None,
+        _option("--min", metavar="HxW", help="Smallest LR size accepted.", show_default="8x8"),
+    ] = None
+    best: Annotated[
+        str | None,
+        _option(
+            "--opt",
+            metavar="HxW",
+            help="LR size the engine is tuned for.",
+            show_default="the tile's window, else 64x64",
+        ),
+    ] = None
+    largest: Annotated[
+        str | None,
+        _option(
+            "--max",
+            metavar="HxW",
+            help="Largest LR size accepted.",
+            show_default="the tile's window, else 256x256",
+        ),
+    ] = None
+    batch: Annotated[int, _option("--batch", min=1, help="Maximum batch size.")] = 1
+    compute_capability: Annotated[
+        str | None,
+        _option(
+            "--compute-capability",
+            metavar="LIST",
+            help="GPUs to compile for, such as 8.6,8.9.",
+            show_default="TensorRT-RTX 8.0,8.6,8.9,12.0; TensorRT this machine's",
+        ),
+    ] = None
+    workspace: Annotated[
+        str | None,
+        _option(
+            "--workspace",
+            metavar="SIZE",
+            help="Maximum scratch memory, such as 512M.",
+            show_default="no limit",
+        ),
+    ] = None
+    optimization_level: Annotated[
+        int | None, _option("--optimization-level", min=0, max=5, help="The compiler's effort.")
+    ] = None
+    tf32: Annotated[
+        bool, _option("--tf32", help="Allow TF32: faster float32 convolutions, less precise.")
+    ] = False
+    timing_cache: Annotated[
+        Path | None,
+        _option("--timing-cache", help="TensorRT: file that keeps its timings between runs."),
+    ] = None
+    version_compatible: Annotated[
+        bool, _option("--version-compatible", help="TensorRT: run on later versions too.")
+    ] = False
+    hardware_compatible: Annotated[
+        Literal["none", "ampere+", "same-capability"],
+        _option("--hardware-compatible", help="TensorRT: run on other GPUs too."),
+    ] = "none"
+    refit: Annotated[
+        bool, _option("--refit", help="Allow the engine's weights to be replaced later.")
+    ] = False
+
+    def refuse(self) -> None:
+        """Raise `ParameterError` if an option was given although no engine is compiled."""
+        renamed = {"smallest": "min", "best": "opt", "largest": "max"}
+        given = [
+            "--" + renamed.get(field.name, field.name).replace("_", "-")
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        if given:
+            raise ParameterError(f"{', '.join(given)} can only be used with --engine")
+
+    def resolve(self, engine: str) -> EngineOptions:
+        """What to compile, `auto` resolved for this machine.
+
+        Raises:
+            ExportError: an option cannot be used, here or at all, or no compiler is installed.
+            FileError: the timing cache cannot be written.
+        """
+        from export.engine import compilers
+        from export.engine.options import EngineOptions, parse_bytes, parse_capabilities
+        from export.engine.profile import Sizes, parse
+
+        low, middle, high = (
+            None if value is None else parse(option, value)
+            for option, value in (
+                ("--min", self.smallest),
+                ("--opt", self.best),
+                ("--max", self.largest),
+            )
+        )
+        library = compilers.resolve(engine)
+        compilers.load(library)
+        options = EngineOptions(
+            library=library,
+            sizes=Sizes(low, middle, high, self.batch),
+            compute_capabilities=parse_capabilities(self.compute_capability),
+            workspace=parse_bytes("--workspace", self.workspace),
+            optimization_level=self.optimization_level,
+            tf32=self.tf32,
+            timing_cache=self.timing_cache,
+            version_compatible=self.version_compatible,
+            hardware=self.hardware_compatible,
+            refittable=self.refit,
+        )
+        compilers.check(options)  # what is missing is said before any work
+        return options
 
 
-class Compiler(StrEnum):
-    """What compiles engines."""
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of `EngineArguments` in place of its parameter `engine_arguments`.
 
-    auto = "auto"
-    tensorrt = "tensorrt"
-    tensorrt_rtx = "tensorrt-rtx"
-
-
-def gather(
-    engine: str,
-    *,
-    smallest: str | None,
-    best: str | None,
-    largest: str | None,
-    batch: int,
-    compute_capability: str | None,
-    workspace: str | None,
-    optimization_level: int | None,
-    tf32: bool,
-    timing_cache: Path | None,
-    version_compatible: bool,
-    hardware_compatible: str,
-    refit: bool,
-) -> EngineOptions:
-    """The options as `export.engine.bundle_engines` takes them, `auto` resolved for this machine.
-
-    Raises:
-        ExportError: one of them will not do, here or at all, or no compiler is installed.
-        FileError: the timing cache cannot be written.
+    Typer reads a command's options off its signature, and knows no groups.
     """
-    from export.engine import compilers
-    from export.engine.options import EngineOptions, parse_bytes, parse_capabilities
-    from export.engine.profile import Sizes, parse
+    names = [field.name for field in fields(EngineArguments)]
 
-    low, middle, high = (
-        None if value is None else parse(option, value)
-        for option, value in (("--min", smallest), ("--opt", best), ("--max", largest))
-    )
-    library = compilers.resolve(engine)
-    compilers.load(library)
-    options = EngineOptions(
-        library=library,
-        sizes=Sizes(low, middle, high, batch),
-        compute_capabilities=parse_capabilities(compute_capability),
-        workspace=parse_bytes("--workspace", workspace),
-        optimization_level=optimization_level,
-        tf32=tf32,
-        timing_cache=timing_cache,
-        version_compatible=version_compatible,
-        hardware=hardware_compatible,  # type: ignore[arg-type]  # typer checked the choice
-        refittable=refit,
-    )
-    compilers.check(options)  # what is missing is said before any work
-    return options
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        given = EngineArguments(**{name: options.pop(name) for name in names})
+        command(**options, engine_arguments=given)
+
+    hints = _hints(command)
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name == "engine_arguments":
+            group = _hints(EngineArguments)
+            parameters += [
+                inspect.Parameter(
+                    field.name, parameter.kind, default=field.default, annotation=group[field.name]
+                )
+                for field in fields(EngineArguments)
+            ]
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _hints(owner: Any) -> dict[str, Any]:
+    return get_type_hints(owner, include_extras=True)

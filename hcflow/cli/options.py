@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import typer
 
 from runtime.backends import NAMES
+from runtime.bundle.manifest import Direction
 from runtime.images.files import FORMATS
+
+
+class Directions(StrEnum):
+    """Which graphs a command works on."""
+
+    inverse = "inverse"
+    forward = "forward"
+    both = "both"
+
+    def graphs(self) -> tuple[Direction, ...]:
+        """The directions themselves."""
+        if self is Directions.both:
+            return "inverse", "forward"
+        return ("inverse",) if self is Directions.inverse else ("forward",)
+
 
 Input = Annotated[
     str,

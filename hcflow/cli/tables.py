@@ -1,119 +1,64 @@
-"""What `hcflow build` does with its options: resolve, build with progress, print the table."""
+"""What `hcflow build` prints: one line a graph, and with `--verbose` tables of every figure."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from export import tile_grid
-from export.engine.options import EngineOptions
-from export.errors import ExportError
-from export.pipeline import Request, build
-from export.precision import calibration_cache
 from hcflow.cli import engine_progress
-from hcflow.cli.console import shown
-from hcflow.models.shipped import DEFAULT
-from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import weights
-from hcflow_ref.errors import CheckpointError
-from runtime.bundle.manifest import Direction, Graph, Precision
-from runtime.bundle.reader import Bundle
+from runtime.bundle.graph_entry import IMAGES
+from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
+
+if TYPE_CHECKING:
+    from export.engine.bundle_engines import Made
 
 
-def run(
-    *,
-    directions: Sequence[Direction],
-    checkpoint: Path | None,
-    model: str | None,
-    output: Path | None,
-    precisions: Sequence[Precision],
-    calibration: Path | None,
-    int8_budget_db: float | None,
-    engines: EngineOptions | None,
-    tau: float | None,
-    with_latents: bool,
-    tile: int | None,
-    overlap: int | None,
-    tile_photographs: Path | None,
-    accept_over_budget: bool,
-    as_json: bool,
-    io: str = "float32",
+def print_build(
+    folder: Path,
+    manifest: Manifest,
+    directions: Collection[Direction],
+    precisions: Collection[Precision],
+    engines: Sequence[Made],
+    verbose: bool,
 ) -> None:
-    """Build a bundle and print its parity table.
+    """Say on standard output what a build made.
 
-    Raises:
-        ExportError: the options, the checkpoint or the result will not do.
+    Args:
+        folder: the bundle.
+        manifest: of the bundle, which may hold older graphs too.
+        directions: of the graphs that were built.
+        precisions: likewise.
+        engines: what was compiled of them.
+        verbose: whether tables follow.
     """
-    if checkpoint is not None and model is not None:
-        raise ExportError("give --checkpoint or --model, not both")
-    if tau and not with_latents:
-        raise ExportError(f"--no-latents builds for τ = 0 only: leave --tau {tau:g} out")
-    console = Console(stderr=True)
-
-    def note(line: str) -> None:
-        console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
-
-    with console.status("loading PyTorch and the checkpoint") as status:
-        try:
-            path = weights(model or DEFAULT) if checkpoint is None else checkpoint
-            name = path.stem
-            folder = output if output is not None else Path("bundles") / name
-            loaded = load(path)
-            shipped = checkpoint is None and calibration is None and int8_budget_db is not None
-            manifest = build(
-                loaded,
-                folder,
-                Request(
-                    name,
-                    directions,
-                    precisions,
-                    tau,
-                    with_latents,
-                    accept_over_budget,
-                    tile_grid.Options(tile, overlap, tile_photographs),
-                    calibration,
-                    int8_budget_db,
-                    io,
-                    calibration_cache.of_shipped(name, loaded.sha256) if shipped else {},
-                ),
-                (lambda line: status.update(Text(line))) if console.is_terminal else note,
-                note,
-            )
-        except CheckpointError as error:
-            raise ExportError(str(error)) from error
-    int8: tuple[Precision, ...] = () if int8_budget_db is None else ("int8",)
-    made_in = tuple(dict.fromkeys(("fp32", *precisions, *int8)))
-    made = []
-    if engines is not None:
-        made = engine_progress.run(
-            Bundle.open(folder),
-            engines,
-            directions=directions,
-            precisions=made_in,
-            into_bundle=True,
-        )
-        manifest = Bundle.open(folder).manifest
-    if as_json:
-        sys.stdout.write(manifest.to_json())
-        return
-    stdout = Console()
-    for graph in manifest.graphs:
-        if graph.direction in directions and graph.precision in made_in:
-            stdout.print(parity_table(graph))
-    stdout.print(precision_table(manifest.graphs))
-    if made:
-        stdout.print(engine_progress.table(made))
-        stdout.print("the same by NVIDIA's own tools:")
-        for line in (line for each in made for line in each.commands):
-            stdout.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-    stdout.print(f"bundle: {folder}", markup=False)
+    out = Console()
+    built = [g for g in manifest.graphs if g.direction in directions and g.precision in precisions]
+    for graph in built:
+        out.print(summary(graph), highlight=False)
+    for made in engines:
+        out.print(engine_progress.summary(made), highlight=False)
+    if verbose:
+        for graph in built:
+            out.print(parity_table(graph))
+        out.print(precision_table(manifest.graphs))
+        if engines:
+            out.print(engine_progress.table(engines))
+            engine_progress.print_commands(out, engines)
+    out.print(f"bundle: {folder}", markup=False)
     if not all(graph.within_budget for graph in manifest.graphs):
-        stdout.print("[yellow]kept although it is over budget; the manifest says so[/]")
+        out.print("[yellow]kept although a graph is over budget; the manifest says so[/]")
+
+
+def summary(graph: Graph) -> str:
+    """`inverse fp32: 147.9 dB, within budget`: the image's worst PSNR against the reference."""
+    figures = [row.psnr_db for row in graph.parity if row.output in IMAGES]
+    worst = min((figure for figure in figures if figure is not None), default=None)
+    psnr = "exact" if worst is None else f"{worst:.1f} dB"
+    return f"{graph.title}: {psnr}, {'within' if graph.within_budget else 'over'} budget"
 
 
 def precision_table(graphs: Sequence[Graph]) -> Table:

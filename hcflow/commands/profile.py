@@ -16,7 +16,7 @@ from rich.table import Table
 
 import runtime
 from hcflow.cli import console, options
-from hcflow.commands.build import Directions
+from hcflow.cli.options import Directions
 from hcflow.models.shipped import resolve
 from runtime import backends
 from runtime.bundle.manifest import PRECISIONS

@@ -1,6 +1,7 @@
 """`hcflow build` writes a bundle that is right, or none, and says in one line what is wrong."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 import runtime
-from export import artifact, bundle_writer
+from export import artifact, bundle_writer, pipeline
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
-from hcflow.cli import tables
 from hcflow.cli.program import application
 from hcflow_ref.checkpoint.load import Checkpoint, load, save
 from runtime.bundle.manifest import Manifest
@@ -250,13 +250,18 @@ def cli(*arguments: object) -> Result:
     return CliRunner().invoke(application(), ["build", *map(str, arguments)])
 
 
-def test_the_command_prints_the_parity_table(tmp_path: Path) -> None:
-    result = cli(
-        "--direction", "inverse", "--checkpoint", weights("sr_x4"), "--output", tmp_path / "b"
-    )
+@pytest.mark.parametrize("verbose", [False, True])
+def test_the_command_prints_a_line_a_graph_and_tables_when_asked(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbose: bool
+) -> None:
+    manifest = small(checkpoint, tmp_path / "b", directions=["inverse"])
+    monkeypatch.setattr(pipeline, "build", lambda *_: manifest)
+    words = ["--checkpoint", weights("sr_x4"), "--direction", "inverse", "--output", tmp_path / "b"]
+    result = cli(*words, *(["--verbose"] if verbose else []))
     assert result.exit_code == 0, result.output
-    assert "astronaut" in result.stdout
-    assert "inverse fp32" in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("inverse fp32: ")]
+    assert re.fullmatch(r"inverse fp32: \d+\.\d dB, within budget", line)
+    assert ("astronaut" in result.stdout) == verbose
 
 
 def test_the_command_prints_the_manifest_as_json(tmp_path: Path) -> None:
@@ -276,7 +281,7 @@ def test_the_command_keeps_notes_in_sight_and_prints_names_as_they_are(
         raise ExportError("enough")
 
     monkeypatch.setenv("FORCE_COLOR", terminal)
-    monkeypatch.setattr(tables, "build", noting)
+    monkeypatch.setattr(pipeline, "build", noting)
     result = cli("--checkpoint", weights("rescale_x4"))
     lines = [line.removeprefix("\x1b[2K") for line in result.stderr.splitlines()]
     assert "skipped: '[red]a\\x1b[2J.png' is no image" in lines
@@ -289,7 +294,7 @@ def test_the_command_keeps_notes_in_sight_and_prints_names_as_they_are(
     [
         (["--int8", "--checkpoint", "x.pth"], "--int8 needs --calibration DIR"),
         (["--engine", "tensorrt"], "tensorrt cannot be imported"),
-        (["--max", "64x64", "--tf32"], "--max, --tf32 are for --engine: add it"),
+        (["--max", "64x64", "--tf32"], "--max, --tf32 can only be used with --engine"),
         (["--engine", "tensorrt-rtx", "--min", "9x9", "--max", "8x8"], "not in order"),
         (["--model", "nonsense"], "no shipped model is called 'nonsense'"),
         (["--checkpoint", "/nowhere.pth"], "No such file"),

@@ -18,7 +18,7 @@ from export.engine.log import Record, logger, monitor
 from export.engine.options import EngineOptions, parse_bytes
 from export.engine.profile import Sizes, parse, profile
 from export.errors import ExportError
-from hcflow.cli import engine_options
+from hcflow.cli.engine_options import EngineArguments
 from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Engine, Machine, Memory, Range, choose, misfit, of_manifest
 from runtime.bundle.json_reader import Field
@@ -437,18 +437,7 @@ def test_a_bundle_without_such_a_graph_says_so(tmp_path: Path) -> None:
 
 def test_auto_takes_the_compiler_that_works_here() -> None:
     pytest.importorskip("tensorrt_rtx")
-    nothing = dict.fromkeys(("smallest", "best", "largest", "compute_capability", "workspace"))
-    gathered = engine_options.gather(
-        "auto",
-        **nothing,  # type: ignore[arg-type]
-        batch=1,
-        optimization_level=None,
-        tf32=False,
-        timing_cache=None,
-        version_compatible=False,
-        hardware_compatible="none",
-        refit=False,
-    )
+    gathered = EngineArguments().resolve("auto")
     assert gathered.library == "tensorrt-rtx"
 
 
