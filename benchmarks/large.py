@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.speed import cached_naive
+from benchmarks.harness import cached_naive
 from hcflow.models.shipped import DEFAULT, resolve
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights

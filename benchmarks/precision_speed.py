@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from benchmarks.speed import (
+from benchmarks.harness import (
     LOW,
     Feeds,
     Runner,

@@ -13,43 +13,40 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
-import hashlib
 import json
-import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
-import onnxruntime
-import openvino
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.naive import naive_inverse
+from benchmarks.harness import (
+    LOW,
+    Feeds,
+    Runner,
+    about,
+    cached_naive,
+    inputs,
+    measure,
+    our_inverse,
+    runner,
+)
+from benchmarks.precision_speed import general
 from export.artifact import NUMERICS
-from export.folded.fold import GraphSpec, deploy
-from export.graph import emit, trace
 from hcflow.models.shipped import DEFAULT
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
-from runtime.backends import open_session
-from runtime.backends.session import ExpectsShapes, Session
-from runtime.bundle.manifest import FILE_NAME, Numerics, Precision
+from runtime.bundle.manifest import FILE_NAME, Numerics
 from runtime.bundle.reader import Bundle
 from runtime.errors import one_line
-from runtime.latents import draw
-from runtime.system import atomic, machine
-from runtime.system.cache import user_cache
+from runtime.system import machine
 
 SIZES = (40, 128)
 """Sides of the square LR images: outputs of 160×160 and 512×512."""
@@ -58,10 +55,6 @@ YARDSTICK = "naive, OpenVINO fp32"
 BF16 = "naive, OpenVINO bf16"
 COMPILED = "torch.compile"
 INT8 = "ours int8, OpenVINO"
-LOW = replace(NUMERICS, openvino_precision_hint="bf16")
-
-Feeds = Mapping[str, NDArray[np.float32]]
-Runner = Callable[[Feeds], NDArray[np.float32]]
 
 
 def networks() -> dict[str, HCFlow]:
@@ -72,31 +65,6 @@ def networks() -> dict[str, HCFlow]:
     }
 
 
-def our_inverse(model: HCFlow, precision: Precision = "fp32") -> bytes:
-    """ONNX bytes of the folded inverse."""
-    spec = GraphSpec("inverse", precision)
-    emitted = emit.to_onnx(trace.trace(deploy(model, spec)), model.config, spec)
-    data: bytes = ir.to_proto(emitted).SerializeToString()
-    return data
-
-
-def cached_naive(model: HCFlow) -> bytes:
-    """The naive export, which takes minutes, kept in the user's cache by what it is made from."""
-    facts = hashlib.sha256(torch.__version__.encode())
-    facts.update(Path(naive_inverse.__code__.co_filename).read_bytes())
-    for name, value in sorted(model.state_dict().items()):
-        facts.update(name.encode() + value.numpy().tobytes())
-    file = (
-        (user_cache() or Path(tempfile.gettempdir()))
-        / "benchmarks"
-        / f"naive.{facts.hexdigest()[:16]}.onnx"
-    )
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(file, naive_inverse(copy.deepcopy(model)))
-    return file.read_bytes()
-
-
 def int8_inverse(source: Path) -> tuple[bytes, str]:
     """An INT8 inverse and what is known of it: a bundle's, or from photographs for synthetic SR."""
     if (source / FILE_NAME).is_file():
@@ -104,29 +72,9 @@ def int8_inverse(source: Path) -> tuple[bytes, str]:
         graph = bundle.graph("inverse", "int8", True)
         kept = "within" if graph.within_budget else "over"
         return bundle.read_graph(graph), f"int8 of `{bundle.manifest.name}`: {kept} its budget"
-    from benchmarks.precision_speed import general  # noqa: PLC0415 - it imports this module
-
     with contextlib.redirect_stdout(sys.stderr):  # what it tells meanwhile is no part of the table
         _, graphs, title = general(source)
     return graphs["int8"], title
-
-
-def inputs(model: HCFlow, side: int) -> dict[str, NDArray[np.float32]]:
-    """Noise as the LR image, and the latents of seed 0."""
-    feeds = {"lr": np.random.default_rng(0).random((1, 3, side, side), np.float32)}
-    latents = draw(model.config.latent_shapes(side, side), tau=1.0)
-    feeds |= {f"z{level}": z for level, z in enumerate(latents, start=1)}
-    return feeds
-
-
-def runner(
-    data: bytes, backend: str, threads: int, feeds: Feeds, numerics: Numerics = NUMERICS
-) -> Runner:
-    """A graph's image, in a backend that knows the shapes beforehand where it can."""
-    session: Session = open_session(backend, data, numerics, threads)
-    if isinstance(session, ExpectsShapes):
-        session.expect({name: value.shape for name, value in feeds.items()})
-    return lambda given: session.run(given)["hr"]
 
 
 def contenders(
@@ -179,37 +127,6 @@ def contenders(
         del runs[COMPILED]
         absent[COMPILED] = one_line(error)[:120]
     return runs, absent
-
-
-def measure(
-    runs: Mapping[str, Runner],
-    feeds: Feeds,
-    rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
-    """Median seconds of each by a clock."""
-    for run in runs.values():
-        run(feeds)
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = clock()
-            run(feeds)
-            seconds[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def about(threads: int, rounds: int, clock: str = "time") -> str:
-    """Processor, library versions and how it was measured."""
-    facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    model = next(line for line in facts.splitlines() if line.startswith("model name"))
-    vectors = "AVX-512" if "avx512f" in machine.cpu_flags() else "AVX2"
-    return (
-        f"{model.split(':')[1].strip()}, {machine.usable_cpus()} cores, {vectors}; PyTorch "
-        f"{torch.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenVINO "
-        f"{openvino.__version__.split('-')[0]}; {threads} threads, {clock}, "
-        f"medians of {rounds} interleaved rounds"
-    )
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import profile
 from export.errors import ExportError
+from runtime.backends.cuda_device import Device
 from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Engine, Profile, of_manifest
 from runtime.bundle.manifest import FILE_NAME, Direction, Graph, Manifest, Precision
@@ -154,8 +155,6 @@ def _compile(
 def _capabilities(options: EngineOptions) -> tuple[str, ...]:
     if options.library == "tensorrt-rtx":
         return options.targets()
-    from runtime.backends.cuda_device import Device  # noqa: PLC0415  (asks for the driver)
-
     return (Device.open().compute_capability,)
 
 

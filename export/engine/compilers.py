@@ -8,6 +8,7 @@ from typing import Any
 
 from export.engine.options import EngineOptions
 from export.errors import ExportError
+from runtime.backends import cuda_device
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.system import atomic
 
@@ -40,13 +41,13 @@ def resolve(asked: str) -> Library:
     """
     if asked in LIBRARIES:
         return asked
-    if _installed("tensorrt") and gpu_answers():
+    if _installed("tensorrt") and cuda_device.gpu_missing() is None:
         return "tensorrt"
     if _installed("tensorrt-rtx"):
         return "tensorrt-rtx"
     reason = (
         "no GPU answers, and TensorRT-RTX, which compiles without one,"
-        if (_installed("tensorrt"))
+        if _installed("tensorrt")
         else "neither TensorRT nor TensorRT-RTX"
     )
     raise ExportError(f"--engine auto: {reason} is not installed: {INSTALL['tensorrt-rtx']}")
@@ -89,22 +90,13 @@ def capability(trt: Any, target: str) -> Any:
 
 
 def _need_gpu(options: EngineOptions) -> None:
-    from runtime.backends.cuda_device import gpu_missing  # noqa: PLC0415  (asks for the driver's binding)
-
-    if (missing := gpu_missing()) is None:
+    if (missing := cuda_device.gpu_missing()) is None:
         return
     what = "--refit" if options.refittable else "--engine tensorrt"
     raise ExportError(
         f"{what} needs a GPU on the machine that compiles: {missing}. Without one: "
         "--engine tensorrt-rtx, not refittable"
     )
-
-
-def gpu_answers() -> bool:
-    """Whether the NVIDIA driver is there and finds a GPU."""
-    from runtime.backends.cuda_device import gpu_missing  # noqa: PLC0415  (asks for the driver's binding)
-
-    return gpu_missing() is None
 
 
 def version(module: Any) -> str:

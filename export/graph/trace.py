@@ -7,8 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.fx import GraphModule, Node, Tracer
-from torch.fx._symbolic_trace import PH
+from torch.fx import PH, GraphModule, Node, Tracer  # type: ignore[attr-defined]  # re-exported
 from torch.fx.graph import CodeGen
 from torch.fx.passes.shape_prop import ShapeProp
 

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.fx.passes.shape_prop import _extract_tensor_metadata
 
 from export.graph import trace
 
@@ -169,9 +168,10 @@ def _multiply(traced: GraphModule, value: Node, power: Tensor, convs: Collection
         held = traced.graph.get_attr(name)
     with traced.graph.inserting_after(held):
         scaled = traced.graph.call_function(operator.mul, (value, held))
-    for node, meta in ((held, _extract_tensor_metadata(constant)), (scaled, None)):
-        node.meta = dict(value.meta)
-        node.meta["tensor_meta"] = meta or value.meta["tensor_meta"]
+    held.meta, scaled.meta = dict(value.meta), dict(value.meta)
+    held.meta["tensor_meta"] = value.meta["tensor_meta"]._replace(
+        shape=constant.shape, stride=constant.stride()
+    )
     for user in users:
         user.replace_input_with(value, scaled)
 
