@@ -34,7 +34,7 @@ from calib.qdq import place
 from export.folded.fold import GraphSpec, deploy
 from export.graph import emit, trace
 from export.precision import int8
-from export.precision.evaluation import inputs_of, judge
+from export.precision.evaluation import evaluator, inputs_of
 from export.precision.int8_candidates import prepare
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
@@ -62,12 +62,12 @@ def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
     crops = images.crops(photographs, CALIBRATION_SIDE * model.config.scale, print)
     spec = GraphSpec("inverse", "fp16")
     traced = trace.trace(deploy(model, spec))
-    scales = judge(model, spec, traced)
+    graph = evaluator(model, spec, traced)
     trials = [inputs_of(model, spec, crops.calibrate[:2], tau) for tau in (0.0, 0.9)]
-    prepared = prepare(scales, trials, print)
+    prepared = prepare(graph, trials, print)
     low = prepared.quantised("percentile", prepared.work)
     hold_out = inputs_of(model, spec, crops.hold_out[:2], 0.0)
-    loss = int8.loss_on(scales, hold_out)(low)
+    loss = int8.loss_on(graph, hold_out)(low)
     emitted = emit.to_onnx(traced, model.config, spec)
     ranges = prepared.ranges["percentile"]
     place(

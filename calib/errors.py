@@ -4,4 +4,4 @@ from runtime.errors import HcflowError
 
 
 class CalibrationError(HcflowError):
-    """Calibration images that will not do; the message says which, where and what to do."""
+    """Calibration images cannot be used; the message says which and what to do."""

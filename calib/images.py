@@ -1,4 +1,4 @@
-"""A folder of photographs → equal crops, some to calibrate on and some held out to choose by."""
+"""A folder of photographs → equal crops, some for calibration and some held out for choices."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
     Args:
         folder: searched with its subfolders; every format of `runtime.images.files`.
         side: of a crop, in HR pixels.
-        report: told about each file that is left out, and why.
+        report: called with a line about each file that is skipped.
 
     Raises:
         CalibrationError: no such folder, or not two usable images in it.
     """
     if not folder.is_dir():
         raise CalibrationError(
-            f"--calibration {folder}: no such folder; give one that holds photographs"
+            f"--calibration {folder}: no such folder; give a folder of photographs"
         )
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     if not found:
@@ -65,8 +65,8 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
     if len(usable) < 2:
         raise CalibrationError(
             f"--calibration {folder}: {len(usable)} usable image(s) among {len(found)} files; "
-            f"at least two of {side}×{side} pixels are needed, one to calibrate on and one to "
-            "judge by"
+            f"at least two of {side}×{side} pixels are needed, one for calibration and one to hold "
+            "out"
         )
     held = usable[1::3]
     rest = [each for index, each in enumerate(usable) if index % 3 != 1]

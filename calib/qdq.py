@@ -1,4 +1,4 @@
-"""Q/DQ pairs into a graph: symmetric, zero point 0, weights per output channel, biases as they are.
+"""Q/DQ pairs in a graph: symmetric, zero point 0, weights per output channel, biases as they are.
 
 Two facts about CPUs shape it (docs/precision.md has the measurements). OpenVINO 2026.4 computes a
 convolution wrongly whose quantised input is a `Concat`, unless the parts are quantised first and
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from calib.ranges import Ranges
 
 LARGEST = 127
-"""Of a quantised activation, and of a weight that reads an INT8 concatenation."""
+"""Largest quantised activation, and weight that reads an INT8 concatenation."""
 LARGEST_SEVEN_BITS = 63
-"""Of any other weight: 2 · 255 · 63 still fits 16 bits."""
+"""Largest of any other weight: 2 · 255 · 63 still fits 16 bits."""
 
 
 @dataclass(frozen=True)

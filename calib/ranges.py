@@ -1,4 +1,4 @@
-"""How far an INT8 range reaches: min-max, percentile or entropy, over histograms of real values.
+"""INT8 ranges by min-max, percentile or entropy, over histograms of real values.
 
 Histograms are ONNX Runtime's; ranges are symmetric, so one number each.
 """
@@ -24,7 +24,7 @@ Ranges = Mapping[str, float]
 
 
 class Histograms:
-    """Values as they come, by name; memory does not grow with them."""
+    """Histograms of values by name; memory does not grow with the values."""
 
     def __init__(self) -> None:
         self._collector = _collector()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 LEAST_SHARE = 0.85
-"""Of the convolutions' multiply-adds that must stay INT8 (docs/precision.md, 2)."""
+"""Share of the convolutions' multiply-adds that must stay INT8 (docs/precision.md, 2)."""
 
 LossOf = Callable[[frozenset[str]], float]
 """Blocks in INT8 → loss of PSNR against the ground truth on the hold-out, in dB."""
@@ -31,7 +31,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the search came to."""
+    """The result of the search."""
 
     blocks: tuple[Block, ...]
     loss_db: float
@@ -64,7 +64,7 @@ def choose(
 
     Args:
         work: every block's share of the convolutions' multiply-adds.
-        own: what one block costs, in dB.
+        own: loss of one block alone, in dB.
         loss: measures a set of INT8 blocks.
         everything: the loss with all of them in INT8.
         budget_db: largest loss that is good enough.

@@ -26,7 +26,7 @@ from runtime.bundle.manifest import Graph, Loss, Numerics, Precision
 from runtime.bundle.uint8_images import IO
 
 NUMERICS = Numerics(tf32=False, accumulation="float32", openvino_precision_hint="f32")
-"""What every graph's parity figures assume of a backend."""
+"""Numerics that every graph's parity figures assume of a backend."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Artifact:
     data: bytes
     entry: Graph
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """The report's, by name."""
+    """The report's files, by name."""
     lowered: Lowered | None = field(default=None, repr=False)
-    """What the report tells of, below fp32."""
+    """What a precision below fp32 was made of, for its report."""
 
 
 def build(

@@ -52,10 +52,10 @@ def write(
         cases: test vectors of this bundle.
 
     Raises:
-        ExportError: the folder holds something else, or `settle` refuses the temperature.
+        ExportError: the folder is not such a bundle, or `settle` refuses the temperature.
         OSError: it cannot be written.
     """
-    with _alone(folder):
+    with _locked(folder):
         old = existing(folder, checkpoint)
         built = [artifact.entry for artifact in artifacts]
         replaced = {GraphSpec.of(graph) for graph in built}
@@ -96,13 +96,13 @@ def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
     """The manifest of a bundle of the same checkpoint; `None` for an empty or missing folder.
 
     Raises:
-        ExportError: the folder holds anything else.
+        ExportError: the folder holds anything else, or a damaged bundle.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     if not (folder / FILE_NAME).is_file():
         raise ExportError(
-            f"'{folder}' holds something that is no bundle; give another --output or empty it"
+            f"'{folder}' is not a bundle and not empty; give another --output or empty it"
         )
     try:
         manifest = Bundle.open(folder).manifest
@@ -117,7 +117,7 @@ def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
 
 
 def _damaged(folder: Path, error: BundleError) -> str:
-    return f"'{folder}' holds a damaged bundle ({error}); delete it or give another --output"
+    return f"'{folder}' is a damaged bundle ({error}); delete it or give another --output"
 
 
 def settle(old: Manifest | None, specs: Collection[GraphSpec], asked: float) -> float:
@@ -129,11 +129,11 @@ def settle(old: Manifest | None, specs: Collection[GraphSpec], asked: float) -> 
         ExportError: a graph that stays was measured at lower temperatures alone.
     """
     kept = [graph for graph in old.graphs if GraphSpec.of(graph) not in specs] if old else []
-    lively = [graph for graph in kept if graph.direction == "inverse" and graph.latents]
+    with_latents = [graph for graph in kept if graph.direction == "inverse" and graph.latents]
     built = any(spec.direction == "inverse" and spec.latents for spec in specs)
-    if old and lively and not built:
+    if old and with_latents and not built:
         return old.default_tau
-    for graph in lively:
+    for graph in with_latents:
         # fp32 needs no measuring at τ, and of a graph without figures nobody knows.
         highest = max((row.tau for row in graph.losses), default=asked)
         if highest < asked:
@@ -146,7 +146,7 @@ def settle(old: Manifest | None, specs: Collection[GraphSpec], asked: float) -> 
 
 
 def _engines(manifest: Manifest) -> list[Engine]:
-    """The engines of an older manifest; when they cannot be read they count as none."""
+    """The engines of an older manifest; none if they cannot be read."""
     with contextlib.suppress(BundleError):
         return of_manifest(manifest, f"'{manifest.name}'")
     return []
@@ -189,8 +189,8 @@ def _tool_versions() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder, made where it is missing, against other builders; wait for one at work.
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, made where it is missing; wait while another builder holds it.
 
     Without it two builds that add to one bundle would read the same old manifest, and the later
     would leave out the earlier's graph.

@@ -1,4 +1,4 @@
-"""Checkpoint → bundle: every graph asked for, built, checked, and written together."""
+"""Checkpoint → bundle: build and check every requested graph, then write all of them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Request:
 
     Attributes:
         name: the model's name in the manifest.
-        directions: which graphs.
-        precisions: of each; fp32 is always among them.
+        directions: of the graphs.
+        precisions: of each direction; fp32 is always built.
         tau: default temperature, or `None` for the checkpoint's own.
-        with_latents: `False` makes an inverse for τ = 0 only.
+        with_latents: `False` builds an inverse for τ = 0 only.
         accept_over_budget: write the bundle, marked, although a graph misses its budget.
-        tiling: what is decided of the tile grid beforehand.
+        tiling: the user's choices for the tile grid.
         calibration: a folder of photographs, used to choose the ranges.
         int8_budget_db: largest loss of int8 graphs on the hold-out; `None` makes none.
         io: dtype of the images at the graphs' boundary, `float32` or `uint8`.
@@ -120,8 +120,8 @@ def build(
     misses = [line for built in artifacts for line in over_budget(built.entry)]
     if misses and not request.accept_over_budget:
         raise BudgetError(
-            f"out of budget: {'; '.join(misses)}. Nothing was written; --accept-over-budget keeps "
-            "such a bundle, marked"
+            f"over budget: {'; '.join(misses)}. Nothing was written; use --accept-over-budget "
+            "to keep the bundle, marked"
         )
     progress("writing")
     return bundle_writer.write(folder, request.name, checkpoint, tau, artifacts, vectors)

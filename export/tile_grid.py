@@ -39,7 +39,7 @@ WINDOW_BYTES = 700_000_000
 
 LARGEST_WINDOW = 512
 LARGEST_OVERLAP = LARGEST_WINDOW // 4
-"""Of one's own: the picture that judges it is four times as large, and is run whole."""
+"""Largest overlap a user may give: it is measured on a picture four times as large, run whole."""
 
 _Curve = tuple[str, float, NDArray[np.float64]]
 """Picture, τ, and the worst deviation by distance."""
@@ -47,12 +47,12 @@ _Curve = tuple[str, float, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Options:
-    """What a user decides of the grid.
+    """The user's choices for the grid.
 
     Attributes:
-        tile: side of a core in LR pixels; `None` is what memory allows.
+        tile: side of a core in LR pixels; `None` is as large as memory allows.
         overlap: `None` is the smallest that keeps to the budget.
-        calibration: a folder of photographs that the choice is made on as well.
+        calibration: a folder of photographs, also used to choose the overlap.
     """
 
     tile: int | None = None
@@ -61,7 +61,7 @@ class Options:
 
 
 def check(options: Options, scale: int, report: Callable[[str], None]) -> None:
-    """Find out before any work whether a grid could be made as asked.
+    """Check before any work that the grid can be made as asked.
 
     Args:
         options: the user's.
@@ -106,7 +106,7 @@ def certify(
         scale: HR pixels an LR pixel.
         taus: temperatures that an inverse with latents is measured at.
         options: the user's, as `check` lets them pass.
-        note: told when no overlap holds, or no photograph is large enough for a large one.
+        note: called with a line when no overlap holds, or no photograph is large enough.
 
     Returns:
         The artifacts with `tile`, `overlap` and `deviations`; null and empty where no overlap of
@@ -122,7 +122,7 @@ def certify(
             side = scene.picture * scale
             note(
                 f"{direction}: '{options.calibration}' has no photograph of {side}×{side} pixels, "
-                f"which an overlap above {tile_error.SMALL.reach} is judged on: stripes alone do"
+                f"needed for an overlap above {tile_error.SMALL.reach}: only test patterns are used"
             )
         return found
 

@@ -1,4 +1,4 @@
-"""What a graph is checked on: a real photograph, and odd sizes, with the reference's answers.
+"""The cases a graph is checked on: a photograph and odd sizes, with the reference's outputs.
 
 The same cases become a bundle's test vectors, so that `hcflow verify` repeats the check anywhere.
 """

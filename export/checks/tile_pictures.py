@@ -1,4 +1,4 @@
-"""What a tile grid is measured on: hard stripes, a user's photographs, an evaluation photograph."""
+"""Pictures that a tile grid is measured on: a test pattern and photographs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 def pictures(
     direction: Direction, scale: int, scene: Scene, folder: Path | None
 ) -> list[tuple[str, Array]]:
-    """What an overlap is chosen on: inputs [3, H, W] of a graph by name, the stripes first."""
+    """Pictures an overlap is chosen on: a graph's inputs [3, H, W] by name, the pattern first."""
     side = tile_error.input_side(direction, scale, scene)
     found = [(tile_error.PICTURE, tile_error.picture(side))]
     if folder is not None:
@@ -46,7 +46,7 @@ def photographs(
     Args:
         folder: searched without its subfolders; every format of `runtime.images.files`.
         side: in HR pixels.
-        report: told about each file that is no image, and why.
+        report: called with a line about each file that is not an image.
 
     Raises:
         ExportError: there is no such folder, or it cannot be read.
@@ -55,7 +55,7 @@ def photographs(
         paths = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
         raise ExportError(
-            f"--tile-photographs {folder}: {error.strerror}; give a folder that holds photographs"
+            f"--tile-photographs {folder}: {error.strerror}; give a folder of photographs"
         ) from error
     found: list[tuple[str, Array]] = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""A bundle's graphs → engines, into the bundle or the user's cache, each with its passport."""
+"""A bundle's graphs → engines, into the bundle or the user's cache, each with its entry."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Progress = Callable[[str, str, float], None]
 
 @dataclass(frozen=True)
 class Made:
-    """An engine, where it lies, and how else it could have been made.
+    """An engine, its file, and NVIDIA's own commands for it.
 
     Attributes:
-        engine: its sidecar.
+        engine: its entry.
         path: the file.
         commands: the same compilation by `trtexec` (`tensorrt_rtx`) and `polygraphy`.
         warnings: what the compiler warned of.
@@ -63,14 +63,14 @@ def compile_bundle(
         bundle: whose graphs.
         options: what to compile for.
         directions: which graphs.
-        precisions: which of their precisions; None is all there are.
+        precisions: which of their precisions; None means all.
         into_bundle: keep the engines in the bundle instead of the user's cache. The manifest is
             written once, last: a compilation that dies leaves the bundle as it was.
         again: compile also what the cache holds already.
         progress: see `Progress`.
 
     Raises:
-        ExportError: no such graph, or it cannot be compiled (`engine_compile.compile_graph`).
+        ExportError: no such graph, or `compile_graph` cannot compile it.
         BundleError: a graph is damaged.
         OSError: the engines cannot be written.
     """

@@ -35,7 +35,7 @@ _TICK_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Compiled:
-    """An engine's bytes and what its compilation told."""
+    """An engine's bytes and what its compiler reported."""
 
     data: bytes
     record: Record
@@ -103,7 +103,7 @@ def _parse(trt: Any, network: api.INetworkDefinition, log: Any, graph: bytes) ->
         return
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
     if not errors:
-        raise ExportError("the library's ONNX parser refuses the graph and does not say why")
+        raise ExportError("the library's ONNX parser rejects the graph without a reason")
     error = errors[0]
     raise ExportError(_parser_message(error, graph))
 
@@ -178,7 +178,7 @@ def _read_timing_cache(config: api.IBuilderConfig, path: Path | None) -> Any:
     cache = config.create_timing_cache(known)
     if not config.set_timing_cache(cache, False):
         raise ExportError(
-            f"'{path}' is a timing cache of another TensorRT version or GPU: name a new file"
+            f"'{path}' is a timing cache of another TensorRT version or GPU: give a new file"
         )
     return cache
 
@@ -218,17 +218,17 @@ def _failure(
         return ExportError(_what_would_fit(graph, profile, precision, options))
     if (asked := record.out_of_memory()) is not None:
         return ExportError(_out_of_memory(asked, profile, options))
-    reason = record.errors[-1] if record.errors else "it does not say why"
+    reason = record.errors[-1] if record.errors else "no reason given"
     if "cudaError 35" in reason or "driver version is insufficient" in reason:
         return ExportError(
-            f"{options.library} asks for a GPU for these options, and no driver answers: install "
+            f"{options.library} needs a GPU for these options, and no driver responds: install "
             "one, or compile with --engine tensorrt-rtx and an explicit --compute-capability"
         )
     return ExportError(f"{options.library} could not compile the graph: {reason}")
 
 
 def _out_of_memory(asked: int, profile: Profile, options: EngineOptions) -> str:
-    need = f": {asked / 2**20:.0f} MiB were asked for in vain" if asked else ""
+    need = f": {asked / 2**20:.0f} MiB could not be allocated" if asked else ""
     way_out = "give a smaller --max or --batch, or free memory on this machine"
     if options.workspace is not None:
         limit = max(2 * options.workspace, 2 * asked) >> 20

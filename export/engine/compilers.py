@@ -1,4 +1,4 @@
-"""Which compiler, and can it here: TensorRT or TensorRT-RTX, one Python API under two names."""
+"""TensorRT or TensorRT-RTX: one Python API under two names, and whether it works here."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def resolve(asked: str) -> Library:
 
 
 def check(options: EngineOptions) -> None:
-    """Find out before any work whether this machine could compile as asked.
+    """Check before any work that this machine can compile as asked.
 
     Raises:
         ExportError: the library is missing, needs a GPU, or does not know one that is asked for.

@@ -1,7 +1,7 @@
-"""In which precision do an engine's layers really run? By the engine inspector's report.
+"""The precision that an engine's layers really run in, by the engine inspector's report.
 
-A graph's types ask for a precision; which kernels a builder then chose is another matter, and a
-builder told by flags that no longer exist makes a float32 engine without a word.
+A graph's types ask for a precision, and a builder may still choose other kernels: one that is told
+by flags that no longer exist makes a float32 engine without a warning.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def check(layers: Mapping[str, int], graph: bytes, precision: Precision) -> None
         return
     found = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items())) or "none"
     raise ExportError(
-        f"{precision} was asked for and not realised: the graph has {asked} convolutions in it, "
+        f"{precision} was requested and not used: the graph has {asked} convolutions in it, "
         f"the engine {found}. Nothing was written: this GPU may lack the precision, or the graph "
         "its casts"
     )

@@ -1,4 +1,4 @@
-"""What a compiler says while it works: its figures, its progress, its errors."""
+"""A compiler's log and progress: its figures, errors and warnings, and the share done."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Record:
         return Memory(*(self.figures.get(k) for k in ("scratch", "weights", "activations")))
 
     def out_of_memory(self) -> int | None:
-        """Bytes that were asked for in vain, 0 where it does not say; None if memory sufficed.
+        """Bytes that could not be allocated, 0 if unknown; None if memory sufficed.
 
         TensorRT reports a workspace that is too small as a node without an implementation, so that
         line counts as out of memory when the log also tells of a tactic that found no room.

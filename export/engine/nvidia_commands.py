@@ -1,4 +1,4 @@
-"""The same compilation by NVIDIA's own tools, for those who want them."""
+"""The same compilation as commands of NVIDIA's own tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is asked to be, and what the two libraries can and cannot do of it."""
+"""Options of an engine, and which of them each library supports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from export.errors import ExportError
 from runtime.bundle.engine_entry import Hardware, Library
 
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
-"""What a TensorRT-RTX engine is compiled for when nothing is said: its own default."""
+"""Default targets of a TensorRT-RTX engine, its compiler's own."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class EngineOptions:
         for capability in self.compute_capabilities:
             if re.fullmatch(r"[1-9]\d*\.\d", capability) is None:
                 raise ExportError(
-                    f"--compute-capability {capability}: it must be such as 8.9, or several with "
-                    "commas between"
+                    f"--compute-capability {capability}: it must be such as 8.9, or several "
+                    "separated by commas"
                 )
         if self.library == "tensorrt":
             if self.compute_capabilities:
@@ -61,7 +61,7 @@ class EngineOptions:
         if self.timing_cache is not None:
             raise ExportError(
                 "--timing-cache is for TensorRT: TensorRT-RTX measures nothing while it compiles, "
-                "and would ask for a GPU"
+                "and would need a GPU for it"
             )
         if self.version_compatible:
             raise ExportError(

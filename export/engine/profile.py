@@ -22,7 +22,7 @@ DEFAULT_BEST: Size = (64, 64)
 DEFAULT_LARGEST: Size = (256, 256)
 
 MOST_ELEMENTS = 2**31 - 1
-"""Of one tensor: TensorRT's limit."""
+"""Most elements of one tensor that TensorRT takes."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Sizes:
 
     Attributes:
         smallest, best, largest: LR sizes; `best` is what the engine is tuned for.
-        batch: most images at once; one image always goes.
+        batch: maximum batch size; 1 is always accepted.
     """
 
     smallest: Size | None = None

@@ -1,4 +1,4 @@
-"""New weights of the same architecture → into an engine that is there, without compiling it again.
+"""New weights of the same architecture → into an existing engine, without compiling again.
 
 Nodes and initialisers carry stable names, so that two graphs of one architecture differ in the
 values of their floating-point initialisers and in nothing else.
@@ -49,7 +49,7 @@ def refit_bundle(
         source: whose engines; they were compiled with `--refit`, and stay as they are.
         library: of the engines.
         directions: which graphs.
-        precisions: which of their precisions; None is all there are.
+        precisions: which of their precisions; None means all.
         into_bundle: keep the engines in the bundle instead of the user's cache.
 
     Raises:
@@ -80,7 +80,7 @@ def refit_bundle(
         old, path = _refittable(source, before, machine)
         start = time.monotonic()
         made = refit(trt, engine_cache.read(old, path), data, str(path))
-        engine = _sidecar(old, graph, made, time.monotonic() - start)
+        engine = _entry(old, graph, made, time.monotonic() - start)
         built.append((Made(engine, Path(), ()), made))
     if into_bundle:
         return add_to_bundle(bundle, built)
@@ -110,8 +110,8 @@ def refit(trt: Any, engine: bytes, graph: bytes, where: str) -> bytes:
         )
     if missing := refitter.get_missing_weights():
         raise ExportError(
-            f"engine '{where}' also asks for weights that the graph does not name, {missing[0]} "
-            "among them: compile it again"
+            f"engine '{where}' needs weights that the graph does not have, such as "
+            f"{missing[0]}: compile it again"
         )
     if not refitter.refit_cuda_engine():
         raise ExportError(f"engine '{where}' was not refitted: {_last(record)}; compile it again")
@@ -162,7 +162,7 @@ def _refittable(source: Bundle, graph: Graph, machine: Machine) -> tuple[Engine,
     return next(item for item in able if item[0] == chosen)
 
 
-def _sidecar(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:
+def _entry(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:
     digest = hashlib.sha256(data).hexdigest()
     return replace(
         old,
@@ -175,4 +175,4 @@ def _sidecar(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:
 
 
 def _last(record: Record) -> str:
-    return record.errors[-1] if record.errors else "the library does not say why"
+    return record.errors[-1] if record.errors else "no reason given"

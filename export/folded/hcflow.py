@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from export.folded import algebra
 from export.folded.couplings import Coupling
 from export.folded.levels import DeployConditional, DeployLevel, MixingLevel, mixing, run
-from export.folded.rescaling import CarriedCoupling, CarriedLevel
+from export.folded.rescaling import RescalingCoupling, RescalingLevel
 from hcflow_ref.network.hcflow import HCFlow, Level
 from runtime.bundle.manifest import Direction
 
@@ -29,14 +29,14 @@ class DeployFlow(nn.Module):
         super().__init__()
         self.config = model.config
         for j, level in enumerate(_levels(model)):
-            kind = CarriedLevel if level.haar else MixingLevel
+            kind = RescalingLevel if level.haar else MixingLevel
             self.add_module(f"level{j}", kind(level, direction, 3 * 2**j, with_latents))
 
     def lower(self, dtype: torch.dtype, keep: Container[str] = ()) -> Self:
         """Round every network to `dtype` but those named; the flow state stays float32."""
         for name, module in self.named_modules():
             if (
-                isinstance(module, Coupling | CarriedCoupling | DeployConditional)
+                isinstance(module, Coupling | RescalingCoupling | DeployConditional)
                 and name not in keep
             ):
                 module.lower(dtype)

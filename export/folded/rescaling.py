@@ -1,4 +1,4 @@
-"""The rescaling network's main flow: two parts of the state, and a scale that each carries along.
+"""The rescaling network's main flow: two parts of the state, each kept up to a scale and a bias.
 
 Its steps have an ActNorm but no 1×1 convolution, so that nothing mixes the first 3 channels with
 the others: they stay two tensors from one end of a level to the other. A tensor `x` stands for the
@@ -44,7 +44,7 @@ class Part:
         return Part(scale * self.scale, scale * self.bias + affine.bias)
 
 
-class CarriedCoupling(nn.Module):
+class RescalingCoupling(nn.Module):
     """One part drives a dense block, which shifts the other or scales and shifts it.
 
     Args:
@@ -90,10 +90,10 @@ class CarriedCoupling(nn.Module):
         return driven
 
 
-class CarriedStep(nn.Module):
+class RescalingStep(nn.Module):
     """A step of a level: its coupling, and which part drives."""
 
-    def __init__(self, first_drives: bool, coupling: CarriedCoupling) -> None:
+    def __init__(self, first_drives: bool, coupling: RescalingCoupling) -> None:
         super().__init__()
         self.first_drives = first_drives
         self.coupling = coupling
@@ -105,7 +105,7 @@ class CarriedStep(nn.Module):
         return self.coupling(rest, first), rest
 
 
-class CarriedLevel(DeployLevel):
+class RescalingLevel(DeployLevel):
     """A level of the rescaling network."""
 
     def __init__(
@@ -167,7 +167,7 @@ def _steps(
     then: Sequence[Affine | None],
     direction: Direction,
     state: Part,
-) -> tuple[list[CarriedStep], Part]:
+) -> tuple[list[RescalingStep], Part]:
     """The steps in running order, each with the ActNorm that comes behind its coupling, if any.
 
     Args:
@@ -187,13 +187,13 @@ def _steps(
         # Nothing to add before the first step of an inverse, or behind the last one forward.
         ends_here = index == 0 if direction == "inverse" else index == len(steps) - 1
         assert isinstance(step.net, DenseBlock)
-        coupling = CarriedCoupling(
+        coupling = RescalingCoupling(
             DeployDenseBlock(step.net, last, state.scale[driver]),
             len(coming.scale) if step.affine else None,
             direction,
             offset if step.affine and not ends_here else None,
         )
-        made.append(CarriedStep(step.affine, coupling))
+        made.append(RescalingStep(step.affine, coupling))
         bias = state.bias.clone()
         bias[driven] = -then_driven.bias / then_driven.matrix.diagonal()  # the ActNorm makes it 0
         state = Part(state.scale, bias).then(after)

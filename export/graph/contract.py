@@ -1,4 +1,4 @@
-"""The graph contract (docs/graph-contract.md): names, shapes, and what a graph may not hold."""
+"""The graph contract (docs/graph-contract.md): names, shapes, and forbidden operators."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check(model: ir.Model, io: str = "float32") -> None:
     try:
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"ONNX's checker refuses the graph: {error}") from error
+        raise ExportError(f"ONNX's checker rejects the graph: {error}") from error
     forbidden = FORBIDDEN if io == "float32" else FORBIDDEN - _AT_A_BYTE_BOUNDARY
     for node in model.graph:
         if node.op_type in forbidden or node.domain not in ("", "ai.onnx"):
@@ -72,7 +72,7 @@ def check(model: ir.Model, io: str = "float32") -> None:
     if "" in names:
         raise ExportError("a node has no name")
     if repeated := [name for name, count in names.items() if count > 1]:
-        raise ExportError(f"node name '{repeated[0]}' stands more than once")
+        raise ExportError(f"node name '{repeated[0]}' is used more than once")
     for value in (*model.graph.inputs, *model.graph.outputs):
         expected = ir.DataType.FLOAT
         if io == IO and value.name in IMAGES:

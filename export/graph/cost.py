@@ -1,4 +1,4 @@
-"""How much work is in a graph at given shapes: operations, and bytes that must move."""
+"""The cost of a graph at given shapes: operations, and bytes that must move."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MATRIX_SIDE = 1024
 
 @dataclass(frozen=True)
 class Work:
-    """Of one run.
+    """What one run costs.
 
     Attributes:
         flops: floating-point operations of the convolutions, a multiply-add being two.

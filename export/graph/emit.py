@@ -58,7 +58,7 @@ class _Emitter:
         handler = _HANDLERS.get(node.target)
         if handler is None:
             raise ExportError(
-                f"operation '{node.target}' in '{trace.scope(node)}' has no place in the graph "
+                f"operation '{node.target}' in '{trace.scope(node)}' is not in the graph "
                 "contract; add it to export/graph/emit.py or write the module without it"
             )
         return handler(self, node, *node.args, **node.kwargs)

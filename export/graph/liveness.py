@@ -1,4 +1,4 @@
-"""Peak memory of a graph's activations, from when each value is made to when it is last read."""
+"""Peak memory of a graph's activations; a value lives until it is last read."""
 
 from __future__ import annotations
 

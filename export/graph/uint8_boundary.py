@@ -1,7 +1,7 @@
 """A float graph → the same graph with bytes at its boundary, `--io uint8`.
 
 uint8 NHWC goes in and comes out: scaling, clipping and rounding are in the graph, so that a frame
-crosses the bus as bytes. A clip hides NaN, so that an output `health` tells of it
+crosses the bus as bytes. A clip hides NaN, so an output `health` reports it
 (docs/graph-contract.md, section 6).
 """
 

@@ -17,7 +17,7 @@ import torch
 from calib.ranges import Method
 from calib.sensitivity import Block, Choice
 from export.errors import BudgetError, ExportError
-from export.precision.evaluation import Judge
+from export.precision.evaluation import Evaluator
 from export.precision.int8 import Int8
 from export.precision.int8_candidates import Growth, convolutions, equalised, quantised, shared
 from hcflow_ref.checkpoint.shipped import calibrations
@@ -92,11 +92,11 @@ def read(report: Mapping[str, Any]) -> CachedCalibration:
     )
 
 
-def restore(judge: Judge, cached: CachedCalibration, budget_db: float | None) -> Int8:
+def restore(evaluator: Evaluator, cached: CachedCalibration, budget_db: float | None) -> Int8:
     """Bring a network to INT8 as it was brought there before.
 
     Args:
-        judge: of the float16 graph, whose trace is equalised in place.
+        evaluator: of the float16 graph, whose trace is equalised in place.
         cached: of the same weights.
         budget_db: largest loss on the hold-out of then.
 
@@ -110,11 +110,11 @@ def restore(judge: Judge, cached: CachedCalibration, budget_db: float | None) ->
             f"the cached calibration loses {loss:.3f} dB, more than {budget_db:g}: give "
             "--calibration DIR to choose anew. Nothing was written"
         )
-    found = shared(judge.traced)
+    found = shared(evaluator.traced)
     reach = {name: torch.tensor(values) for name, values in cached.channels.items()}
     if {name: len(values) for name, values in reach.items()} != found:
         raise _foreign()
-    candidates = convolutions(judge.traced, equalised(judge.traced, reach))
+    candidates = convolutions(evaluator.traced, equalised(evaluator.traced, reach))
     paths = {conv.path.replace(".", "/"): conv for conv in candidates}
     blocks = {block.name for block in cached.choice.blocks if block.int8}
     if cached.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:

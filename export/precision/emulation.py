@@ -1,7 +1,7 @@
-"""A graph below fp32 as a GPU computes it: rounded to float16 after every operator, INT8 and all.
+"""A graph below fp32 as a GPU computes it: rounded to float16 after every operator, with INT8.
 
 CPU runtimes compute a float16 chain in float32 and drop the casts between, so that neither its
-error nor an overflow shows. This interpreter of a trace rounds wherever the graph says float16;
+error nor an overflow shows. This emulation of a trace rounds wherever the graph says float16;
 each operator accumulates in float32, as tensor cores do.
 """
 
@@ -19,7 +19,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.passes.shape_prop import TensorMetadata
 
 Observer = Callable[[Node, Tensor], None]
-"""Told every traced value as it is computed."""
+"""Called with every traced value as it is computed."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Emulator(Interpreter):
     Args:
         module: the trace.
         quantised: convolutions in INT8, by path with dots.
-        observe: told each value.
-        rounding: `False` leaves float16 out: weights are the graph's, values float32.
+        observe: called with each value.
+        rounding: `False` keeps values in float32; weights stay the graph's.
     """
 
     half = False

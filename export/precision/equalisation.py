@@ -1,10 +1,10 @@
-"""Channels brought to one range by powers of two, which floats do not notice and INT8 does.
+"""Channel equalisation: channels are scaled to one range by powers of two.
 
-INT8 has one scale for a whole tensor, so that a quiet channel beside a loud one keeps few of its
-levels. A channel may be made 2ⁿ times as large where it is made, if the convolutions that read it
-undo that in their weights: float arithmetic gives the same values. What is made by a convolution
-of the same network is scaled in its weights; what comes from outside (the driving channels, a
-feature) by one multiplication. It is the cross-layer equalisation of Nagel et al. (2019), for whole
+INT8 has one scale for a whole tensor, so a channel of small values keeps few levels beside one of
+large values. A channel may be scaled by 2ⁿ where it is made, if the convolutions that read it undo
+that in their weights: float arithmetic gives the same values. What a convolution of the same
+network makes is scaled in its weights; what comes from outside (the driving channels, a feature) by
+one multiplication. It is the cross-layer equalisation of Nagel et al. (2019), for whole
 concatenations.
 """
 

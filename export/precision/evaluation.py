@@ -1,7 +1,7 @@
-"""What a graph's output is worth: PSNR against the photograph that it stands for, in dB.
+"""What a precision costs: PSNR of a graph's output against the photograph, in dB.
 
-An inverse is judged by the photograph it gives back, at the temperature asked; a forward by the
-photograph that the fp32 inverse gives back, at τ = 0, from its LR image in 8 bits.
+An inverse is evaluated on the photograph it restores, at the given temperature; a forward on the
+photograph that the fp32 inverse restores at τ = 0 from its 8-bit LR image.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PHOTOGRAPH_SIDE = 192
 """HR side of the crop, at the centre of each photograph, that a build reports on."""
 
 MOST_LOSS_DB = {"fp16": 0.02, "int8": 0.10}
-"""Of PSNR against the ground truth (docs/bundle.md, 2)."""
+"""Maximum loss of PSNR against the ground truth (docs/bundle.md, 2)."""
 
 Images = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
@@ -38,7 +38,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """Photographs [N, 3, sH, sW] in [0, 1], and what of them goes into the graph."""
+    """Photographs [N, 3, sH, sW] in [0, 1], and the graph's inputs for them."""
 
     truth: Images
     inputs: Arrays
@@ -73,13 +73,14 @@ def _latents(model: HCFlow | IRN, lr: Images, tau: float) -> Arrays:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Runs a graph's trace on trials and says what came out.
+class Evaluator:
+    """Runs a graph's trace on trials and measures its images.
 
     Attributes:
         traced: the trace in the precision at hand.
         exact: the same graph's trace in fp32.
-        outputs: their names.
+        outputs: names of their outputs.
+        border: pixels on each side that PSNR leaves out.
         back: for a forward graph, its LR image [N, 3, H, W] → HR by the fp32 inverse.
     """
 
@@ -90,22 +91,22 @@ class Judge:
     back: Callable[[Images], Images] | None
 
     def image(self, trial: Trial, quantised: Mapping[str, Quantised] | None = None) -> Images:
-        """The photographs that come of a trial, clipped to [0, 1]."""
+        """The restored photographs of a trial, clipped to [0, 1]."""
         return self._finish(emulate(self.traced, self.outputs, trial.inputs, quantised))
 
     def exact_image(self, trial: Trial) -> Images:
         """The same of the fp32 graph."""
         return self._finish(emulate(self.exact, self.outputs, trial.inputs))
 
-    def watch(self, trial: Trial, observe: Observer, exact: bool = False) -> None:
-        """Run the graph, or the one in fp32, for its values alone."""
+    def run(self, trial: Trial, observe: Observer, exact: bool = False) -> None:
+        """Run the graph, or the one in fp32, and let `observe` see every value."""
         traced = self.exact if exact else self.traced
         emulate(traced, self.outputs, trial.inputs, observe=observe)
 
-    def again(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
+    def replay(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
         """Convolutions in INT8 → the photographs of one trial, all else in float32."""
-        replay = Replay(self.traced, self.outputs, trial.inputs)
-        return lambda quantised: self._finish(replay(quantised))
+        run = Replay(self.traced, self.outputs, trial.inputs)
+        return lambda quantised: self._finish(run(quantised))
 
     def _finish(self, outputs: Mapping[str, NDArray[Any]]) -> Images:
         if self.back is None:
@@ -125,8 +126,8 @@ class Judge:
         return [float(value) for value in np.where(np.isfinite(mse), psnr, -np.inf)]
 
 
-def judge(model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule) -> Judge:
-    """The judge of one graph of a network, whose trace is given."""
+def evaluator(model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule) -> Evaluator:
+    """The evaluator of one graph of a network, whose trace is given."""
     exact = trace.trace(deploy(model, replace(spec, precision="fp32")))
     names = list(contract.boundary(model.config, spec)[1])
     back = None
@@ -136,7 +137,7 @@ def judge(model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule) -> Judge:
         def back(lr: Images) -> Images:
             return emulate(inverse, ["hr"], {"lr": lr})["hr"]
 
-    return Judge(traced, exact, names, model.config.scale, back)
+    return Evaluator(traced, exact, names, model.config.scale, back)
 
 
 def photograph_trials(
@@ -154,16 +155,16 @@ def photograph_trials(
 
 
 def losses(
-    judge: Judge,
+    evaluator: Evaluator,
     trials: Sequence[tuple[str, Trial]],
     quantised: Mapping[str, Quantised] | None = None,
 ) -> tuple[Loss, ...]:
     """What the precision costs on each named trial."""
     rows = []
     for name, trial in trials:
-        exact, low = judge.exact_image(trial), judge.image(trial, quantised)
-        between = judge.psnr(low, exact)[0]
-        before, after = (judge.psnr(image, trial.truth)[0] for image in (exact, low))
+        exact, low = evaluator.exact_image(trial), evaluator.image(trial, quantised)
+        between = evaluator.psnr(low, exact)[0]
+        before, after = (evaluator.psnr(image, trial.truth)[0] for image in (exact, low))
         worst = float(np.abs(low - exact).max())
         to_fp32 = None if between == np.inf else between
         rows.append(Loss(name, trial.tau, to_fp32, before - after, worst))

@@ -1,4 +1,4 @@
-"""Which networks stay float32: those whose values on real data, or weights, pass 1e4."""
+"""Which networks stay float32: those whose values on real data, or weights, exceed 1e4."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch.fx import GraphModule, Node
 
 from export.errors import ExportError
 from export.graph import trace
-from export.precision.evaluation import Judge, Trial
+from export.precision.evaluation import Evaluator, Trial
 
 LARGEST_HALF = 1e4
 """Magnitude beyond which a tensor is kept out of float16, whose largest number is 65504."""
 
 
-def out_of_half(
-    lowered: GraphModule, judge: Judge, trials: Sequence[Trial]
+def beyond_float16(
+    lowered: GraphModule, evaluator: Evaluator, trials: Sequence[Trial]
 ) -> dict[str, tuple[str, float]]:
-    """Networks whose values on real data, or weights, pass 1e4, with the worst tensor of each.
+    """Networks whose values on real data, or weights, exceed 1e4, with the worst tensor of each.
 
     Args:
         lowered: the trace with every network in float16.
-        judge: holds the same graph in fp32.
+        evaluator: holds the same graph in fp32.
         trials: the real data.
 
     Returns:
@@ -48,18 +48,19 @@ def out_of_half(
         networks.add(network)
         largest = float(value.abs().max())
         if node.op == "call_module":
-            largest = max(largest, float(trace.convolution(judge.exact, node).weight.abs().max()))
+            weight = trace.convolution(evaluator.exact, node).weight
+            largest = max(largest, float(weight.abs().max()))
         # Written so that NaN counts as beyond every limit.
         if not largest <= LARGEST_HALF and not largest <= worst.get(network, ("", 0.0))[1]:
             worst[network] = path, largest
 
     for trial in trials:
-        judge.watch(trial, note, exact=True)
+        evaluator.run(trial, note, exact=True)
     if networks and worst.keys() == networks:
         name, largest = max(worst.values(), key=lambda item: item[1])
         raise ExportError(
-            f"every network of this model passes {LARGEST_HALF:g} ('{name}' reaches "
-            f"{largest:.3g}), so that nothing can be float16: leave --fp16 and --int8 out"
+            f"every network of this model exceeds {LARGEST_HALF:g} ('{name}' reaches "
+            f"{largest:.3g}), so none can be float16: leave --fp16 and --int8 out"
         )
     return worst
 

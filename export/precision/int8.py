@@ -14,7 +14,7 @@ from calib.ranges import METHODS, Method
 from calib.sensitivity import Choice
 from export.errors import BudgetError
 from export.precision.emulation import Quantised
-from export.precision.evaluation import Judge, Trial
+from export.precision.evaluation import Evaluator, Trial
 from export.precision.int8_candidates import Growth, Progress, prepare
 
 SENSITIVITY_SIDE = 16
@@ -30,8 +30,8 @@ LossOf = Callable[[Mapping[str, Quantised]], float]
 class Int8:
     """What `choose` chose: ranges by convolution name with slashes, and why.
 
-    `channels` is what equalisation went by: largest magnitudes by name of a value of the trace.
-    `taus` are the temperatures of all that was measured.
+    `channels` are the magnitudes that channels were equalised by, by name of a traced value;
+    `taus` the temperatures that ranges were measured at.
     """
 
     ranges: Mapping[str, float]
@@ -46,7 +46,7 @@ class Int8:
 
 
 def choose(
-    judge: Judge,
+    evaluator: Evaluator,
     calibration: Sequence[Trial],
     hold_out: Trial,
     quick: Trial,
@@ -56,32 +56,33 @@ def choose(
     """Choose ranges and blocks for INT8 by what they cost on the hold-out.
 
     Args:
-        judge: of the float16 graph, whose trace is equalised in place.
-        calibration: what ranges are measured on.
-        hold_out: what every choice is made on.
-        quick: a part of it, for what is measured of every block.
+        evaluator: of the float16 graph, whose trace is equalised in place.
+        calibration: used to measure the ranges.
+        hold_out: used to make every choice.
+        quick: a part of it, used to measure each block alone.
         budget_db: largest mean fall of PSNR against the photographs.
-        progress: told what goes on.
+        progress: called with a line before each step.
 
     Raises:
-        BudgetError: less than 85 % of the multiply-adds can be in INT8, or only so few within the
+        BudgetError: less than 85 % of the multiply-adds can be INT8, or fewer than that within the
             budget.
     """
-    prepared = prepare(judge, calibration, progress)
+    prepared = prepare(evaluator, calibration, progress)
     work = prepared.work
     if (most := sum(work.values())) < sensitivity.LEAST_SHARE:
         raise BudgetError(
-            f"INT8 cannot be had of this network: {most:.0%} of its multiply-adds are convolutions "
-            f"in float16, which alone can be in INT8; at least {sensitivity.LEAST_SHARE:.0%} are "
-            "asked for, whatever the budget. Leave --int8 out. Nothing was written"
+            f"this network cannot be quantised to INT8: only {most:.0%} of its multiply-adds are "
+            f"in float16 convolutions, which alone can be INT8; at least "
+            f"{sensitivity.LEAST_SHARE:.0%} are required, whatever the budget. Leave --int8 out. "
+            "Nothing was written"
         )
-    loss = loss_on(judge, hold_out)
+    loss = loss_on(evaluator, hold_out)
     method_losses = {}
     for method in METHODS:
         method_losses[method] = loss(prepared.quantised(method, work))
         progress(f"{method} ranges, everything in INT8: {method_losses[method]:.3f} dB")
     best = min(METHODS, key=lambda method: method_losses[method])
-    noise = _noise_on(judge, quick)
+    noise = _noise_on(evaluator, quick)
     choice = sensitivity.choose(
         work,
         lambda block: noise(prepared.quantised(best, (block,))),
@@ -115,30 +116,30 @@ def calibration_trials(
 
 
 def middle(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
-    """Of crops [N, 3, H, W], what is enough to measure a block alone."""
+    """The middle of crops [N, 3, H, W], enough to measure a block alone."""
     side = min(SENSITIVITY_SIDE * scale, *images.shape[2:])
     top, left = ((size - side) // 2 for size in images.shape[2:])
     return np.ascontiguousarray(images[:, :, top : top + side, left : left + side])
 
 
-def loss_on(judge: Judge, trial: Trial) -> LossOf:
+def loss_on(evaluator: Evaluator, trial: Trial) -> LossOf:
     """INT8 convolutions → mean fall of PSNR against the photographs of a trial, in dB."""
-    exact = judge.psnr(judge.exact_image(trial), trial.truth)
+    exact = evaluator.psnr(evaluator.exact_image(trial), trial.truth)
 
     def loss(tables: Mapping[str, Quantised]) -> float:
-        found = judge.psnr(judge.image(trial, tables), trial.truth)
+        found = evaluator.psnr(evaluator.image(trial, tables), trial.truth)
         return float(np.mean(np.subtract(exact, found)))
 
     return loss
 
 
-def _noise_on(judge: Judge, trial: Trial) -> LossOf:
+def _noise_on(evaluator: Evaluator, trial: Trial) -> LossOf:
     """INT8 convolutions → fall of PSNR, in dB, that their error makes if it adds as noise does.
 
-    One block's measured fall is too small to rank by: its error falls in with the network's own by
-    chance, now better, now worse. Its power does not.
+    One block's measured fall is too small to rank by: its error and the network's own may cancel or
+    add up by chance. Its power does not.
     """
-    run = judge.again(trial)
+    run = evaluator.replay(trial)
     exact = run({})
     axes = (1, 2, 3)
     before = np.mean(np.square(exact - trial.truth), axes)
@@ -153,9 +154,9 @@ def _noise_on(judge: Judge, trial: Trial) -> LossOf:
 def _missed(choice: Choice, budget_db: float) -> str:
     worst = ", ".join(choice.reverted[:5])
     return (
-        f"INT8 does not keep to {budget_db:g} dB: with all candidates in INT8 the hold-out loses "
-        f"{choice.all_int8_loss_db:.3f} dB; {choice.loss_db:.3f} dB is reached with "
-        f"{choice.share:.0%} of the multiply-adds in INT8, at least "
-        f"{sensitivity.LEAST_SHARE:.0%} are asked for. The worst blocks are {worst}; raise "
-        "--int8-budget or give more photographs like the ones you serve. Nothing was written"
+        f"this network cannot be quantised to INT8 within the budget of {budget_db:g} dB: the "
+        f"hold-out loses {choice.all_int8_loss_db:.3f} dB with all candidates in INT8, and "
+        f"{choice.loss_db:.3f} dB with {choice.share:.0%} of the multiply-adds in INT8; at least "
+        f"{sensitivity.LEAST_SHARE:.0%} are required. The worst blocks are {worst}; raise "
+        "--int8-budget or give more photographs like yours. Nothing was written"
     )

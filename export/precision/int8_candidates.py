@@ -17,7 +17,7 @@ from export.graph import trace
 from export.precision import equalisation
 from export.precision.emulation import Quantised
 from export.precision.equalisation import Group
-from export.precision.evaluation import Judge, Trial
+from export.precision.evaluation import Evaluator, Trial
 
 _RRDB = re.compile(r"(.*?trunk\d+\.\d+)\.")
 
@@ -30,7 +30,7 @@ class Conv:
 
     Attributes:
         path: with dots, as in the deploy module.
-        block: what goes back to float together: an RRDB, elsewhere the convolution itself (of a
+        block: the unit that returns to float: an RRDB, elsewhere the convolution itself (of a
             coupling network the last convolution costs most, and the others may stay).
         group: number of the group that it shares its input's range with
             (`export.precision.equalisation`).
@@ -63,7 +63,7 @@ class Prepared:
     Attributes:
         candidates: its float16 convolutions.
         ranges: of each candidate's input, by method and path with dots.
-        growth: what temperatures above 0 do to them.
+        growth: ranges at temperatures above 0 over those at 0.
         reach: largest magnitude of each channel [C] that was equalised, by name of the value.
     """
 
@@ -89,20 +89,20 @@ class Prepared:
         return work
 
 
-def prepare(judge: Judge, calibration: Sequence[Trial], progress: Progress) -> Prepared:
+def prepare(evaluator: Evaluator, calibration: Sequence[Trial], progress: Progress) -> Prepared:
     """Equalise a network's channels, in place, and measure what its convolutions read.
 
     Args:
-        judge: of the float16 graph.
-        calibration: what ranges are measured on.
-        progress: told what goes on.
+        evaluator: of the float16 graph.
+        calibration: used to measure the ranges.
+        progress: called with a line before each step.
     """
-    channels = shared(judge.traced)
-    by_tau = _channels(judge, channels, calibration, progress)
+    channels = shared(evaluator.traced)
+    by_tau = _channels(evaluator, channels, calibration, progress)
     reach = {name: torch.stack([x[name] for x in by_tau.values()]).amax(0) for name in channels}
-    found = equalised(judge.traced, reach)
-    candidates = convolutions(judge.traced, found)
-    histograms = _histograms(judge, found, calibration, progress)
+    found = equalised(evaluator.traced, reach)
+    candidates = convolutions(evaluator.traced, found)
+    histograms = _histograms(evaluator, found, calibration, progress)
     ranges: dict[Method, dict[str, float]] = {}
     for method in METHODS:
         by_group = histograms.ranges(method)
@@ -170,7 +170,7 @@ def _half_convolutions(traced: GraphModule) -> list[Node]:
 
 
 def _channels(
-    judge: Judge, values: Collection[str], trials: Sequence[Trial], progress: Progress
+    evaluator: Evaluator, values: Collection[str], trials: Sequence[Trial], progress: Progress
 ) -> dict[float, dict[str, Tensor]]:
     """τ → name of a value → largest magnitude of its channels [C]."""
     found: dict[float, dict[str, Tensor]] = {}
@@ -183,12 +183,12 @@ def _channels(
                 here = value.abs().amax((0, 2, 3))
                 reach[node.name] = torch.maximum(here, reach.get(node.name, here))
 
-        judge.watch(trial, note)
+        evaluator.run(trial, note)
     return found
 
 
 def growth(by_tau: Mapping[float, Mapping[str, Tensor]]) -> tuple[Growth, ...]:
-    """How much further values reach at each temperature above 0 than at 0."""
+    """Ranges at each temperature above 0 over those at 0."""
     calm = by_tau.get(0.0, {})
     rows = []
     for tau, reach in by_tau.items():
@@ -200,7 +200,7 @@ def growth(by_tau: Mapping[float, Mapping[str, Tensor]]) -> tuple[Growth, ...]:
 
 
 def _histograms(
-    judge: Judge, found: Sequence[Group], trials: Sequence[Trial], progress: Progress
+    evaluator: Evaluator, found: Sequence[Group], trials: Sequence[Trial], progress: Progress
 ) -> Histograms:
     """Of every group's values, each counted once however many convolutions read it."""
     group_of = {v.name: str(index) for index, group in enumerate(found) for v in group.values}
@@ -212,7 +212,7 @@ def _histograms(
 
     for index, trial in enumerate(trials):
         progress(f"ranges, batch {index + 1} of {len(trials)}")
-        judge.watch(trial, note)
+        evaluator.run(trial, note)
     return histograms
 
 

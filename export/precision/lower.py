@@ -1,4 +1,4 @@
-"""From a network and a precision to what is in the graph: float16, Q/DQ, and their cost."""
+"""A network brought below fp32: float16, INT8 on top of it, and what both cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export.folded.fold import GraphSpec, deploy
 from export.graph import trace
 from export.precision import calibration_cache, evaluation, fp16, int8
 from export.precision.calibration_cache import CachedCalibration
-from export.precision.evaluation import Trial, inputs_of, judge
+from export.precision.evaluation import Trial, evaluator, inputs_of
 from export.precision.int8 import Int8
 from export.precision.int8_candidates import Progress
 from hcflow_ref.network.hcflow import HCFlow
@@ -30,12 +30,12 @@ CROP_SIDE = 32
 
 @dataclass(frozen=True)
 class Lowered:
-    """A network below fp32, ready to be written.
+    """A network below fp32, ready to be emitted.
 
     Attributes:
         traced: float16 where the graph has it.
         kept: networks kept out of float16: path → (tensor, largest magnitude).
-        int8: what INT8 was chosen for; `None` for fp16.
+        int8: the convolutions chosen for INT8; `None` for fp16.
         losses: on the four evaluation photographs, which only report.
         pictures: the fp32 graph's image and this one's of each photograph, at τ = 0.
     """
@@ -81,10 +81,11 @@ def lower(
     Args:
         model: the reference.
         spec: of a graph in `fp16` or `int8`; an int8 graph is float16 wherever it is not INT8.
-        taus: temperatures in use.
+        taus: temperatures that it is measured at.
         calibration: what the precision is chosen by.
-        higher: for int8, the same direction in fp16 where that is known: what it keeps is kept.
-        progress: told what goes on.
+        higher: for int8, the same direction in fp16 where that is known: it keeps the same
+            networks in float32.
+        progress: called with a line before each step.
 
     Raises:
         ExportError: no network fits into float16, or INT8 is asked for and there is nothing to
@@ -105,7 +106,7 @@ def lower(
         for tau in taus
     ]
     traced = trace.trace(deploy(model, spec))
-    scales = judge(model, spec, traced)
+    graph = evaluator(model, spec, traced)
     if crops is None:
         seen = [trial for _, trial in photographs]
     else:
@@ -114,17 +115,17 @@ def lower(
         kept = dict(cached.kept)
     elif higher is None:
         progress(f"{spec.direction} {spec.precision}: ranges of float16")
-        kept = fp16.out_of_half(traced, scales, seen)
+        kept = fp16.beyond_float16(traced, graph, seen)
     else:
         kept = dict(higher.kept)
     if kept:
         traced = trace.trace(deploy(model, spec, frozenset(kept)))
-        scales = judge(model, spec, traced)
+        graph = evaluator(model, spec, traced)
     chosen = None
     if spec.precision == "int8":
         if crops is not None and calibration.int8_budget_db is not None:
             chosen = int8.choose(
-                scales,
+                graph,
                 seen,
                 make(crops.hold_out, 0.0),
                 make(int8.middle(crops.hold_out, model.config.scale), 0.0),
@@ -132,7 +133,7 @@ def lower(
                 lambda line: progress(f"{spec.direction} {spec.precision}: {line}"),
             )
         elif cached is not None:
-            chosen = calibration_cache.restore(scales, cached, calibration.int8_budget_db)
+            chosen = calibration_cache.restore(graph, cached, calibration.int8_budget_db)
         else:
             raise ExportError("INT8 needs photographs to calibrate on, and a budget")
     quantised = chosen.quantised if chosen else None
@@ -140,9 +141,9 @@ def lower(
         traced,
         kept,
         chosen,
-        evaluation.losses(scales, photographs, quantised),
+        evaluation.losses(graph, photographs, quantised),
         {
-            name: (scales.exact_image(trial)[0], scales.image(trial, quantised)[0])
+            name: (graph.exact_image(trial)[0], graph.image(trial, quantised)[0])
             for name, trial in photographs
             if trial.tau == 0
         },

@@ -221,7 +221,7 @@ def test_building_every_graph_again_mends_damaged_vectors(
 
 def test_a_folder_of_something_else_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ExportError, match="no bundle"):
+    with pytest.raises(ExportError, match="is not a bundle"):
         small(checkpoint, tmp_path)
     assert files(tmp_path).keys() == {"letter.txt"}
 

@@ -273,9 +273,9 @@ def test_a_precision_that_was_not_realised_fails_the_build() -> None:
     half = convolutions(half=100)
     layer_precision.check({"fp16": 90, "fp32": 10}, half, "fp16")
     for layers in ({"fp32": 50}, {"tf32": 50}, {"fp16": 80, "fp32": 20}, {}):
-        with pytest.raises(ExportError, match=r"fp16 was asked for and not realised.* 100 conv"):
+        with pytest.raises(ExportError, match=r"fp16 was requested and not used.* 100 conv"):
             layer_precision.check(layers, half, "fp16")
-    with pytest.raises(ExportError, match="int8 was asked for and not realised"):
+    with pytest.raises(ExportError, match="int8 was requested and not used"):
         layer_precision.check({"fp16": 50}, convolutions(int8=50), "int8")
 
 

@@ -25,7 +25,7 @@ from export.folded.fold import GraphSpec, deploy
 from export.graph import trace
 from export.pipeline import Request, build
 from export.precision import calibration_cache, evaluation, int8, lower
-from export.precision.evaluation import inputs_of, judge
+from export.precision.evaluation import evaluator, inputs_of
 from export.precision.lower import Calibration
 from hcflow.cli.program import application
 from hcflow.models import shipped
@@ -160,7 +160,7 @@ def test_the_int8_graph_computes_what_was_measured(bundle: tuple[Path, Manifest]
     trial = inputs_of(model, GraphSpec("inverse"), truth, 0.0)
     (low,) = session.run(["hr"], trial.inputs)
     spec = GraphSpec("inverse", "fp16")
-    measured = judge(model, spec, trace.trace(deploy(model, spec)))
+    measured = evaluator(model, spec, trace.trace(deploy(model, spec)))
     got = measured.psnr(low.clip(0, 1), measured.exact_image(trial))[0]
     assert got == pytest.approx(row.psnr_fp32_db, abs=1.0)
 
@@ -342,7 +342,7 @@ def test_a_model_that_overflows_everywhere_is_refused() -> None:
         for module in model.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight *= 1e5
-    with pytest.raises(ExportError, match="every network of this model passes 10000"):
+    with pytest.raises(ExportError, match="every network of this model exceeds 10000"):
         lower_for_tau_0(model)
 
 
@@ -351,7 +351,7 @@ def test_a_budget_that_cannot_be_met_says_what_was_reached(
 ) -> None:
     request = Request("x", ("inverse",), calibration=photographs, int8_budget_db=-100.0)
     with pytest.raises(
-        BudgetError, match=r"at least 85% are asked for\. The worst blocks are level"
+        BudgetError, match=r"at least 85% are required\. The worst blocks are level"
     ):
         build(load(weights(NETWORK)), tmp_path / "b", request)
     assert not (tmp_path / "b").exists()

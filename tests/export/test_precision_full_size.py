@@ -13,7 +13,7 @@ from export.engine.options import EngineOptions
 from export.folded.fold import GraphSpec
 from export.graph import contract, emit
 from export.precision import evaluation, lower
-from export.precision.evaluation import inputs_of, judge
+from export.precision.evaluation import evaluator, inputs_of
 from export.precision.int8_candidates import prepare
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.synthetic_weights import synthetic
@@ -48,7 +48,7 @@ def test_full_size_in_every_precision(
     side = 16 * model.config.scale
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
     trial = inputs_of(model, spec, noise, 0.0)
-    prepared = prepare(judge(model, spec, lowered.traced), [trial], lambda _: None)
+    prepared = prepare(evaluator(model, spec, lowered.traced), [trial], lambda _: None)
     assert sum(prepared.work.values()) > 0.9
     emitted = emit.to_onnx(lowered.traced, model.config, spec)
     place(
