@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runtime.convert.job import Direction
 
 _LOAD = ("backend", "precision", "threads", "io", "compile_engines")
+_TILING = ("tile", "overlap")
 _JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force")
 
 
@@ -83,17 +84,17 @@ def convert_path(
     from runtime.convert.file import convert_file
     from runtime.convert.job import Job
     from runtime.images import files
+    from runtime.inference.grid import Tiling
 
-    image = {k: v for k, v in options.items() if k not in (*_LOAD, *_JOB)}
-    known = {"tile", "overlap"} | ({"tau", "seed", "size"} if direction == "upscale" else set())
-    if unknown := sorted(image.keys() - known):
+    job_options = {*_JOB, *(("tau", "seed", "size") if direction == "upscale" else ())}
+    if unknown := sorted(options.keys() - {*_LOAD, *_TILING, *job_options}):
         raise ParameterError(f"unknown option '{unknown[0]}' of {direction}_file")
     job = Job(
         direction,
         Models({k: options[k] for k in _LOAD if k in options}),
         None if model is None else os.fspath(model),
-        image,
-        **{"max_pixels": files.MAX_PIXELS, **{k: options[k] for k in _JOB if k in options}},
+        tiling=Tiling(**{k: options[k] for k in _TILING if k in options}),
+        **{k: options[k] for k in job_options if k in options},
     )
     source, output = os.fspath(source), os.fspath(output)
     return convert_file(source, output, files.format_of(output), job, contextlib.nullcontext())

@@ -12,13 +12,13 @@ from PIL import Image
 from runtime.bundle.manifest import Manifest, Task
 from runtime.errors import ParameterError
 from runtime.images import padding, pixels
-from runtime.images.pixels import Canvas, Picture
+from runtime.images.alpha_rows import ImageRows
+from runtime.images.pixels import Canvas
 from runtime.inference import streaming
 from runtime.inference.grid import Tiling
 from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network
 from runtime.inference.report import Report
-from runtime.inference.streaming import MeanBlock, RowBlock
 from runtime.inference.tau_map import TauMap
 from runtime.latents import Array, fixed_seed
 from runtime.system.arguments import whole
@@ -140,18 +140,20 @@ class Model:
         for i, picture in enumerate(pictures):
             if latents is not None:
                 sampling = replace(sampling, latents=[z[i : i + 1] for z in latents])
-            alpha = picture.alpha()
+            rows = ImageRows.of(picture)
             for blocks in streaming.upscale_samples(
                 self._network,
-                picture,
+                rows,
                 sampling,
                 samples=range(samples),
                 tiling=tiling,
                 report=report,
             ):
+                top, made = blocks[0].top, blocks[0].planes.shape[1]
+                alpha = rows.upscaled_alpha(top, made, self.scale)
                 for canvas, block in zip(canvases, blocks, strict=True):
-                    canvas.paint(i, block.top, block.planes, self._alpha(alpha, block))
-                del blocks, block  # before the next ones are computed
+                    canvas.paint(i, top, block.planes, alpha)
+                del blocks, block, alpha  # before the next ones are computed
         results = [canvas.image() for canvas in canvases]
         return results[0] if samples == 1 else results
 
@@ -199,22 +201,24 @@ class Model:
         height, width = padding.target_size(picture.height, picture.width, self.scale, size)
         canvas = Canvas(layout, 1, height, width)
         deviation = np.empty((height, width), np.float32)
-        alpha = picture.alpha()
+        rows = ImageRows.of(picture)
         if tau_map is not None:
             mask = TauMap.of(tau_map, picture.height, picture.width)
             sampling = replace(sampling, tau_map=mask)
         for block in streaming.uncertainty(
             self._network,
-            picture,
+            rows,
             sampling,
             samples=range(samples),
             tiling=tiling,
             report=report,
         ):
-            canvas.paint(0, block.top, block.planes, self._alpha(alpha, block))
-            rows = deviation[block.top : block.top + block.planes.shape[1]]
+            made = block.planes.shape[1]
+            alpha = rows.upscaled_alpha(block.top, made, self.scale)
+            canvas.paint(0, block.top, block.planes, alpha)
+            painted = deviation[block.top : block.top + made]
             pixel = np.sqrt(np.square(block.deviation).mean(axis=0))
-            rows[...] = pixel[: rows.shape[0], :width]
+            painted[...] = pixel[: painted.shape[0], :width]
         return canvas.image(), deviation
 
     def downscale(
@@ -259,12 +263,12 @@ class Model:
         codes = [np.empty(shape, np.float32) for shape in shapes if return_latents]
         levels = self.manifest.latents.levels
         for i, picture in enumerate(pictures):
-            alpha = self._reduced_alpha(picture)
+            rows = ImageRows.of(picture)
             for block in streaming.downscale(
-                self._network, picture, latents=return_latents, tiling=tiling, report=report
+                self._network, rows, latents=return_latents, tiling=tiling, report=report
             ):
-                rows = slice(block.top, block.top + block.planes.shape[1])
-                canvas.paint(i, block.top, block.planes, None if alpha is None else alpha[rows])
+                alpha = rows.downscaled_alpha(block.top, block.planes.shape[1], self.scale)
+                canvas.paint(i, block.top, block.planes, alpha)
                 for code, level, z in zip(codes, levels, block.latents, strict=False):
                     top = block.top * level.factor
                     code[i, :, top : top + z.shape[1]] = z
@@ -278,17 +282,6 @@ class Model:
     def decode(self, lr: Array, latents: Sequence[Array] | None = None) -> Array:
         """`Network.decode`: the inverse graph on float32 [N, 3, H, W], nothing clipped."""
         return self._network.decode(lr, latents)
-
-    def _alpha(self, alpha: Array | None, block: RowBlock | MeanBlock) -> Array | None:
-        if alpha is None:
-            return None
-        return pixels.enlarge_alpha(alpha, self.scale, block.top, block.planes.shape[1])
-
-    def _reduced_alpha(self, picture: Picture) -> Array | None:
-        alpha = picture.alpha()
-        if alpha is None:
-            return None
-        return pixels.reduce_alpha(padding.pad(alpha[None], self.scale)[0], self.scale)
 
     def _sampling(
         self, tau: float | None, seed: int | None, latents: Sequence[Array] | None = None

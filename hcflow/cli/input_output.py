@@ -45,22 +45,16 @@ def outputs(
         ImageError: unknown suffix or format.
         FileError: no such folder, or one that is not writable.
     """
-    if format_name is not None and format_name.upper() not in files.FORMATS:
-        raise typer.BadParameter(f"'{format_name}': one of {', '.join(files.FORMATS)}")
+    format_name = known_format(format_name)
     if output == STANDARD:
         if samples > 1 or as_json:
             raise typer.BadParameter("standard output takes one image and nothing else")
-        if sys.__stdout__ is None:
-            raise typer.BadParameter("standard output is closed")
-        if sys.stdout.isatty():
-            raise typer.BadParameter(
-                "an image is not written to a terminal: redirect it, or use -o"
-            )
-        return [output], (format_name or "PNG").upper()
+        check_standard_output("an image")
+        return [output], format_name or "PNG"
     path = Path(output)
     if path.is_dir():
         raise typer.BadParameter(f"'{output}' is a folder: name a file")
-    format_name = format_name.upper() if format_name else files.format_of(path)
+    format_name = format_name or files.format_of(path)
     names = [output]
     if samples > 1:
         names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
@@ -69,6 +63,25 @@ def outputs(
         if source != STANDARD and _same_file(source, name) and not force:
             raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
     return names, format_name
+
+
+def known_format(name: str | None) -> str | None:
+    """A format's name in capitals, or None.
+
+    Raises:
+        typer.BadParameter: no such format is written.
+    """
+    if name is not None and name.upper() not in files.FORMATS:
+        raise typer.BadParameter(f"'{name}': one of {', '.join(files.FORMATS)}")
+    return name and name.upper()
+
+
+def check_standard_output(what: str) -> None:
+    """Raise `typer.BadParameter` where standard output cannot take an image or a video."""
+    if sys.__stdout__ is None:
+        raise typer.BadParameter("standard output is closed")
+    if sys.stdout.isatty():
+        raise typer.BadParameter(f"{what} is not written to a terminal: redirect it, or use -o")
 
 
 def write(photo: Photo, output: str, format_name: str) -> None:
@@ -100,6 +113,20 @@ def refuse(given: Mapping[str, object], why: str) -> None:
             raise typer.BadParameter(f"{name} {why}")
 
 
+def check_video_options(
+    video: str | None, video_options: Mapping[str, object], image_options: Mapping[str, object]
+) -> None:
+    """Refuse options of images with `--video`, and options of videos without it.
+
+    Raises:
+        typer.BadParameter: one is given.
+    """
+    if video is not None:
+        refuse(image_options, "does not work with --video")
+    else:
+        refuse(video_options, "needs --video")
+
+
 def named(source: str) -> str:
     """An input as errors and warnings name it."""
     return "standard input" if source == STANDARD else f"'{source}'"
@@ -111,10 +138,12 @@ def is_folder(source: str) -> bool:
 
 
 def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
-    """Whether an image is to be streamed (`streaming.wants_strips`); never from or to a pipe."""
+    """Whether an image is to be streamed (`streamable.wants_strips`); never from or to a pipe."""
     if STANDARD in (source, output):
         if job.strips:
-            raise typer.BadParameter("strips are read from and written to files, not pipes")
+            raise typer.BadParameter(
+                "--strips reads and writes files, not standard input or output"
+            )
         return False
     return streamable.wants_strips(source, output, job, format_name)
 
@@ -123,7 +152,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of WIDTHxHEIGHT."""
     match = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", text)
     if match is None:
-        raise typer.BadParameter(f"size '{text}': width x height in pixels, as 640x480")
+        raise typer.BadParameter(f"size '{text}': give width x height in pixels, as 640x480")
     return int(match[2]), int(match[1])
 
 

@@ -29,30 +29,21 @@ class Stream:
 
 
 def convert_video(
-    source: str,
-    output: str,
-    job: Job,
-    asked: Stream,
-    jobs: int,
-    *,
-    vary_latents: bool = False,
+    source: str, output: str, job: Job, asked: Stream, jobs: int, *, vary_latents: bool = False
 ) -> None:
-    """Take every frame up or down; all of them with the same latents unless `vary_latents`.
+    """Convert every frame; all of them with the same latents unless `vary_latents`.
 
     The model is opened once the stream's head could be read.
 
     Raises:
         typer.BadParameter: not from and to pipes, or more than one sample.
-        HcflowError: the stream ends within a frame or is none; the model fails.
+        HcflowError: the stream ends within a frame, or is not a video; the model fails.
     """
     if (source, output) != (input_output.STANDARD, input_output.STANDARD):
-        raise typer.BadParameter("a video comes and goes through pipes: - -o -")
-    if sys.__stdout__ is None:
-        raise typer.BadParameter("standard output is closed")
-    if sys.stdout.isatty():
-        raise typer.BadParameter("a video is not written to a terminal: redirect it")
-    if job.options.get("samples", 1) > 1:
-        raise typer.BadParameter("a video's frames are drawn once each: no --samples")
+        raise typer.BadParameter("--video works through pipes: give - -o -")
+    input_output.check_standard_output("a video")
+    if job.samples > 1:
+        raise typer.BadParameter("--samples does not work with --video")
     size = None if asked.frame_size is None else input_output.parse_size(asked.frame_size)
     pipe = sys.stdin.buffer
     stream = video.open_stream(
@@ -64,24 +55,21 @@ def convert_video(
         max_pixels=job.max_pixels,
     )
     model = job.models.open(job.model)
-    options = {k: v for k, v in job.options.items() if k != "samples"}
     if job.direction == "downscale":
         height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
     else:
-        height, width = padding.target_size(
-            stream.height, stream.width, model.scale, options.get("size")
-        )
+        height, width = padding.target_size(stream.height, stream.width, model.scale, job.size)
 
     def convert(frame: Frame, index: int) -> Frame:
+        result: Frame
         if job.direction == "downscale":
-            small: Frame = model.downscale(frame, **options)
-            return small
-        seed = options["seed"] + index if vary_latents else options["seed"]
-        large: Frame = model.upscale(frame, **{**options, "seed": seed})
-        return large
+            result = model.downscale(frame, **job.tiling_options())
+        else:
+            varied = {"seed": job.seed + index} if vary_latents and job.seed is not None else {}
+            result = model.upscale(frame, **{**job.upscale_options(), **varied})
+        return result
 
-    result = stream.sized(width, height)
-    relay(pipe, sys.stdout.buffer, stream, result, convert, jobs)
+    relay(pipe, sys.stdout.buffer, stream, stream.sized(width, height), convert, jobs)
 
 
 def relay(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +13,9 @@ from hcflow.cli import console, input_output, options
 from hcflow.models.load import Models
 from hcflow.pages import compare as page
 from hcflow.pages.compare import Layer
-from runtime.convert import image as convert
-from runtime.convert import psnr
+from runtime.convert import image, psnr
+from runtime.convert.job import Job
+from runtime.convert.restore import restoration_of
 from runtime.errors import FileError, ImageError, ParameterError
 from runtime.images import files, padding
 from runtime.images.files import Photo
@@ -33,79 +33,82 @@ def compare(
     ],
     truth: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The original that INPUT is a reduction of."),
+        typer.Option(metavar="FILE", help="The original of which INPUT is a downscaled copy."),
     ] = None,
     round_trip: Annotated[
-        bool, typer.Option("--round-trip", help="INPUT is the original: take it down and up.")
+        bool, typer.Option("--round-trip", help="INPUT is the original: downscale it first.")
     ] = False,
     model: options.ModelName = None,
-    tau: Annotated[
-        float | None, typer.Option(help="Temperature, 0 or more.", show_default="the model's")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
+    tau: options.Tau = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Seed of the latents.", rich_help_panel=options.SAMPLING),
+    ] = 0,
     threads: options.Threads = None,
     backend: options.Backend = "onnxruntime",
     precision: options.PrecisionName = None,
     max_pixels: options.MaxPixels = files.MAX_PIXELS,
 ) -> None:
-    """Write a page that shows an image, its bicubic enlargement and the model's, and what differs.
+    """Write a page that compares an image with its bicubic and the model's upscale.
 
     With the original (--truth, --round-trip) the residual and the figures are against it, else the
     residual is what the model adds to bicubic. The page needs no other file and no network.
     """
     if round_trip and truth is not None:
-        raise typer.BadParameter("--round-trip takes INPUT itself as the truth: leave --truth out")
+        raise typer.BadParameter("--round-trip takes INPUT itself as the truth: leave out --truth")
     if output.suffix.lower() not in (".html", ".htm"):
-        raise typer.BadParameter(f"'{output}': name a page, as compare.html")
+        raise typer.BadParameter(f"'{output}': name an HTML page, as compare.html")
     if not output.parent.is_dir():
         raise FileError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
     models = Models({"backend": backend, "precision": precision, "threads": threads})
     photo = input_output.read(source, max_pixels)
     original = photo if round_trip else None
-    plain = None
+    bicubic_small = None
     if round_trip:
         _check_size(*photo.size)
+        down = Job("downscale", models, model, round_trip=False)
         network = models.open(model)
-        reduced = console.run(
-            "down", lambda: convert.reduce(network, photo, "PNG", round_trip=False)
-        )
-        plain = psnr.bicubic(photo.image, *reduced.size)
-        photo = files.decode(reduced.data, "the reduction")
+        small = console.run("downscaling", lambda: image.downscale(down, network, photo, "PNG"))
+        bicubic_small = psnr.bicubic(photo.image, *small.size)
+        photo = files.decode(small.data, "the downscaled image")
     elif truth is not None:
         original = input_output.read(truth, max_pixels)
         _check_size(*original.size)
     size = None if original is None else original.size[::-1]
-    choice: dict[str, Any] = {"tau": tau, "seed": seed, "size": size}
+    where = input_output.named(source)
 
     def check(network: Model) -> None:
         _check_size(*_full(photo, network.scale))
         try:
             padding.target_size(photo.size[1], photo.size[0], network.scale, size)
         except ParameterError as error:
-            named = input_output.named(source)
-            raise ParameterError(f"--truth is no original of {named}: {error}") from None
+            raise ParameterError(f"--truth is not an original of {where}: {error}") from None
 
-    def enlarge() -> convert.Enlarged:
-        where = input_output.named(source)
-        small = convert.recalled(models.checked(check), model, photo, where, size)
-        return convert.enlarge(small, choice)
+    up = Job("upscale", models.checked(check), model, tau=tau, seed=seed, size=size)
+
+    def upscale() -> tuple[Model, Photo]:
+        found = restoration_of(up, photo, where)
+        (made,) = image.upscale(up, photo, found)
+        return found.model, made
 
     elapsed = console.stopwatch()
-    made = console.run("up", enlarge)
+    network, made = console.run("upscaling", upscale)
     seconds = elapsed()
-    width, height = made.photos[0].size
-    bicubic = psnr.bicubic(photo.image if plain is None else plain, *_full(photo, made.model.scale))
-    pictures = {"bicubic": bicubic, "result": made.photos[0].image}
+    width, height = made.size
+    bicubic = psnr.bicubic(
+        photo.image if bicubic_small is None else bicubic_small, *_full(photo, network.scale)
+    )
+    pictures = {"bicubic": bicubic, "result": made.image}
     if original is not None:
         pictures["original"] = original.image
     text = _page(
         console.shown(Path(source).name),
         photo.image,
-        {name: _eight_bits(image, width, height) for name, image in pictures.items()},
-        f"Model {made.model.manifest.name} ×{made.model.scale}, "
-        f"τ = {made.model.default_tau if tau is None else tau:g}, seed {seed}, {seconds:.2f} s. "
+        {name: _eight_bits(each, width, height) for name, each in pictures.items()},
+        f"Model {network.manifest.name} ×{network.scale}, "
+        f"τ = {network.default_tau if tau is None else tau:g}, seed {seed}, {seconds:.2f} s. "
         "Bicubic is Pillow's"
-        + (", of its own bicubic reduction" if round_trip else "")
+        + (", of its own bicubic downscale" if round_trip else "")
         + ". PSNR on RGB over every pixel, in 8 bits.",
     )
     atomic.write(output, text.encode("utf-8"))
@@ -122,17 +125,17 @@ def _check_size(width: int, height: int) -> None:
 
 def _page(name: str, small: Any, pictures: dict[str, Image.Image], note: str) -> str:
     width, height = pictures["result"].size
-    planes = {key: _planes(image) for key, image in pictures.items()}
+    planes = {key: psnr.colour(picture) for key, picture in pictures.items()}
     against = "original" if "original" in pictures else "bicubic"
-    layers = [Layer("input", _pixels(small, width, height), {"size": _size(small)})]
-    for key, image in pictures.items():
+    small_size = "{}×{}".format(*psnr.size_of(small))
+    layers = [Layer("input", _pixels(small, width, height), {"size": small_size})]
+    for key, picture in pictures.items():
         row = {"size": f"{width}×{height}"}
         if "original" in pictures and key != "original":
-            error = psnr.squared_error(planes[key], planes["original"])
-            value = psnr.psnr_of(error, planes[key].size) if error else math.inf
             worst = float(np.abs(planes[key] - planes["original"]).max() * 255)
+            value = psnr.psnr(picture, pictures["original"])
             row |= {"PSNR dB": f"{value:.2f}", "largest error": f"{worst:.0f}/255"}
-        layers.append(Layer(key, image, row))
+        layers.append(Layer(key, picture, row))
     title = f"Residual: |result − {against}|, the largest of a pixel's three colours:"
     heat = page.residual(planes["result"], planes[against], title)
     return page.render(name, layers, heat, "bicubic", "result", note)
@@ -142,14 +145,14 @@ def _full(photo: Photo, scale: int) -> tuple[int, int]:
     return photo.size[0] * scale, photo.size[1] * scale
 
 
-def _eight_bits(image: Any, width: int, height: int) -> Image.Image:
-    """An image as RGB of 8 bits, cut to a size."""
+def _eight_bits(picture: Any, width: int, height: int) -> Image.Image:
+    """An picture as RGB of 8 bits, cut to a size."""
     plain: Image.Image
-    if not isinstance(image, Image.Image) or image.mode not in ("L", "LA", "RGB", "RGBA"):
-        planes = psnr.colour(image)
+    if not isinstance(picture, Image.Image) or picture.mode not in ("L", "LA", "RGB", "RGBA"):
+        planes = psnr.colour(picture)
         plain = Image.fromarray(np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8))
     else:
-        plain = image.convert("RGB")
+        plain = picture.convert("RGB")
     return plain.crop((0, 0, width, height))
 
 
@@ -159,12 +162,3 @@ def _pixels(small: Any, width: int, height: int) -> Image.Image:
     scale = -(-width // plain.width)
     large = plain.resize((plain.width * scale, plain.height * scale), Image.Resampling.NEAREST)
     return large.crop((0, 0, width, height))
-
-
-def _planes(image: Image.Image) -> Any:
-    return psnr.colour(image)
-
-
-def _size(image: Any) -> str:
-    width, height = psnr.size_of(image)
-    return f"{width}×{height}"

@@ -1,4 +1,4 @@
-"""`hcflow upscale`: small images in, large ones out: a file, a folder, a video."""
+"""`hcflow upscale`: LR images in, HR images out: a file, a folder, a video."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import typer
 
 from hcflow.cli import console, input_output, options
 from hcflow.models.load import Models
-from runtime.convert import image, large_file
-from runtime.convert import uncertainty as uncertain
-from runtime.convert.image import Recalled
+from runtime.convert import image, large_file, uncertainty
 from runtime.convert.job import Job
 from runtime.convert.large_file import Streamed
-from runtime.convert.uncertainty import SAMPLES
+from runtime.convert.restore import Restoration, restoration_of
 from runtime.images.files import MAX_PIXELS, Photo, check_mode
+from runtime.inference.grid import Tiling
 from runtime.inference.report import Report
 from runtime.latents import fresh_seed
 from runtime.model import Model
@@ -30,19 +29,22 @@ def upscale(
     source: options.Input,
     output: options.Output,
     model: options.ModelName = None,
-    tau: Annotated[
-        float | None,
-        typer.Option(help="Temperature, 0 or more.", show_default="the model's"),
-    ] = None,
+    tau: options.Tau = None,
     seed: Annotated[
-        str, typer.Option(metavar="N|random", help="Seed of the latents; random reports its draw.")
+        str,
+        typer.Option(
+            metavar="N|random",
+            help="Seed of the latents; random draws one and prints it.",
+            rich_help_panel=options.SAMPLING,
+        ),
     ] = "0",
     samples: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Different images to draw: OUTPUT-1, OUTPUT-2, …",
-            show_default=f"1, or {SAMPLES} for --uncertainty",
+            help="Number of images to draw: OUTPUT-1, OUTPUT-2, …",
+            show_default=f"1, or {uncertainty.SAMPLES} for --uncertainty",
+            rich_help_panel=options.SAMPLING,
         ),
     ] = None,
     size: Annotated[
@@ -62,18 +64,23 @@ def upscale(
         bool,
         typer.Option(
             "--recall/--no-recall",
-            help="Take model and exact size from the record `downscale` left in the file.",
+            help="Take model and exact size from the record that downscale left in the file.",
         ),
     ] = True,
     tau_map: Annotated[
         str | None,
-        typer.Option(help="Gray image over the picture: τ where it is white, 0 where black."),
+        typer.Option(
+            help="Gray image, stretched over the input: τ where it is white, 0 where black.",
+            rich_help_panel=options.SAMPLING,
+        ),
     ] = None,
-    uncertainty: Annotated[
+    heat_map: Annotated[
         str | None,
         typer.Option(
+            "--uncertainty",
             metavar="HEATMAP",
-            help="Write the deviation of --samples draws here, and their mean to OUTPUT.",
+            help="Write the standard deviation of --samples draws here, and their mean to OUTPUT.",
+            rich_help_panel=options.SAMPLING,
         ),
     ] = None,
     tile: options.Tile = None,
@@ -85,7 +92,12 @@ def upscale(
     matrix: options.Matrix = None,
     colour_range: options.Range = None,
     vary_latents: Annotated[
-        bool, typer.Option("--vary-latents", help="Other latents in every frame of a video.")
+        bool,
+        typer.Option(
+            "--vary-latents",
+            help="Draw other latents for every frame.",
+            rich_help_panel=options.VIDEO,
+        ),
     ] = False,
     force: options.Force = False,
     as_json: options.Json = False,
@@ -96,174 +108,176 @@ def upscale(
     """
     number = _parse_seed(seed)
     models = Models(options.load(backend, precision, threads, io, compile_engines))
-    drawing = {
+    random_options = {
         "--samples": (samples or 1) > 1,
-        "--uncertainty": uncertainty,
+        "--uncertainty": heat_map,
         "--tau-map": tau_map,
         "--vary-latents": vary_latents,
     }
-    _refuse_at_rest(tau, drawing)
-    samples = samples or (SAMPLES if uncertainty else 1)
-    choice: dict[str, Any] = {
-        "tau": tau,
-        "seed": number,
-        "samples": samples,
-        "size": None if size is None else input_output.parse_size(size),
-    }
-    # Only what is given: a folder's record of finished files hangs on every option.
-    chart = None if tau_map is None else input_output.read(tau_map, max_pixels).image
-    given = {"tile": tile, "overlap": overlap, "tau_map": chart}
-    choice |= {k: v for k, v in given.items() if v is not None}
-    job = Job("upscale", models, model, choice, max_pixels, True, obey_record, strips, force=force)
-    single = replace(job, models=_drawing_models(models, tau, drawing))
-    if video is not None:
-        from hcflow.cli import video as pipe
-
-        input_output.refuse(
-            {
-                "--uncertainty": uncertainty,
-                "--strips": strips,
-                "--format": format_name,
-                "--json": as_json,
-            },
-            "does not go with --video",
-        )
-        head = pipe.Stream(video, frame_size, matrix, colour_range)
-        pipe.convert_video(source, output, single, head, jobs, vary_latents=vary_latents)
-        return
-    input_output.refuse(
+    _refuse_without_tau(tau, random_options)
+    job = Job(
+        "upscale",
+        models,
+        model,
+        tau=tau,
+        seed=number,
+        samples=samples or (uncertainty.SAMPLES if heat_map else 1),
+        size=None if size is None else input_output.parse_size(size),
+        tau_map=None if tau_map is None else input_output.read(tau_map, max_pixels).image,
+        tiling=Tiling(tile, overlap),
+        max_pixels=max_pixels,
+        obey_record=obey_record,
+        strips=strips,
+        force=force,
+    )
+    # Of a folder each image's record may choose a model, so that none is refused there.
+    checked = replace(job, models=_with_tau(models, tau, random_options))
+    input_output.check_video_options(
+        video,
         {
             "--frame-size": frame_size,
             "--matrix": matrix,
             "--range": colour_range,
             "--vary-latents": vary_latents,
         },
-        "is of a video: give its kind with --video",
+        {
+            "--uncertainty": heat_map,
+            "--strips": strips,
+            "--format": format_name,
+            "--json": as_json,
+        },
     )
-    if input_output.is_folder(source):
-        from hcflow.cli import folder
+    if video is not None:
+        from hcflow.cli.video import Stream, convert_video
 
-        input_output.refuse({"--uncertainty": uncertainty}, "is of one image, not of a folder")
-        folder.convert_folder(
-            source, output, job, format_name=format_name, jobs=jobs, as_json=as_json
-        )
-        return
+        stream = Stream(video, frame_size, matrix, colour_range)
+        convert_video(source, output, checked, stream, jobs, vary_latents=vary_latents)
+    elif input_output.is_folder(source):
+        from hcflow.cli.folder import convert_folder
+
+        input_output.refuse({"--uncertainty": heat_map}, "does not work with a folder")
+        convert_folder(source, output, job, format_name=format_name, jobs=jobs, as_json=as_json)
+    else:
+        _upscale_image(checked, source, output, format_name, heat_map, as_json)
+
+
+def _upscale_image(
+    job: Job,
+    source: str,
+    output: str,
+    format_name: str | None,
+    heat_map: str | None,
+    as_json: bool,
+) -> None:
     input_output.refuse(
-        {"--strips": uncertainty is not None and strips}, "does not go with --uncertainty"
+        {"--strips": heat_map is not None and job.strips}, "does not work with --uncertainty"
     )
     names, format_name = input_output.outputs(
         source,
         output,
-        samples=1 if uncertainty else samples,
+        samples=1 if heat_map else job.samples,
         format_name=format_name,
-        force=force,
+        force=job.force,
         as_json=as_json,
     )
     elapsed = console.stopwatch()
-    noted = Report()
-    single = replace(single, options={**choice, "report": noted})
+    report = Report()
     figures = dict[str, Any]()
-    if uncertainty is not None:
-        (heat_name,), heat_format = input_output.outputs(
-            source, uncertainty, force=force, as_json=as_json
+    if heat_map is not None:
+        made, figures = _measure_uncertainty(
+            job, source, names[0], format_name, heat_map, report, as_json
         )
-        if os.path.realpath(heat_name) == os.path.realpath(names[0]):
-            raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
-        made, drawn = _draw(single, source, (format_name, heat_format))
-        input_output.write(drawn.mean, names[0], format_name)
-        input_output.write(drawn.heat, heat_name, heat_format)
-        figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-        if not as_json and os.path.isfile(names[0]) and os.path.isfile(heat_name):
-            _tell_deviation(drawn, heat_name)
-    elif input_output.wants_strips(source, output, single, format_name):
+    elif input_output.wants_strips(source, output, job, format_name):
         made = console.run_with_bar(
-            lambda tell: large_file.convert(single, source, output, str(format_name), tell)
+            lambda tell: large_file.convert(
+                job, source, output, format_name, progress=tell, report=report
+            )
         )
     else:
-        made = _upscale(single, source, names, format_name)
+        made = _upscale_in_memory(job, source, names, format_name, report)
     if as_json:
-        report = {
+        facts = {
             "model": made.model.manifest.name,
             "input": source,
             "outputs": names,
             "size": list(made.size),
-            "tau": made.model.default_tau if tau is None else tau,
-            "seed": number,
+            "tau": made.model.default_tau if job.tau is None else job.tau,
+            "seed": job.seed,
             "origin": None if made.origin is None else asdict(made.origin),
-            "tiles": noted.as_json(),
+            "tiles": report.as_json(),
             **figures,
             "seconds": elapsed(),
         }
-        print(json.dumps(report))
+        print(json.dumps(facts))
 
 
-def _upscale(job: Job, source: str, names: Sequence[str], format_name: str) -> Streamed:
-    """One image in memory, drawn once for every name."""
+def _upscale_in_memory(
+    job: Job, source: str, names: Sequence[str], format_name: str, report: Report
+) -> Streamed:
+    """Write one sample to each name."""
     photo = input_output.read(source, job.max_pixels)
     check_mode(photo.result_mode, format_name)
-    result = console.run(
-        f"upscaling {photo.size[0]}×{photo.size[1]}",
-        lambda: image.enlarge(_recalled(photo, source, job, (format_name,)), job.options),
-    )
-    for each, name in zip(result.photos, names, strict=True):
+
+    def work() -> tuple[Restoration, list[Photo]]:
+        found = restoration_of(job, photo, input_output.named(source), (format_name,))
+        return found, image.upscale(job, photo, found, report=report)
+
+    found, images = console.run(f"upscaling {photo.size[0]}×{photo.size[1]}", work)
+    for each, name in zip(images, names, strict=True):
         input_output.write(each, name, format_name)
-    return Streamed(result.photos[0].size, result.model, result.origin)
+    return Streamed(images[0].size, found.model, found.origin)
 
 
-def _draw(job: Job, source: str, formats: Sequence[str]) -> tuple[Streamed, uncertain.Uncertain]:
-    """One image drawn many times: the mean and the deviation of what comes out."""
-    photo = input_output.read(source, job.max_pixels)
-    check_mode(photo.result_mode, formats[0])
-    small = _recalled(photo, source, job, formats)
-    drawn = console.run(
-        f"drawing {photo.size[0]}×{photo.size[1]} {job.options['samples']} times",
-        lambda: uncertain.measure(small, job.options),
-    )
-    return Streamed(drawn.mean.size, small.model, small.origin), drawn
-
-
-def _tell_deviation(drawn: uncertain.Uncertain, heat_name: str) -> None:
-    print(
-        f"{console.shown(heat_name)}: deviation {drawn.average:.4f} on average, white is "
-        f"{drawn.largest:.4f}"
-    )
-
-
-def _recalled(
-    photo: Photo,
-    source: str,
+def _measure_uncertainty(
     job: Job,
-    formats: Sequence[str],
-) -> Recalled:
-    """`convert.recalled` for a file of the command line."""
-    return image.recalled(
-        job.models,
-        job.model,
-        photo,
-        input_output.named(source),
-        job.options["size"],
-        obey_record=job.obey_record,
-        formats=formats,
+    source: str,
+    name: str,
+    format_name: str,
+    heat_map: str,
+    report: Report,
+    as_json: bool,
+) -> tuple[Streamed, dict[str, Any]]:
+    """Write the mean of the samples and the heat map of their deviation; facts for `--json`."""
+    (heat_name,), heat_format = input_output.outputs(
+        source, heat_map, force=job.force, as_json=as_json
     )
+    if os.path.realpath(heat_name) == os.path.realpath(name):
+        raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
+    photo = input_output.read(source, job.max_pixels)
+    check_mode(photo.result_mode, format_name)
+    found = restoration_of(job, photo, input_output.named(source), (format_name, heat_format))
+    drawn = console.run(
+        f"drawing {job.samples} samples of {photo.size[0]}×{photo.size[1]}",
+        lambda: uncertainty.measure(job, photo, found, report),
+    )
+    input_output.write(drawn.mean, name, format_name)
+    input_output.write(drawn.heat_map, heat_name, heat_format)
+    if not as_json and os.path.isfile(name) and os.path.isfile(heat_name):
+        print(
+            f"{console.shown(heat_name)}: mean deviation {drawn.average:.4f}, white is "
+            f"{drawn.largest:.4f}"
+        )
+    figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
+    return Streamed(drawn.mean.size, found.model, found.origin), figures
 
 
-def _drawing_models(models: Models, tau: float | None, drawing: Mapping[str, object]) -> Models:
-    """The models, refused where what needs draws that differ would change nothing."""
+def _with_tau(models: Models, tau: float | None, random_options: Mapping[str, object]) -> Models:
+    """The models, each refused where its default τ makes an option have no effect."""
 
     def check(model: Model) -> None:
-        _refuse_at_rest(model.default_tau if tau is None else tau, drawing)
+        _refuse_without_tau(model.default_tau if tau is None else tau, random_options)
 
     return models.checked(check)
 
 
-def _refuse_at_rest(tau: float | None, drawing: Mapping[str, object]) -> None:
-    """Refuse what makes a difference only where draws differ; None is not known yet."""
+def _refuse_without_tau(tau: float | None, random_options: Mapping[str, object]) -> None:
+    """Refuse what has no effect where all samples are the same; τ = None is not known yet."""
     if tau == 0:
-        input_output.refuse(drawing, "changes nothing at τ = 0: give a --tau above 0")
+        input_output.refuse(random_options, "has no effect at τ = 0: give a --tau above 0")
 
 
 def _parse_seed(text: str) -> int:
-    """The seed that is asked for; one that is drawn is told at once, whatever follows."""
+    """The seed that is asked for; one that is drawn is printed at once, whatever follows."""
     if text == "random":
         drawn = fresh_seed()
         print(f"hcflow: seed {drawn}", file=sys.stderr, flush=True)
@@ -271,4 +285,4 @@ def _parse_seed(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise typer.BadParameter(f"--seed '{text}': a whole number, or random") from None
+        raise typer.BadParameter(f"--seed '{text}': give a whole number, or random") from None

@@ -1,11 +1,12 @@
 """Is an output right? Error figures against a float64 reference, and the budget for each precision.
 
 Export records these figures when it builds, `hcflow verify` measures them again elsewhere; both
-come through `compare`, so that the two can be compared.
+call `compare`, so that the figures can be compared.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from runtime.bundle.graph_entry import IMAGES, Precision
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one kind of output; None is no limit: the figure is reported only."""
+    """Limits of one kind of output; None is no limit: the figure is only reported."""
 
     min_psnr_db: float | None = None
     max_abs: float | None = None
@@ -57,8 +58,8 @@ BYTE_BUDGETS: Mapping[Precision, Budget] = {
     "fp16": Budget(min_psnr_db=50.0),
     "int8": Budget(),
 }
-"""Of images that a graph itself rounds to 8 bits, against the clipped reference: half a step, and
-what the unrounded image may be off."""
+"""For images that the graph itself rounds to 8 bits, against the clipped reference: half a step
+plus what the unrounded image may differ."""
 
 
 def budget(name: str, precision: Precision, io: str = "float32") -> Budget:
@@ -66,6 +67,16 @@ def budget(name: str, precision: Precision, io: str = "float32") -> Budget:
     if name not in IMAGES:
         return OTHER_BUDGETS[precision]
     return (IMAGE_BUDGETS if io == "float32" else BYTE_BUDGETS)[precision]
+
+
+def psnr(got: NDArray[np.floating], want: NDArray[np.floating]) -> float:
+    """PSNR in dB, peak 1.0, of arrays of one shape, in float64; infinite where they are equal."""
+    return psnr_of(float(np.mean(np.square(got.astype(np.float64) - want.astype(np.float64)))))
+
+
+def psnr_of(mean_squared_error: float) -> float:
+    """10·log₁₀(1/MSE), the PSNR in dB for peak 1.0; infinite where the error is 0."""
+    return math.inf if mean_squared_error == 0 else -10 * float(np.log10(mean_squared_error))
 
 
 def compare(
@@ -77,10 +88,8 @@ def compare(
 ) -> Comparison:
     """Measure an output against its reference (same shape; taken to float64) and judge it.
 
-    Images of a graph whose `io` is `uint8` are given as k/255 and held against the clipped
-    reference.
-
-    NaN or infinity in either is never ok; nor is another shape.
+    Images of a graph whose `io` is `uint8` are given as k/255 and compared with the clipped
+    reference. NaN or infinity in either is never ok; nor is another shape.
     """
     if got.shape != want.shape:
         return Comparison(float("-inf"), float("inf"), None, False)
@@ -93,7 +102,7 @@ def compare(
     max_abs = float(error.max(initial=0.0))
     magnitude = float(np.abs(want).max(initial=0.0))
     mse = float(np.mean(np.square(error))) if error.size else 0.0
-    psnr_db = -10.0 * float(np.log10(mse)) if mse > 0 else None
+    psnr_db = psnr_of(mse) if mse > 0 else None
     max_rel = max_abs / magnitude if magnitude > 0 else None
     limits = budget(name, precision, io)
     ok = (

@@ -9,36 +9,41 @@ from typing import Any
 
 import numpy as np
 
-from runtime.convert import image as convert
-from runtime.convert import large_file, streamable
-from runtime.convert.job import Direction, Job
+from runtime.convert import image, large_file, streamable
+from runtime.convert.job import Job
+from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
 from runtime.images import files
-from runtime.model import Model
 from runtime.system import atomic
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Error numbers of a disk that takes no more."""
 
 
-def rehearse(model: Model, direction: Direction) -> None:
-    """Run a model on the smallest image, so that what ails it shows before any work is done."""
-    side = 1 if direction == "upscale" else model.scale
-    dot = np.zeros((side, side, 3), np.uint8)
-    if direction == "upscale":
-        model.upscale(dot)
+def try_model(job: Job) -> None:
+    """Run a job's model on the smallest image, so that a fault of it shows before any work.
+
+    Raises:
+        HcflowError: it cannot be opened or run.
+    """
+    model = job.models.open(job.model)
+    if job.direction == "upscale":
+        model.upscale(np.zeros((1, 1, 3), np.uint8))
     else:
-        model.downscale(dot)
+        model.downscale(np.zeros((model.scale, model.scale, 3), np.uint8))
 
 
 def convert_file(
-    source: str,
-    output: str,
-    format_name: str,
-    job: Job,
-    gate: AbstractContextManager[object],
+    source: str, output: str, format_name: str, job: Job, gate: AbstractContextManager[object]
 ) -> dict[str, Any]:
-    """Take one file down or up, whole or not at all; the result's figures by name.
+    """Upscale or downscale one file, whole or not at all; facts of the result by name.
+
+    Args:
+        source: the image's file.
+        output: the file to write.
+        format_name: of it.
+        job: of one sample.
+        gate: held while the model works.
 
     Raises:
         HcflowError: it cannot be read, computed or written, or the output is the input.
@@ -56,21 +61,10 @@ def convert_file(
     if job.direction == "downscale":
         model = job.models.open(job.model)
         with gate:
-            reduced = convert.reduce(
-                model, photo, format_name, round_trip=job.round_trip, options=job.options
-            )
-        atomic.write(output, reduced.data)
-        return {"model": model.manifest.name, **convert.figures_of(reduced)}
-    small = convert.recalled(
-        job.models,
-        job.model,
-        photo,
-        f"'{source}'",
-        job.options.get("size"),
-        obey_record=job.obey_record,
-        formats=(format_name,),
-    )
-    result = convert.enlarge(small, job.options, gate)
-    (photo,) = result.photos
-    files.write(photo, output, format_name)
-    return {"model": result.model.manifest.name, "size": list(photo.size)}
+            small = image.downscale(job, model, photo, format_name)
+        atomic.write(output, small.data)
+        return {"model": model.manifest.name, **small.as_json()}
+    restoration = restoration_of(job, photo, f"'{source}'", (format_name,))
+    (large,) = image.upscale(job, photo, restoration, gate=gate)
+    files.write(large, output, format_name)
+    return {"model": restoration.model.manifest.name, "size": list(large.size)}

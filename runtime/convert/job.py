@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
-
-from PIL import Image
 
 from runtime.bundle.manifest import Manifest
 from runtime.images.files import MAX_PIXELS
 from runtime.images.provenance import digest
+from runtime.inference.grid import DEFAULT_TILING, Tiling
+from runtime.inference.latent_source import Sampling
+from runtime.latents import fixed_seed
 from runtime.model import Model
 
 Direction = Literal["upscale", "downscale"]
@@ -36,38 +37,85 @@ class Models(Protocol):
 class Job:
     """Everything that results depend on, apart from the images.
 
-    `model` is a bundle's folder or a model's name for `models`, None the default; `options` those
-    of `Model.upscale`; `obey_record` lets a small image's own record choose model and size;
-    `strips` as in `streamable.wants_strips`; `force` lets a result replace its own image.
+    Attributes:
+        direction: which way.
+        models: opens them.
+        model: a bundle's folder or a model's name; None is the default.
+        tau: temperature of an upscale; None is the model's.
+        seed: of its latents; None draws one.
+        samples: images to draw of each, at least 1.
+        size: exact (height, width) of an upscale.
+        tau_map: gray image of τ over the picture, as `Model.upscale` takes it.
+        tiling: of either direction.
+        max_pixels: largest input accepted.
+        round_trip: measure what upscaling a downscaled file gives, and record it.
+        obey_record: let a small image's own record choose model and size.
+        strips: convert by strips; None does so for large images, where that is possible.
+        force: let a result replace its own image.
     """
 
     direction: Direction
     models: Models
     model: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    tau: float | None = None
+    seed: int | None = 0
+    samples: int = 1
+    size: tuple[int, int] | None = None
+    tau_map: Any = None
+    tiling: Tiling = DEFAULT_TILING
     max_pixels: int = MAX_PIXELS
     round_trip: bool = True
     obey_record: bool = True
     strips: bool | None = None
     force: bool = False
 
+    def sampling(self, model: Model) -> Sampling:
+        """The latents of an upscale by a model, without a τ map.
+
+        Raises:
+            ParameterError: τ or seed out of range.
+        """
+        return Sampling(model.default_tau if self.tau is None else self.tau, fixed_seed(self.seed))
+
+    def upscale_options(self) -> dict[str, Any]:
+        """Keywords of `Model.upscale` and `Model.uncertainty`, without `report`."""
+        return {
+            "tau": self.tau,
+            "seed": self.seed,
+            "samples": self.samples,
+            "size": self.size,
+            "tau_map": self.tau_map,
+            **self.tiling_options(),
+        }
+
+    def tiling_options(self) -> dict[str, Any]:
+        """Keywords of `Model.downscale`, without `report`."""
+        return {"tile": self.tiling.tile, "overlap": self.tiling.overlap}
+
     def identity(self, manifest: Manifest, version: str) -> dict[str, Any]:
-        """The job for `record.Record`: what would change a result's bytes, or may have."""
-        same: dict[str, Any] = {
+        """What would change the bytes of a result, or may have, for a folder's list of results."""
+        options = {k: v for k, v in self.tiling_options().items() if v is not None}
+        if self.direction == "upscale":
+            options |= {"tau": self.tau, "seed": self.seed}
+            options |= {"samples": self.samples, "size": self.size}
+        if self.tau_map is not None:
+            options["tau_map"] = digest(self.tau_map)
+        # Neither threads nor who compiled an engine changes what was asked for.
+        unused = ("threads", "compile_engines")
+        load = {k: v for k, v in self.models.options.items() if k not in unused}
+        # Graphs that are added later, for another precision, change nothing; fp32 replaces any
+        # other where that fails.
+        precision = load.get("precision") or "fp32"
+        used = ("int8", "fp32") if precision == "auto" else (precision, "fp32")
+        return {
             "direction": self.direction,
             "asked": self.model is not None,
             "round_trip": self.round_trip,
             "obey_record": self.obey_record,
             "strips": self.strips,
+            "load": load,
+            "options": options,
+            "checkpoint": manifest.checkpoint.sha256,
+            "graphs": {g.file: g.sha256 for g in manifest.graphs if g.precision in used},
+            "by": version,
         }
-        # Neither threads nor who compiled an engine changes what was asked for.
-        same["load"] = {
-            k: v for k, v in self.models.options.items() if k not in ("threads", "compile_engines")
-        }
-        images = {k: digest(v) for k, v in self.options.items() if isinstance(v, Image.Image)}
-        same["options"] = {**self.options, **images}
-        # Graphs that are added later, for another precision, change nothing; fp32 heals any other.
-        precision = self.models.options.get("precision") or "fp32"
-        used = ("int8", "fp32") if precision == "auto" else (precision, "fp32")
-        graphs = {g.file: g.sha256 for g in manifest.graphs if g.precision in used}
-        return {**same, "checkpoint": manifest.checkpoint.sha256, "graphs": graphs, "by": version}

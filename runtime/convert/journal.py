@@ -1,8 +1,8 @@
-"""A journal beside a large result: a run that was killed goes on at the band it had reached.
+"""A journal beside a large result: a run that was killed resumes at the rows it had reached.
 
-Finished bands stand in `RESULT.hcflow-pixels` as raw rows, and are named, with their CRC-32, in
-`RESULT.hcflow-journal`, whose first line names what they depend on. A band is named only
-once its pixels are on disk. Both files go when the result is complete.
+Finished blocks of rows stand in `RESULT.hcflow-pixels` as raw pixels, and are listed, with their
+CRC-32, in `RESULT.hcflow-journal`, whose first line holds what they depend on. A block is listed
+only once its pixels are on disk. Both files are removed when the result is complete.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ LONGEST_NAME = 255 - len(_JOURNAL)
 
 
 class Journal:
-    """The finished bands of one result; use as a context manager.
+    """The finished blocks of one result; use as a context manager.
 
     Attributes:
         pixels: the file of raw rows.
-        bands: how many of them, from the first on, are there and intact.
+        blocks: how many of them, from the first on, are there and intact.
     """
 
     def __init__(self, result: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        """Open the journal of a result, or begin one where there is none of these settings.
+        """Open the journal of a result, or begin one where there is none with these settings.
 
         Raises:
-            FileError: another process is at work on the same result, or what stands in a file's
-                place is none.
+            FileError: another process is writing the same result, or something that is not a file
+                stands in the journal's place.
             OSError: the folder is not writable.
         """
         real = os.path.realpath(result)
@@ -54,24 +54,24 @@ class Journal:
         )
         if not lock(self._lines.fileno(), wait=False) or not _is_at(self._lines, self._path):
             self._lines.close()
-            raise FileError(f"'{result}' is being made by another process")
+            raise FileError(f"'{result}' is being written by another process")
         try:
             self._raw: IO[bytes] = open(self.pixels, "a+b", opener=_no_link)  # noqa: SIM115
         except BaseException:
             self._lines.close()
             raise
-        self.bands = self._recover(str(result))
+        self.blocks = self._recover(str(result))
 
     def append(self, data: bytes) -> None:
-        """Put the next band's rows on disk, then name it."""
+        """Put the next block's rows on disk, then list it."""
         self._raw.write(data)
         self._raw.flush()
         os.fsync(self._raw.fileno())
-        line = {"band": self.bands, "bytes": len(data), "crc32": zlib.crc32(data)}
+        line = {"block": self.blocks, "bytes": len(data), "crc32": zlib.crc32(data)}
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
         os.fsync(self._lines.fileno())
-        self.bands += 1
+        self.blocks += 1
 
     def discard(self) -> None:
         """Remove both files: the result is complete."""
@@ -83,13 +83,13 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self.bands == 0:  # nothing to go on with
+        if self.blocks == 0:  # nothing to resume
             self.discard()
         self._raw.close()
         self._lines.close()
 
     def _recover(self, result: str) -> int:
-        """Read what an earlier run has left, cut off what is not whole, and count the bands."""
+        """Read what an earlier run has left, cut off what is not whole, and count the blocks."""
         self._lines.seek(0)
         lines = self._lines.read().split("\n")
         good, end = [self._head], 0
@@ -103,8 +103,7 @@ class Journal:
                 end += size
         elif lines != [""]:
             _logger.warning(
-                "what an earlier run had made of '%s' is not used: its input, model or options "
-                "were others",
+                "'%s' is started again: an earlier run had another input, model or options",
                 result,
             )
         self._raw.truncate(end)
@@ -114,14 +113,14 @@ class Journal:
         self._lines.write("\n".join(good) + "\n")
         self._lines.flush()
         if len(good) > 1:
-            _logger.warning("going on with '%s' after %d finished bands", result, len(good) - 1)
+            _logger.warning("resuming '%s' after %d finished blocks of rows", result, len(good) - 1)
         return len(good) - 1
 
     def _intact(self, line: str, index: int) -> int | None:
-        """The size of the band that a line names, if its pixels are on disk as it says."""
+        """The size of the block that a line lists, if its pixels are on disk as it says."""
         try:
             entry = json.loads(line)
-            number, size, crc = (int(entry[key]) for key in ("band", "bytes", "crc32"))
+            number, size, crc = (int(entry[key]) for key in ("block", "bytes", "crc32"))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         if number != index or not 0 < size <= os.fstat(self._raw.fileno()).st_size:
@@ -142,7 +141,7 @@ def _no_link(path: str, flags: int) -> int:
         if stat.S_ISREG(os.fstat(handle).st_mode):
             return handle
         os.close(handle)
-    raise FileError(f"'{path}' is no file, and a journal would stand there: remove it")
+    raise FileError(f"'{path}' is not a file, and a journal would stand there: remove it")
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

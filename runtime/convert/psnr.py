@@ -1,4 +1,4 @@
-"""Two images compared, and the plain enlargement and reduction that ours are held against.
+"""PSNR of two images, and the bicubic resizing that the model is compared with.
 
 "Bicubic" here is Pillow's (antialiased, a = −0.5): MATLAB's, of the published figures, treats
 borders its own way, and the two differ by hundredths of a dB.
@@ -6,13 +6,13 @@ borders its own way, and the two differ by hundredths of a dB.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
+from runtime.checks import parity
 from runtime.errors import ImageError
 from runtime.images import pixels
 from runtime.images.pixels import Canvas
@@ -46,18 +46,9 @@ def psnr(first: Any, second: Any) -> float:
     total = 0.0
     for top in range(0, height, _ROWS):
         bottom = min(top + _ROWS, height)
-        total += squared_error(one.colour(top, bottom), other.colour(top, bottom))
-    return psnr_of(total, 3 * width * height)
-
-
-def squared_error(first: pixels.Planes, second: pixels.Planes) -> float:
-    """The sum of squared differences."""
-    return float(np.square(first - second, dtype=np.float64).sum())
-
-
-def psnr_of(total: float, count: int) -> float:
-    """PSNR in dB, peak 1, of a sum of squared errors over `count` values."""
-    return math.inf if total == 0 else -10 * math.log10(total / count)
+        error = one.colour(top, bottom) - other.colour(top, bottom)
+        total += float(np.square(error, dtype=np.float64).sum())
+    return parity.psnr_of(total / (3 * width * height))
 
 
 def colour(image: Any) -> pixels.Planes:

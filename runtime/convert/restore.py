@@ -1,58 +1,102 @@
-"""What an image's own record (`runtime.images.provenance`) decides: model and exact size."""
+"""What an LR image's own record (`runtime.images.provenance`) decides: model and exact size."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from runtime.convert.job import Models
+from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
-from runtime.images import provenance
+from runtime.images import padding, provenance, size_limits
+from runtime.images.files import Photo
 from runtime.images.provenance import Origin
 from runtime.model import Model
 
 _logger = logging.getLogger(__name__)
 
 
-def model_for(record: Origin | None, asked: str | None, models: Models, where: str) -> str | None:
-    """The model to enlarge an image with: the one asked for, else the one that made it.
+@dataclass(frozen=True)
+class Restoration:
+    """What an LR image is upscaled with.
+
+    Attributes:
+        model: that upscales it.
+        size: exact (height, width) of the result, or None.
+        output_size: (height, width) that the result will have.
+        origin: the image's record, if it has one.
+        chooser: the record where that has chosen the model.
+        where: names the image in messages.
+    """
+
+    model: Model
+    size: tuple[int, int] | None
+    output_size: tuple[int, int]
+    origin: Origin | None
+    chooser: Origin | None
+    where: str
+
+    def blame_record(self) -> contextlib.AbstractContextManager[None]:
+        """`blame_record` for the record that has chosen the model."""
+        return blame_record(self.chooser, self.where)
+
+
+def restoration(
+    job: Job, lr_size: tuple[int, int], xmp: bytes | None, where: str, formats: Sequence[str] = ()
+) -> Restoration:
+    """Choose the model and size for an LR image: those of the job, else those of its record.
+
+    Args:
+        job: an upscale.
+        lr_size: width and height of the LR image.
+        xmp: its XMP packet.
+        where: names it in messages.
+        formats: that results will be written in, to refuse beforehand what they cannot hold.
+
+    Raises:
+        HcflowError: as `job.models.open`, and where a format cannot hold the result.
+    """
+    record = provenance.extract(xmp, where) if job.obey_record else None
+    name = model_for(record, job, where)
+    chooser = None if name == job.model else record
+    with blame_record(chooser, where):
+        model = job.models.open(name)
+    size = size_for(record, lr_size, model, job.size, where)
+    height, width = padding.target_size(lr_size[1], lr_size[0], model.scale, size)
+    for format_name in formats:
+        size_limits.check_sides(format_name, width, height)
+    return Restoration(model, size, (height, width), record, chooser, where)
+
+
+def restoration_of(job: Job, photo: Photo, where: str, formats: Sequence[str] = ()) -> Restoration:
+    """`restoration` for an image in memory; warns when it was edited."""
+    found = restoration(job, photo.size, photo.xmp, where, formats)
+    check_pixels(found.origin, photo.image, where)
+    return found
+
+
+def model_for(record: Origin | None, job: Job, where: str) -> str | None:
+    """The model to upscale an image with: the one asked for, else the one that made it.
 
     None is the default, also where the one that made the image is not found; `size_for` then warns.
 
     Raises:
         ImageError: a shipped model made it, which cannot be built here.
     """
-    if asked is not None or record is None:
-        return asked
-    with blaming(record, where):
-        return models.find(record.checkpoint)
-
-
-def open_for(
-    record: Origin | None,
-    asked: str | None,
-    models: Models,
-    where: str,
-) -> tuple[Model, Origin | None]:
-    """The model of `model_for`, and the record where that has chosen it.
-
-    Raises:
-        HcflowError: as `models.open`; as `ImageError` where the record has chosen.
-    """
-    name = model_for(record, asked, models, where)
-    chooser = None if name == asked else record
-    with blaming(chooser, where):
-        return models.open(name), chooser
+    if job.model is not None or record is None:
+        return job.model
+    with blame_record(record, where):
+        return job.models.find(record.checkpoint)
 
 
 @contextlib.contextmanager
-def blaming(chooser: Origin | None, where: str) -> Iterator[None]:
-    """Within, what is wrong with a model that a record has chosen is that image's error alone.
+def blame_record(chooser: Origin | None, where: str) -> Iterator[None]:
+    """Turn a fault of a model that a record has chosen into an error of that image alone.
 
     Args:
-        chooser: the record that chose the model; None for a model asked for, or the default.
+        chooser: the record; None for a model asked for, or the default, whose faults stay.
         where: names the image.
 
     Raises:
@@ -78,7 +122,7 @@ def size_for(
     Args:
         record: of the image, or None.
         lr_size: the image's width and height.
-        model: the one that will enlarge it.
+        model: the one that will upscale it.
         asked: a size the user asked for, which wins; or None.
         where: names the image in warnings.
     """
@@ -98,7 +142,7 @@ def size_for(
     )
     if not fits:
         _logger.warning(
-            "%s is %d×%d, not what a reduction of %d×%d by %d gives: its size is not restored",
+            "%s is %d×%d, not what downscaling %d×%d by %d gives: its exact size is not restored",
             *(where, *lr_size, record.width, record.height, record.scale),
         )
         return None

@@ -6,41 +6,42 @@ import os
 
 from runtime.convert.job import Job
 from runtime.convert.journal import LONGEST_NAME
-from runtime.errors import ImageError
+from runtime.errors import FileError, ImageError
 from runtime.images import files, strips, vips
 
-AT_ONCE = {"upscale": 2_000_000, "downscale": 32_000_000}
+LARGE = {"upscale": 2_000_000, "downscale": 32_000_000}
 """Pixels of an input from which it is streamed where libvips is installed: about 32 million of the
-large side either way."""
-
-_STREAMED = frozenset({"tau", "seed", "samples", "size", "tile", "overlap", "report"})
+HR image either way."""
 
 
 def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
     """Whether a file is to be streamed: as the job asks, or else because it is large and can be.
 
     Raises:
-        ImageError: streaming was asked for and this file, result or option cannot be streamed.
+        ImageError: streaming was asked for and this image, format or option cannot be streamed.
+        FileError: it was asked for and cannot write to this place.
         BackendError: it was asked for and libvips is not installed.
     """
     if job.strips is False:
         return False
     found = strips.probe(source)
-    extra = [k for k, v in job.options.items() if k not in _STREAMED and v is not None]
-    extra += ["samples"] if job.options.get("samples", 1) > 1 else []
-    unfit = _unfit(output)
+    unfit_options = ["tau_map"] if job.tau_map is not None else []
+    unfit_options += ["samples"] if job.samples > 1 else []
+    unfit_place = _unfit(output)
     can_write = format_name in vips.SAVERS
     if job.strips is None:
         size = 0 if found is None else found[1] * found[2]
-        is_large = AT_ONCE[job.direction] <= size <= job.max_pixels
-        return is_large and not extra and can_write and unfit is None and vips.find() is not None
-    vips.require("working by strips")
-    if extra:
-        raise ImageError(f"strips do not go with {', '.join(extra)}: leave that out, or --strips")
+        is_large = LARGE[job.direction] <= size <= job.max_pixels
+        can_stream = not unfit_options and can_write and unfit_place is None
+        return is_large and can_stream and vips.find() is not None
+    vips.require("--strips")
+    if unfit_options:
+        raise ImageError(f"--strips does not work with {', '.join(unfit_options)}: leave one out")
     if not can_write:
-        raise ImageError(f"{format_name} is not written by strips: {', '.join(vips.SAVERS)} are")
-    if unfit is not None:
-        raise ImageError(f"'{output}' {unfit}: leave out --strips")
+        formats = ", ".join(vips.SAVERS)
+        raise ImageError(f"--strips cannot write {format_name}: it writes {formats}")
+    if unfit_place is not None:
+        raise FileError(f"--strips cannot write '{output}': {unfit_place}")
     if found is None:
         files.read(source, job.max_pixels)  # says what is wrong; else it is another format
         raise ImageError(not_by_strips(source))
@@ -49,18 +50,21 @@ def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
 
 def _unfit(output: str) -> str | None:
     """What keeps strips from being written to a place."""
+    real = os.path.realpath(output)
     if os.path.exists(output) and not os.path.isfile(output):
         # It would be replaced by a file: strips are encoded beside it, then renamed.
-        return "is no file, which strips are written to"
-    if not vips.takes(os.path.realpath(output)):
-        return "is not named in UTF-8, as strips need it"
-    if len(os.fsencode(os.path.basename(os.path.realpath(output)))) > LONGEST_NAME:
-        return f"has a name of more than {LONGEST_NAME} bytes, beside which no journal's would fit"
+        return "it is not a file"
+    if not vips.takes(real):
+        return "its name is not UTF-8"
+    if len(os.fsencode(os.path.basename(real))) > LONGEST_NAME:
+        return f"its name is longer than {LONGEST_NAME} bytes, so that a journal's would not fit"
     return None
 
 
 def not_by_strips(source: str) -> str:
     """Why `strips.probe` found nothing in a sound file."""
     formats = ", ".join(strips.READ)
-    kind = f"{formats} of one frame in gray or RGB, named in UTF-8,"
-    return f"'{source}' is not read by strips: {kind} are"
+    return (
+        f"--strips cannot read '{source}': it reads {formats} with one frame, in gray or RGB, "
+        "named in UTF-8"
+    )

@@ -1,47 +1,56 @@
-"""What the draws of a picture agree on: their mean, and a heat map of their deviation."""
+"""What the samples of an image agree on: their mean, and a heat map of their deviation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.convert.image import Recalled
+from runtime.convert.job import Job
+from runtime.convert.restore import Restoration
+from runtime.images import provenance
 from runtime.images.files import Photo
+from runtime.inference.report import Report
 
 SAMPLES = 8
-"""Draws where none are asked for."""
+"""Samples where none are asked for."""
 
 
 @dataclass(frozen=True)
-class Uncertain:
-    """The mean picture, the heat map, and the deviations behind it: largest and mean, of 1."""
+class Uncertainty:
+    """The mean image, the heat map, and the largest and mean deviation behind it, in [0, 1]."""
 
     mean: Photo
-    heat: Photo
+    heat_map: Photo
     largest: float
     average: float
 
 
-def measure(small: Recalled, options: Mapping[str, Any]) -> Uncertain:
-    """Draw a photograph many times.
+def measure(
+    job: Job, photo: Photo, restoration: Restoration, report: Report | None = None
+) -> Uncertainty:
+    """Draw the job's samples of an image and compare them.
 
     Args:
-        small: the small image, with what it is enlarged by.
-        options: of `Model.uncertainty`; its size is `small`'s.
+        job: an upscale.
+        photo: as read; its record goes.
+        restoration: of it, with model and size.
+        report: filled while the image is computed.
 
     Raises:
         HcflowError: as `Model.uncertainty`.
     """
-    mean, deviation = small.model.uncertainty(small.photo.image, **{**options, "size": small.size})
+    options = {**job.upscale_options(), "size": restoration.size, "report": report}
+    mean, deviation = restoration.model.uncertainty(photo.image, **options)
     largest = float(deviation.max())
-    heat = Image.fromarray(heat_map(deviation, largest))
-    average = float(deviation.mean(dtype=np.float64))
-    return Uncertain(replace(small.photo, image=mean), Photo(heat), largest, average)
+    return Uncertainty(
+        mean=replace(photo, image=mean, xmp=provenance.remove(photo.xmp)),
+        heat_map=Photo(Image.fromarray(heat_map(deviation, largest))),
+        largest=largest,
+        average=float(deviation.mean(dtype=np.float64)),
+    )
 
 
 def heat_map(deviation: NDArray[np.float32], white: float) -> NDArray[np.uint8]:

@@ -1,54 +1,80 @@
-"""An image's alpha while its colour goes through a network band by band."""
+"""An image's rows on their way through a network: colour goes ahead, alpha waits for its rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.images import padding, pixels
-from runtime.images.pixels import Planes
+from runtime.images.pixels import Picture, Planes
 
 MARGIN = 3
-"""Rows beyond a band that Pillow's bicubic filter looks at, and one more."""
+"""Rows beyond a block that Pillow's bicubic filter looks at, and one more."""
 
 
-class Veil:
-    """Alpha rows as they are read, kept until the band that needs them is made.
+class ImageRows:
+    """Reads the colour of an image by rows and keeps its alpha until output rows need it.
 
     Args:
-        height: of the image they are of.
+        read: gives rows [start, stop) as [rows, W, C]; each is asked for once, top to bottom.
+        height: of the image.
+        width: of the image.
+        margin: rows of alpha that are also read above the first row of colour, where reading does
+            not begin at the top.
     """
 
-    def __init__(self, height: int) -> None:
-        self._height = height
-        self._start = 0
-        self._rows: Planes | None = None
+    def __init__(
+        self, read: Callable[[int, int], NDArray[Any]], height: int, width: int, margin: int = 0
+    ) -> None:
+        self.height, self.width = height, width
+        self._read, self._margin = read, margin
+        self._has_begun = False
+        self._alpha: Planes | None = None
+        self._start = 0  # the row that `_alpha` begins with
 
-    def add(self, start: int, rows: Planes) -> None:
-        """Take rows [start, start + len(rows)), which follow the last ones."""
-        if self._rows is None:
-            self._start, self._rows = start, rows
-        else:
-            self._rows = np.concatenate([self._rows, rows])
+    @classmethod
+    def of(cls, picture: Picture) -> ImageRows:
+        """The rows of an image in memory."""
+        return cls(lambda start, stop: picture.pixels[start:stop], picture.height, picture.width)
 
-    def enlarged(self, top: int, rows: int, scale: int) -> Planes:
-        """Rows [top, top + rows) of the plane enlarged by `scale`; `top` never falls."""
+    def colour(self, start: int, stop: int) -> Planes:
+        """Rows [start, stop) as RGB, float32 [3, rows, W] in [0, 1]; they follow the last ones."""
+        first = start if self._has_begun else max(start - self._margin, 0)
+        self._has_begun = True
+        rows = Picture(self._read(first, stop))
+        alpha = rows.alpha()
+        if alpha is not None and self._alpha is not None:
+            self._alpha = np.concatenate([self._alpha, alpha])
+        elif alpha is not None:
+            self._start, self._alpha = first, alpha
+        return rows.colour(start - first, stop - first)
+
+    def upscaled_alpha(self, top: int, rows: int, scale: int) -> Planes | None:
+        """Rows [top, top + rows) of alpha upscaled by `scale`, or None; `top` never falls."""
         first = top // scale
-        last = min(-(-(top + rows) // scale) + MARGIN, self._height)
+        last = min(-(-(top + rows) // scale) + MARGIN, self.height)
         part = self._part(max(first - MARGIN, 0), last)
+        if part is None:
+            return None
         return pixels.enlarge_alpha(part, scale, top - self._start * scale, rows)
 
-    def reduced(self, top: int, rows: int, scale: int) -> Planes:
-        """Rows [top, top + rows) of the padded plane reduced by `scale`; `top` never falls."""
+    def downscaled_alpha(self, top: int, rows: int, scale: int) -> Planes | None:
+        """Rows [top, top + rows) of padded alpha downscaled, or None; `top` never falls."""
         # One row of blocks more above: what lies beyond the last row reflects up to there.
         first = max(top - 1, 0) * scale
-        part = self._part(first, min((top + rows) * scale, self._height))
+        part = self._part(first, min((top + rows) * scale, self.height))
+        if part is None:
+            return None
         padded = padding.pad(part[None], scale)[0]
         return pixels.reduce_alpha(padded, scale)[top - first // scale :][:rows]
 
-    def _part(self, first: int, last: int) -> Planes:
-        """Rows [first, last); what lies above is forgotten."""
-        if self._rows is None:
-            raise ValueError("no rows were added")
-        self._rows = self._rows[first - self._start :]
+    def _part(self, first: int, last: int) -> Planes | None:
+        """Rows [first, last) of alpha; what lies above is forgotten."""
+        if self._alpha is None:
+            return None
+        self._alpha = self._alpha[first - self._start :]
         self._start = first
-        return self._rows[: last - first]
+        return self._alpha[: last - first]

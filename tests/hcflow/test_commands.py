@@ -192,9 +192,9 @@ def test_what_fails_ends_in_one_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--size", "big"], "width x height in pixels, as 640x480"),
-        (["--size", 5000 * "9" + "x4"], "width x height in pixels, as 640x480"),
-        (["--seed", "lucky"], "a whole number, or random"),
+        (["--size", "big"], "give width x height in pixels, as 640x480"),
+        (["--size", 5000 * "9" + "x4"], "give width x height in pixels, as 640x480"),
+        (["--seed", "lucky"], "give a whole number, or random"),
         (["--threads", "0"], "threads"),
         (["--samples", "0"], "samples"),
         (["--precision", "fp8"], "precision"),
@@ -202,11 +202,11 @@ def test_what_fails_ends_in_one_line(
         (["--colour"], "No such option"),
         (["--uncertainty", "OUTPUT"], "cannot be both the picture and its heat map"),
         (["--uncertainty", "-", "--json"], "standard output takes one image and nothing else"),
-        (["--uncertainty", "h.png", "--strips"], "--strips does not go with --uncertainty"),
-        (["--uncertainty", "h.png", "--tau", "0"], "--uncertainty changes nothing at τ = 0"),
-        (["--uncertainty", "h.png"], "--uncertainty changes nothing at τ = 0"),
-        (["--samples", "2"], "--samples changes nothing at τ = 0"),
-        (["--tau-map", "INPUT"], "--tau-map changes nothing at τ = 0"),
+        (["--uncertainty", "h.png", "--strips"], "--strips does not work with --uncertainty"),
+        (["--uncertainty", "h.png", "--tau", "0"], "--uncertainty has no effect at τ = 0"),
+        (["--uncertainty", "h.png"], "--uncertainty has no effect at τ = 0"),
+        (["--samples", "2"], "--samples has no effect at τ = 0"),
+        (["--tau-map", "INPUT"], "--tau-map has no effect at τ = 0"),
     ],
 )
 def test_wrong_usage_is_exit_code_two(
@@ -223,7 +223,7 @@ def test_uncertainty_is_of_one_image(run: Runner, picture: Path) -> None:
     folder = picture.parent
     heat = ["--uncertainty", folder / "h.png", "--tau", 1]
     message = _usage(run("upscale", folder, "-o", folder / "out", *heat))
-    assert "--uncertainty is of one image, not of a folder" in message
+    assert "--uncertainty does not work with a folder" in message
 
 
 def test_bad_inputs_end_in_one_line(run: Runner, picture: Path, tmp_path: Path) -> None:

@@ -221,7 +221,9 @@ def test_a_truth_of_another_size_and_a_missing_folder_are_named(tmp_path: Path) 
     page_ = tmp_path / "page.html"
     run = _compare(tmp_path, tmp_path / "small.png", "--truth", tmp_path / "small.png", "-o", page_)
     assert run.returncode == 1
-    assert f"--truth is no original of '{tmp_path / 'small.png'}': size 9×7" in run.stderr.decode()
+    assert (
+        f"--truth is not an original of '{tmp_path / 'small.png'}': size 9×7" in run.stderr.decode()
+    )
     run = _compare(tmp_path, tmp_path / "small.png", "-o", tmp_path / "none" / "page.html")
     assert run.returncode == 1
     assert "page.html': the folder '" in run.stderr.decode()

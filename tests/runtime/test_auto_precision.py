@@ -15,12 +15,14 @@ import runtime
 from runtime.backends import auto
 from runtime.bundle.manifest import Manifest, Precision
 from runtime.convert import image
+from runtime.convert.job import Job
 from runtime.images.files import Photo
 from runtime.inference import auto_precision
 from runtime.inference.grid import Grid
 from runtime.inference.report import Report
 from runtime.system import machine
 from tests.support.bundles import write_bundle
+from tests.support.one_model import OneModel
 
 VNNI = {"avx2", "avx512f", "avx512_vnni"}
 
@@ -139,6 +141,6 @@ def test_auto_chooses_for_each_image_and_says_what_it_took(
         taken[side] = report.precision, report.overlap
     assert taken == {20: ("int8", 16), 200: ("fp32", 2)}
     photo = Photo(Image.new("RGB", (800, 800)))
-    made = image.reduce(model, photo, "PNG", round_trip=False)
+    made = image.downscale(Job("downscale", OneModel(model), round_trip=False), model, photo, "PNG")
     assert made.origin is not None
     assert made.origin.precision == "fp32"

@@ -21,7 +21,7 @@ from hcflow.models.load import Models
 from runtime.bundle.reader import Bundle
 from runtime.convert import file
 from runtime.convert.folders import pool, worker
-from runtime.convert.folders.resume import Record
+from runtime.convert.folders.resume import Finished
 from runtime.convert.folders.walk import Problem, Task, walk
 from runtime.convert.job import Job
 from runtime.errors import FileError
@@ -143,7 +143,7 @@ def test_how_a_folder_was_drawn_is_in_its_report(bundle: Path, tmp_path: Path) -
     assert run.code == 0, run.report["failed"]
     assert f"hcflow: seed {run.report['seed']}\n" in run.err
     assert run.report["tau"] is None
-    assert "--tau-map changes nothing at the model's own τ = 0" in run.err
+    assert "--tau-map has no effect at the model's default τ = 0" in run.err
 
 
 def test_a_tau_map_of_colours_is_one_error_not_every_images(bundle: Path, tmp_path: Path) -> None:
@@ -243,20 +243,20 @@ def test_a_half_written_record_costs_one_image(tmp_path: Path) -> None:
     source, output = tmp_path / "a.png", tmp_path / "b.png"
     source.write_bytes(b"in")
     output.write_bytes(b"out")
-    record = Record(str(tmp_path), {"tau": 0})
+    record = Finished(str(tmp_path), {"tau": 0})
     status = source.stat()
     record.add("a.png", (status.st_size, status.st_mtime_ns), str(output))
     record.close()
     path = tmp_path / ".hcflow-done"
     path.write_bytes(path.read_bytes() + b"12ab")
-    record = Record(str(tmp_path), {"tau": 0})
+    record = Finished(str(tmp_path), {"tau": 0})
     assert record.has("a.png", str(source), str(output))
-    assert not Record(str(tmp_path), {"tau": 1}).has("a.png", str(source), str(output))
+    assert not Finished(str(tmp_path), {"tau": 1}).has("a.png", str(source), str(output))
     record.add("c.png", (1, 1), str(output))
     record.close()
     assert len([x for x in path.read_text().split("\n") if len(x) == 32]) == 2
     output.write_bytes(b"else")
-    assert not Record(str(tmp_path), {"tau": 0}).has("a.png", str(source), str(output))
+    assert not Finished(str(tmp_path), {"tau": 0}).has("a.png", str(source), str(output))
 
 
 def test_a_file_that_is_being_written_is_named(

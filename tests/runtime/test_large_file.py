@@ -28,6 +28,7 @@ from runtime.convert.journal import Journal
 from runtime.images import files, strips, vips
 from runtime.images.files import Photo
 from runtime.images.strips import Form
+from runtime.inference.grid import Tiling
 from runtime.inference.report import Report
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import png, tiff
@@ -69,7 +70,7 @@ def test_strips_give_the_pixels_of_the_whole_image(
     large_file.convert(Job("downscale", OneModel(model)), str(source), str(down), "PNG")
     np.testing.assert_array_equal(_pixels(down), np.asarray(model.downscale(photo.image)))
     large_file.convert(
-        Job("upscale", OneModel(model), options={"tau": 0.7, "seed": 3}),
+        Job("upscale", OneModel(model), tau=0.7, seed=3),
         str(source),
         str(up),
         "PNG",
@@ -107,9 +108,8 @@ def test_each_graph_has_its_own_tiles_by_strips_too(tmp_path: Path) -> None:
     _picture("RGB", 24, 24).save(source)
     for tau, tile in ((0.0, 5), (1.0, 8)):
         report = Report()
-        options = {"tau": tau, "report": report}
-        job = Job("upscale", OneModel(model), options=options)
-        large_file.convert(job, str(source), str(tmp_path / "up.png"), "PNG")
+        job = Job("upscale", OneModel(model), tau=tau)
+        large_file.convert(job, str(source), str(tmp_path / "up.png"), "PNG", report=report)
         assert report.tile == tile
 
 
@@ -217,9 +217,9 @@ def test_what_was_asked_for_and_cannot_be_streamed_is_refused(tmp_path: Path) ->
     source = tmp_path / "in.gif"
     _picture("RGB", 4, 4).save(source)
     asked = Job("upscale", Models({}), strips=True)
-    with pytest.raises(ImageError, match="is not read by strips"):
+    with pytest.raises(ImageError, match=r"--strips cannot read .*in.gif"):
         streamable.wants_strips(str(source), OUT, asked, "PNG")
-    with pytest.raises(ImageError, match="BMP is not written by strips"):
+    with pytest.raises(ImageError, match="--strips cannot write BMP"):
         streamable.wants_strips(str(source), OUT, asked, "BMP")
     assert strips.probe(tmp_path / "nowhere") is None
 
@@ -230,7 +230,7 @@ def test_colour_that_libvips_reads_otherwise_is_not_streamed(
 ) -> None:
     source = str(tmp_path / "in.tif")
     Image.new(mode, (4, 4)).save(source)
-    monkeypatch.setattr(streamable, "AT_ONCE", {"upscale": 1})
+    monkeypatch.setattr(streamable, "LARGE", {"upscale": 1})
     job = Job("upscale", Models({}))
     assert not streamable.wants_strips(source, OUT, job, "PNG")
 
@@ -241,9 +241,9 @@ def test_a_pipe_is_written_to_and_never_replaced_by_a_file(
     source, pipe = tmp_path / "in.png", tmp_path / "out.png"
     _picture("RGB", 8, 8).save(source)
     os.mkfifo(pipe)
-    with pytest.raises(ImageError, match=r"out.png' is no file, which strips are written to"):
+    with pytest.raises(FileError, match=r"cannot write .*out.png': it is not a file"):
         hcflow.upscale_file(source, pipe, model=bundle, strips=True)
-    monkeypatch.setattr(streamable, "AT_ONCE", {"upscale": 1})
+    monkeypatch.setattr(streamable, "LARGE", {"upscale": 1})
     reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
     hcflow.upscale_file(source, pipe, model=bundle)
     received, _ = reader.communicate(timeout=60)
@@ -254,7 +254,7 @@ def test_a_pipe_is_written_to_and_never_replaced_by_a_file(
 def test_names_that_are_not_utf8_are_left_to_pillow(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamable, "AT_ONCE", {"upscale": 1})
+    monkeypatch.setattr(streamable, "LARGE", {"upscale": 1})
     names = (b"/a", b"/\xe9.png", b"/\xea.png")
     source, odd, twice = (os.fsdecode(bytes(tmp_path) + name) for name in names)
     _picture("RGB", 8, 8).save(source, "PNG")
@@ -263,7 +263,7 @@ def test_names_that_are_not_utf8_are_left_to_pillow(
     assert strips.probe(odd) is None
     hcflow.upscale_file(odd, twice, model=bundle)
     assert files.read(twice).size == (128, 128)
-    with pytest.raises(ImageError, match="is not named in UTF-8, as strips need it"):
+    with pytest.raises(FileError, match="its name is not UTF-8"):
         hcflow.upscale_file(source, odd, model=bundle, strips=True)
 
 
@@ -314,7 +314,7 @@ def test_avif_is_not_streamed_where_its_chroma_would_be_other_colours(tmp_path: 
     assert strips.probe(source) is None
 
 
-def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
+def test_a_journal_goes_on_after_its_last_whole_block(tmp_path: Path) -> None:
     result = tmp_path / "out.png"
     with Journal(result, {"tau": 0}) as journal:
         journal.append(b"one")
@@ -322,31 +322,31 @@ def test_a_journal_goes_on_after_its_last_whole_band(tmp_path: Path) -> None:
         pixels = journal.pixels
     pixels.write_bytes(b"onetwXthree")  # what was not synced may be anything
     with Journal(result, {"tau": 0}) as journal:
-        assert (journal.bands, pixels.read_bytes()) == (1, b"one")
+        assert (journal.blocks, pixels.read_bytes()) == (1, b"one")
         journal.append(b"TWO")
-        with pytest.raises(FileError, match="is being made by another process"):
+        with pytest.raises(FileError, match="is being written by another process"):
             Journal(result, {"tau": 0})
     with Journal(result, {"tau": 0}) as journal:
-        assert (journal.bands, pixels.read_bytes()) == (2, b"oneTWO")
+        assert (journal.blocks, pixels.read_bytes()) == (2, b"oneTWO")
     with Journal(result, {"tau": 1}) as journal:
-        assert (journal.bands, pixels.read_bytes()) == (0, b"")
+        assert (journal.blocks, pixels.read_bytes()) == (0, b"")
         journal.discard()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "left", [b"\xff\xfe\x00", b"[" * 100_000, b'{"band": Infinity, "bytes": 1, "crc32": 1}']
+    "left", [b"\xff\xfe\x00", b"[" * 100_000, b'{"block": Infinity, "bytes": 1, "crc32": 1}']
 )
 def test_whatever_stands_in_a_journal_the_work_begins_anew(tmp_path: Path, left: bytes) -> None:
     result = tmp_path / "out.png"
     journal = Path(f"{result}.hcflow-journal")
     with Journal(result, {"tau": 0}):
         head = journal.read_bytes()
-    assert list(tmp_path.iterdir()) == []  # without a band there is nothing to go on with
+    assert list(tmp_path.iterdir()) == []  # without a block there is nothing to resume
     for text in (left, head + left):
         journal.write_bytes(text)
         with Journal(result, {"tau": 0}) as again:
-            assert again.bands == 0
+            assert again.blocks == 0
 
 
 @pytest.mark.parametrize("suffix", ["hcflow-journal", "hcflow-pixels"])
@@ -355,7 +355,7 @@ def test_a_journal_never_empties_what_a_link_points_at(tmp_path: Path, suffix: s
     letter.write_text("Dear reader")
     for stand in (lambda: place.symlink_to(letter), lambda: os.mkfifo(place)):
         stand()
-        with pytest.raises(FileError, match=rf"{suffix}' is no file, .*: remove it"):
+        with pytest.raises(FileError, match=rf"{suffix}' is not a file, .*: remove it"):
             Journal(tmp_path / "out.png", {"tau": 0})
         place.unlink()
     assert letter.read_text() == "Dear reader"
@@ -366,14 +366,14 @@ def test_a_long_name_is_left_to_what_needs_no_journal(tmp_path: Path) -> None:
     _picture("RGB", 8, 8).save(source)
     long = str(tmp_path / ("長" * 80 + ".png"))
     asked = Job("upscale", Models({}))
-    with pytest.raises(ImageError, match="has a name of more than 240 bytes"):
+    with pytest.raises(FileError, match="its name is longer than 240 bytes"):
         streamable.wants_strips(str(source), long, replace(asked, strips=True), "PNG")
-    streamable.AT_ONCE["upscale"], before = 1, streamable.AT_ONCE["upscale"]
+    streamable.LARGE["upscale"], before = 1, streamable.LARGE["upscale"]
     try:
         assert not streamable.wants_strips(str(source), long, asked, "PNG")
         assert streamable.wants_strips(str(source), OUT, asked, "PNG")
     finally:
-        streamable.AT_ONCE["upscale"] = before
+        streamable.LARGE["upscale"] = before
 
 
 def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
@@ -384,7 +384,7 @@ def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
         return not wait
 
     monkeypatch.setattr("runtime.convert.journal.lock", lock_late)
-    with pytest.raises(FileError, match="is being made by another process"):
+    with pytest.raises(FileError, match="is being written by another process"):
         Journal(tmp_path / "out.png", {"tau": 0})
     assert list(tmp_path.iterdir()) == []
 
@@ -406,7 +406,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path:
     assert not broken.exists()
     assert os.path.getsize(f"{broken}.hcflow-pixels") > 0
     run = subprocess.run([*command, "-o", broken], cwd=ROOT, check=True, capture_output=True)
-    assert b"going on with" in run.stderr
+    assert b"resuming" in run.stderr
     assert broken.read_bytes() == whole.read_bytes()
     left = [p.name for p in tmp_path.iterdir()]
     assert sorted(left) == ["broken.png", "in.png", "whole.png"]
@@ -418,7 +418,7 @@ def test_a_killed_downscale_goes_on_with_its_alpha(
 ) -> None:
     source, whole, broken = (str(tmp_path / f"{name}.png") for name in ("in", "whole", "broken"))
     _picture("RGBA", 40, 150).save(source)
-    job = Job("downscale", OneModel(model), options={"tile": 8, "overlap": overlap})
+    job = Job("downscale", OneModel(model), tiling=Tiling(8, overlap))
     large_file.convert(job, source, whole, "PNG")
 
     def stop(done: int, _: int) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 import hcflow
 from hcflow.models import shipped
 from hcflow.models.load import Models
-from runtime.convert import image as convert
-from runtime.convert import psnr, restore
+from runtime.convert import image, psnr, restore
+from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
 from runtime.images import files, provenance, sixteen_bit, vips
 from runtime.images.files import Photo
@@ -44,7 +44,7 @@ def test_a_model_that_cannot_be_built_costs_the_image_that_names_it_alone(
     monkeypatch.setattr(shipped, "weights", lambda: {"theirs": tmp_path})
     monkeypatch.setattr(shipped, "_digest", lambda path: RECORD.checkpoint)
     with pytest.raises(ImageError, match=r"'x' was made by model .*: 'theirs' is not built yet"):
-        restore.model_for(RECORD, None, Models({}), "'x'")
+        restore.model_for(RECORD, Job("upscale", Models({})), "'x'")
 
 
 def test_a_way_back_that_cannot_be_measured_leaves_the_reduction_be(
@@ -54,10 +54,22 @@ def test_a_way_back_that_cannot_be_measured_leaves_the_reduction_be(
         raise ImageError("it needs about 640.0 GB")
 
     monkeypatch.setattr(hcflow.Model, "upscale", upscale)
-    reduced = convert.reduce(model, _photo(), "PNG")
+    reduced = _downscale(model, _photo(), "PNG")
     assert reduced.round_trip_psnr_db is None
     assert files.decode(reduced.data, "x").size == (4, 3)
-    assert "the way back was not measured: it needs about 640.0 GB" in caplog.text
+    assert "the round trip was not measured: it needs about 640.0 GB" in caplog.text
+
+
+def _downscale(
+    model: hcflow.Model, photo: Photo, format_name: str, *, round_trip: bool = True
+) -> image.Downscaled:
+    job = Job("downscale", OneModel(model), round_trip=round_trip)
+    return image.downscale(job, model, photo, format_name)
+
+
+def _upscale(job: Job, photo: Photo) -> Photo:
+    (made,) = image.upscale(job, photo, restore.restoration_of(job, photo, "x"))
+    return made
 
 
 def _photo(mode: str = "RGB", size: tuple[int, int] = (13, 10)) -> Photo:
@@ -69,27 +81,27 @@ def _photo(mode: str = "RGB", size: tuple[int, int] = (13, 10)) -> Photo:
 def test_a_reduction_goes_back_to_its_size_through_every_format(
     model: hcflow.Model, format_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reduced = convert.reduce(model, _photo(), format_name)
+    reduced = _downscale(model, _photo(), format_name)
     small = files.decode(reduced.data, "x")
     record = provenance.extract(small.xmp, "x")
     assert record == reduced.origin
-    made = convert.enlarge(convert.recalled(OneModel(model), "asked", small, "x", None), {})
-    assert made.photos[0].size == (13, 10)
-    assert made.photos[0].xmp is None
-    truth = psnr.psnr(_photo().image, made.photos[0].image)
+    made = _upscale(Job("upscale", OneModel(model), "asked"), small)
+    assert made.size == (13, 10)
+    assert made.xmp is None
+    truth = psnr.psnr(_photo().image, made.image)
     assert reduced.round_trip_psnr_db == pytest.approx(truth, abs=1e-3)
     assert caplog.text == ""
 
 
 def test_formats_without_a_place_still_hold_the_picture(model: hcflow.Model) -> None:
-    reduced = convert.reduce(model, _photo(), "BMP")
+    reduced = _downscale(model, _photo(), "BMP")
     assert reduced.origin is None
     assert files.decode(reduced.data, "x").size == (4, 3)
 
 
 def test_file_sizes_are_held_against_the_same_file_with_bicubic_in_it(model: hcflow.Model) -> None:
     photo = _photo()
-    reduced = convert.reduce(model, photo, "PNG", round_trip=False)
+    reduced = _downscale(model, photo, "PNG", round_trip=False)
     plain = Photo(psnr.bicubic(photo.image, 4, 3), xmp=files.decode(reduced.data, "x").xmp)
     assert reduced.bicubic_bytes == len(files.encode(plain, "PNG"))
     assert reduced.round_trip_psnr_db is None
@@ -98,7 +110,7 @@ def test_file_sizes_are_held_against_the_same_file_with_bicubic_in_it(model: hcf
 def test_edited_pixels_and_another_model_are_warnings(
     model: hcflow.Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    small = files.decode(convert.reduce(model, _photo(), "PNG").data, "x")
+    small = files.decode(_downscale(model, _photo(), "PNG").data, "x")
     assert isinstance(small.image, Image.Image)
     record = provenance.extract(small.xmp, "x")
     assert record is not None
@@ -109,7 +121,7 @@ def test_edited_pixels_and_another_model_are_warnings(
     assert restore.size_for(other, (4, 3), model, None, "'x'") == (10, 13)
     assert "was made by model 'theirs' (checkpoint ffffffffffff…), which is not" in caplog.text
     assert restore.size_for(record, (5, 3), model, None, "'x'") is None
-    assert "not what a reduction of 13×10 by 4 gives" in caplog.text
+    assert "not what downscaling 13×10 by 4 gives" in caplog.text
 
 
 def test_a_cached_model_is_found_by_its_checkpoint(
@@ -117,11 +129,11 @@ def test_a_cached_model_is_found_by_its_checkpoint(
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path))
     monkeypatch.setattr(shipped, "by_checkpoint", lambda _: None)
-    assert restore.model_for(RECORD, None, Models({}), "x") is None
+    assert restore.model_for(RECORD, Job("upscale", Models({})), "x") is None
     folder = write_bundle(tmp_path / "bundles" / "tiny")
-    assert restore.model_for(RECORD, None, Models({}), "x") == str(folder)
-    assert restore.model_for(RECORD, "asked", Models({}), "x") == "asked"
-    assert restore.model_for(None, None, Models({}), "x") is None
+    assert restore.model_for(RECORD, Job("upscale", Models({})), "x") == str(folder)
+    assert restore.model_for(RECORD, Job("upscale", Models({}), "asked"), "x") == "asked"
+    assert restore.model_for(None, Job("upscale", Models({})), "x") is None
 
 
 def test_other_metadata_stays_beside_the_record() -> None:
@@ -259,12 +271,9 @@ def test_a_transparent_shade_of_sixteen_bits_becomes_alpha() -> None:
 @needs_vips
 def test_sixteen_bits_in_give_sixteen_bits_out(model: hcflow.Model) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (8, 12, 3)).astype(np.uint16)
-    data = convert.reduce(model, Photo(pixels), "PNG").data
+    data = _downscale(model, Photo(pixels), "PNG").data
     small = files.decode(data, "x")
-    made = convert.enlarge(
-        convert.recalled(OneModel(model), None, small, "x", None, obey_record=False), {}
-    )
-    large = made.photos[0].image
+    large = _upscale(Job("upscale", OneModel(model), obey_record=False), small).image
     assert isinstance(large, np.ndarray)
     assert large.dtype == np.uint16
     assert (large % 257 != 0).any()  # more than 8 bits spread over 16

@@ -1,4 +1,4 @@
-"""What of a folder is done: one line a finished image, in a file within the folder of the results.
+"""Which images of a folder are finished: a line for each, in a file in the folder of the results.
 
 A line is a digest of everything the result depends on: the job (models, options), the image's
 name, size and time of change, and the result's. Whatever has changed since is done again.
@@ -17,7 +17,7 @@ _HEADER = "# finished by hcflow, one digest an image; safe to delete: all is the
 _DIGEST_BYTES = 16
 
 
-class Record:
+class Finished:
     """The finished images of a folder of results, kept as digests: some 100 bytes each."""
 
     def __init__(self, folder: str, job: Mapping[str, Any]) -> None:

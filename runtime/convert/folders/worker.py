@@ -52,7 +52,7 @@ def serve(connection: Connection, job: Job) -> None:
     logging.basicConfig(handlers=[warnings], level=logging.WARNING, force=True)
     sending, gate = threading.Lock(), threading.Lock()
     try:
-        file.rehearse(job.models.open(job.model), job.direction)
+        file.try_model(job)
     except HcflowError as error:
         connection.send(Ready(one_line(error)))
         return
