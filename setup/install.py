@@ -162,13 +162,15 @@ def install_lock(wanted: str) -> None:
 
 
 def install_project() -> None:
-    """This checkout itself, as it stands."""
+    """The checkout itself, as it stands."""
     pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
 
 
 def pip(*words: str) -> None:
     """Run pip of `.venv`; compiled bytecode comes with the first import."""
-    run([str(PYTHON), "-m", "pip", "--disable-pip-version-check", *words, "--no-compile", "--quiet"])
+    run(
+        [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *words, "--no-compile", "--quiet"]
+    )
 
 
 def run(command: list[str]) -> None:
@@ -184,7 +186,7 @@ def run(command: list[str]) -> None:
         raise SetupError(last)
 
 
-def step(what: str, action) -> None:  # noqa: ANN001
+def step(what: str, action) -> None:
     """Say what is done, do it, say how long it took."""
     start = time.monotonic()
     print(f"setup: {what} …", end=" ", flush=True)
