@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 from collections.abc import Sequence
@@ -32,59 +33,84 @@ if TYPE_CHECKING:
 TOP = 5
 """Layers of each setting that the terminal shows."""
 
+WHAT, COMPUTATION, REFERENCE = "What is measured", "Computation", "PyTorch for comparison"
+"""Panels of the help."""
+
 
 def profile(
     *,
     bundle: options.Bundle = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="Profile this backend; may be given several times.", show_default="all"),
+        typer.Option(
+            help="Backend to measure; repeatable.", show_default="all", rich_help_panel=WHAT
+        ),
     ] = None,
-    direction: Annotated[Directions, typer.Option(help="Which graphs.")] = Directions.inverse,
+    direction: Annotated[
+        Directions, typer.Option(help="Direction of the graphs.", rich_help_panel=WHAT)
+    ] = Directions.inverse,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="Which graphs; may be given several times.", show_default="all"),
+        typer.Option(
+            help="Precision of the graphs; repeatable.", show_default="all", rich_help_panel=WHAT
+        ),
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(metavar="HxW", help="LR size; several times.", show_default="64x64"),
+        typer.Option(
+            metavar="HxW",
+            help="Size of the LR image; repeatable.",
+            show_default="64x64",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     batch: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Images at once; several times.", show_default="1"),
+        typer.Option(min=1, help="Batch size; repeatable.", show_default="1", rich_help_panel=WHAT),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.01, help="How long to measure each setting.")
+        float,
+        typer.Option(min=0.01, help="Measuring time of each setting.", rich_help_panel=COMPUTATION),
     ] = 2.0,
     threads: options.Threads = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Also PyTorch, eager and by torch.compile.")
+        bool,
+        typer.Option(
+            "--reference",
+            help="Also measure PyTorch, eager and with torch.compile.",
+            rich_help_panel=REFERENCE,
+        ),
     ] = False,
     torch_compile: Annotated[
         bool,
         typer.Option(
             "--torch-compile/--no-torch-compile",
-            help="With --reference: torch.compile, which takes minutes to compile.",
+            help="With --reference: measure torch.compile, which takes minutes to compile.",
+            rich_help_panel=REFERENCE,
         ),
     ] = True,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="What --reference runs.", show_default="the shipped model's"),
+        typer.Option(
+            help="Checkpoint that --reference runs.",
+            show_default="the shipped model's",
+            rich_help_panel=REFERENCE,
+        ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Also write a page with charts to this file.")
+        Path | None, typer.Option(help="Also write an HTML page with charts to this file.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a bundle on this machine: latency, throughput, memory, layers, and the floor.
+    """Measure a bundle on this machine: latency, throughput, memory, layers and the floor.
 
-    Each setting is warmed up, then run for --seconds. "÷ floor" is the median over the least time
-    that the graph's work can take: its operations at the machine's peak, or its bytes at the
-    memory's. Sizes are LR pixels in both directions.
+    Each setting is warmed up and then run for --seconds. "÷ floor" is the median latency divided by
+    the least time that the graph's work can take: its operations at the machine's peak, or its
+    bytes at the memory's peak, whichever is longer. Sizes are in LR pixels in both directions.
     """
-    from export.engine.profile import parse
-    from hcflow.measure import profile as profile_run
-    from hcflow.pages import profile as profile_page
+    from export.engine.profile import parse  # onnx loads only when it is used
+    from hcflow.measure import profile as measure
+    from hcflow.pages.profile import page
 
     opened = runtime.Bundle.open(resolve(bundle))
     names = backend or backends.available()
@@ -92,28 +118,28 @@ def profile(
     sizes = [parse("--size", text) for text in size or ["64x64"]]
     network = _network(opened, checkpoint) if reference else None
     used = threads or machine.usable_cpus()
-    ceilings = profile_run.Ceilings(threads)
     profiles: list[Profile] = []
     wanted = list(
-        profile_run.settings(names, opened, direction.graphs(), precision, sizes, batch or [1])
+        measure.settings(names, opened, direction.graphs(), precision, sizes, batch or [1])
     )
     if not wanted:
         raise ParameterError(f"bundle '{opened.manifest.name}' has no such graph: see hcflow info")
     for setting in wanted:
-        title = f"{setting.backend} {setting.direction} {setting.precision}"
-        work = lambda s=setting: profile_run.profile(opened, s, threads, seconds, ceilings)  # noqa: E731
-        profiles.append(console.run(f"profiling {title}", work))
+        title = f"profiling {setting.backend} {setting.direction} {setting.precision}"
+        work = functools.partial(measure.profile, opened, setting, threads, seconds)
+        profiles.append(console.run(title, work))
     if network is not None:
         first = {(s.direction, s.height, s.width, s.batch): s for s in reversed(wanted)}
         for setting in reversed(first.values()):
             for compiled in (False, True) if torch_compile else (False,):
-                args = (network, opened, setting, seconds, used, compiled)
-                work = lambda a=args: profile_run.reference(*a)  # noqa: E731
+                work = functools.partial(
+                    measure.reference, network, opened, setting, seconds, used, compiled
+                )
                 profiles.append(console.run("profiling PyTorch", work))
     facts = [f"{_processor()}, {used} threads", f"{opened.manifest.name}, {seconds:g} s a setting"]
     if html is not None:
         title = f"hcflow profile: {opened.manifest.name}"
-        atomic.write(html, profile_page.page(title, facts, profiles).encode())
+        atomic.write(html, page(title, facts, profiles).encode())
     if as_json:
         print(json.dumps({"machine": facts, "profiles": [p.plain() for p in profiles]}))
     else:
@@ -144,33 +170,33 @@ def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
         raise BundleError(str(error)) from error
     if found.sha256 != opened.manifest.checkpoint.sha256:
         raise ParameterError(
-            f"bundle '{opened.manifest.name}' was built from another checkpoint than "
-            f"'{checkpoint or DEFAULT}': give its own with --checkpoint"
+            f"bundle '{opened.manifest.name}' was not built from '{checkpoint or DEFAULT}': "
+            "give its checkpoint with --checkpoint"
         )
     return found.network
 
 
 def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
-    from hcflow.pages import profile as profile_page
+    from hcflow.pages.profile import HEADINGS, cells, label
 
     out = Console()
     # Ten columns that stay readable on a terminal of eighty.
     table = Table(title="; ".join(facts), box=SIMPLE_HEAD, padding=0)
     table.add_column("setting", overflow="fold", min_width=11)
-    for heading in profile_page.HEADINGS:
+    for heading in HEADINGS:
         table.add_column(heading, justify="right", overflow="fold", min_width=5)
     for p in profiles:
         if p.skipped is None:
-            table.add_row(escape(profile_page.label(p)), *profile_page.cells(p))
+            table.add_row(escape(label(p)), *cells(p))
     out.print(table)
     for p in profiles:
         if p.skipped is not None:
-            out.print(f"{profile_page.label(p)}: skipped: {p.skipped}", markup=False)
+            out.print(f"{label(p)}: skipped: {p.skipped}", markup=False)
         if p.layers:
             total = sum(layer.seconds for layer in p.layers) or 1.0
             kinds = list(layer_times.by_kind(p.layers).items())[:4]
             shares = ", ".join(f"{kind} {100 * s / total:.0f} %" for kind, s in kinds)
-            out.print(f"{profile_page.label(p)}: {shares}; slowest layers:", markup=False)
+            out.print(f"{label(p)}: {shares}; slowest layers:", markup=False)
             for layer in p.layers[:TOP]:
                 line = f"  {layer.seconds * 1e3:8.3f} ms  {layer.kind}  {layer.name}"
                 out.print(line, markup=False, highlight=False)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from export.graph import cost
 from runtime import backends
 from runtime.backends.session import Layer, LimitsThreads
 from runtime.bundle import uint8_images
-from runtime.bundle.manifest import Direction, Graph, Numerics, Precision
+from runtime.bundle.graph_entry import Direction, Graph, Numerics, Precision
 from runtime.bundle.reader import Bundle
-from runtime.checks import latency as profiling
-from runtime.checks import layer_times
+from runtime.checks import latency, layer_times, random_inputs
 from runtime.checks.latency import Ceiling, Latency
+from runtime.checks.random_inputs import Feeds
 from runtime.errors import BackendError, one_line
 from runtime.inference.network import Network
 from runtime.system import machine
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 
 GPU_BACKENDS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
 
-Feeds = Mapping[str, NDArray[np.float32]]
-
 
 @dataclass(frozen=True)
 class Setting:
-    """What is run: `height` × `width` of the LR image, whichever the direction."""
+    """What is run; `height` × `width` is the LR image's size in both directions."""
 
     backend: str
     direction: Direction
@@ -49,12 +47,15 @@ class Profile:
     """One setting's figures; seconds, bytes.
 
     Attributes:
+        threads: threads of the backend.
         latency: of the backend alone.
-        overhead: what the runtime adds around it, median to median; None where not measured.
+        overhead: what the runtime adds to it, as a difference of medians; None where not measured.
         floor: the fewest seconds the work can take on this machine; None where its ceiling is not
-            known. `ceiling` says whose.
-        peak_memory: of the process, or used on the GPU, after the runs; None where nothing tells.
-        layers: slowest first; None where the backend tells none.
+            known.
+        ceiling: where the floor comes from, or why there is none.
+        flops, bytes: the work of one run, counted on the graph.
+        peak_memory: of the process, or used on the GPU, after the runs; None where unknown.
+        layers: slowest first; None where the backend's profiler is not read.
         skipped: why there are no figures.
     """
 
@@ -101,115 +102,74 @@ def settings(
                         yield Setting(name, direction, precision, height, width, batch, io)
 
 
-def feeds(bundle: Bundle, graph: Graph, setting: Setting) -> dict[str, NDArray[np.float32]]:
-    """Random inputs of a graph as floats: an image of noise in 8 bits, latents of variance 1."""
-    random = np.random.default_rng(0)
-    n, h, w, scale = setting.batch, setting.height, setting.width, bundle.manifest.scale
-    if graph.direction == "forward":
-        return {"hr": uint8_images.noise(random, (n, 3, scale * h, scale * w))}
-    found = {"lr": uint8_images.noise(random, (n, 3, h, w))}
-    if graph.latents:
-        for i, shape in enumerate(bundle.manifest.latents.shapes(h, w), start=1):
-            found[f"z{i}"] = random.standard_normal((n, *shape), np.float32)
-    return found
-
-
-def profile(
-    bundle: Bundle, setting: Setting, threads: int | None, seconds: float, ceilings: Ceilings
-) -> Profile:
-    """Measure one setting; what a backend cannot do is said in `skipped`."""
-    used = threads or machine.usable_cpus()
+def profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: float) -> Profile:
+    """Measure one setting; when a backend fails, `skipped` gives the reason."""
     try:
-        return _profile(bundle, setting, threads, seconds, ceilings)
+        return _profile(bundle, setting, threads, seconds)
     except BackendError as error:
-        return Profile(setting, used, skipped=str(error))
+        return Profile(setting, threads or machine.usable_cpus(), skipped=str(error))
 
 
-class Ceilings:
-    """The most this machine does, found out once: the CPU's by measurement, the GPU's by name."""
-
-    def __init__(self, threads: int | None) -> None:
-        self._threads = threads or 0
-        self._cpu: Ceiling | None = None
-
-    def of(self, setting: Setting) -> Ceiling | None:
-        """The ceiling for a setting's backend and precision; None where it is not known.
-
-        The product that finds the CPU's is of float32: int8 may well run faster.
-        """
-        if setting.backend in GPU_BACKENDS:
-            from runtime.backends.cuda_device import Device
-
-            return profiling.gpu_ceiling(Device.open().name, setting.precision)
-        if setting.precision == "int8":
-            return None
-        if self._cpu is None:
-            graph, matrices, operations = cost.matrix_product()
-            numerics = Numerics(False, "float32", "f32")
-            session = backends.open_session("onnxruntime", graph, numerics, self._threads)
-            self._cpu = profiling.cpu_ceiling(
-                lambda: session.run(matrices), operations, "this CPU, float32"
-            )
-        return self._cpu
-
-
-def _profile(
-    bundle: Bundle, setting: Setting, threads: int | None, seconds: float, ceilings: Ceilings
-) -> Profile:
+def _profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: float) -> Profile:
     graph = bundle.graph(setting.direction, setting.precision, None, setting.io)
-    data = bundle.read_graph(graph)
-    floats = feeds(bundle, graph, setting)
-    values: Mapping[str, NDArray[Any]] = floats
+    feeds = _feeds(bundle, graph, setting)
+    values: Mapping[str, NDArray[Any]] = feeds
     if graph.io == uint8_images.IO:
-        values = uint8_images.inputs(floats)
-    session = backends.open_session(
-        setting.backend, data, graph.numerics, threads or 0, bundle.folder
-    )
+        values = uint8_images.inputs(feeds)
+    session = backends.open_graph(setting.backend, bundle, graph, threads)
     used = threads or machine.usable_cpus()
     if isinstance(session, LimitsThreads):
         used = session.threads_for(values)
-    latency = profiling.measure(lambda: session.run(values), seconds)
-    amount = cost.count(data, {name: value.shape for name, value in values.items()})
-    ceiling = ceilings.of(setting)
-    found = layer_times.layers(session, values)
+    bare = latency.measure(lambda: session.run(values), seconds)
+    amount = cost.count(bundle.read_graph(graph), {name: x.shape for name, x in values.items()})
+    limit = ceiling(setting, threads)
+    layers = layer_times.layers(session, values)
+    network = Network(bundle, setting.backend, setting.precision, threads, setting.io)
+    whole = latency.measure(lambda: random_inputs.run(network, graph, feeds), seconds)
     return Profile(
         setting=setting,
         threads=used,
-        latency=latency,
-        overhead=_overhead(bundle, setting, threads, floats, latency, seconds),
-        floor=ceiling.floor(amount.flops, amount.bytes) if ceiling else None,
-        ceiling=f"{ceiling.name}, {ceiling.source}" if ceiling else _unknown(setting),
+        latency=bare,
+        overhead=whole.p50 - bare.p50,
+        floor=limit.floor(amount.flops, amount.bytes) if limit else None,
+        ceiling=f"{limit.name}, {limit.source}" if limit else _unknown(setting),
         flops=amount.flops,
         bytes=amount.bytes,
         peak_memory=_memory(setting),
-        layers=None if found is None else tuple(found),
+        layers=None if layers is None else tuple(layers),
     )
+
+
+def ceiling(setting: Setting, threads: int | None) -> Ceiling | None:
+    """The most this machine does for a setting's backend and precision; None where unknown.
+
+    A GPU's comes from a table by its name. A CPU's is measured once, by a float32 product: int8 may
+    well run faster.
+    """
+    if setting.backend in GPU_BACKENDS:
+        from runtime.backends.cuda_device import Device
+
+        return latency.gpu_ceiling(Device.open().name, setting.precision)
+    return None if setting.precision == "int8" else _cpu_ceiling(threads or 0)
+
+
+@functools.cache
+def _cpu_ceiling(threads: int) -> Ceiling:
+    graph, matrices, operations = cost.matrix_product()
+    numerics = Numerics(False, "float32", "f32")
+    session = backends.open_session("onnxruntime", graph, numerics, threads)
+    return latency.cpu_ceiling(lambda: session.run(matrices), operations, "this CPU, float32")
 
 
 def _unknown(setting: Setting) -> str:
     if setting.backend in GPU_BACKENDS:
         return "not in the table of GPUs"
-    return f"this CPU's {setting.precision} is not known"
+    return f"this CPU's {setting.precision} peak is not known"
 
 
-def _overhead(
-    bundle: Bundle,
-    setting: Setting,
-    threads: int | None,
-    values: Feeds,
-    bare: Latency,
-    seconds: float,
-) -> float:
-    """Median of the runtime's whole call, checks and all, less that of the backend alone."""
-    network = Network(bundle, setting.backend, setting.precision, threads, setting.io)
-    if setting.direction == "forward":
-        whole = profiling.measure(
-            lambda: network.encode(values["hr"], latents=setting.io != uint8_images.IO), seconds
-        )
-    else:
-        zs = [value for name, value in values.items() if name != "lr"] or None
-        whole = profiling.measure(lambda: network.decode(values["lr"], zs), seconds)
-    return whole.p50 - bare.p50
+def _feeds(bundle: Bundle, graph: Graph, setting: Setting) -> Feeds:
+    sizes = setting.batch, setting.height, setting.width
+    return random_inputs.random_inputs(bundle.manifest, graph, *sizes)
 
 
 def _memory(setting: Setting) -> int | None:
@@ -229,12 +189,12 @@ def reference(
     threads: int,
     compiled: bool,
 ) -> Profile:
-    """PyTorch's own time for the same inputs, eager or by `torch.compile`."""
+    """PyTorch's own latency for the same inputs, eager or by `torch.compile`."""
     import torch
 
     torch.set_num_threads(threads)
     graph = bundle.graph(setting.direction, "fp32", None)
-    tensors = [torch.from_numpy(v) for v in feeds(bundle, graph, setting).values()]
+    tensors = [torch.from_numpy(v) for v in _feeds(bundle, graph, setting).values()]
     name = "torch.compile" if compiled else "PyTorch eager"
     shown = Setting(name, setting.direction, "fp32", setting.height, setting.width, setting.batch)
 
@@ -245,10 +205,10 @@ def reference(
         zs = inputs[1:] or [torch.zeros(setting.batch, *shape) for shape in shapes]
         return network.inverse(inputs[0], zs)
 
-    work_ = torch.compile(call) if compiled else call
+    run = torch.compile(call) if compiled else call
     try:
         with torch.no_grad():
-            latency = profiling.measure(lambda: work_(*tensors), seconds)
-    except Exception as error:  # torch.compile fails in many ways, and is only compared with
+            measured = latency.measure(lambda: run(*tensors), seconds)
+    except Exception as error:  # torch.compile fails in many ways, and is only a comparison
         return Profile(shown, threads, skipped=one_line(error)[:200])
-    return Profile(shown, threads, latency=latency, peak_memory=_memory(shown))
+    return Profile(shown, threads, latency=measured, peak_memory=_memory(shown))

@@ -9,7 +9,8 @@ from typing import Any
 
 from runtime.backends import auto
 from runtime.backends.session import Session
-from runtime.bundle.graph_entry import Numerics
+from runtime.bundle.graph_entry import Graph, Numerics
+from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, ParameterError
 
 # Module, function that opens a session, function that tells whether the backend is installed.
@@ -51,6 +52,17 @@ def open_session(
     module, function, _ = _BACKENDS[backend]
     opener: Callable[[bytes, Numerics, int, Path | None], Session] = _load(module, function)
     return opener(graph, numerics, threads, folder)
+
+
+def open_graph(backend: str, bundle: Bundle, graph: Graph, threads: int | None) -> Session:
+    """Load a graph of a bundle into a backend; None threads is the backend's own choice.
+
+    Raises:
+        BundleError: the graph's file is missing or damaged.
+        ParameterError, BackendError: as `open_session`.
+    """
+    data = bundle.read_graph(graph)
+    return open_session(backend, data, graph.numerics, threads or 0, bundle.folder)
 
 
 def available() -> list[str]:

@@ -167,6 +167,18 @@ class Manifest:
             )
         return manifest
 
+    def input_shapes(
+        self, graph: Graph, n: int, height: int, width: int
+    ) -> dict[str, tuple[int, ...]]:
+        """Shapes of a graph's inputs, as float32 NCHW, for n LR images of height × width."""
+        if graph.direction == "forward":
+            return {"hr": (n, 3, self.scale * height, self.scale * width)}
+        latents = self.latents.shapes(height, width) if graph.latents else []
+        return {
+            "lr": (n, 3, height, width),
+            **{f"z{level}": (n, *shape) for level, shape in enumerate(latents, start=1)},
+        }
+
     def to_json(self) -> str:
         """The manifest as indented JSON; `from_json` of it gives an equal manifest."""
         return (

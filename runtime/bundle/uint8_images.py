@@ -83,11 +83,6 @@ def shape(name: str, planes: tuple[int, ...]) -> tuple[int, ...]:
     return n, height, width, channels
 
 
-def noise(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """An image of noise in 8 bits, which every graph takes; float32 of this shape."""
-    return random.integers(0, 256, shape).astype(np.float32) / _LARGEST
-
-
 def _rounded(planes: Array) -> Array:
     """× 255, to the nearest of 0 to 255; NaN becomes 0, which no pixel that is NaN equals."""
     scaled: Array = np.rint(np.clip(np.nan_to_num(planes), 0, 1) * _LARGEST)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime import backends
-from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.backends.cuda_device import Device, Stream, gpu_missing
 from runtime.bundle import uint8_images
-from runtime.bundle.manifest import Graph
+from runtime.bundle.engine_entry import LIBRARIES, Library
+from runtime.bundle.graph_entry import Graph
 from runtime.bundle.reader import Bundle
-from runtime.checks.parity import budget
+from runtime.checks.parity import budget, psnr
+from runtime.checks.random_inputs import random_inputs
+from runtime.checks.random_inputs import run as run_on
 from runtime.checks.verify import check_graphs
-from runtime.errors import BackendError, HcflowError
+from runtime.errors import HcflowError
 from runtime.inference.network import Network
 from runtime.latents import Region
 
@@ -25,6 +30,10 @@ Outcome = Literal["ok", "failed", "not tried"]
 MANY_RUNS = 1000
 SIDE = 16
 OUTSIDE = 1 << 13
+
+
+class CheckError(HcflowError):
+    """A check was carried out and does not hold; the message gives the figures."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +45,15 @@ class Result:
     detail: str
 
 
-GPU_CHECKS = (
-    "engines give the CPU's numbers",
-    "captured graphs give what plain runs give",
-    "runs on several threads do not disturb each other",
-    "GPU arrays run on the caller's stream",
-    "shapes outside every profile are refused",
-    f"GPU memory is back at its start after {MANY_RUNS} runs",
-    "latents drawn on the GPU are the CPU's to the bit",
-)
-"""What only a GPU can tell."""
+@dataclass(frozen=True)
+class EngineUnderTest:
+    """What the checks of an engine work on: its graph, and networks on the GPU and on the CPU."""
+
+    bundle: Bundle
+    library: Library
+    graph: Graph
+    gpu: Network
+    cpu: Network
 
 
 def selftest(bundle: Bundle, threads: int | None = None) -> Iterator[Result]:
@@ -55,34 +63,50 @@ def selftest(bundle: Bundle, threads: int | None = None) -> Iterator[Result]:
         bundle: what to run.
         threads: of the CPU backends.
     """
-    names = [n for n in backends.NAMES if n != "auto"]
     working = backends.available()
-    for name in names:
-        if name not in working:
+    for name in backends.NAMES:
+        if name == "auto":
+            continue
+        if name in working:
+            yield attempt(f"backend {name}", functools.partial(_verify, bundle, name, threads))
+        else:
             reason = gpu_missing() if name.startswith("tensorrt") else None
             yield Result(f"backend {name}", "not tried", reason or "it is not installed here")
-            continue
-        yield _attempt(f"backend {name}", functools.partial(_verify, bundle, name, threads))
-    yield _attempt("the same bytes run by run", lambda: _repeats(bundle, threads))
+    yield attempt("the same bytes run by run", lambda: _repeats(bundle, threads))
     missing = gpu_missing()
-    for name in GPU_CHECKS:
-        if missing is not None:
-            yield Result(name, "not tried", missing)
-    if missing is None:
-        yield _attempt(GPU_CHECKS[6], _latents)
-        for graph in bundle.manifest.graphs:
-            for library in ("tensorrt", "tensorrt-rtx"):
-                if library in working:
-                    yield from _engine(bundle, library, graph)
+    if missing is not None:
+        yield from (Result(name, "not tried", missing) for name in GPU_CHECKS)
+        return
+    yield attempt(LATENTS_CHECK, check_latents)
+    for graph in bundle.manifest.graphs:
+        for library in LIBRARIES:
+            if library in working:
+                yield from check_engine(bundle, library, graph)
 
 
-def _attempt(name: str, work: Callable[[], str]) -> Result:
+def check_engine(bundle: Bundle, library: Library, graph: Graph) -> Iterator[Result]:
+    """The checks of one graph's engine; they need a GPU. None raises."""
+    gpu, cpu = (
+        Network(bundle, backend, graph.precision, None, graph.io)
+        for backend in (library, "onnxruntime")
+    )
+    engine = EngineUnderTest(bundle, library, graph, gpu, cpu)
+    for name, check in _ENGINE_CHECKS.items():
+        yield attempt(f"{library} {graph.title}: {name}", functools.partial(check, engine))
+
+
+def attempt(name: str, check: Callable[[], str]) -> Result:
+    """The result of a check that returns its figures, or raises one of our errors."""
     try:
-        return Result(name, "ok", work())
+        return Result(name, "ok", check())
     except HcflowError as error:
         return Result(name, "failed", str(error))
-    except AssertionError as error:
-        return Result(name, "failed", str(error) or "it does not hold")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    # An exception of our own, not `assert`, which `python -O` leaves out.
+    if not holds:
+        raise CheckError(otherwise)
 
 
 def _verify(bundle: Bundle, backend: str, threads: int | None) -> str:
@@ -90,118 +114,106 @@ def _verify(bundle: Bundle, backend: str, threads: int | None) -> str:
     bad = [c for c in checks if not c.comparison.ok]
     if bad:
         first = bad[0]
-        raise BackendError(
-            f"{len(bad)} of {len(checks)} test vectors miss their budget, the first: "
+        raise CheckError(
+            f"{len(bad)} of {len(checks)} outputs of test vectors miss their budget, the first: "
             f"{first.graph.file}, {first.case}, {first.output}: {first.comparison.max_abs:.2g}"
         )
-    return f"{len(checks)} test vectors within budget"
+    return f"{len(checks)} outputs of test vectors within budget"
 
 
 def _repeats(bundle: Bundle, threads: int | None) -> str:
     graph = bundle.manifest.graphs[0]
     network = Network(bundle, "onnxruntime", graph.precision, threads)
-    runs = [_run(network, graph, seed=1).tobytes() for _ in range(3)]
-    assert len(set(runs)) == 1, "three runs of one input differ"
+    runs = {_run(network, graph, seed=1).tobytes() for _ in range(3)}
+    _require(len(runs) == 1, "three runs of one input differ")
     return "three runs of one input are identical"
 
 
 def _run(
     network: Network, graph: Graph, seed: int, height: int = SIDE, width: int = SIDE
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    random = np.random.default_rng(seed)
-    scale = network.manifest.scale
-    if graph.direction == "forward":
-        hr = uint8_images.noise(random, (1, 3, scale * height, scale * width))
-        return network.encode(hr, latents=graph.latents)["lr"]
-    lr = uint8_images.noise(random, (1, 3, height, width))
-    if not graph.latents:
-        return network.decode(lr)
-    shapes = network.latent_shapes(1, height, width)
-    return network.decode(lr, [random.standard_normal(s, np.float32) for s in shapes])
+) -> NDArray[np.float32]:
+    feeds = random_inputs(network.manifest, graph, 1, height, width, seed)
+    return run_on(network, graph, feeds)
 
 
-def _engine(bundle: Bundle, library: str, graph: Graph) -> Iterator[Result]:
-    """The checks of one engine; they need a GPU."""
-    title = f"{library} {graph.title}: "
-    cpu = Network(bundle, "onnxruntime", graph.precision, None, graph.io)
-    gpu = Network(bundle, library, graph.precision, None, graph.io)
-    yield _attempt(title + GPU_CHECKS[0], lambda: _parity(cpu, gpu, graph))
-    yield _attempt(title + GPU_CHECKS[1], lambda: _captured(gpu, graph))
-    yield _attempt(title + GPU_CHECKS[2], lambda: _threads(gpu, graph))
-    yield _attempt(title + GPU_CHECKS[3], lambda: _on_stream(gpu, bundle, library, graph))
-    yield _attempt(title + GPU_CHECKS[4], lambda: _outside(gpu, graph))
-    yield _attempt(title + GPU_CHECKS[5], lambda: _memory(gpu, graph))
-
-
-def _parity(cpu: Network, gpu: Network, graph: Graph) -> str:
-    want, got = _run(cpu, graph, 1), _run(gpu, graph, 1)
-    psnr = _psnr(got, want)
+def _parity(engine: EngineUnderTest) -> str:
+    graph = engine.graph
+    found = psnr(_run(engine.gpu, graph, 1), _run(engine.cpu, graph, 1))
     least = budget("hr", graph.precision, graph.io).min_psnr_db or 0.0
     if graph.io == uint8_images.IO and graph.precision == "fp32":
-        least = 20 * float(np.log10(255))  # a step everywhere
-    assert psnr >= least, f"{psnr:.1f} dB against the CPU, {least:.0f} are the budget"
-    return f"{psnr:.1f} dB against the CPU"
+        least = 20 * float(np.log10(255))  # an error of 1/255 everywhere
+    _require(found >= least, f"{found:.1f} dB against the CPU, the budget is {least:.0f} dB")
+    return f"{found:.1f} dB against the CPU"
 
 
-def _captured(gpu: Network, graph: Graph) -> str:
-    runs = [_run(gpu, graph, seed=1).tobytes() for _ in range(4)]  # plain, captured, replayed twice
-    assert len(set(runs)) == 1, "a replayed graph differs from the plain run"
+def _captured(engine: EngineUnderTest) -> str:
+    # The first run is plain, the second captured, the others replay the captured graph.
+    runs = {_run(engine.gpu, engine.graph, seed=1).tobytes() for _ in range(4)}
+    _require(len(runs) == 1, "a replayed graph differs from the plain run")
     return "plain and replayed runs are identical"
 
 
-def _threads(gpu: Network, graph: Graph) -> str:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - this check alone
+def _threads(engine: EngineUnderTest) -> str:
+    def one(seed: int) -> bytes:
+        return _run(engine.gpu, engine.graph, seed).tobytes()
 
-    want = [_run(gpu, graph, seed).tobytes() for seed in range(8)]
+    alone = [one(seed) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        got = [x.tobytes() for x in pool.map(lambda seed: _run(gpu, graph, seed), range(8))]
-    assert got == want, "a run among threads differs from the same run alone"
+        together = list(pool.map(one, range(8)))
+    _require(together == alone, "a run among threads differs from the same run alone")
     return "8 threads"
 
 
-def _on_stream(gpu: Network, bundle: Bundle, library: str, graph: Graph) -> str:
-    from runtime.backends.cuda_arrays import DeviceArray  # noqa: PLC0415
-    from runtime.backends.tensorrt import open_engine  # noqa: PLC0415 - a GPU is there
+def _on_stream(engine: EngineUnderTest) -> str:
+    from runtime.backends.cuda_arrays import DeviceArray  # noqa: PLC0415 - only with a GPU
+    from runtime.backends.tensorrt import open_engine  # noqa: PLC0415
 
-    session = open_engine(library, bundle.read_graph(graph), bundle.folder)  # type: ignore[arg-type]
+    bundle, graph = engine.bundle, engine.graph
+    session = open_engine(engine.library, bundle.read_graph(graph), bundle.folder)
     stream = Device.open().stream()
-    random = np.random.default_rng(1)
-    scale = bundle.manifest.scale
-    shapes = {"hr": (1, 3, scale * SIDE, scale * SIDE)}
-    if graph.direction == "inverse":
-        shapes = {"lr": (1, 3, SIDE, SIDE)}
-        if graph.latents:
-            zs = gpu.latent_shapes(1, SIDE, SIDE)
-            shapes |= {f"z{i}": shape for i, shape in enumerate(zs, start=1)}
-    floats = {name: uint8_images.noise(random, shape) for name, shape in shapes.items()}
-    host: Mapping[str, np.ndarray[Any, Any]] = floats
+    feeds: dict[str, Any] = random_inputs(bundle.manifest, graph, 1, SIDE, SIDE, seed=1)
     if graph.io == uint8_images.IO:
-        host = uint8_images.inputs(floats)
-    given, staged = {}, []
-    for name, value in host.items():
-        given[name] = DeviceArray(stream, value.shape, value.dtype)
+        feeds = uint8_images.inputs(feeds)
+    on_gpu, staged = {}, []  # pinned memory is kept until the copies are done
+    for name, value in feeds.items():
+        on_gpu[name] = DeviceArray(stream, value.shape, value.dtype)
         staged.append(stream.device.pinned(value.shape, value.dtype))
         staged[-1].array[...] = value
-        stream.upload(given[name].pointer, staged[-1])
-    want = session.run(host)
-    for name, array in session.enqueue(given, stream.handle).items():
-        pinned = stream.device.pinned(array.shape, array.dtype)
-        stream.download(pinned, array.pointer)
-        stream.synchronise()
-        assert np.array_equal(pinned.array, want[name]), f"'{name}' differs from the host's run"
+        stream.upload(on_gpu[name].pointer, staged[-1])
+    want = session.run(feeds)
+    for name, array in session.enqueue(on_gpu, stream.handle).items():
+        same = np.array_equal(_download(stream, array), want[name])
+        _require(same, f"'{name}' differs from the run on host arrays")
     return "equal to host arrays"
 
 
-def _outside(gpu: Network, graph: Graph) -> str:
+def _outside(engine: EngineUnderTest) -> str:
     try:
-        _run(gpu, graph, 1, height=OUTSIDE, width=1)  # narrow: it need not fit into memory
+        # Narrow, so that it would fit into memory.
+        _run(engine.gpu, engine.graph, 1, height=OUTSIDE, width=1)
     except HcflowError as error:
         return str(error)
-    raise BackendError(f"a height of {OUTSIDE} was not refused")
+    raise CheckError(f"a height of {OUTSIDE} was not refused")
 
 
-def _latents() -> str:
-    from runtime.backends.cuda_arrays import DeviceArray  # noqa: PLC0415 - a GPU is there
+def _memory(engine: EngineUnderTest) -> str:
+    _run(engine.gpu, engine.graph, 1)
+    before, _ = Device.open().memory()
+    for seed in range(MANY_RUNS):
+        _run(engine.gpu, engine.graph, seed)
+    after, _ = Device.open().memory()
+    _require(before - after <= 1 << 20, f"{(before - after) / 1e6:.1f} MB are not free again")
+    return f"{max(0, before - after)} bytes of difference"
+
+
+def check_latents() -> str:
+    """Draw latents on the GPU and compare their bits with the CPU's.
+
+    Raises:
+        CheckError: they differ.
+        BackendError: the GPU failed.
+    """
+    from runtime.backends.cuda_arrays import DeviceArray  # noqa: PLC0415 - only with a GPU
     from runtime.backends.cuda_latents import Drawer  # noqa: PLC0415
 
     device = Device.open()
@@ -214,27 +226,30 @@ def _latents() -> str:
     ):
         array = DeviceArray(stream, region.shape, np.dtype(np.float32))
         drawer.enqueue(region, array.pointer, stream)
-        pinned = device.pinned(array.shape, array.dtype)
-        stream.download(pinned, array.pointer)
-        stream.synchronise()
-        assert np.array_equal(pinned.array.view(np.uint32), region.values().view(np.uint32)), (
-            f"{region} differs"
-        )
-        count += pinned.array.size
-        pinned.free()
+        drawn = _download(stream, array)
+        same = np.array_equal(drawn.view(np.uint32), region.values().view(np.uint32))
+        _require(same, f"{region} differs")
+        count += drawn.size
     return f"{count} values"
 
 
-def _memory(gpu: Network, graph: Graph) -> str:
-    _run(gpu, graph, 1)
-    before, _ = Device.open().memory()
-    for seed in range(MANY_RUNS):
-        _run(gpu, graph, seed)
-    after, _ = Device.open().memory()
-    assert before - after <= 1 << 20, f"{(before - after) / 1e6:.1f} MB are gone"
-    return f"{max(0, before - after)} bytes of difference"
+def _download(stream: Stream, array: Any) -> NDArray[Any]:
+    pinned = stream.device.pinned(array.shape, array.dtype)
+    stream.download(pinned, array.pointer)
+    stream.synchronise()
+    values = pinned.array.copy()
+    pinned.free()
+    return values
 
 
-def _psnr(got: np.ndarray[tuple[int, ...], np.dtype[np.float32]], want: object) -> float:
-    mse = float(np.mean(np.square(np.asarray(got, np.float64) - np.asarray(want, np.float64))))
-    return -10 * float(np.log10(mse)) if mse > 0 else float("inf")
+_ENGINE_CHECKS: dict[str, Callable[[EngineUnderTest], str]] = {
+    "engines give the CPU's numbers": _parity,
+    "captured graphs give what plain runs give": _captured,
+    "runs on several threads do not disturb each other": _threads,
+    "GPU arrays run on the caller's stream": _on_stream,
+    "shapes outside every profile are refused": _outside,
+    f"GPU memory is back at its start after {MANY_RUNS} runs": _memory,
+}
+LATENTS_CHECK = "latents drawn on the GPU are the CPU's to the bit"
+GPU_CHECKS = (*_ENGINE_CHECKS, LATENTS_CHECK)
+"""The checks that only a GPU allows."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import backends
+from runtime.backends import open_graph
 from runtime.bundle import test_vectors, uint8_images
 from runtime.bundle.manifest import Deviation, Graph, Precision
 from runtime.bundle.reader import Bundle
 from runtime.bundle.test_vectors import Case
 from runtime.checks import tile_error
-from runtime.checks.parity import Comparison, compare
+from runtime.checks.parity import Comparison, compare, psnr
 from runtime.errors import BackendError, BundleError
 from runtime.inference.network import Network
 from runtime.inference.report import BUDGET
@@ -71,9 +71,7 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
             raise BundleError(
                 f"bundle '{bundle.manifest.name}' has no test vector for {graph.file}"
             )
-        session = backends.open_session(
-            backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
-        )
+        session = open_graph(backend, bundle, graph, threads)
         run: uint8_images.Runner = session.run
         if graph.io == uint8_images.IO:
             run = functools.partial(uint8_images.run, session.run)
@@ -99,9 +97,7 @@ def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
         # A graph of bytes states the grid of the float graph that it was made from.
         if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
             continue
-        session = backends.open_session(
-            backend, bundle.read_graph(graph), graph.numerics, threads or 0, bundle.folder
-        )
+        session = open_graph(backend, bundle, graph, threads)
         taus = sorted({row.tau for row in graph.deviations} or {0.0})
         levels = manifest.latents.levels
         for measured in tile_error.deviations(
@@ -123,7 +119,7 @@ def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
             lr = network.encode(hr, latents=False)["lr"]
             lr = np.rint(np.clip(lr, 0, 1) * np.float32(255)) / np.float32(255)
             again = np.clip(network.decode(lr.astype(np.float32)), 0, 1)
-            yield RoundTrip(backend, precision, case.name, _psnr(again, hr))
+            yield RoundTrip(backend, precision, case.name, psnr(again, hr))
 
 
 def _in_both_directions(graphs: Sequence[Graph]) -> list[Precision]:
@@ -134,18 +130,11 @@ def _in_both_directions(graphs: Sequence[Graph]) -> list[Precision]:
 
 
 def _feeds(bundle: Bundle, graph: Graph, case: Case) -> dict[str, NDArray[np.float32]]:
-    """The case's inputs that the graph has; latents a τ = 0 case left out are zeros."""
+    """The case's inputs that the graph has; latents that a case of τ = 0 leaves out are zeros."""
     if graph.direction == "forward":
         return {"hr": case.inputs["hr"]}
-    lr = case.inputs["lr"]
-    feeds = {"lr": lr}
-    if graph.latents:
-        n, _, height, width = lr.shape
-        for i, shape in enumerate(bundle.manifest.latents.shapes(height, width), start=1):
-            feeds[f"z{i}"] = case.inputs.get(f"z{i}", np.zeros((n, *shape), np.float32))
-    return feeds
-
-
-def _psnr(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
-    mse = float(np.mean(np.square(got.astype(np.float64) - want)))
-    return -10 * float(np.log10(mse)) if mse > 0 else float("inf")
+    n, _, height, width = case.inputs["lr"].shape
+    shapes = bundle.manifest.input_shapes(graph, n, height, width)
+    return {
+        name: case.inputs.get(name, np.zeros(shape, np.float32)) for name, shape in shapes.items()
+    }

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.backends import open_session
+from runtime.backends import open_graph
 from runtime.backends.session import DrawsLatents, ExpectsShapes, Session
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
@@ -200,12 +200,7 @@ class Network:
     def _window_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
         """Shapes of a graph's inputs for one window of the manifest's grid."""
         side = (graph.tile or 0) + 2 * (graph.overlap or 0)
-        hr_side = side * self.manifest.scale
-        shapes: dict[str, tuple[int, ...]] = {"hr": (1, 3, hr_side, hr_side)}
-        if graph.direction == "inverse":
-            latents = self.latent_shapes(1, side, side) if graph.latents else []
-            shapes = {"lr": (1, 3, side, side)}
-            shapes |= {f"z{k}": z for k, z in enumerate(latents, start=1)}
+        shapes = self.manifest.input_shapes(graph, 1, side, side)
         if graph.io == uint8_images.IO:
             return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
         return shapes
@@ -213,13 +208,7 @@ class Network:
     def _session(self, graph: Graph) -> Session:
         with self._opening:
             if graph.file not in self._sessions:
-                session = open_session(
-                    self._backend,
-                    self._bundle.read_graph(graph),
-                    graph.numerics,
-                    self._threads,
-                    self._bundle.folder,
-                )
+                session = open_graph(self._backend, self._bundle, graph, self._threads)
                 # By the manifest's grid alone, so that the same image gives the same bytes always.
                 if isinstance(session, ExpectsShapes) and graph.tile:
                     session.expect(self._window_shapes(graph))

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from export.graph import cost
 from hcflow.commands.profile import profile
-from hcflow.measure import profile as profile_run
-from hcflow.pages import profile as profile_page
+from hcflow.measure import profile as measure
+from hcflow.pages.profile import HEADINGS, cells, page
 from hcflow_ref.checkpoint.load import load
 from runtime.backends import open_session
 from runtime.backends.onnxruntime import OnnxRuntimeSession
@@ -151,12 +151,12 @@ def test_int8_on_a_processor_has_no_floor_by_its_float32(
     monkeypatch.setattr(latency, "cpu_ceiling", pytest.fail)
     folder = write_bundle(tmp_path / "b", directions=["inverse"], precision="int8")
     bundle = Bundle.open(folder)
-    (setting,) = profile_run.settings(["onnxruntime"], bundle, ("inverse",), None, [(4, 4)], [1])
-    found = profile_run.profile(bundle, setting, 1, 0.01, profile_run.Ceilings(1))
+    (setting,) = measure.settings(["onnxruntime"], bundle, ("inverse",), None, [(4, 4)], [1])
+    found = measure.profile(bundle, setting, 1, 0.01)
     assert found.skipped is None
     assert found.floor is None
-    assert found.ceiling == "this CPU's int8 is not known"
-    figures = dict(zip(profile_page.HEADINGS, profile_page.cells(found), strict=True))
+    assert found.ceiling == "this CPU's int8 peak is not known"
+    figures = dict(zip(HEADINGS, cells(found), strict=True))
     assert figures["÷ floor"] == "–"
 
 
@@ -165,10 +165,10 @@ def test_the_reference_runs_eager_and_compiled_beside_the_backends(
 ) -> None:
     bundle = Bundle.open(write_bundle(tmp_path / "b"))
     network = load(weights("rescale_x4")).network
-    (setting,) = profile_run.settings(["onnxruntime"], bundle, ("forward",), None, [(2, 2)], [1])
+    (setting,) = measure.settings(["onnxruntime"], bundle, ("forward",), None, [(2, 2)], [1])
     monkeypatch.setattr(torch, "compile", lambda call: call)  # its own time is not ours to test
     for compiled, name in ((False, "PyTorch eager"), (True, "torch.compile")):
-        found = profile_run.reference(network, bundle, setting, 0.01, 1, compiled)
+        found = measure.reference(network, bundle, setting, 0.01, 1, compiled)
         assert found.setting.backend == name
         assert found.latency is not None, found.skipped
 
@@ -196,14 +196,14 @@ def test_a_checkpoint_of_the_reference_that_cannot_be_loaded_is_the_users(tmp_pa
 
 def test_names_in_the_page_are_text_and_never_markup(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path / "b", directions=["inverse"]))
-    (setting,) = profile_run.settings(["onnxruntime"], bundle, ("inverse",), None, [(4, 4)], [1])
-    evil = profile_run.Profile(
+    (setting,) = measure.settings(["onnxruntime"], bundle, ("inverse",), None, [(4, 4)], [1])
+    evil = measure.Profile(
         setting,
         1,
         latency=latency.summary([1.0]),
         layers=(Layer("<script>x</script>", "<b>", 1.0),),
     )
-    text = profile_page.page("<i>", ["<u>"], [evil])
+    text = page("<i>", ["<u>"], [evil])
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "<i>" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,29 @@ def test_a_library_that_is_not_there_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(BackendError, match=r"pip install 'hcflow-deploy\[tensorrt\]'"):
         load_library("tensorrt-rtx")
+
+
+def test_three_runs_that_differ_fail_the_check_in_optimised_python_too(tmp_path: Path) -> None:
+    """`python -O` leaves out every `assert`."""
+    code = (
+        "import itertools, sys\n"
+        "from runtime import Bundle, Network, backends\n"
+        "from runtime.checks.selftest import selftest\n"
+        "decode, count = Network.decode, itertools.count()\n"
+        "Network.decode = lambda *given: decode(*given) + next(count)\n"
+        "backends.available = lambda: []\n"
+        "found = {r.name: r for r in selftest(Bundle.open(sys.argv[1]), 1)}\n"
+        "print(found['the same bytes run by run'])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-O", "-c", code, write_bundle(tmp_path / "b")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "'failed'" in run.stdout
+    assert "three runs of one input differ" in run.stdout
 
 
 def test_what_does_not_hold_fails_with_its_figures(tmp_path: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.bundle.reader import Bundle
 from runtime.checks import selftest
 from tests.simulated.rig import fine, prepare, ranges, scenario, sidecar
 from tests.simulated.tensorrt_module import engine_bytes
+from tests.support.bundles import inverse_graph
 
 
 def _check(folder: Path, gain: float = 1.0) -> dict[str, selftest.Result]:
     """Every check of an engine whose network multiplies by `gain`."""
-    from dataclasses import replace  # noqa: PLC0415
-
-    from tests.support.bundles import inverse_graph  # noqa: PLC0415
-
     _, where = prepare(folder)
     manifest = Bundle.open(where).manifest
     graph = inverse_graph(True, gain)
@@ -30,7 +28,7 @@ def _check(folder: Path, gain: float = 1.0) -> dict[str, selftest.Result]:
     (entry,) = (g for g in bundle.manifest.graphs if g.direction == "inverse")
     before, selftest.MANY_RUNS = selftest.MANY_RUNS, 20
     try:
-        return {r.name: r for r in selftest._engine(bundle, "tensorrt-rtx", entry)}
+        return {r.name: r for r in selftest.check_engine(bundle, "tensorrt-rtx", entry)}
     finally:
         selftest.MANY_RUNS = before
 
@@ -40,7 +38,7 @@ def every_check_of_the_selftest_holds(folder: Path) -> None:
     found = _check(folder)
     assert len(found) == 6
     assert {r.outcome for r in found.values()} == {"ok"}, found
-    drawn = selftest._attempt("latents", selftest._latents)
+    drawn = selftest.attempt("latents", selftest.check_latents)
     assert drawn.outcome == "ok", drawn
     fine()
 
