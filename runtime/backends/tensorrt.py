@@ -226,7 +226,7 @@ def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSe
     engine = engine_entry.choose([e for e, _ in found], digest, machine, place)
     path = next(path for each, path in found if each == engine)
     data = engine_cache.read(engine, path)
-    remedy = f"make a fitting one: {engine_entry.command(library, place)}"
+    remedy = f"compile a fitting one: {engine_entry.command(library, place)}"
     host_code = engine.version_compatible
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":

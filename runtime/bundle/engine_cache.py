@@ -1,7 +1,7 @@
-"""Engines that this machine compiled for itself, in the user's cache; and reading any engine.
+"""The user's cache of engines that were compiled on this machine, and how any engine is read.
 
-An engine is code: it is loaded only from a folder that nobody but this user (or the system's
-administrator) can write to.
+An engine is code: it is loaded only from a folder that nobody but this user and the system's
+administrator can write to.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def folder() -> Path:
     """Where engines are cached.
 
     Raises:
-        BackendError: `user_cache` knows no folder.
+        BackendError: there is no folder for a cache.
     """
     cache = user_cache()
     if cache is None:
@@ -32,7 +32,7 @@ def folder() -> Path:
 
 
 def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
-    """Cached engines of a graph and the files they are in; damaged sidecars are left out."""
+    """Cached engines of a graph and their files; damaged sidecars are left out."""
     found = list[tuple[Engine, Path]]()
     if user_cache() is None:
         return found
@@ -40,30 +40,30 @@ def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
         try:
             engine = Engine.from_json(sidecar.read_text(encoding="utf-8"), f"'{sidecar}'")
         except (BundleError, OSError, UnicodeDecodeError):
-            continue  # a cache: what cannot be read is made again
+            continue  # it is only a cache: the engine can be compiled again
         if engine.graph == graph_sha256:
             found.append((engine, sidecar.with_name(engine.file)))
     return found
 
 
-def of_graph(graph_sha256: str, where: Path | None) -> list[tuple[Engine, Path]]:
-    """Every engine of a graph: the cache's, made on this machine, before the bundle's.
+def of_graph(graph_sha256: str, folder: Path | None) -> list[tuple[Engine, Path]]:
+    """Every engine of a graph: those of the cache, made on this machine, before the bundle's.
 
     Args:
         graph_sha256: of the ONNX file.
-        where: the bundle's folder, or None to look into the cache alone.
+        folder: the bundle's, or None to look in the cache only.
 
     Raises:
         BackendError: the bundle's engines cannot be read.
     """
     found = find(graph_sha256)
-    if where is None:
+    if folder is None:
         return found
     try:
-        listed = of_manifest(Bundle.open(where).manifest, f"'{where}'")
+        listed = of_manifest(Bundle.open(folder).manifest, f"'{folder}'")
     except BundleError as error:
         raise BackendError(f"the bundle's engines cannot be read: {error}") from error
-    return found + [(e, where / e.file) for e in listed if e.graph == graph_sha256]
+    return found + [(e, folder / e.file) for e in listed if e.graph == graph_sha256]
 
 
 def libraries(graph_sha256: str, folder: Path | None) -> list[Library]:
@@ -73,10 +73,10 @@ def libraries(graph_sha256: str, folder: Path | None) -> list[Library]:
 
 
 def write(engine: Engine, data: bytes) -> Path:
-    """Put an engine into the cache; its sidecar comes last, so that half an engine is none."""
-    place = folder()
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = place / engine.file
+    """Put an engine into the cache; its sidecar comes last, so that no half engine is found."""
+    cache = folder()
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = cache / engine.file
     atomic.write(path, data)
     text = json.dumps(engine.to_mapping(), indent=1) + "\n"
     atomic.write(path.with_suffix(".json"), text.encode())
@@ -84,11 +84,11 @@ def write(engine: Engine, data: bytes) -> Path:
 
 
 def read(engine: Engine, path: Path) -> bytes:
-    """The bytes of an engine file that this user owns, equal to what its sidecar says.
+    """The bytes of an engine file, checked against its owner and its entry.
 
     Raises:
-        BackendError: missing, of another size or digest, or others may write to it or to a folder
-            above it.
+        BackendError: it is missing, has another size or digest, or others may write to it or to a
+            folder above it.
     """
     try:
         for place in _places(path):
@@ -100,12 +100,12 @@ def read(engine: Engine, path: Path) -> bytes:
         ) from None
     if len(data) != engine.bytes:
         raise BackendError(
-            f"engine '{path}' has {len(data)} bytes, its sidecar says {engine.bytes}: truncated; "
+            f"engine '{path}' has {len(data)} bytes, its entry says {engine.bytes}: truncated; "
             "compile it again"
         )
     if hashlib.sha256(data).hexdigest() != engine.sha256:
         raise BackendError(
-            f"engine '{path}' does not have its sidecar's SHA-256: damaged; compile it again"
+            f"engine '{path}' does not have the SHA-256 of its entry: damaged; compile it again"
         )
     return data
 
@@ -120,7 +120,7 @@ def _check_owner(path: Path) -> None:
             "the engine again"
         )
     if status.st_mode & stat.S_ISVTX and stat.S_ISDIR(status.st_mode):
-        return  # as /tmp: others add to it, and cannot take what is ours away
+        return  # sticky, like /tmp: others may add files, but not replace ours
     if status.st_mode & stat.S_IWOTH:
         raise BackendError(
             f"'{path}' can be written by everyone, and an engine is code: chmod o-w it first"
@@ -132,17 +132,17 @@ def _check_owner(path: Path) -> None:
 
 
 def _places(path: Path) -> list[Path]:
-    """A file, the file that a link stands for, and every folder above either."""
+    """A file, the file that a link points to, and every folder above either."""
     own, real = path.absolute(), path.resolve()
     return list(dict.fromkeys((own, *own.parents, real, *real.parents)))
 
 
 def _is_private(group: int) -> bool:
-    """Whether a group is the system's, or this user's own with nobody else in it."""
+    """Whether a group is the system's, or this user's own group without other members."""
     if group == 0:
         return True
     try:
-        import grp  # noqa: PLC0415 - absent where there are no groups
+        import grp  # noqa: PLC0415 - absent on systems without groups
         import pwd  # noqa: PLC0415
 
         user = pwd.getpwuid(os.getuid())

@@ -1,7 +1,8 @@
-"""A compiled engine's passport, and whether it fits a machine.
+"""The entry of a compiled engine, and whether the engine fits a machine.
 
-An engine is made by one library version for some GPUs and some shapes. The sidecar says all of
-that, so that a wrong engine is refused with a reason before a library is asked to load it.
+An engine is made by one version of a library for some GPUs and some shapes. Its entry, in the
+manifest or in the sidecar of a cached engine, says all of that, so that an engine that does not fit
+is refused with a reason before the library tries to load it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
+from runtime.bundle.graph_entry import (
+    DIGEST,
+    DIRECTIONS,
+    PLAIN_NAME,
+    PRECISIONS,
+    Direction,
+    Precision,
+)
 from runtime.bundle.json_reader import Field
-from runtime.bundle.manifest import DIRECTIONS, PRECISIONS, Direction, Manifest, Precision
+from runtime.bundle.manifest import Manifest
 from runtime.errors import BackendError, BundleError
 
 Library = Literal["tensorrt", "tensorrt-rtx"]
@@ -24,8 +33,6 @@ HARDWARE: tuple[Hardware, ...] = ("none", "ampere+", "same-capability")
 
 Shape = tuple[int, ...]
 
-_DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
-_PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name")
 _CAPABILITY = (r"[1-9]\d{0,8}\.\d", "a compute capability such as 8.9")
 _NAMES: Mapping[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
@@ -47,12 +54,12 @@ class Range:
 
 
 Profile = Mapping[str, Range]
-"""Range of every input by name."""
+"""Accepted range of every input by name."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of GPU memory as the compiler reported them; None where it said nothing."""
+    """Bytes of GPU memory as the compiler reported them; None where it did not."""
 
     scratch: int | None
     weights: int | None
@@ -61,24 +68,24 @@ class Memory:
 
 @dataclass(frozen=True)
 class Engine:
-    """The sidecar of one engine file.
+    """The entry of one engine file.
 
     Attributes:
         file, sha256, bytes: the engine.
-        graph: SHA-256 of the ONNX graph it was compiled from; with `direction`, `precision` and
-            `latents` of that graph.
+        graph: SHA-256 of the ONNX graph it was compiled from.
+        direction, precision, latents: of that graph.
         library: what compiled it and runs it, in `version`.
-        compute_capabilities: GPUs it was compiled for; for TensorRT the one it was built on.
+        compute_capabilities: GPUs it was compiled for; with TensorRT the one it was compiled on.
         profiles: accepted shapes.
-        tf32: whether float32 convolutions may lose mantissa.
+        tf32: whether float32 convolutions may run in TF32.
         version_compatible: later versions of the library may run it.
         hardware: other GPUs that may run it.
-        refittable: new weights may be put into it.
+        refittable: it accepts new weights.
         optimization_level: the builder's effort, None for its default.
-        build_seconds: how long it took.
+        build_seconds: how long the compilation took.
         memory: see `Memory`.
-        layers: how many layers really run in each precision, by the engine inspector; None when
-            that is not known, as after a compilation without a GPU.
+        layers: how many convolutions run in each precision, by the engine inspector; None where
+            unknown, as after a compilation without a GPU.
     """
 
     file: str
@@ -103,18 +110,18 @@ class Engine:
 
     @classmethod
     def from_field(cls, field: Field) -> Engine:
-        """Read a sidecar, or one of a manifest's `engines`.
+        """Read an entry: a sidecar, or one of a manifest's `engines`.
 
         Raises:
-            BundleError: something is missing, or of a wrong type or range.
+            BundleError: a value is missing, or of a wrong type or range.
         """
         level, layers = field.get("optimization_level"), field.get("layers")
         memory = field["memory"]
         return cls(
-            file=field["file"].text(*_PLAIN_NAME),
-            sha256=field["sha256"].text(*_DIGEST),
+            file=field["file"].text(*PLAIN_NAME),
+            sha256=field["sha256"].text(*DIGEST),
             bytes=field["bytes"].integer(1),
-            graph=field["graph"].text(*_DIGEST),
+            graph=field["graph"].text(*DIGEST),
             direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
             precision=cast(Precision, field["precision"].choice(PRECISIONS)),
             latents=field["latents"].flag(),
@@ -143,10 +150,10 @@ class Engine:
         try:
             return cls.from_field(Field(json.loads(text), where))
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"{where} is no engine's sidecar: {error}") from None
+            raise BundleError(f"{where} is not the sidecar of an engine: {error}") from None
 
     def to_mapping(self) -> dict[str, Any]:
-        """What a manifest's `engines` holds; `from_field` of it gives an equal engine."""
+        """The entry as a manifest's `engines` holds it; `from_field` gives an equal engine."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
@@ -160,7 +167,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine must fit: a library's version, and the GPU's compute capability."""
+    """What an engine must fit: the library and its version, and the GPU's compute capability."""
 
     library: Library
     version: str
@@ -180,9 +187,7 @@ def misfit(engine: Engine, machine: Machine) -> str | None:
     if engine.library != machine.library:
         return f"it is a {_NAMES[engine.library]} engine, not {_NAMES[machine.library]}"
     if not _version_fits(engine, machine.version):
-        return (
-            f"it was built by {_NAMES[engine.library]} {engine.version}, here is {machine.version}"
-        )
+        return f"it was built by {_NAMES[engine.library]} {engine.version}, not {machine.version}"
     if not _capability_fits(engine, machine.compute_capability):
         return (
             f"it was built for compute capability {', '.join(engine.compute_capabilities)}, this "
@@ -197,11 +202,11 @@ def choose(engines: Sequence[Engine], graph: str, machine: Machine, where: str) 
     Args:
         engines: all there are.
         graph: SHA-256 of the ONNX file that is to be run.
-        machine: where.
-        where: the bundle's folder, for the command that makes a fitting engine.
+        machine: the one it is to run on.
+        where: the bundle's folder, for the command that compiles a fitting engine.
 
     Raises:
-        BackendError: none fits; says why, and which command makes one.
+        BackendError: none fits; says why, and which command compiles one.
     """
     reasons = []
     for engine in engines:
@@ -212,7 +217,7 @@ def choose(engines: Sequence[Engine], graph: str, machine: Machine, where: str) 
             if engine.library == machine.library:
                 reasons.append(f"engine '{engine.file}' does not fit: {reason}")
     found = "; ".join(reasons) or f"there is no {_NAMES[machine.library]} engine of this graph here"
-    raise BackendError(f"{found}; make one: {command(machine.library, where)}")
+    raise BackendError(f"{found}; compile one: {command(machine.library, where)}")
 
 
 def command(library: Library, where: str) -> str:
@@ -234,7 +239,7 @@ def describe_ranges(engine: Engine) -> str:
 def _version_fits(engine: Engine, version: str) -> bool:
     """Same version; a version-compatible engine also runs on later ones of its major version.
 
-    Three numbers count: a fourth is of the build.
+    Three numbers are compared: a fourth counts builds of the same version.
     """
     built, here = _numbers(engine.version)[:3], _numbers(version)[:3]
     if engine.version_compatible:
@@ -247,7 +252,7 @@ def _capability_fits(engine: Engine, capability: str) -> bool:
         return True
     here = _numbers(capability)
     built = [_numbers(c) for c in engine.compute_capabilities]
-    if engine.library == "tensorrt-rtx":  # code for 12.0 also runs on 12.1, and so on
+    if engine.library == "tensorrt-rtx":  # code for 12.0 also runs on 12.1 and later
         return any(b[0] == here[0] >= 12 and b <= here for b in built)
     return engine.hardware == "ampere+" and here >= (8, 0) and all(b >= (8, 0) for b in built)
 

@@ -21,7 +21,7 @@ IMAGES = ("hr", "lr")
 """Inputs and outputs that are images; every other is a latent (z1 … zL) or a number (logp)."""
 
 MOST_OVERLAP = 4
-"""Of a graph's overlap / its tile: there every pixel is computed 81 times."""
+"""Largest overlap, as a multiple of the tile: there every pixel is computed 81 times."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Parity:
     """One output of one case against the float64 reference; figures as in `runtime.checks.parity`.
 
     `psnr_db` is None where infinite (identical), `max_rel` where the reference is all zero; JSON
-    has neither infinity nor NaN, so any such figure is written as null, and `ok` tells which.
+    has neither infinity nor NaN, so such a figure is written as null; `ok` tells the two apart.
     """
 
     case: str
@@ -69,8 +69,8 @@ class Loss:
 
     `psnr_fp32_db` is the output against the fp32 graph's (None: identical); `loss_db` is the fall
     of PSNR against the ground truth, in dB, negative for a gain, infinite where it is null in JSON;
-    `max_abs` is the largest difference from fp32 after clipping (None where an older build did not
-    note it, or where it is no number).
+    `max_abs` is the largest difference from fp32 after clipping (None where it is not finite, or
+    an older build did not record it).
     """
 
     case: str
@@ -86,8 +86,8 @@ class Graph:
 
     `bytes_per_lr_pixel` is the peak of live activations by liveness analysis; `latents` says
     whether the graph takes (inverse) or gives (forward) z1 … zL. `tile` and `overlap` are LR pixels
-    (`runtime.inference.grid`); None means that the graph runs images whole. `report` names the
-    file of the bundle that tells how the precision was chosen.
+    (`runtime.inference.grid`); None means that the graph runs images whole. `report` is
+    the file of the bundle that says how the precision was chosen.
     """
 
     direction: Direction
@@ -113,13 +113,13 @@ class Graph:
 
     @property
     def title(self) -> str:
-        """What it is, in two words; three where images are bytes."""
+        """Direction and precision, and the kind of images where it is not float32."""
         name = f"{self.direction} {self.precision}"
         return name if self.io == "float32" else f"{name} {self.io}"
 
     @property
     def full_title(self) -> str:
-        """`title`, and whether an inverse was built for τ = 0 alone."""
+        """`title`, and whether an inverse was built for τ = 0 only."""
         return self.title + (" τ = 0" if self.direction == "inverse" and not self.latents else "")
 
 
@@ -156,7 +156,9 @@ def read(field: Field) -> Graph:
 
 
 def _deviation(field: Field) -> Deviation:
-    return Deviation(field["case"].text(), field["tau"].number(0), _missed(field["max_abs"], 0))
+    return Deviation(
+        field["case"].text(), field["tau"].number(0), _infinite_if_null(field["max_abs"], 0)
+    )
 
 
 def _loss(field: Field) -> Loss:
@@ -164,7 +166,7 @@ def _loss(field: Field) -> Loss:
         case=field["case"].text(),
         tau=field["tau"].number(0),
         psnr_fp32_db=_optional_number(field["psnr_fp32_db"]),
-        loss_db=_missed(field["loss_db"]),
+        loss_db=_infinite_if_null(field["loss_db"]),
         max_abs=worst.number(0) if (worst := field.get("max_abs")) else None,
     )
 
@@ -190,8 +192,8 @@ def _optional_number(field: Field) -> float | None:
     return None if field.is_null() else field.number()
 
 
-def _missed(field: Field, least: float = -math.inf) -> float:
-    """A figure; null, which stands for NaN and infinity, is infinite and so within no budget."""
+def _infinite_if_null(field: Field, least: float = -math.inf) -> float:
+    """A figure; null stands for NaN and infinity and is read as infinite: within no budget."""
     return math.inf if field.is_null() else field.number(least)
 
 

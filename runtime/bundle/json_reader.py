@@ -1,4 +1,4 @@
-"""A checked reader of decoded JSON: every value knows its path, so errors can name it."""
+"""A reader of decoded JSON that checks types and ranges, and names the path of what is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONE = re.compile("[\ud800-\udfff]")
 class Field:
     """One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
 
-    Every reading method raises `BundleError` when the value is not what is asked for.
+    Every method that reads raises `BundleError` when the value is not what is asked for.
     """
 
     value: Any
@@ -50,7 +50,7 @@ class Field:
         return {k: Field(v, self.where, f"{self.path}.{k}") for k, v in members.items()}
 
     def text(self, pattern: str = r".*", what: str = "a string") -> str:
-        """A string that matches the whole pattern; `what` describes the pattern."""
+        """A string that matches the pattern as a whole; `what` describes it in the error."""
         value: str = self._of(str, what)
         if re.fullmatch(pattern, value, re.DOTALL) is None or _LONE.search(value):
             raise self._wrong(what)
@@ -61,7 +61,7 @@ class Field:
         return self.text("|".join(map(re.escape, options)), "one of " + ", ".join(options))
 
     def integer(self, minimum: int, maximum: int = 2**53) -> int:
-        """An integer from minimum to maximum, by default what a float64 counts to."""
+        """An integer from minimum to maximum, by default what float64 represents exactly."""
         if type(self.value) is not int or self.value < minimum:
             raise self._wrong(f"an integer, {minimum} or more")
         if self.value > maximum:

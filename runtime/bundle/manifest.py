@@ -1,7 +1,7 @@
 """The manifest of a bundle: frozen dataclasses whose fields are the JSON's keys.
 
 `Manifest.from_json` checks every type and range and names the JSON path of what is wrong; keys it
-does not know are ignored, so that a later writer may add some without a new schema.
+does not know are ignored, so that a later version may add some without a new schema.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 
 FILE_NAME = "manifest.json"
 SCHEMA = 1
-"""The manifest schema this module reads and writes."""
+"""Version of the manifest that this module reads and writes."""
 CONTRACT = 1
 """The graph contract this runtime speaks: names, layouts and ranges of inputs and outputs."""
 
@@ -62,7 +62,7 @@ Task = Literal["rescaling", "sr"]
 TASKS: tuple[Task, ...] = ("rescaling", "sr")
 
 LARGEST_SCALE = 64
-"""Beyond it a manifest is damaged or hostile: no memory is asked for it."""
+"""Beyond it a manifest is damaged or hostile: nothing is allocated for it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """SHA-256 of the checkpoint file a bundle was made from, and where that came from."""
+    """SHA-256 of the checkpoint file a bundle was built from, and where that file came from."""
 
     sha256: str
     provenance: Mapping[str, str]
@@ -158,11 +158,11 @@ class Manifest:
             ),
         )
         if not manifest.graphs:
-            raise BundleError(f"{where}: $.graphs holds no graph: build the bundle again")
+            raise BundleError(f"{where}: $.graphs is empty: build the bundle again")
         channels = 3 + sum(level.channels * level.factor**2 for level in manifest.latents.levels)
         if channels != 3 * manifest.scale**2:
             raise BundleError(
-                f"{where}: $.latents.levels hold {channels - 3} values an LR pixel; "
+                f"{where}: $.latents.levels hold {channels - 3} values per LR pixel; "
                 f"scale {manifest.scale} needs {3 * manifest.scale**2 - 3}"
             )
         return manifest

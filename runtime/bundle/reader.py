@@ -1,4 +1,4 @@
-"""A bundle on disk: the manifest, and the bytes of its files once their digest has been checked."""
+"""A bundle on disk: its manifest, and the bytes of its files after their digest is checked."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from runtime.errors import BundleError
 IOS = ("float32", uint8_images.IO)
 """Kinds of images that a graph may take and give."""
 
-# What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours does.
+# A key of every external tensor in ONNX (TensorProto.external_data), which our graphs never have.
 _EXTERNAL = b"location"
 
 MOST_MANIFEST = 4 << 20
-"""Bytes of a manifest, as in C++: a hundred times what a bundle of all precisions takes."""
+"""Largest manifest in bytes, as in C++: a hundred times that of a bundle of all precisions."""
 
 MOST_VECTORS = 1 << 28
-"""Bytes of a bundle's test vectors, unpacked: hundreds of times what small images take."""
+"""Largest test vectors in bytes, unpacked: hundreds of times what small images take."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Open the bundle in a folder; the path of its manifest.json does as well.
+        """Open the bundle in a folder, given by its path or by the path of its manifest.json.
 
         Raises:
-            BundleError: nothing there, not a bundle, or a manifest that cannot be used.
+            BundleError: the path does not exist, is not a bundle, or its manifest cannot be used.
         """
         folder = Path(path)
         if folder.is_file() and folder.name == FILE_NAME:
@@ -63,7 +63,9 @@ class Bundle:
         try:
             status = source.stat()
             if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_MANIFEST:
-                raise BundleError(f"'{source}' is no file of at most 4 MiB: it is no manifest")
+                raise BundleError(
+                    f"'{source}' is not a manifest: it is not a file of at most 4 MiB"
+                )
             text = source.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise BundleError(f"'{folder}' is not a bundle: it has no {FILE_NAME}") from None
@@ -85,12 +87,12 @@ class Bundle:
         Args:
             direction: which way.
             precision: of its networks.
-            latents: None takes either, with latents first; no graph without them stands in where
-                they are asked for and another has them.
+            latents: whether the graph takes or gives latents; None prefers one that does. True
+                falls back to a graph without them where no other fits.
             io: `float32` or `uint8`; None takes either, float32 first.
 
         Raises:
-            BundleError: the bundle has none, or it needs a newer runtime.
+            BundleError: the bundle has no such graph, or the graph needs a newer runtime.
         """
         if precision not in PRECISIONS:
             raise BundleError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
@@ -129,10 +131,10 @@ class Bundle:
         return graph
 
     def read(self, file: str, sha256: str, size: int | None = None) -> bytes:
-        """The bytes of one file of the bundle, equal to the size and digest the manifest gives.
+        """The bytes of one file of the bundle, checked against the manifest's size and digest.
 
         Raises:
-            BundleError: missing, outside the bundle, of another size or digest.
+            BundleError: it is missing, outside the bundle, or has another size or digest.
         """
         path = self.folder / file
         try:
@@ -140,7 +142,7 @@ class Bundle:
             if not path.resolve().is_relative_to(self.folder.resolve()):
                 raise BundleError(f"'{path}' is a link that leaves the bundle: refused")
             if not stat.S_ISREG(status.st_mode):
-                raise BundleError(f"'{path}' is no file: fetch or build the bundle again")
+                raise BundleError(f"'{path}' is not a file: fetch or build the bundle again")
             if size is not None and status.st_size != size:
                 raise BundleError(
                     f"'{path}' has {status.st_size} bytes, the manifest says {size}: "
@@ -160,10 +162,10 @@ class Bundle:
         return data
 
     def read_graph(self, graph: Graph) -> bytes:
-        """The checked bytes of a graph's ONNX file, which refers to no other.
+        """The checked bytes of a graph's ONNX file, which refers to no other file.
 
         Raises:
-            BundleError: as `read`, or tensors that lie in another file, whose digest nobody knows.
+            BundleError: as `read`, or it has tensors in another file, whose digest is unknown.
         """
         data = self.read(graph.file, graph.sha256, graph.bytes)
         if _EXTERNAL in data:
@@ -183,5 +185,5 @@ class Bundle:
                 return {key: arrays[key] for key in arrays.files}
         except BundleError:
             raise
-        except Exception as error:  # damaged archives fail in all kinds of ways
-            raise BundleError(f"'{vectors.file}' holds no test vectors: {error}") from error
+        except Exception as error:  # damaged archives fail in many ways
+            raise BundleError(f"'{vectors.file}' does not contain test vectors: {error}") from error

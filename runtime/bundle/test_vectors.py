@@ -26,7 +26,7 @@ class Case:
     outputs: Mapping[str, NDArray[np.float64]]
 
     def fits(self, graph: Graph) -> bool:
-        """Whether a graph can be held against this case: direction, 8 bits, τ = 0 if it must."""
+        """Whether a graph can be checked on this case: its direction, 8-bit images, τ = 0."""
         return (
             self.direction == graph.direction
             and (graph.direction == "forward" or graph.latents or self.tau == 0)
@@ -38,8 +38,8 @@ def read(bundle: Bundle) -> list[Case]:
     """The cases of a bundle.
 
     Raises:
-        BundleError: the file is damaged, or a key is none of
-            `{direction}/{case}/in/{name}`, `…/out/{name}`, `…/tau`.
+        BundleError: the file is damaged, or has a key other than
+            `{direction}/{case}/in/{name}`, `…/out/{name}` and `…/tau`.
     """
     found: dict[tuple[str, str], dict[str, NDArray[np.generic]]] = {}
     for key, value in bundle.read_vectors().items():
@@ -62,4 +62,4 @@ def read(bundle: Bundle) -> list[Case]:
             for (direction, case), entries in found.items()
         ]
     except ValueError as error:
-        raise BundleError(f"test vectors of '{bundle.folder}' are no numbers: {error}") from error
+        raise BundleError(f"test vectors of '{bundle.folder}' are not numbers: {error}") from error

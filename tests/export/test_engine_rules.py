@@ -82,7 +82,7 @@ def test_a_sidecar_with_a_value_that_makes_no_sense_is_refused(key: str, value: 
         (ENGINE, RTX, None),
         (ENGINE, replace(RTX, compute_capability="12.1"), None),  # newer of the same major
         (ENGINE, replace(RTX, compute_capability="8.7"), "8.6, 8.9, 12.0, this GPU has 8.7"),
-        (ENGINE, replace(RTX, version="1.7.2"), "1.7.1.116, here is 1.7.2"),
+        (ENGINE, replace(RTX, version="1.7.2"), "1.7.1.116, not 1.7.2"),
         (ENGINE, replace(RTX, library="tensorrt"), "a TensorRT-RTX engine, not TensorRT"),
         (
             replace(ENGINE, library="tensorrt", version_compatible=True, version="11.0"),
@@ -97,7 +97,7 @@ def test_a_sidecar_with_a_value_that_makes_no_sense_is_refused(key: str, value: 
         (
             replace(ENGINE, library="tensorrt", version_compatible=True, version="11.1"),
             Machine("tensorrt", "11.0", "8.9"),
-            "11.1, here is 11.0",
+            "11.1, not 11.0",
         ),
         (
             replace(ENGINE, library="tensorrt", version="11.1", hardware="ampere+"),
@@ -121,7 +121,7 @@ def test_an_engine_fits_its_version_and_gpus_alone(
 def test_choosing_takes_the_first_that_fits_and_else_says_why_and_what_to_run() -> None:
     old = replace(ENGINE, version="1.6")
     assert choose([old, ENGINE], ENGINE.graph, RTX, "b") == ENGINE
-    wanted = "1.6, here is 1.7.1.116; make one: hcflow compile 'b'"
+    wanted = "1.6, not 1.7.1.116; compile one: hcflow compile 'b'"
     with pytest.raises(BackendError, match=re.escape(wanted)):
         choose([old], ENGINE.graph, RTX, "b")
     with pytest.raises(BackendError, match="no TensorRT-RTX engine of this graph"):

@@ -73,13 +73,13 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("schema", True, "$.schema is True; it must be an integer"),
         ("task", "denoise", "$.task is 'denoise'; it must be one of rescaling, sr"),
         ("scale", 1, "$.scale is 1; it must be an integer, 2 or more"),
-        ("scale", 8, "$.latents.levels hold 45 values an LR pixel; scale 8 needs 189"),
+        ("scale", 8, "$.latents.levels hold 45 values per LR pixel; scale 8 needs 189"),
         ("default_tau", -1, "$.default_tau is -1; it must be a number, 0 or more"),
         ("latents.levels.1.factor", 0, "$.latents.levels[1].factor is 0"),
         ("checkpoint.sha256", "abc", "$.checkpoint.sha256 is 'abc'; it must be a SHA-256"),
         ("tools", ["onnx"], "$.tools is ['onnx']; it must be an object"),
         ("graphs", None, "$.graphs is None; it must be an array"),
-        ("graphs", [], "$.graphs holds no graph: build the bundle again"),
+        ("graphs", [], "$.graphs is empty: build the bundle again"),
         ("graphs.0.io", "\x1b[31m", "$.graphs[0].io is '\\x1b[31m'; it must be a plain word"),
         ("graphs.0.io", "[red]", "$.graphs[0].io is '[red]'; it must be a plain word"),
         ("latents.scheme", "\x1b[31m", "$.latents.scheme is '\\x1b[31m'; it must be a plain word"),
@@ -206,7 +206,7 @@ def test_a_manifest_is_a_file_of_some_size(bundle: Path, kind: str) -> None:
     else:
         path.unlink()
         os.mkfifo(path) if kind == "a pipe" else path.symlink_to("/dev/zero")
-    with pytest.raises(BundleError, match="is no file of at most 4 MiB: it is no manifest"):
+    with pytest.raises(BundleError, match="is not a manifest: it is not a file of at most 4 MiB"):
         runtime.Bundle.open(bundle)
 
 
@@ -217,7 +217,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(bundle: Path, kind: str) 
     path = bundle / graph.file
     path.unlink()
     {"pipe": os.mkfifo, "folder": os.mkdir}.get(kind, lambda p: p.symlink_to(p.name))(path)
-    with pytest.raises(BundleError, match=r"is no file|Too many levels of symbolic links"):
+    with pytest.raises(BundleError, match=r"is not a file|Too many levels of symbolic links"):
         opened.read_graph(graph)
 
 
@@ -233,13 +233,19 @@ def _vectors(header: bytes, data: bytes = b"", name: str = "inverse/a/in/lr.npy"
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (_vectors(b"{'descr':'<f4','fortran_order':False,'shape':(%d,)}" % 10**13), "no test"),
+        (
+            _vectors(b"{'descr':'<f4','fortran_order':False,'shape':(%d,)}" % 10**13),
+            "does not contain",
+        ),
         (
             _vectors(b"{'descr':'|u1','fortran_order':False,'shape':(9,)}", bytes(2000)),
             "unpacks to",
         ),
-        (_vectors(b"{'descr':'<U1','fortran_order':False,'shape':(1,)}", b"a\0\0\0"), "no numbers"),
-        (b"no archive", "no test vectors"),
+        (
+            _vectors(b"{'descr':'<U1','fortran_order':False,'shape':(1,)}", b"a\0\0\0"),
+            "are not numbers",
+        ),
+        (b"no archive", "does not contain test vectors"),
     ],
 )
 def test_hostile_test_vectors_are_one_line_and_little_memory(

@@ -33,7 +33,7 @@ from tests.simulated.tensorrt_module import engine_bytes
 def no_fitting_engine_names_the_command_that_makes_one(folder: Path) -> None:
     graph, bundle = prepare(folder, version="1.6.0")
     remedy = f"hcflow compile '{bundle}' --engine tensorrt-rtx"
-    raises(BackendError, "1.6.0, here is 1.7.1", lambda: open_engine("tensorrt-rtx", graph, bundle))
+    raises(BackendError, "1.6.0, not 1.7.1", lambda: open_engine("tensorrt-rtx", graph, bundle))
     raises(BackendError, remedy, lambda: open_engine("tensorrt-rtx", graph, bundle))
     graph, bundle = prepare(folder, compute_capabilities=("8.6",))
     raises(BackendError, "this GPU has 8.9", lambda: open_engine("tensorrt-rtx", graph, bundle))
