@@ -6,6 +6,9 @@ a coupling casts what enters its network and what comes out, and nothing else.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +38,25 @@ def modulate(v: Tensor, shift: Tensor, log_scale: Tensor, direction: Direction) 
     return v * torch.exp(log_scale) + shift
 
 
-class Coupling(nn.Module):
+class LowPrecision(nn.Module, ABC):
+    """A part whose networks run in `dtype`; what they steer stays float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtype = STATE
+
+    @abstractmethod
+    def networks(self) -> Sequence[nn.Module]:
+        """What is rounded to the precision of a build."""
+
+    def lower(self, dtype: torch.dtype) -> None:
+        """Round the networks to `dtype`."""
+        self.dtype = dtype
+        for network in self.networks():
+            network.to(dtype)
+
+
+class Coupling(LowPrecision):
     """An affine coupling: its first channels, and a feature `u` where there is one, steer the rest.
 
     Forward on `v` N×C×H×W gives the coupled `v` and the log-scale that was applied.
@@ -43,7 +64,6 @@ class Coupling(nn.Module):
 
     def __init__(self, step: AffineStep, direction: Direction) -> None:
         super().__init__()
-        self.dtype = STATE
         self.direction: Direction = direction
         sign = 1.0 if direction == "forward" else -1.0
         self.driven = step.actnorm.bias.shape[1] - step.drivers
@@ -51,10 +71,9 @@ class Coupling(nn.Module):
         last = algebra.deinterleave(algebra.scaled(step.net.conv3), even=sign, odd=2 * sign)
         self.net = DeployFCN(step.net, last)
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Round the coupling network to `dtype`; what it steers stays as it is."""
-        self.dtype = dtype
-        self.net.to(dtype)
+    def networks(self) -> Sequence[nn.Module]:
+        """See `LowPrecision`."""
+        return (self.net,)
 
     def forward(self, v: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`v`, and the feature of a conditional step → coupled `v`, log-scale."""

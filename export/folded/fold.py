@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from export.folded.couplings import LowPrecision
 from export.folded.hcflow import DeployFlow, ForwardFlow, InverseFlow
 from export.folded.irn import DeployIRN, IRNForward, IRNInverse
 from hcflow_ref.network.hcflow import HCFlow
@@ -53,4 +54,7 @@ def deploy(
         module = IRNForward(model) if forward else IRNInverse(model, spec.latents)
     else:
         module = ForwardFlow(model) if forward else InverseFlow(model, spec.latents)
-    return module.lower(DTYPES[spec.precision], keep).eval()
+    for name, part in module.named_modules():
+        if isinstance(part, LowPrecision) and name not in keep:
+            part.lower(DTYPES[spec.precision])
+    return module.eval()

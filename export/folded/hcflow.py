@@ -7,17 +7,15 @@ Their inputs and outputs are docs/graph-contract.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folded import algebra
-from export.folded.couplings import Coupling
-from export.folded.levels import DeployConditional, DeployLevel, MixingLevel, mixing, run
-from export.folded.rescaling import RescalingCoupling, RescalingLevel
+from export.folded.levels import DeployLevel, MixingLevel, mixing, run
+from export.folded.rescaling import RescalingLevel
 from hcflow_ref.network.hcflow import HCFlow, Level
 from runtime.bundle.manifest import Direction
 
@@ -31,16 +29,6 @@ class DeployFlow(nn.Module):
         for j, level in enumerate(_levels(model)):
             kind = RescalingLevel if level.haar else MixingLevel
             self.add_module(f"level{j}", kind(level, direction, 3 * 2**j, with_latents))
-
-    def lower(self, dtype: torch.dtype, keep: Container[str] = ()) -> Self:
-        """Round every network to `dtype` but those named; the flow state stays float32."""
-        for name, module in self.named_modules():
-            if (
-                isinstance(module, Coupling | RescalingCoupling | DeployConditional)
-                and name not in keep
-            ):
-                module.lower(dtype)
-        return self
 
     def levels(self) -> list[DeployLevel]:
         """The levels, finest first."""

@@ -7,8 +7,7 @@ into last convolutions. HCFlow's contract (docs/graph-contract.md), with one lat
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +15,14 @@ from torch import Tensor, nn
 
 from export.folded import algebra
 from export.folded.algebra import Kernel
-from export.folded.couplings import STATE
+from export.folded.couplings import STATE, LowPrecision
 from export.folded.networks import DeployDenseBlock, conv
 from hcflow_ref.network.blocks import DenseBlock
 from hcflow_ref.network.irn import IRN, LR_CHANNELS, HaarSqueeze, IRNBlock
 from runtime.bundle.manifest import Direction
 
 
-class DeployIRNBlock(nn.Module):
+class DeployIRNBlock(LowPrecision):
     """The coupling between the first 3 channels and the rest, in one direction.
 
     Forward `v1 + f(v2)`, then `v2 · exp(tanh(h(v1))) + g(v1)`; the inverse, whose networks give
@@ -32,17 +31,15 @@ class DeployIRNBlock(nn.Module):
 
     def __init__(self, block: IRNBlock, direction: Direction) -> None:
         super().__init__()
-        self.dtype = STATE
         self.inverse = direction == "inverse"
         sign = -1.0 if self.inverse else 1.0
         self.F = _dense(block.F, sign)
         self.G = _dense(block.G, sign)
         self.H = _dense(block.H, sign / 2)
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Round the three networks to `dtype`; what they steer stays as it is."""
-        self.dtype = dtype
-        self.to(dtype)
+    def networks(self) -> Sequence[nn.Module]:
+        """See `LowPrecision`."""
+        return self.F, self.G, self.H
 
     def forward(self, v1: Tensor, v2: Tensor | None) -> tuple[Tensor, Tensor]:
         """`v1`, `v2` → the coupled two; an inverse takes `None` for a latent that is all zero."""
@@ -79,13 +76,6 @@ class DeployIRN(nn.Module):
             DeployIRNBlock(op, direction) if isinstance(op, IRNBlock) else _squeeze(op, direction)
             for op in model.operations
         )
-
-    def lower(self, dtype: torch.dtype, keep: Container[str] = ()) -> Self:
-        """Round every network to `dtype` but those named; the flow state stays float32."""
-        for name, block in self.named_modules():
-            if isinstance(block, DeployIRNBlock) and name not in keep:
-                block.lower(dtype)
-        return self
 
 
 def _squeeze(squeeze: nn.Module, direction: Direction) -> nn.Conv2d:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.folded import algebra
-from export.folded.couplings import STATE, Coupling, Prior
+from export.folded.couplings import Coupling, LowPrecision, Prior
 from export.folded.networks import DeployFeatures, conv
 from hcflow_ref.network.hcflow import ConditionalFlow, Level
 from hcflow_ref.network.steps import AffineStep
@@ -39,22 +39,19 @@ class DeployStep(nn.Module):
         return coupled
 
 
-class DeployConditional(DeployFeatures):
+class DeployConditional(DeployFeatures, LowPrecision):
     """Conditional flow of a level: features, prior and steps."""
 
     def __init__(self, flow: ConditionalFlow, direction: Direction, with_latent: bool) -> None:
         super().__init__(flow.features)
-        self.dtype = STATE
         self.prior = Prior(flow, direction, with_latent)
         self.steps = nn.ModuleList(
             DeployStep(step, direction, _linear(step, direction)) for step in mixing(flow.steps)
         )
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Round the feature extractor and the prior's convolution to `dtype`."""
-        self.dtype = dtype
-        for part in (self.conv_first, self.trunk0, self.trunk1, self.trunk_conv1, self.prior):
-            part.to(dtype)
+    def networks(self) -> Sequence[nn.Module]:
+        """The feature extractor and the prior's convolution."""
+        return self.conv_first, self.trunk0, self.trunk1, self.trunk_conv1, self.prior
 
 
 class DeployLevel(nn.Module, ABC):

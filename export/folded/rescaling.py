@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from export.folded import algebra
 from export.folded.algebra import Affine, Kernel
-from export.folded.couplings import STATE, bounded_log_scale, modulate
+from export.folded.couplings import STATE, LowPrecision, bounded_log_scale, modulate
 from export.folded.levels import DeployLevel, ends
 from export.folded.networks import DeployDenseBlock
 from hcflow_ref.network.blocks import DenseBlock
@@ -44,7 +44,7 @@ class Part:
         return Part(scale * self.scale, scale * self.bias + affine.bias)
 
 
-class RescalingCoupling(nn.Module):
+class RescalingCoupling(LowPrecision):
     """One part drives a dense block, which shifts the other or scales and shifts it.
 
     Args:
@@ -64,17 +64,15 @@ class RescalingCoupling(nn.Module):
         offset: Tensor | None,
     ) -> None:
         super().__init__()
-        self.dtype = STATE
         self.net, self.driven = net, driven
         self.direction: Direction = direction
         if offset is not None:
             offset = offset[None, :, None, None].to(STATE)
         self.register_buffer("offset", offset)
 
-    def lower(self, dtype: torch.dtype) -> None:
-        """Round the coupling network to `dtype`; what it steers stays as it is."""
-        self.dtype = dtype
-        self.net.to(dtype)
+    def networks(self) -> Sequence[nn.Module]:
+        """See `LowPrecision`."""
+        return (self.net,)
 
     def forward(self, driver: Tensor, driven: Tensor) -> Tensor:
         """N×D×H×W and N×C×H×W → the driven part."""
