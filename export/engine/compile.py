@@ -23,7 +23,7 @@ from export.engine.options import EngineOptions
 from export.errors import ExportError
 from runtime.bundle.engine_entry import Profile, Range
 from runtime.bundle.manifest import Precision
-from runtime.system import atomic
+from runtime.system import atomic, background
 
 if TYPE_CHECKING:
     import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
@@ -188,26 +188,14 @@ def _in_thread(work: Callable[[], T], cancelled: threading.Event) -> T:
 
     The builder runs outside Python, where the main thread would not see a signal.
     """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # raised again below, in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
+    thread, result = background.start(work)
     try:
         while thread.is_alive():
             thread.join(_TICK_SECONDS)
     except BaseException:
         cancelled.set()
         raise
-    if errors:
-        raise errors[0]
-    return results[0]
+    return result()
 
 
 def _failure(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
+
+from runtime.system import background
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -24,17 +25,7 @@ def run(label: str, work: Callable[[], T]) -> T:
     minutes: so the main thread waits here instead of in the backend. With stderr on a terminal,
     work of more than a moment shows `label`, unless empty, with the time it has taken.
     """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # raised again below, in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
+    thread, result = background.start(work)
     thread.join(_QUIET_SECONDS)
     while thread.is_alive() and not (label and sys.stderr.isatty()):
         thread.join(_TICK_SECONDS)
@@ -43,9 +34,7 @@ def run(label: str, work: Callable[[], T]) -> T:
             progress.add_task(shown(label), total=None)
             while thread.is_alive():
                 thread.join(_TICK_SECONDS)
-    if errors:
-        raise errors[0]
-    return results[0]
+    return result()
 
 
 def run_with_bar(work: Callable[[Callable[[int, int], None]], T]) -> T:
