@@ -203,7 +203,7 @@ def _upscale_image(
             "size": list(made.size),
             "tau": made.model.default_tau if job.tau is None else job.tau,
             "seed": job.seed,
-            "origin": None if made.origin is None else asdict(made.origin),
+            "origin": None if made.record is None else asdict(made.record),
             "tiles": report.as_json(),
             **figures,
             "seconds": elapsed(),
@@ -225,7 +225,7 @@ def _upscale_in_memory(
     found, images = console.run(f"upscaling {photo.size[0]}×{photo.size[1]}", work)
     for each, name in zip(images, names, strict=True):
         input_output.write(each, name, format_name)
-    return Streamed(images[0].size, found.model, found.origin)
+    return Streamed(images[0].size, found.model, found.record)
 
 
 def _measure_uncertainty(
@@ -258,7 +258,7 @@ def _measure_uncertainty(
             f"{drawn.largest:.4f}"
         )
     figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-    return Streamed(drawn.mean.size, found.model, found.origin), figures
+    return Streamed(drawn.mean.size, found.model, found.record), figures
 
 
 def _with_tau(models: Models, tau: float | None, random_options: Mapping[str, object]) -> Models:

@@ -19,7 +19,7 @@ from runtime.convert.restore import Restoration
 from runtime.errors import BundleError, ImageError, ParameterError
 from runtime.images import files, provenance, size_limits
 from runtime.images.files import Photo
-from runtime.images.provenance import Origin
+from runtime.images.provenance import Provenance
 from runtime.inference.report import Report
 from runtime.model import Model
 
@@ -33,14 +33,14 @@ class Downscaled:
     Attributes:
         data: its bytes.
         size: width and height.
-        origin: the record in it; None where the format has no place for one.
+        record: the record in it; None where the format has no place for one.
         bicubic_bytes: size of the same file with Pillow's bicubic downscale in it.
         round_trip_psnr_db: None where it was not measured, or nothing was lost.
     """
 
     data: bytes
     size: tuple[int, int]
-    origin: Origin | None
+    record: Provenance | None
     bicubic_bytes: int
     round_trip_psnr_db: float | None
 
@@ -51,7 +51,7 @@ class Downscaled:
             "bytes": len(self.data),
             "bicubic_bytes": self.bicubic_bytes,
             "round_trip_psnr_db": self.round_trip_psnr_db,
-            "origin_recorded": self.origin is not None,
+            "origin_recorded": self.record is not None,
         }
 
 
@@ -91,7 +91,7 @@ def downscale(
     return Downscaled(
         data=files.encode(result, format_name),
         size=(width, height),
-        origin=record if has_place else None,
+        record=record if has_place else None,
         bicubic_bytes=len(files.encode(replace(result, image=plain), format_name)),
         round_trip_psnr_db=round_trip_psnr,
     )
@@ -132,9 +132,9 @@ def record_of(
     pixels: str | None,
     round_trip_psnr: float | None,
     precision: Precision,
-) -> Origin:
+) -> Provenance:
     """The record of a downscale of an image of `size` (width, height) in a precision."""
-    return Origin(
+    return Provenance(
         model=model.manifest.name,
         checkpoint=model.manifest.checkpoint.sha256,
         scale=model.scale,

@@ -24,7 +24,7 @@ from runtime.errors import ImageError
 from runtime.images import files, provenance, size_limits, strips
 from runtime.images.alpha_rows import MARGIN, ImageRows
 from runtime.images.pixels import Canvas, Layout, Planes
-from runtime.images.provenance import Origin
+from runtime.images.provenance import Provenance
 from runtime.images.strips import Form, Rows
 from runtime.inference import streaming
 from runtime.inference.plan import Plan, plan_for
@@ -47,7 +47,7 @@ class Streamed:
 
     size: tuple[int, int]
     model: Model
-    origin: Origin | None
+    record: Provenance | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Conversion:
         size: (height, width) of the result.
         blocks: computes the rows of tiles from one on, by a plan.
         alpha: of the rows of a block.
-        origin: the record of an LR image.
+        record: the record of an LR image.
         latents: whether the graph takes latents.
         settings: what else the result depends on, for the journal.
         chooser: the record of an LR image where that has chosen the model.
@@ -71,10 +71,10 @@ class _Conversion:
     size: tuple[int, int]
     blocks: Callable[[Plan, int], Iterator[RowBlock]]
     alpha: Callable[[int, int, int], Planes | None]
-    origin: Origin | None = None
+    record: Provenance | None = None
     latents: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-    chooser: Origin | None = None
+    chooser: Provenance | None = None
 
 
 def convert(
@@ -112,7 +112,7 @@ def convert(
     )
     height, width = conversion.size
     result = replace(form, width=width, height=height, xmp=provenance.remove(form.xmp))
-    model, origin = conversion.model, conversion.origin
+    model, record = conversion.model, conversion.record
     with blame_record(conversion.chooser, where):
         plan = plan_for(
             model.network,
@@ -127,12 +127,12 @@ def convert(
         _compute(conversion, result, plan, journal, progress)
         if job.direction == "downscale" and format_name in provenance.FORMATS:
             digest = _digest(journal.pixels, result) if format_name in _LOSSLESS else None
-            origin = record_of(model, (form.width, form.height), digest, None, plan.precision)
-            result = replace(result, xmp=provenance.embed(result.xmp, origin))
+            record = record_of(model, (form.width, form.height), digest, None, plan.precision)
+            result = replace(result, xmp=provenance.embed(result.xmp, record))
         with atomic.replacement(output) as temporary:
             strips.encode(journal.pixels, result, temporary, format_name)
         journal.discard()
-    return Streamed((width, height), model, origin)
+    return Streamed((width, height), model, record)
 
 
 def _upscale(
@@ -156,7 +156,7 @@ def _upscale(
         size=found.output_size,
         blocks=blocks,
         alpha=rows.upscaled_alpha,
-        origin=found.origin,
+        record=found.record,
         latents=sampling.needs_latents,
         settings=settings,
         chooser=found.chooser,

@@ -12,7 +12,7 @@ from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
 from runtime.images import padding, provenance, size_limits
 from runtime.images.files import Photo
-from runtime.images.provenance import Origin
+from runtime.images.provenance import Provenance
 from runtime.model import Model
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Restoration:
         model: that upscales it.
         size: exact (height, width) of the result, or None.
         output_size: (height, width) that the result will have.
-        origin: the image's record, if it has one.
+        record: the image's record, if it has one.
         chooser: the record where that has chosen the model.
         where: names the image in messages.
     """
@@ -34,8 +34,8 @@ class Restoration:
     model: Model
     size: tuple[int, int] | None
     output_size: tuple[int, int]
-    origin: Origin | None
-    chooser: Origin | None
+    record: Provenance | None
+    chooser: Provenance | None
     where: str
 
     def blame_record(self) -> contextlib.AbstractContextManager[None]:
@@ -73,11 +73,11 @@ def restoration(
 def restoration_of(job: Job, photo: Photo, where: str, formats: Sequence[str] = ()) -> Restoration:
     """`restoration` for an image in memory; warns when it was edited."""
     found = restoration(job, photo.size, photo.xmp, where, formats)
-    check_pixels(found.origin, photo.image, where)
+    check_pixels(found.record, photo.image, where)
     return found
 
 
-def model_for(record: Origin | None, job: Job, where: str) -> str | None:
+def model_for(record: Provenance | None, job: Job, where: str) -> str | None:
     """The model to upscale an image with: the one asked for, else the one that made it.
 
     None is the default, also where the one that made the image is not found; `size_for` then warns.
@@ -92,7 +92,7 @@ def model_for(record: Origin | None, job: Job, where: str) -> str | None:
 
 
 @contextlib.contextmanager
-def blame_record(chooser: Origin | None, where: str) -> Iterator[None]:
+def blame_record(chooser: Provenance | None, where: str) -> Iterator[None]:
     """Turn a fault of a model that a record has chosen into an error of that image alone.
 
     Args:
@@ -111,7 +111,7 @@ def blame_record(chooser: Origin | None, where: str) -> Iterator[None]:
 
 
 def size_for(
-    record: Origin | None,
+    record: Provenance | None,
     lr_size: tuple[int, int],
     model: Model,
     asked: tuple[int, int] | None,
@@ -149,7 +149,7 @@ def size_for(
     return record.height, record.width
 
 
-def check_pixels(record: Origin | None, image: Any, where: str) -> None:
+def check_pixels(record: Provenance | None, image: Any, where: str) -> None:
     """Warn when the pixels are not those that were written with the record."""
     if record is not None and record.pixels not in (None, provenance.digest(image)):
         _logger.warning("%s was edited after '%s' made it", where, record.model)

@@ -1,7 +1,7 @@
-"""Image files ↔ pixels, upright, with their colour profile, EXIF and XMP, and no bit lost unseen.
+"""Image files ↔ upright pixels with their colour profile, EXIF and XMP.
 
-What cannot be kept is refused: a format that would drop alpha or bits. Colour of 16 bits a channel,
-which Pillow reads as 8, goes through libvips (`runtime.images.sixteen_bit`).
+Nothing is lost in silence: a format that would drop alpha or bits is refused. Colour of 16 bits a
+channel, which Pillow reads as 8, goes through libvips (`runtime.images.sixteen_bit`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from runtime.images import metadata, pixels, sixteen_bit, size_limits
 from runtime.system import atomic
 
 MAX_PIXELS = 178_956_970
-"""Default limit of an input: where Pillow, whose own limit is not asked, would refuse."""
+"""Default limit of an input: the size that Pillow's own limit, which is lifted, would refuse."""
 
 # Formats written → the modes they hold without loss of channels or bits.
-_DEEP = tuple(sixteen_bit.MODES.values())
+_SIXTEEN_BIT = tuple(sixteen_bit.MODES.values())
 _MODES = {
-    "PNG": ("L", "LA", "RGB", "RGBA", "I;16", *_DEEP),
-    "TIFF": ("L", "LA", "RGB", "RGBA", "I;16", "F", *_DEEP[1:]),  # Pillow opens no LA;16
+    "PNG": ("L", "LA", "RGB", "RGBA", "I;16", *_SIXTEEN_BIT),
+    "TIFF": ("L", "LA", "RGB", "RGBA", "I;16", "F", *_SIXTEEN_BIT[1:]),  # Pillow opens no LA;16
     "JPEG": ("L", "RGB"),
     "WEBP": ("RGB", "RGBA"),
     "AVIF": ("L", "RGB", "RGBA"),
@@ -36,31 +36,31 @@ _MODES = {
     "PPM": ("L", "RGB", "I;16"),
 }
 FORMATS = tuple(_MODES)
-"""Names of the formats `encode` writes."""
+"""Names of the formats that `encode` writes."""
 
 # Only formats decoded in process: EPS, for one, would start another program.
 READ = (*FORMATS, "GIF", "TGA")
-"""Names of the formats `decode` reads, where this Pillow was built with them."""
+"""Names of the formats that `decode` reads, where this Pillow was built with them."""
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
 _OPTIONS: dict[str, dict[str, object]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True, "exact": True},  # also the colours under full transparency
+    "WEBP": {"lossless": True, "exact": True},  # keeps the colours under full transparency
     "AVIF": {"quality": 90},
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
 
-_MARKER_LIMIT = 65_000  # a JPEG's EXIF and XMP each stand in one segment of 64 KiB
+_MARKER_LIMIT = 65_000  # EXIF and XMP of a JPEG have one segment of 64 KiB each
 
-_COMMON = (b"\x89PNG", b"\xff\xd8\xff")  # PNG and JPEG, whose plugins `Image.preinit` loads
+_COMMON = (b"\x89PNG", b"\xff\xd8\xff")  # how PNG and JPEG begin, which `Image.preinit` loads
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright image and what travels with it: ICC profile, EXIF without orientation, XMP.
+    """An upright image and its metadata: ICC profile, EXIF without orientation, XMP.
 
-    Colour of 16 bits is an array uint16 [H, W, C], for which Pillow has no image.
+    Colour of 16 bits is an array uint16 [H, W, C]: Pillow has no such image.
     """
 
     image: Image.Image | NDArray[Any]
@@ -77,7 +77,7 @@ class Photo:
 
     @property
     def result_mode(self) -> str:
-        """The mode of what a model makes of the image (for `check_mode`)."""
+        """The mode of a model's result for the image (for `check_mode`)."""
         if isinstance(self.image, Image.Image):
             return pixels.result_mode(self.image)
         return sixteen_bit.mode(self.image)
@@ -92,7 +92,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
     """
     try:
         with Path(path).open("rb") as file:
-            if file.seekable():  # what is no image may be larger than memory
+            if file.seekable():  # a file that is not an image may be larger than memory
                 _opened(file, f"'{path}'", max_pixels)
                 file.seek(0)
             data = file.read()
@@ -105,18 +105,18 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
 
 @size_limits.any_size()
 def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
-    """An image from the bytes of a file; of an animation the first frame, with a warning logged.
+    """An image from the bytes of a file; an animation gives its first frame and logs a warning.
 
     CMYK becomes RGB (by its profile where there is one); EXIF orientation is applied; colour of
-    more than 8 bits comes as an array uint16 (`runtime.images.sixteen_bit`).
+    more than 8 bits gives an array uint16 (`runtime.images.sixteen_bit`).
 
     Args:
         data: the file's bytes.
         where: names it in errors.
-        max_pixels: a header that promises more is refused before anything is decoded.
+        max_pixels: a file whose header states more is refused before it is decoded.
 
     Raises:
-        ImageError: no image, damaged, too large, or colour of 16 bits a channel without libvips.
+        ImageError: not an image, damaged, too large, or 16-bit colour without libvips.
     """
     opened = _opened(io.BytesIO(data), where, max_pixels)
     try:
@@ -129,7 +129,7 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
 
 @size_limits.any_size()
 def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile:
-    """An image of which no more than its header is read."""
+    """An image of which only the header is read."""
     start = file.read(max(map(len, _COMMON)))
     file.seek(0)
     if not start:
@@ -155,25 +155,25 @@ def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile
 
 
 def _readable() -> list[str]:
-    """Of `READ` what this Pillow was built with, as far as its plugins are loaded."""
+    """Those of `READ` that this Pillow was built with and whose plugins are loaded."""
     return [name for name in READ if name in Image.OPEN]
 
 
 def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
-    if sixteen_bit.is_deep(opened, data):
+    if sixteen_bit.needs_vips(opened, data):
         array, fields = sixteen_bit.decode(data, str(opened.format), where)
         if opened.format == "TIFF":
             fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
         else:
             fields["exif"] = metadata.upright_exif(fields["exif"])
-        # Gray without alpha has a mode of Pillow's, and formats that libvips does not write.
+        # Gray without alpha: Pillow has a mode for it, and writes formats that libvips does not.
         shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
         return Photo(array if shade is None else shade, **fields)
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         _logger.warning("%s has %d frames: the first is used", where, frames)
     opened.load()
     metadata.sound_exif(opened.getexif)
-    # It is kept parsed; turning the image, Pillow would write it again, which can fail.
+    # The parsed EXIF stays: rotating the image, Pillow would write it again, which can fail.
     for block in ("exif", "Raw profile type exif"):
         opened.info.pop(block, None)
     image: Image.Image = ImageOps.exif_transpose(opened)
@@ -185,10 +185,10 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The format a file name's suffix asks for.
+    """The format of a file name's suffix.
 
     Raises:
-        ImageError: a suffix of no format in `FORMATS`.
+        ImageError: the suffix is not of a format in `FORMATS`.
     """
     suffix = Path(path).suffix.lower()
     known = Image.EXTENSION
@@ -202,7 +202,11 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def check_mode(mode: str, format_name: str) -> str:
-    """The mode in which a format can hold an image of `mode` without loss: Pillow's, or a deep one.
+    """The mode in which a format holds an image of `mode` without loss.
+
+    Args:
+        mode: Pillow's, or of `sixteen_bit.MODES`.
+        format_name: of `FORMATS`.
 
     Raises:
         ImageError: there is none; the message names what would be lost.
@@ -216,10 +220,10 @@ def check_mode(mode: str, format_name: str) -> str:
 
 
 def encode(photo: Photo, format_name: str) -> bytes:
-    """The bytes of an image file, with profile, EXIF and XMP where the format has a place for them.
+    """The bytes of an image file, with profile, EXIF and XMP where the format can hold them.
 
     JPEG is written at quality 95 without chroma subsampling, AVIF at 90; the others are lossless.
-    Pixel dimensions in EXIF and XMP are corrected to the image's.
+    Pixel dimensions in EXIF and XMP are set to the image's.
 
     Raises:
         ImageError: the format cannot hold the image (`check_mode`), or its size.
@@ -251,7 +255,7 @@ def _save_options(
     if format_name == "TIFF":
         options["exif"] = metadata.tiff_tags(exif, xmp)
     elif format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
-        # Given even when empty: Pillow would else write what an image happened to be read with.
+        # Given even when empty: else Pillow writes what the image was read with.
         options["exif"] = exif or b""
         if format_name != "PNG":
             options["xmp"] = xmp or b""
@@ -263,13 +267,13 @@ def _save_options(
 
 def _that_fits(name: str, data: bytes | None) -> bytes | None:
     if data is not None and len(data) > _MARKER_LIMIT:
-        _logger.warning("%s of %d bytes is left out: a JPEG holds 64 KiB", name, len(data))
+        _logger.warning("%s of %d bytes is left out: a JPEG holds 64 KiB of it", name, len(data))
         return None
     return data
 
 
 def write(photo: Photo, path: str | os.PathLike[str], format_name: str | None = None) -> None:
-    """Write an image file, whole or not at all; the format by the suffix unless given.
+    """Write an image file, whole or not at all; without `format_name` in the suffix's format.
 
     Raises:
         ImageError: as `format_of` and `encode`.

@@ -1,4 +1,4 @@
-"""EXIF and XMP that travel with the pixels, made true for an upright image of another size."""
+"""EXIF and XMP of an image, corrected for the upright image of another size made from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtime.errors import one_line
 
 _Base, _Ifd = ExifTags.Base, ExifTags.IFD
 
-# Of a TIFF's directory, which is its whole header, the tags that describe a picture anywhere.
+# Tags of a TIFF's directory that describe the picture, not how the file stores it.
 _DESCRIPTIVE = (
     _Base.ImageDescription,
     _Base.Make,
@@ -33,9 +33,9 @@ _logger = logging.getLogger(__name__)
 
 
 def portable_exif(image: Image.Image) -> bytes | None:
-    """An image's EXIF without orientation, as bytes that fit any format; None where there is none.
+    """An image's EXIF without orientation, as bytes for any format; None where there is none.
 
-    Of a TIFF the tags that describe the picture, and its Exif and GPS directories.
+    A TIFF gives the tags that describe the picture, and its Exif and GPS directories.
     """
     exif = image.getexif()
     if image.format == "TIFF":
@@ -49,7 +49,7 @@ def portable_exif(image: Image.Image) -> bytes | None:
 
 
 def xmp_of(image: Image.Image) -> bytes | None:
-    """An image's XMP packet, once its pixels are loaded."""
+    """An image's XMP packet; its pixels have to be loaded."""
     xmp = image.info.get("xmp")
     if xmp is None:
         xmp = image.info.get("XML:com.adobe.xmp")  # libvips writes it as a PNG's zTXt, in Latin-1
@@ -64,13 +64,13 @@ def xmp_orientation(data: bytes) -> int:
 
 
 def upright_exif(data: bytes | None) -> bytes | None:
-    """The same of EXIF given as bytes; None, with a warning, where they are damaged."""
+    """EXIF without orientation; None, with a warning, where it is damaged."""
     exif = None if data is None else sound_exif(lambda: _loaded(data))
     return None if exif is None else _upright(exif)
 
 
 def sound_exif(read: Callable[[], _Exif]) -> _Exif | None:
-    """What `read` gives; None, with a warning, where the EXIF is damaged: the picture is not."""
+    """What `read` gives; None, with a warning, where the EXIF is damaged: the image need not be."""
     try:
         return read()
     except Exception as error:  # damaged EXIF fails in all kinds of ways
@@ -79,7 +79,7 @@ def sound_exif(read: Callable[[], _Exif]) -> _Exif | None:
 
 
 def sized_exif(data: bytes | None, width: int, height: int) -> bytes | None:
-    """EXIF whose pixel dimensions, where it states any, are those of the image it goes with."""
+    """EXIF whose pixel dimensions, where it states any, are set to width × height."""
     if data is None:
         return None
     exif = _loaded(data)
@@ -95,7 +95,7 @@ def sized_exif(data: bytes | None, width: int, height: int) -> bytes | None:
 
 
 def sized_xmp(data: bytes | None, width: int, height: int) -> bytes | None:
-    """XMP whose pixel dimensions and orientation, where it states any, are the image's."""
+    """XMP whose pixel dimensions and orientation, where stated, are those of the upright image."""
     if data is None:
         return None
     values = {
@@ -110,7 +110,7 @@ def sized_xmp(data: bytes | None, width: int, height: int) -> bytes | None:
 
 
 def tiff_tags(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
-    """What a TIFF's directory takes of them: the descriptive tags and the XMP packet."""
+    """The tags of EXIF and XMP that a TIFF takes: the descriptive ones and the XMP packet."""
     whole = Image.Exif() if exif is None else _loaded(exif)
     tags = Image.Exif()
     for tag in _DESCRIPTIVE:
@@ -134,4 +134,4 @@ def _upright(exif: Image.Exif) -> bytes | None:
             return None
         return exif.tobytes()
     except (struct.error, TypeError, ValueError, OverflowError):
-        return None  # values that no EXIF can hold: a damaged directory
+        return None  # values that EXIF cannot hold: a damaged directory

@@ -1,4 +1,4 @@
-"""Sizes that are no multiple of the scale: pad before going down, crop after coming up."""
+"""Sizes that are no multiple of the scale: padded before downscaling, cropped after upscaling."""
 
 from __future__ import annotations
 
@@ -27,10 +27,16 @@ def pad(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
 def target_size(
     lr_height: int, lr_width: int, scale: int, wanted: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """The (height, width) to crop an upscaled image to: what `pad` started from.
+    """The (height, width) to crop an upscaled image to.
+
+    Args:
+        lr_height: rows of the LR image.
+        lr_width: its columns.
+        scale: HR pixels an LR pixel.
+        wanted: (height, width) of the image that was padded and downscaled; None is no crop.
 
     Raises:
-        ParameterError: the wanted size is not within scale − 1 below scale × the LR size.
+        ParameterError: a wanted side is not from scale × the LR side − scale + 1 to scale × it.
     """
     full = scale * lr_height, scale * lr_width
     if wanted is None:

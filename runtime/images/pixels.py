@@ -1,8 +1,8 @@
 """Images in the user's form ↔ planes in the network's: float32 RGB [3, H, W] in [0, 1].
 
-`split` takes a Pillow image or an array apart into pictures, which give planes for any rows, and a
-`Layout`, which says how a `Canvas` puts planes of any size back together in the same type, bit
-depth and channels. Neither ever holds the planes of a whole image.
+`split` makes pictures of a Pillow image or an array, which give planes for any rows, and a
+`Layout`, by which a `Canvas` writes planes of any size in the same type, bit depth and channels.
+Neither ever holds the planes of a whole image.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Planes = NDArray[np.float32]
 
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-_PAINTED_ROWS = 32  # painted at a time, so that what is made on the way stays small
-_BICUBIC_REACH = 3  # rows beyond a pixel that its weights reach, and one to spare
-_STRAY = 0.5  # how far beyond [0, 1] a float image may stray before its range is taken as another
+_PAINTED_ROWS = 32  # painted at a time, so that temporary arrays stay small
+_BICUBIC_REACH = 3  # rows beyond a pixel that its weights reach, and one more
+_STRAY = 0.5  # floats further than this beyond [0, 1] are taken for another range
 
-# Pillow modes without a direct array form → the mode that holds the same picture.
+# Pillow modes without a direct array form → the mode that holds the same image.
 _CONVERTED = {
     "1": "L",
     "PA": "RGBA",
@@ -40,7 +40,7 @@ _CONVERTED = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as [H, W, C], and planes of any of its rows."""
+    """One image, array [H, W, C], and planes of any of its rows."""
 
     pixels: NDArray[Any]
 
@@ -80,14 +80,14 @@ class Layout:
 
 
 def split(image: Any) -> tuple[list[Picture], Layout]:
-    """Take an image apart.
+    """The pictures of an image in the user's form.
 
     Args:
         image: Pillow image, or array of H×W, H×W×C or N×H×W×C with C from 1 to 4 (gray, gray and
             alpha, RGB, RGB and alpha); uint8, uint16, or floats in [0, 1].
 
     Returns:
-        One picture, or N of a batch; and the form they came in.
+        One picture, or N of a batch; and the form of the image.
 
     Raises:
         ImageError: another type, dtype, shape or range; no pixels; NaN.
@@ -121,12 +121,12 @@ def split(image: Any) -> tuple[list[Picture], Layout]:
 
 
 class Canvas:
-    """An image in the user's form that is painted band by band.
+    """An image in the user's form, painted in blocks of rows.
 
     Args:
         layout: the form.
-        count: pictures of a batch, else 1.
-        height: rows of each.
+        count: pictures in a batch, else 1.
+        height: rows of each picture.
         width: columns.
     """
 
@@ -135,12 +135,12 @@ class Canvas:
         self._pixels = np.empty((count, height, width, layout.channels), layout.dtype)
 
     def paint(self, index: int, top: int, colour: Planes, alpha: Planes | None = None) -> None:
-        """Put rows from `top` on into a picture; what lies beyond the canvas is cut off.
+        """Write rows from `top` on into a picture; rows and columns beyond the canvas are cut off.
 
         Args:
             index: which picture.
             top: first row.
-            colour: [3, rows, W], clipped to [0, 1] here and, in integers, rounded to the nearest.
+            colour: [3, rows, W]; clipped to [0, 1], and rounded to the nearest for integers.
             alpha: [rows, W] where the layout has it.
         """
         _, height, width, channels = self._pixels.shape
@@ -165,18 +165,18 @@ class Canvas:
 
 
 def result_mode(image: Image.Image) -> str:
-    """The mode that comes out for a Pillow image, known before any work is done."""
+    """The mode of a model's result for a Pillow image, known before any work."""
     if image.mode == "P" or (image.mode in ("RGB", "L", "1") and "transparency" in image.info):
         has_alpha = "transparency" in image.info
         return ("LA" if image.mode in ("L", "1") else "RGBA") if has_alpha else "RGB"
     return "I;16" if image.mode.startswith("I;16") else _CONVERTED.get(image.mode, image.mode)
 
 
-def enlarge_alpha(alpha: Planes, scale: int, top: int, rows: int) -> Planes:
-    """Rows [top, top + rows) of a plane [h, w] enlarged by `scale`, bicubic as Pillow has it.
+def upscale_alpha(alpha: Planes, scale: int, top: int, rows: int) -> Planes:
+    """Rows [top, top + rows) of a plane [h, w] upscaled by `scale` with Pillow's bicubic filter.
 
-    Equal to those rows of the whole plane enlarged at once: in two passes, since Pillow chooses
-    their order by the size of what it is given.
+    Equal to those rows of the whole plane upscaled at once: columns and rows are two passes, since
+    Pillow chooses their order by the size of its input.
     """
     height, width = alpha.shape
     first = max(top // scale - _BICUBIC_REACH, 0)
@@ -187,10 +187,11 @@ def enlarge_alpha(alpha: Planes, scale: int, top: int, rows: int) -> Planes:
     return np.asarray(columns.resize((width * scale, rows), Image.Resampling.BICUBIC, box))
 
 
-def reduce_alpha(alpha: Planes, scale: int) -> Planes:
-    """A plane [H, W] with the mean of every scale × scale block: [H / scale, W / scale].
+def downscale_alpha(alpha: Planes, scale: int) -> Planes:
+    """The mean of every scale × scale block of a plane [H, W]: [H / scale, W / scale].
 
-    In two passes as well: a mean often lies halfway between two of 8 bits, where their order shows.
+    In two passes as well: a mean often lies halfway between two values of 8 bits, where the order
+    of the passes shows.
     """
     height, width = alpha.shape
     columns = Image.fromarray(alpha).resize((width // scale, height), Image.Resampling.BOX)
@@ -199,7 +200,7 @@ def reduce_alpha(alpha: Planes, scale: int) -> Planes:
 
 
 def _pillow_array(image: Image.Image) -> tuple[str, NDArray[Any]]:
-    """A Pillow image as (mode it goes back to, array)."""
+    """A Pillow image as (mode of the result, array)."""
     if 0 in image.size:
         raise ImageError(f"an image of {image.width}×{image.height} has no pixels")
     mode = result_mode(image)
@@ -216,7 +217,7 @@ def _pillow_array(image: Image.Image) -> tuple[str, NDArray[Any]]:
 
 
 def _channels(colour: Planes, alpha: Planes | None, channels: int) -> Planes:
-    """Planes → [H, W, C]; gray is the luma of the colours as they would be shown, so clipped."""
+    """Planes → [H, W, C]; gray is the luma of the colours as shown, so they are clipped first."""
     colour = np.clip(colour, 0, 1).transpose(1, 2, 0)
     if channels < 3:
         colour = (colour * _LUMA).sum(axis=2, keepdims=True, dtype=np.float32)
@@ -226,7 +227,7 @@ def _channels(colour: Planes, alpha: Planes | None, channels: int) -> Planes:
 
 
 def _to_unit(pixels: NDArray[Any]) -> Planes:
-    """Pixels of any axes in [0, 1]: float32, contiguous, with no second array on the way."""
+    """Pixels of any axes in [0, 1]: float32, contiguous, made without a second array."""
     unit = np.empty(pixels.shape, np.float32)
     if pixels.dtype.kind == "u":
         np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), out=unit, dtype=np.float32)

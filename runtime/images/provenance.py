@@ -1,8 +1,8 @@
-"""How a small image was made, written into its file: what is needed to make it large again.
+"""How a small image was made, recorded in its file: what upscaling it again needs.
 
-The record is a line of JSON in an attribute of the file's XMP packet, which PNG, JPEG, WebP, TIFF
-and AVIF have a place for; what else stands in the packet stays. It is a hint, not a proof: anybody
-can write one, so it only ever chooses among models that are already there, and a size.
+The record is a line of JSON in an attribute of the XMP packet, which PNG, JPEG, WebP, TIFF and AVIF
+can hold; the rest of the packet stays. It is a hint, not a proof: anybody can write one, so it only
+chooses a size, and among models that are already there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runtime.errors import BundleError, one_line
 from runtime.images.pixels import result_mode
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")
-"""Formats with a place for the record."""
+"""Formats that can hold the record."""
 
 _NAMESPACE = "urn:hcflow-deploy:origin:1"
 _RECORD = re.compile(
@@ -43,13 +43,20 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What `downscale` knows of a small image.
+class Provenance:
+    """The record that `downscale` writes.
 
-    `checkpoint` is the SHA-256 of the model's checkpoint; `width` and `height` the size of the
-    original; `pixels` the `digest` of the small image as its file gives it back (None: not taken);
-    `round_trip_psnr_db` what upscaling that file with `tau` and seed 0 gave against the original
-    (None: not measured, or identical).
+    Attributes:
+        model: name of the model.
+        checkpoint: SHA-256 of its checkpoint.
+        scale: HR pixels an LR pixel.
+        width: of the original.
+        height: of the original.
+        precision: that computed the small image.
+        tau: default temperature of the model.
+        pixels: `digest` of the small image as its file gives it back; None: not computed.
+        round_trip_psnr_db: PSNR in dB against the original when that file is upscaled with `tau`
+            and seed 0; None: not measured, or identical.
     """
 
     model: str
@@ -63,29 +70,29 @@ class Origin:
     round_trip_psnr_db: float | None = None
 
 
-def embed(xmp: bytes | None, origin: Origin) -> bytes:
-    """An XMP packet with the record in it, in place of any older one."""
-    text = html.escape(json.dumps(asdict(origin), allow_nan=False), quote=True)
+def embed(xmp: bytes | None, provenance: Provenance) -> bytes:
+    """An XMP packet with the record, in place of any older one."""
+    text = html.escape(json.dumps(asdict(provenance), allow_nan=False), quote=True)
     record = (
         f'<rdf:Description rdf:about="" xmlns:hcflow="{_NAMESPACE}" hcflow:origin="{text}"/>'
     ).encode("ascii")
     packet = remove(xmp)
     if packet is not None and packet.count(_END) != 1:
-        _logger.warning("XMP that cannot be added to is replaced by the record of the making")
+        _logger.warning("XMP that has no place for the record is replaced by it")
         packet = None
     packet = _PACKET if packet is None else packet
     return packet.replace(_END, record + _END)
 
 
 def remove(xmp: bytes | None) -> bytes | None:
-    """The packet without the record; None where nothing else is in it."""
+    """The packet without the record; None where it holds nothing else."""
     if xmp is None:
         return None
     packet = _RECORD.sub(b"", xmp)
     return None if packet == _PACKET else packet
 
 
-def extract(xmp: bytes | None, where: str) -> Origin | None:
+def extract(xmp: bytes | None, where: str) -> Provenance | None:
     """The record in a packet, or None; a damaged one is None with a warning that names `where`."""
     found = _RECORD.search(xmp) if xmp else None
     if found is None:
@@ -93,7 +100,7 @@ def extract(xmp: bytes | None, where: str) -> Origin | None:
     try:
         root = Field(json.loads(html.unescape(found[1].decode("ascii"))), where)
         psnr = root.get("round_trip_psnr_db")
-        return Origin(
+        return Provenance(
             model=root["model"].text(r"[^\x00-\x1f\x7f-\x9f]{1,200}", "a model's name"),
             checkpoint=root["checkpoint"].text(*_DIGEST),
             scale=root["scale"].integer(2),
@@ -105,16 +112,15 @@ def extract(xmp: bytes | None, where: str) -> Origin | None:
             round_trip_psnr_db=psnr.number() if psnr else None,
         )
     except (BundleError, ValueError, RecursionError) as error:
-        _logger.warning("the record of its making is not used: %s", one_line(error))
+        _logger.warning("the record of how the image was made is not used: %s", one_line(error))
         return None
 
 
 def digest(image: Any) -> str:
-    """SHA-256 of an image's shape and pixels, whatever file they came from.
+    """SHA-256 of an image's shape and pixels, whatever the file format.
 
     Args:
-        image: as `runtime.images.pixels.split` takes it; a palette counts as the colours it
-            stands for.
+        image: as `runtime.images.pixels.split` takes it; a palette counts as its colours.
     """
     if isinstance(image, Image.Image):
         mode = result_mode(image)

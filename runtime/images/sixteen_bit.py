@@ -1,7 +1,7 @@
-"""Colour of more than 8 bits a channel: noticed where Pillow would cut it, read and written whole.
+"""Colour of more than 8 bits a channel: detected where Pillow would cut it, read and written whole.
 
-Pillow has no such mode; an array uint16 [H, W, C] stands in for its image. libvips reads and writes
-the files (`runtime.images.vips`).
+Pillow has no such mode; an array uint16 [H, W, C] takes the place of its image. libvips reads and
+writes the files (`runtime.images.vips`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime.images import vips
 Array = NDArray[np.uint16]
 
 MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
-"""Names of the modes by channels, as in `files`."""
+"""Channels → name of the mode, as in `files`."""
 WRITTEN = ("PNG", "TIFF")
 READ = ("PNG", "TIFF", "AVIF")
 
@@ -29,10 +29,11 @@ _HEADER = 1 << 20  # AVIF properties and JPEG 2000 sizes stand before the pixels
 _logger = logging.getLogger(__name__)
 
 
-def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether Pillow would drop bits of this file's colour: 16-bit PNG, TIFF, PPM; AVIF; JPEG 2000.
+def needs_vips(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether Pillow would read this file wrong.
 
-    Or take 16 bits of gray in a TIFF for their negative.
+    It drops bits of 16-bit colour in PNG, TIFF and PPM, and in AVIF and JPEG 2000; and it takes
+    16-bit gray with alpha, or white at 0 in a TIFF, for something else.
 
     Args:
         image: as opened, before its pixels are loaded.
@@ -41,7 +42,7 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     if image.format == "AVIF":
         return _avif_depth(data[:_HEADER]) > 8
     if image.mode.startswith("I;16"):
-        # Pillow has no gray of 16 bits with alpha, and leaves a TIFF whose white is 0 as it is.
+        # Pillow has no 16-bit gray with alpha, and does not invert a TIFF whose white is 0.
         return "transparency" in image.info or _tag(image, _PHOTOMETRIC, None) == 0
     if image.mode not in ("RGB", "RGBA", "LA", "CMYK", "YCbCr") or not image.tile:
         return False
@@ -51,16 +52,16 @@ def is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     args = args if isinstance(args, tuple) else (args,)
     if image.tile[0].codec_name in ("ppm", "ppm_plain"):
         return bool(args[1] > 0xFF)
-    # Where each channel is a plane, only the tag tells a TIFF's bits: Pillow's raw mode does not.
+    # Pillow's raw mode does not tell the bits of a TIFF whose channels are planes: the tag does.
     is_16 = any(isinstance(arg, str) and ";16" in arg for arg in args)
     return is_16 or bool(max(_tag(image, _BITS, (8,))) > 8)
 
 
 def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.Image:
-    """Gray of 12 bits in a TIFF, which Pillow gives as 0 to 4095, as 0 to 65535; else the image.
+    """12-bit gray of a TIFF, which Pillow gives as 0 to 4095, scaled to 0 to 65535; else the image.
 
     Args:
-        image: made of `opened`.
+        image: made from `opened`.
         opened: the file as it was opened.
     """
     top = (1 << max(_tag(opened, _BITS, (16,)))) - 1
@@ -71,9 +72,9 @@ def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.
 
 
 def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, bytes | None]]:
-    """Pixels uint16 [H, W, C], upright, and `icc`, `exif`, `xmp` of a deep file.
+    """Pixels uint16 [H, W, C], upright, and `icc`, `exif`, `xmp` of a file that needs libvips.
 
-    Of a TIFF no `exif`: libvips leaves it in the file's directory (`metadata.portable_exif`).
+    For a TIFF without `exif`, which libvips leaves in the directory (`metadata.portable_exif`).
     10 and 12 bits are scaled to 16; CMYK becomes sRGB.
 
     Raises:
@@ -81,8 +82,8 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
     """
     if format_name not in READ:
         raise ImageError(
-            f"{where} has more than 8 bits a channel in colour, which are not read from "
-            f"{format_name}: convert it to a PNG of 16 bits (magick IN OUT.png)"
+            f"{where} has more than 8 bits a channel in colour, which cannot be read from "
+            f"{format_name}: convert it to a 16-bit PNG (magick IN OUT.png)"
         )
     if vips.find() is None:
         raise ImageError(
@@ -106,7 +107,7 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
 def encode(
     pixels: Array, format_name: str, icc: bytes | None, exif: bytes | None, xmp: bytes | None
 ) -> bytes:
-    """The bytes of a PNG or TIFF of 16 bits a channel.
+    """The bytes of a PNG or TIFF with 16 bits a channel.
 
     Raises:
         BackendError: no pyvips.
@@ -123,7 +124,7 @@ def encode(
 
 
 def _tag(image: ImageFile.ImageFile, number: int, default: Any) -> Any:
-    """What stands under a tag of a TIFF's directory; `default` where it does not, or of no TIFF."""
+    """The value of a TIFF tag; `default` where it is missing, or the file is not a TIFF."""
     return getattr(image, "tag_v2", {}).get(number, default)
 
 
@@ -149,5 +150,5 @@ def _jpeg2000_depth(header: bytes) -> int:
 
 
 def mode(pixels: NDArray[Any]) -> str:
-    """The name of a deep array's mode; a single channel is Pillow's `I;16`."""
+    """The name of the mode of a uint16 array; a single channel is Pillow's `I;16`."""
     return MODES.get(pixels.shape[-1], "I;16")

@@ -1,4 +1,4 @@
-"""How large an image may be: read, where Pillow's limit gives way to ours, and written."""
+"""How large an image may be: Pillow's limit for reading is lifted, formats limit writing."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from PIL import Image
 
 from runtime.errors import ImageError
 
-# The largest sides that both writers take. libheif's and AV1's highest level end where AVIF does;
-# Pillow writes larger ones, but reads no more than this squared.
+# The largest sides that both writers take. For AVIF it is the limit of libheif and of AV1's highest
+# level; Pillow writes larger ones, but cannot read them back.
 _SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
 
 _lock = threading.Lock()
-_found: list[int | None] = []  # Pillow's limit as each of those now within found it
+_found: list[int | None] = []  # Pillow's limit as each `any_size` that is open found it
 
 
 @contextlib.contextmanager
 def any_size() -> Iterator[None]:
-    """Within, Pillow opens images of any size without a word; the caller holds a limit of its own.
+    """Let Pillow open images of any size without a warning; the caller keeps a limit of its own.
 
-    Pillow's limit is one for the whole process: the first to enter lifts it, the last to leave puts
-    back what the first has found, in whatever threads they are.
+    Pillow's limit holds for the whole process: the first to enter lifts it, and the last to leave
+    restores it, whatever their threads.
     """
     with _lock:
         _found.append(Image.MAX_IMAGE_PIXELS)
@@ -38,10 +38,10 @@ def any_size() -> Iterator[None]:
 
 
 def check_sides(format_name: str, width: int, height: int) -> None:
-    """Find out before any work whether a format holds a result of this size.
+    """Check, before any work, that a format can hold a result of this size.
 
     Raises:
-        ImageError: it does not.
+        ImageError: it cannot.
     """
     largest = _SIDES.get(format_name)
     if largest is not None and max(width, height) > largest:

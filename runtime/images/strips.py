@@ -1,6 +1,6 @@
-"""Image files by strips: rows decoded as they are asked for, and encoded from a raw file.
+"""Image files in strips: rows decoded when they are asked for, and encoded from a raw file.
 
-So neither the image that is read nor the one that is written stands in memory. Through libvips
+So neither the image that is read nor the one that is written is held in memory. libvips does it
 (`runtime.images.vips`); interlaced PNG, progressive JPEG and WebP are decoded whole by their own
 libraries.
 """
@@ -21,12 +21,11 @@ from runtime.errors import ImageError, one_line
 from runtime.images import metadata, size_limits, vips
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
-"""Formats that `probe` finds: of AVIF libvips makes other colours than Pillow where its chroma is
-halved."""
+"""Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""
 
-_BIG_TIFF = 3 << 30  # bytes of pixels from which a TIFF needs 64-bit offsets, with some room
+_BIG_TIFF = 3 << 30  # bytes of pixels above which a TIFF needs 64-bit offsets, with a margin
 
-# Pillow modes of what libvips would turn into other colours than Pillow does, or not at all.
+# Pillow modes that libvips converts to other colours than Pillow does, or does not convert.
 _WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
 
 
@@ -35,7 +34,7 @@ _YCBCR, _JPEG = 6, 7  # of TIFF's photometric interpretations and compressions
 
 @dataclass(frozen=True)
 class Form:
-    """Size, channels (1 to 4) and type (uint8 or uint16) of an image, and what travels with it."""
+    """Size, channels (1 to 4), type (uint8 or uint16) and metadata of an image."""
 
     width: int
     height: int
@@ -49,14 +48,14 @@ class Form:
     def mode(self) -> str:
         """The mode's name, as `files.check_mode` takes it."""
         names = ("L", "LA", "RGB", "RGBA")
-        deep = ("I;16", "LA;16", "RGB;16", "RGBA;16")
-        return (names if self.dtype == np.uint8 else deep)[self.channels - 1]
+        sixteen_bit = ("I;16", "LA;16", "RGB;16", "RGBA;16")
+        return (names if self.dtype == np.uint8 else sixteen_bit)[self.channels - 1]
 
 
 @size_limits.any_size()
 def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
-    """Format, width and height by a file's header; None where `Rows` would not read it."""
-    if not os.path.isfile(path) or not vips.takes(path):  # what is taken from a pipe is gone
+    """Format, width and height from a file's header; None where `Rows` cannot read it."""
+    if not os.path.isfile(path) or not vips.takes(path):  # what is read from a pipe is gone
         return None
     try:
         with Image.open(path, formats=READ) as image:
@@ -65,14 +64,14 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
             if image.format == "TIFF" and not _is_plain(image):
                 return None
             return str(image.format), image.width, image.height
-    except Exception:  # whoever reads the file will say what is wrong with it
+    except Exception:  # whoever reads the file says what is wrong with it
         return None
 
 
 def _is_plain(tiff: Any) -> bool:
     """Whether libvips reads a TIFF's channels as Pillow does.
 
-    It keeps those that say not what they are, does not read 12 bits, and takes YCbCr for RGB
+    libvips keeps channels of unspecified meaning, does not read 12 bits, and takes YCbCr for RGB
     unless JPEG decodes it.
     """
     samples, bits = tiff.tag_v2.get(277, 1), tiff.tag_v2.get(258, (1,))
@@ -82,16 +81,19 @@ def _is_plain(tiff: Any) -> bool:
 
 @size_limits.any_size()
 def _tiff_exif(path: str | os.PathLike[str]) -> bytes | None:
-    """What libvips leaves in a TIFF's directory."""
+    """The EXIF of a TIFF, which libvips does not give."""
     with Image.open(path, formats=["TIFF"]) as image:
         return metadata.sound_exif(lambda: metadata.portable_exif(image))
 
 
 class Rows:
-    """An image file opened for reading its rows in order, each once."""
+    """An image file whose rows are read in order, each once.
+
+    Raises:
+        ImageError: damaged, or of another kind.
+    """
 
     def __init__(self, path: str | os.PathLike[str], format_name: str) -> None:
-        """Open a file; raises `ImageError` for one that is damaged or of another kind."""
         self._where = f"'{path}'"
         self._pyvips = vips.require("reading strips of images")
         options = {"fail_on": "truncated"}
@@ -99,8 +101,8 @@ class Rows:
             image = vips.load(str(path), format_name, access="sequential", **options)
             orientation = vips.orientation(image, str(path), format_name)
             if orientation != 1:
-                # Rows of a turned image lie all over the file: libvips lays it out first, beyond
-                # its memory threshold in a temporary file.
+                # Rows of a rotated image lie all over the file: libvips decodes it first, into a
+                # temporary file above its memory threshold.
                 image = vips.load(str(path), format_name, access="random", **options)
             self._image, icc = vips.upright_rgb(image, orientation)
             exif = vips.field(self._image, "exif-data")
@@ -128,7 +130,7 @@ class Rows:
         self._region = self._pyvips.Region.new(self._image)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows [start, stop) as [rows, W, C]; never before the last `stop`.
+        """Rows [start, stop) as [rows, W, C]; `start` is at or after the last `stop`.
 
         Raises:
             ImageError: the file is damaged or ends here.
@@ -146,11 +148,11 @@ class Rows:
 
 
 def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
-    """Write an image file from a raw one: rows top to bottom, channels together, native order.
+    """Write an image file from a raw one: rows top to bottom, channels interleaved, native order.
 
     Args:
         raw: exactly height × width × channels values.
-        form: of the image; EXIF and XMP are corrected to its size.
+        form: of the image; dimensions in EXIF and XMP are set to its size.
         path: to write, not atomically.
         format_name: of `vips.SAVERS`.
 

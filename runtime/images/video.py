@@ -1,7 +1,7 @@
 """Video frames on a pipe: Y4M, or raw RGB and gray, to and from RGB arrays in [0, 1].
 
-Y4M keeps the layout it came in: chroma subsampling, depth, interlacing mark, rate. Chroma is
-brought to full resolution by linear interpolation at its siting, and back by the matching mean.
+Y4M keeps its layout: chroma subsampling, depth, interlacing mark, rate. Chroma is interpolated
+linearly to full resolution according to its siting, and averaged back to match.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ Frame = NDArray[np.float32]
 # Kr and Kb of Y = Kr·R + (1 − Kr − Kb)·G + Kb·B (ITU-R BT.601, BT.709, BT.2020 non-constant).
 MATRICES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 RANGES = ("limited", "full")
-KINDS = {"y4m": 0, "rgb24": 3, "rgb48le": 6, "gray": 1}
-"""Kinds of stream, and bytes a pixel of the raw ones."""
+KINDS = ("y4m", "rgb24", "rgb48le", "gray")
 
 _HD_ROWS = 720
 _INTERLACED = ("It", "Ib", "Im")
@@ -44,10 +43,17 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class Stream:
-    """What stands at the head of a stream, and how its frames lie.
+    """The format of a stream and its frames.
 
-    `tags` are the Y4M parameters that are passed on; `depth` the bits a sample; `layout` a key of
-    the table of layouts, or a raw kind.
+    Attributes:
+        kind: of `KINDS`.
+        width: of a frame, in pixels.
+        height: likewise.
+        layout: the Y4M colour space without its depth (`420jpeg`, `444`, `mono`, …), or the kind.
+        depth: bits a sample.
+        matrix: of `MATRICES`.
+        is_full: whether samples use the full range.
+        tags: Y4M parameters that are passed on.
     """
 
     kind: str
@@ -60,11 +66,11 @@ class Stream:
     tags: tuple[str, ...] = ()
 
     def sized(self, width: int, height: int) -> Stream:
-        """The same kind of stream with frames of another size."""
+        """The same stream with frames of another size."""
         return replace(self, width=width, height=height)
 
     def header(self) -> bytes:
-        """What a stream of this kind begins with."""
+        """The bytes that the stream begins with."""
         if self.kind != "y4m":
             return b""
         tags = (f"W{self.width}", f"H{self.height}", *self.tags)
@@ -80,19 +86,19 @@ def open_stream(
     colour_range: str | None = None,
     max_pixels: int,
 ) -> Stream:
-    """Read the head of a stream.
+    """Read the header of a stream.
 
     Args:
         source: the pipe.
         kind: of `KINDS`.
         size: (height, width) of a raw stream's frames.
         matrix: of `MATRICES`; None is bt601 below 720 rows, else bt709.
-        colour_range: of `RANGES`; None is what the stream says, else limited.
-        max_pixels: of a frame.
+        colour_range: of `RANGES`; None is what the stream states, else limited.
+        max_pixels: most pixels of a frame.
 
     Raises:
         ParameterError: an argument out of its range.
-        ImageError: no such stream, or one of a layout that is not read.
+        ImageError: not such a stream, or one of a layout that is not supported.
     """
     for name, value, known in (
         ("video kind", kind, KINDS),
@@ -104,15 +110,15 @@ def open_stream(
             raise ParameterError(f"unknown {name} '{value}': one of {shown}")
     if kind != "y4m":
         if size is None:
-            raise ParameterError(f"a raw {kind} stream does not tell its size: --frame-size WxH")
+            raise ParameterError(f"a raw {kind} stream states no size: give --frame-size WxH")
         if matrix is not None or colour_range is not None:
             raise ParameterError(
-                f"a raw {kind} stream is RGB or gray: leave --matrix and --range out"
+                f"a raw {kind} stream is RGB or gray: leave out --matrix and --range"
             )
         stream = Stream(kind, size[1], size[0], kind, 16 if kind == "rgb48le" else 8)
     else:
         if size is not None:
-            raise ParameterError("a Y4M stream tells its own size: leave --frame-size out")
+            raise ParameterError("a Y4M stream states its own size: leave out --frame-size")
         stream = _parse(_line(source, "the Y4M header"))
         if matrix is None:
             matrix = "bt709" if stream.height >= _HD_ROWS else "bt601"
@@ -134,7 +140,7 @@ def read_frame(source: BinaryIO, stream: Stream, index: int) -> bytes | None:
     """The samples of the next frame; None at the stream's end.
 
     Raises:
-        ImageError: the stream ends within a frame, or has something else in a frame's place.
+        ImageError: the stream ends within a frame, or a frame does not begin with its marker.
     """
     what = f"frame {index + 1}"
     if stream.kind == "y4m":
@@ -219,7 +225,7 @@ def _parse(line: bytes | None) -> Stream:
         is_full |= word == "XCOLORRANGE=FULL"
         if word in _INTERLACED:
             _logger.warning(
-                "the stream is interlaced (%s): lines of two moments are taken for one picture; "
+                "the stream is interlaced (%s), and its two fields are processed as one picture: "
                 "deinterlace it first",
                 word,
             )
@@ -227,7 +233,7 @@ def _parse(line: bytes | None) -> Stream:
         r"(420jpeg|420mpeg2|420|422|444|mono)(?:p?(9|10|12|14|16))?", found.get("C", "420jpeg")
     )
     if match is None:
-        raise ImageError(f"a Y4M stream of colour space {found['C'][:20]!r} is not read")
+        raise ImageError(f"the colour space {found['C'][:20]!r} of the Y4M stream is not supported")
     if not all(re.fullmatch(r"[1-9]\d{0,5}", found.get(side, "")) for side in "WH"):
         raise ImageError("the Y4M header has no size (W and H)")
     width, height = int(found["W"]), int(found["H"])
@@ -242,12 +248,12 @@ def _line(source: BinaryIO, what: str, may_end: bool = False) -> bytes | None:
     if not line:
         raise ImageError(f"standard input is empty: it ends before {what}")
     if not line.endswith(b"\n"):
-        raise ImageError(f"standard input: {what} is cut off or not of a Y4M stream")
+        raise ImageError(f"standard input: {what} is cut off, or not a Y4M stream")
     return line[:-1]
 
 
 def _planes(stream: Stream) -> list[tuple[int, int]]:
-    """Shapes of a frame's planes; of a raw one the samples as one plane."""
+    """Shapes of a frame's planes; a raw frame is one plane of all samples."""
     height, width = stream.height, stream.width
     if stream.kind != "y4m":
         return [(height, width * {"gray": 1}.get(stream.kind, 3))]
@@ -277,7 +283,7 @@ def _spread(plane: Frame, across: int, down: int, centred: bool, shape: tuple[in
 
 
 def _double(plane: Frame, centred: bool) -> Frame:
-    """Twice the rows: samples lie between pairs of rows (centred) or on every other one."""
+    """Twice the rows; samples lie between two rows (centred) or on every other row."""
     before, after = plane[[0, *range(len(plane) - 1)]], plane[[*range(1, len(plane)), -1]]
     out = np.empty((2 * len(plane), plane.shape[1]), np.float32)
     out[0::2] = 0.75 * plane + 0.25 * before if centred else plane

@@ -1,6 +1,6 @@
-"""libvips, through its binding pyvips, where it is installed: 16-bit colour and strips of files.
+"""libvips, through its binding pyvips: 16-bit colour and files in strips.
 
-An optional library (extra `large`): `find` tells whether it is there, `require` insists.
+An optional library (extra `large`): `find` gives None without it, `require` raises.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from runtime.errors import BackendError
 from runtime.images import metadata, size_limits
 
-# Formats as Pillow names them → libvips's loader, so that no other of its loaders ever sees a file.
+# Pillow's format names → libvips's loader: no other loader ever sees a file.
 _LOADERS = {"PNG": "pngload", "TIFF": "tiffload", "JPEG": "jpegload", "WEBP": "webpload"}
 _LOADERS["AVIF"] = "heifload"
 LOADED = tuple(_LOADERS)
@@ -32,7 +32,7 @@ def find() -> Any | None:
         pyvips = importlib.import_module("pyvips")
     except (ImportError, OSError):  # OSError: the binding is there, the library is not
         return None
-    # No result is asked for twice: a cache would only hold memory and open files.
+    # No result is used twice: a cache would only hold memory and open files.
     pyvips.cache_set_max(0)
     return pyvips
 
@@ -41,7 +41,7 @@ def require(what: str) -> Any:
     """The module `pyvips`.
 
     Raises:
-        BackendError: it is not installed; `what` says what it is needed for.
+        BackendError: it is not installed; the message names `what` needs it.
     """
     pyvips = find()
     if pyvips is None:
@@ -50,10 +50,10 @@ def require(what: str) -> Any:
 
 
 def takes(path: str | os.PathLike[str]) -> bool:
-    """Whether libvips can be told a file's name: only where it is UTF-8."""
+    """Whether libvips can open a file of this name: it has to be UTF-8."""
     try:
         os.fspath(path).encode("utf-8")
-    except UnicodeEncodeError:  # a surrogate, by which Python passes on any other byte
+    except UnicodeEncodeError:  # a surrogate: how Python represents any other byte
         return False
     return True
 
@@ -88,7 +88,7 @@ SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def saver(format_name: str) -> tuple[str, dict[str, Any]]:
-    """Suffix and options of a format of `SAVERS`, but what an older libvips does not know."""
+    """Suffix and options of a format of `SAVERS`, without those an older libvips does not know."""
     suffix, options = SAVERS[format_name]
     if not require("working by strips").at_least_libvips(8, 18):
         options = {name: value for name, value in options.items() if name != "exact"}
@@ -96,13 +96,13 @@ def saver(format_name: str) -> tuple[str, dict[str, Any]]:
 
 
 def orientation(image: Any, source: str | bytes, format_name: str) -> int:
-    """How an image that was opened with `load` is turned, 1 to 8 as EXIF counts, 1 being upright.
+    """The EXIF orientation of an image that `load` opened, 1 (upright) to 8.
 
-    Its XMP says so where its EXIF or directory does not, as it is to Pillow.
+    As in Pillow, the XMP counts where EXIF or the directory states none.
     """
     stated = int(image.get("orientation")) if image.get_typeof("orientation") else None
     xmp = field(image, "xmp-data")
-    if xmp is None or format_name == "AVIF":  # which libvips has turned as its boxes say
+    if xmp is None or format_name == "AVIF":  # libvips has rotated it as its boxes say
         return stated or 1
     if stated is None or (stated == 1 and format_name == "TIFF" and not _has_tag(source)):
         return metadata.xmp_orientation(xmp)
@@ -111,7 +111,7 @@ def orientation(image: Any, source: str | bytes, format_name: str) -> int:
 
 @size_limits.any_size()
 def _has_tag(tiff: str | bytes) -> bool:
-    """Whether a TIFF states an orientation: libvips gives 1 as well where it does not."""
+    """Whether a TIFF states an orientation: libvips gives 1 where it does not."""
     file = io.BytesIO(tiff) if isinstance(tiff, bytes) else tiff
     with Image.open(file, formats=["TIFF"]) as image:
         return ExifTags.Base.Orientation in getattr(image, "tag_v2", {})
@@ -120,7 +120,7 @@ def _has_tag(tiff: str | bytes) -> bool:
 def upright_rgb(image: Any, orientation: int) -> tuple[Any, bytes | None]:
     """An opened image turned upright, in gray or RGB with or without alpha; and its ICC profile.
 
-    Colour spaces that are neither become sRGB, by their profile where there is one.
+    Other colour spaces become sRGB, by their profile where there is one.
     """
     icc = field(image, "icc-profile-data")
     if orientation != 1:
@@ -128,21 +128,19 @@ def upright_rgb(image: Any, orientation: int) -> tuple[Any, bytes | None]:
         image.set_type(require("turning images").GValue.gint_type, "orientation", orientation)
         image = image.autorot()
     if image.interpretation in ("cmyk", "lab", "labs", "xyz", "hsv"):
-        deep = image.format == "ushort"
-        depth = 16 if deep else 8
+        depth = 16 if image.format == "ushort" else 8
         if icc is not None:
             image = image.icc_transform("srgb", embedded=True, depth=depth)
         else:
-            image = image.colourspace("rgb16" if deep else "srgb")
+            image = image.colourspace("rgb16" if depth == 16 else "srgb")
         icc = None
     return image, icc
 
 
 def with_metadata(image: Any, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> Any:
-    """The image with profile, EXIF and XMP; 16-bit pixels are marked as such."""
-    gray = image.bands < 3
-    deep = image.format == "ushort"
-    name = ("grey16" if gray else "rgb16") if deep else ("b-w" if gray else "srgb")
+    """The image with profile, EXIF and XMP, and its colour space set by channels and bits."""
+    names = ("grey16", "rgb16") if image.format == "ushort" else ("b-w", "srgb")
+    name = names[image.bands >= 3]
     image = image.copy(interpretation=name)
     pyvips = require("metadata")
     blobs = {"icc-profile-data": icc, "exif-data": exif, "xmp-data": xmp}

@@ -142,5 +142,5 @@ def test_auto_chooses_for_each_image_and_says_what_it_took(
     assert taken == {20: ("int8", 16), 200: ("fp32", 2)}
     photo = Photo(Image.new("RGB", (800, 800)))
     made = image.downscale(Job("downscale", OneModel(model), round_trip=False), model, photo, "PNG")
-    assert made.origin is not None
-    assert made.origin.precision == "fp32"
+    assert made.record is not None
+    assert made.record.precision == "fp32"

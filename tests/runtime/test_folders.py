@@ -27,7 +27,7 @@ from runtime.convert.job import Job
 from runtime.errors import FileError
 from runtime.images import files, provenance, vips
 from runtime.images.files import Photo
-from runtime.images.provenance import Origin
+from runtime.images.provenance import Provenance
 from tests.support.bundles import write_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -289,7 +289,7 @@ def test_what_ails_the_model_of_one_images_record_does_not_stop_the_others(
     theirs = write_bundle(tmp_path / "bundles" / "theirs")  # in fp32 alone
     for graph in theirs.glob("*.onnx"):
         graph.write_bytes(bytes(graph.stat().st_size))
-    record = Origin("theirs", "0" * 64, 4, 16, 16, "fp32", 0.0, None, None)
+    record = Provenance("theirs", "0" * 64, 4, 16, 16, "fp32", 0.0, None, None)
     source, output = tmp_path / "in.png", tmp_path / "out.png"
     files.write(Photo(Image.new("RGB", (4, 4)), xmp=provenance.embed(None, record)), source)
     task = Task(str(source), str(output), "in.png", "PNG")

@@ -92,7 +92,7 @@ def test_strips_go_through_every_format_and_back_to_the_size(
         assert hcflow.upscale_file(down, up, model=bundle)["size"] == [45, 31]
         return
     made = large_file.convert(Job("upscale", OneModel(model)), down, up, "PNG")
-    assert made.origin is not None
+    assert made.record is not None
     assert Image.open(up).size == (45, 31)
 
 
@@ -139,7 +139,7 @@ def test_what_was_streamed_is_not_called_edited(
     made = large_file.convert(
         Job("downscale", OneModel(model)), str(source), str(down), format_name
     )
-    restore.check_pixels(made.origin, files.read(down).image, "x")
+    restore.check_pixels(made.record, files.read(down).image, "x")
     assert caplog.text == ""
 
 

@@ -362,7 +362,7 @@ def test_alpha_enlarged_in_bands_is_alpha_enlarged_at_once(shape: tuple[int, int
     whole = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))
     for rows in (1, 5, 24):
         bands = [
-            pixels.enlarge_alpha(alpha, 4, top, min(rows, height - top))
+            pixels.upscale_alpha(alpha, 4, top, min(rows, height - top))
             for top in range(0, height, rows)
         ]
         np.testing.assert_array_equal(np.concatenate(bands), whole)

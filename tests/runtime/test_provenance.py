@@ -20,12 +20,12 @@ from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
 from runtime.images import files, provenance, sixteen_bit, vips
 from runtime.images.files import Photo
-from runtime.images.provenance import Origin
+from runtime.images.provenance import Provenance
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import tiff
 from tests.support.one_model import OneModel
 
-RECORD = Origin("m", "0" * 64, 4, 13, 10, "fp32", 0.0, "1" * 64, 31.5)
+RECORD = Provenance("m", "0" * 64, 4, 13, 10, "fp32", 0.0, "1" * 64, 31.5)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_reduction_goes_back_to_its_size_through_every_format(
     reduced = _downscale(model, _photo(), format_name)
     small = files.decode(reduced.data, "x")
     record = provenance.extract(small.xmp, "x")
-    assert record == reduced.origin
+    assert record == reduced.record
     made = _upscale(Job("upscale", OneModel(model), "asked"), small)
     assert made.size == (13, 10)
     assert made.xmp is None
@@ -95,7 +95,7 @@ def test_a_reduction_goes_back_to_its_size_through_every_format(
 
 def test_formats_without_a_place_still_hold_the_picture(model: hcflow.Model) -> None:
     reduced = _downscale(model, _photo(), "BMP")
-    assert reduced.origin is None
+    assert reduced.record is None
     assert files.decode(reduced.data, "x").size == (4, 3)
 
 
@@ -117,7 +117,7 @@ def test_edited_pixels_and_another_model_are_warnings(
     small.image.putpixel((0, 0), (1, 2, 3))
     restore.check_pixels(record, small.image, "'x'")
     assert "'x' was edited after 'tiny_x4' made it" in caplog.text
-    other = Origin(**{**vars(record), "checkpoint": "f" * 64, "model": "theirs"})
+    other = Provenance(**{**vars(record), "checkpoint": "f" * 64, "model": "theirs"})
     assert restore.size_for(other, (4, 3), model, None, "'x'") == (10, 13)
     assert "was made by model 'theirs' (checkpoint ffffffffffff…), which is not" in caplog.text
     assert restore.size_for(record, (5, 3), model, None, "'x'") is None
@@ -138,10 +138,10 @@ def test_a_cached_model_is_found_by_its_checkpoint(
 
 def test_other_metadata_stays_beside_the_record() -> None:
     packet = provenance.embed(None, RECORD).replace(b"<rdf:RDF", b"<rdf:RDF theirs='1'")
-    again = provenance.embed(packet, Origin(**{**vars(RECORD), "scale": 8}))
+    again = provenance.embed(packet, Provenance(**{**vars(RECORD), "scale": 8}))
     assert b"theirs='1'" in again
     assert again.count(b"hcflow:origin") == 1
-    assert provenance.extract(again, "x") == Origin(**{**vars(RECORD), "scale": 8})
+    assert provenance.extract(again, "x") == Provenance(**{**vars(RECORD), "scale": 8})
     assert provenance.remove(provenance.embed(None, RECORD)) is None
 
 
@@ -167,7 +167,7 @@ def test_a_forged_record_is_not_used(
     forged = packet[:start] + text.replace('"', "&quot;").encode() + packet[packet.index(b'"/>') :]
     with caplog.at_level(logging.WARNING):
         assert provenance.extract(forged, "x") is None
-    assert "the record of its making is not used: x: $." in caplog.text
+    assert "the record of how the image was made is not used: x: $." in caplog.text
 
 
 def test_a_packet_of_blanks_takes_no_time() -> None:

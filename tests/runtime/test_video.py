@@ -91,7 +91,10 @@ def test_the_head_is_honoured_and_passed_on() -> None:
         (b"YUV4MPEG2 H4\n", "no size"),
         (b"YUV4MPEG2 W0 H4\n", "no size"),
         (b"YUV4MPEG2 W99999 H99999\n", "the limit is 1000000"),
-        (b"YUV4MPEG2 W4 H4 C420alpha\n", "colour space '420alpha' is not read"),
+        (
+            b"YUV4MPEG2 W4 H4 C420alpha\n",
+            "'420alpha' of the Y4M stream is not supported",
+        ),
     ],
 )
 def test_what_is_no_stream_is_one_line(head: bytes, message: str) -> None:
