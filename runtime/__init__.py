@@ -1,4 +1,4 @@
-"""From a bundle to a picture: needs NumPy, Pillow and the one backend in use, nothing else.
+"""Run a bundle on images; needs NumPy, Pillow and the backend in use, nothing else.
 
 model = runtime.load("bundles/rescale_x4")
 large = model.upscale(small)
@@ -49,22 +49,22 @@ def load(
     threads: int | None = None,
     io: Literal["float32", "uint8"] | None = None,
 ) -> Model:
-    """Open a bundle as a model; its graphs are loaded when first used.
+    """Open a bundle as a model; a graph is loaded when it is first used.
 
     Args:
         path: the bundle's folder, or its manifest.json.
-        backend: one of `runtime.backends.NAMES`; `auto` takes an engine that fits this GPU, then
-            CUDA where it works, then OpenVINO where it is installed.
-        precision: fp32, fp16 or int8; `auto` takes what this processor runs fastest within the
-            bundle's budgets for each image (`runtime.inference.auto_precision`); None is
+        backend: one of `runtime.backends.NAMES`; `auto` takes an engine that fits this GPU, else
+            CUDA where it works, else OpenVINO where it is installed, else ONNX Runtime.
+        precision: fp32, fp16 or int8; `auto` chooses for each image the one that this processor
+            runs fastest within the bundle's budgets (`runtime.inference.auto_precision`); None is
             fp32, the closest to the reference.
-        threads: of the backend; None is every processor this process may use.
-        io: what images are at the graph's boundary; `uint8` graphs take images of 8 bits a channel
-            only. None takes float32 where there is such a graph.
+        threads: of the backend, 1 to 1024; None uses every processor this process may use.
+        io: type of images at the graph's boundary; `uint8` graphs take only images of 8 bits a
+            channel. None takes a float32 graph where there is one.
 
     Raises:
-        BundleError: no bundle there, or one that cannot be used.
-        ParameterError: an unknown backend, precision or io, or threads not from 1 to 1024.
+        BundleError: there is no bundle, or it cannot be used.
+        ParameterError: an unknown backend, precision or io, or threads out of range.
     """
     backends.check_name(backend)
     if precision not in (None, "auto", *PRECISIONS):

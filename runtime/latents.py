@@ -1,9 +1,9 @@
-"""Latents by place: counter-based normals that are identical to the bit in every language.
+"""Latents by place: counter-based normals, identical to the bit in every language.
 
-A value depends on (seed, sample, level, channel, y, x) and nothing else, so tiles, batches, threads
-and machines cannot change it. Philox4x32-10 gives the bits; Box–Muller turns them into normals with
-IEEE-exact float32 operations only (+ − × ÷ √, conversions, bit operations; never a libm call, never
-a fused multiply–add). The scheme in full, with test vectors: docs/latents.md.
+A value depends only on (seed, sample, level, channel, y, x): no tile, batch, thread or machine can
+change it. Philox4x32-10 gives the bits; Box–Muller turns them into normals by IEEE-exact float32
+operations alone (+ − × ÷ √, conversions, bit operations; no libm call, no fused multiply–add). The
+whole scheme, with test vectors: docs/latents.md.
 
 Source of the generator: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -27,7 +27,7 @@ from runtime.system.arguments import whole
 _logger = logging.getLogger(__name__)
 
 SCHEME = "philox4x32-10/box-muller-f32/1"
-"""The id of this scheme in a manifest; another one means other values."""
+"""The id of this scheme in a manifest; another id means other values."""
 
 MOST_TAU = 1e6
 """Far beyond any use, and far from where float32 latents would become infinite."""
@@ -156,15 +156,15 @@ def draw(
 
 
 def fresh_seed() -> int:
-    """A seed from the operating system, below 2⁵³ so that JSON carries it exactly."""
+    """A random seed, below 2⁵³ so that JSON represents it exactly."""
     return secrets.randbits(53)
 
 
 def fixed_seed(seed: Any) -> int:
-    """The seed to use: a whole number below 2⁶⁴; for None one is drawn, and told in the log.
+    """The seed to use: a whole number below 2⁶⁴; None draws one and logs it.
 
     Raises:
-        ParameterError: it is something else.
+        ParameterError: anything else.
     """
     if seed is None:
         seed = fresh_seed()
@@ -191,7 +191,7 @@ def philox4x32(
     """
     c0, c1, c2, c3 = (np.asarray(c, np.uint64) for c in counter)
     k0, k1 = key & 0xFFFFFFFF, key >> 32
-    # The first rounds stay as small as their inputs: x and y meet only in the second.
+    # The first round works on arrays as small as its inputs: x and y are combined in the second.
     for _ in range(_ROUNDS):
         p0 = c0 * _MULTIPLIERS[0]
         p1 = c2 * _MULTIPLIERS[1]
@@ -224,7 +224,7 @@ def _radius(word: NDArray[np.uint32]) -> Array:
     """√(−2·ln u) of u = (word + ½)/2³²: at most 6.77, so the tails end beyond ±6.7σ."""
     u = word.astype(np.float32)
     u += np.float32(0.5)
-    # u·2³² = 2^e·m with √½ ≤ m < √2, split in the bits; then −2·ln u = (32 − e)·2·ln 2 − 2·ln m.
+    # u·2³² = 2^e·m with √½ ≤ m < √2, split by bits; then −2·ln u = (32 − e)·2·ln 2 − 2·ln m.
     bits = u.view(np.uint32)
     bits -= _SQRT_HALF_BITS
     exponent = (bits.view(np.int32) >> np.int32(23)).astype(np.float32)

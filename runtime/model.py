@@ -27,9 +27,9 @@ from runtime.system.arguments import whole
 class Model:
     """Upscales and downscales images with one bundle; every method may be called from many threads.
 
-    On one backend a result depends on the image, τ, seed and tile grid alone: images of a batch,
-    and samples, are run one at a time, and images beyond a tile on a grid that nothing but the
-    graph decides, so neither batch, threads nor order can change a byte.
+    On one backend a result depends only on the image, τ, seed and tile grid. Images of a batch, and
+    samples, are run one at a time, and the graph alone decides the grid: batch, threads and order
+    cannot change a byte.
     """
 
     def __init__(self, network: Network) -> None:
@@ -37,12 +37,12 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """The network behind it, for `runtime.inference.streaming`."""
+        """The network that it runs, for `runtime.inference.streaming`."""
         return self._network
 
     @property
     def manifest(self) -> Manifest:
-        """Everything known of the bundle."""
+        """The bundle's manifest."""
         return self._network.manifest
 
     @property
@@ -52,7 +52,7 @@ class Model:
 
     @property
     def task(self) -> Task:
-        """`rescaling` (made to undo its own downscaling) or `sr` (super-resolution)."""
+        """`rescaling` (upscaling undoes its own downscaling) or `sr` (super-resolution)."""
         return self.manifest.task
 
     @property
@@ -78,35 +78,36 @@ class Model:
 
         Args:
             image: Pillow image, array H×W, H×W×C or batch N×H×W×C (see `pixels.split`), or a list
-                of images, which gives the list of what each would give.
-            tau: temperature, ≥ 0; None is `default_tau`. 0 always gives the same image.
+                of images, whose results come as a list.
+            tau: temperature, 0 to 10⁶; None is `default_tau`. At 0 every seed gives the same image.
             seed: of the latents, unsigned 64 bits; None draws one and logs it at level INFO.
-                Every image of a batch gets the latents it would get by itself.
+                Every image of a batch gets the latents it would get alone.
             samples: how many different images to draw, at least 1.
-            latents: z1 … zL to use as they are instead of drawing; float32
+            latents: z1 … zL to use instead of drawn ones; float32
                 [N, channels, H·factor, W·factor], as `downscale` returns them.
             size: exact (height, width) of the result, at most scale − 1 below scale × the input.
-            tau_map: gray Pillow image of any size, stretched over the picture: τ where it is white,
+            tau_map: gray Pillow image of any size, stretched over the image: τ where it is white,
                 0 where it is black.
-            tile: side of a tile in LR pixels, in place of the graph's own: the picture may then
-                differ by up to 1/255.
-            overlap: what is computed beyond a tile on each side, in place of the graph's own.
-            report: takes notes of tiles and of what went wrong with them.
+            tile: side of a tile in LR pixels, at least 1, instead of the graph's own; the result
+                may then differ by up to 1/255.
+            overlap: LR pixels computed beyond a tile on each side, at least 0, instead of the
+                graph's own.
+            report: filled with the tiles and their fallbacks.
 
         Returns:
-            An image like the one given (type, dtype, axes; gray and alpha kept; palette and other
+            An image like the input (type, dtype, axes; gray and alpha kept; palette and other
             colour spaces become RGB), clipped to [0, 1] and rounded to the nearest integer; a list
-            of them when `samples` is above 1.
+            of them if `samples` is above 1.
 
         Raises:
-            ImageError: the image cannot be used, or its run would not fit into memory.
+            ImageError: the image cannot be used, or needs more memory than is free.
             ParameterError: an argument out of its range.
-            BundleError, BackendError: the graph is damaged, absent, or gave NaN or infinity.
+            BundleError, BackendError: the graph is damaged, missing, or gave NaN or infinity.
         """
         samples = whole("samples", samples, 1)
         if latents is not None:
             if isinstance(image, list | tuple):
-                raise ParameterError("latents go with one image or one batch, not with a list")
+                raise ParameterError("latents need one image or one batch, not a list")
             if tau is not None or tau_map is not None or samples > 1:
                 raise ParameterError("latents replace tau and samples: give one or the other")
             tau = 0.0
@@ -170,13 +171,13 @@ class Model:
         overlap: int | None = None,
         report: Report | None = None,
     ) -> tuple[Any, Array]:
-        """Draw many images and tell what they agree on.
+        """Draw many images; their mean and their deviation at each pixel.
 
         Args:
             image: one image, as for `upscale`.
             tau: temperature, as for `upscale`.
-            seed: of the latents.
-            samples: how many images to draw, at least 2; memory does not grow with them.
+            seed: of the latents, as for `upscale`.
+            samples: how many images to draw, at least 2; memory does not grow with their number.
             size: as for `upscale`.
             tau_map: as for `upscale`.
             tile: as for `upscale`.
@@ -184,19 +185,19 @@ class Model:
             report: as for `upscale`.
 
         Returns:
-            The mean image, in the form of the one given, and the standard deviation over the draws
-            at each pixel, float32 [H, W] in [0, 1]: the root of the mean variance of its colours.
+            The mean image, in the form of the input, and the standard deviation over the samples at
+            each pixel, float32 [H, W] in [0, 1]: the root of the mean variance of its colours.
 
         Raises:
             ImageError, ParameterError, BundleError, BackendError: as `upscale`.
         """
         samples = whole("samples", samples, 1)
         if samples < 2:
-            raise ParameterError(f"samples is {samples}: a deviation takes 2 or more")
+            raise ParameterError(f"samples is {samples}: a deviation needs 2 or more")
         sampling, tiling = self._sampling(tau, seed), Tiling(tile, overlap)
         pictures, layout = pixels.split(image)
         if len(pictures) > 1:
-            raise ParameterError("uncertainty is of one image: give them one at a time")
+            raise ParameterError("uncertainty takes one image: give them one at a time")
         (picture,) = pictures
         height, width = padding.target_size(picture.height, picture.width, self.scale, size)
         canvas = Canvas(layout, 1, height, width)
@@ -232,13 +233,13 @@ class Model:
     ) -> Any:
         """Downscale an image by `scale`; sides are rounded up.
 
-        Sides that are no multiple of the scale are first padded (`geometry.pad`);
-        `upscale(…, size=…)` cuts that off again.
+        Sides that are not multiples of the scale are padded first (`padding.pad`);
+        `upscale(…, size=…)` crops the result to the original size.
 
         Args:
             image: as for `upscale`.
-            return_latents: return (image, (z1, …, zL)) with float32
-                [N, channels, H·factor, W·factor] for an LR of H×W; of a list, a list of such pairs.
+            return_latents: return (image, (z1, …, zL)), latents float32
+                [N, channels, H·factor, W·factor] for an LR image of H×W; for a list, such pairs.
             tile: as for `upscale`.
             overlap: as for `upscale`.
             report: as for `upscale`.

@@ -1,1 +1,1 @@
-"""A graph over an image: grid, tiles, latents, stitching."""
+"""Run a graph over an image: grid, tiles, latents, stitching."""

@@ -1,11 +1,11 @@
-"""The canonical grid: an image as overlapping windows of one size, each cut to its core.
+"""The grid: an image as overlapping windows of one size, each cut to its core.
 
 All coordinates are LR pixels, whatever the direction. Along an axis of length L with `tile` and
 `overlap`: if L ≤ tile + 2·overlap there is one tile, core and window [0, L). Else there are
 n = ⌈(L − 2·overlap) / tile⌉, the fewest that cover L; their windows have the least size that does,
 w = ⌈(L + (n − 1)·2·overlap) / n⌉ ≤ tile + 2·overlap, and lie evenly: window k starts at
 ⌊k·(L − w) / (n − 1)⌋, its core begins `overlap` further on (core 0 at 0) and ends where the next
-begins. Nothing but the sizes enters, so memory, batch, threads and jobs cannot change a tile.
+begins. Only these sizes matter, so memory, batch, threads and jobs cannot change a tile.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Span:
         return slice(self.start * factor, self.stop * factor)
 
     def core_in_window(self, factor: int) -> slice:
-        """The core in an array that holds the window alone."""
+        """The core in an array that holds only the window."""
         return slice(
             (self.start - self.window_start) * factor, (self.stop - self.window_start) * factor
         )
@@ -89,11 +89,11 @@ class Grid:
     Attributes:
         height: LR rows of the image, at least 1.
         width: LR columns, at least 1.
-        tile: most that a window has beside its overlap on both sides, at least 1.
-        overlap: what a window has beyond its core on each side, at the least; at least 0.
+        tile: a window is at most this plus the overlap on both sides; at least 1.
+        overlap: least that a window has beyond its core on each side; at least 0.
 
     Raises:
-        ParameterError: a value below its least.
+        ParameterError: a value below its minimum.
     """
 
     height: int
@@ -113,7 +113,7 @@ class Grid:
 
     @classmethod
     def whole(cls, height: int, width: int) -> Grid:
-        """The grid of one tile that is the image."""
+        """The grid of one tile, which is the whole image."""
         return cls(height, width, max(height, width), 0)
 
     @property

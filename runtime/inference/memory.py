@@ -1,4 +1,4 @@
-"""Will it fit? A run's memory, estimated before it starts, so that it need not die half-way."""
+"""Memory that a run needs, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from runtime.system import machine
 
 OVERHEAD = 2.0
 """Peak memory of a run / live activations: measured 1.47 to 1.95 with ONNX Runtime 1.32, whose
-arena grows by doubling, on the rescaling network at 64² to 400² LR pixels. Windows of one size use
-the arena again: it does not grow with their number."""
+arena grows by doubling, on the rescaling network at 64² to 400² LR pixels. Windows of one size
+reuse the arena: it does not grow with their number."""
 
 
 def needed(graph: Graph, lr_pixels: int) -> int:
-    """Bytes a run of this graph takes for an LR image of so many pixels."""
+    """Bytes that a run of this graph needs for an LR image of so many pixels."""
     return int(graph.bytes_per_lr_pixel * lr_pixels * OVERHEAD)
 
 
 def check(graph: Graph, lr_height: int, lr_width: int) -> None:
-    """Raise `ImageError` when a run would need more memory than there is; unknown passes."""
+    """Raise `ImageError` if a run needs more memory than is free; unknown memory passes."""
     need, have = needed(graph, lr_height * lr_width), machine.available_memory()
     if have is not None and need > have:
         raise too_little(lr_height, lr_width, need, have)

@@ -1,4 +1,4 @@
-"""A bundle's network on a backend: float tensors in, float tensors out, nothing clipped."""
+"""A bundle's network on a backend: float arrays in, float arrays out, nothing clipped."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ from runtime.latents import SCHEME, Array, Region, draw
 class Network:
     """Both directions of one bundle; every method may be called from many threads.
 
-    A graph is read, checked and loaded when first used, and then kept. `encode` and `decode` run
-    whole tensors at once; `runtime.inference.streaming` runs images of any size, tile by tile.
+    A graph is read, checked and loaded when it is first used, and then kept. `encode` and `decode`
+    run whole arrays at once; `runtime.inference.streaming` runs images of any size, tile by tile.
+
+    Args:
+        bundle: the bundle.
+        backend: one of `runtime.backends.NAMES`.
+        precision: of the graphs; of several, each image uses the cheapest (`plan.graph_for`).
+        threads: of the backend; None uses every processor this process may use.
+        io: type of images at the graph's boundary; None takes float32 where there is such a graph.
     """
 
     def __init__(
@@ -33,7 +40,6 @@ class Network:
         threads: int | None,
         io: str | None = None,
     ) -> None:
-        """Of several precisions an image takes the one that costs least (`plans.graph_for`)."""
         self._bundle = bundle
         self._backend = backend
         self._precisions = (precision,) if isinstance(precision, str) else precision
@@ -50,7 +56,7 @@ class Network:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What images may be computed in; whole tensors take the first."""
+        """The precisions that images may be computed in; whole arrays use the first."""
         return self._precisions
 
     @property
@@ -61,11 +67,11 @@ class Network:
     def graph(
         self, direction: Direction, latents: bool | None, precision: Precision | None = None
     ) -> Graph:
-        """`Bundle.graph` with the boundary it was opened with; None is the first precision."""
+        """`Bundle.graph` for this network's boundary; without `precision` in the first one."""
         return self._bundle.graph(direction, precision or self._precisions[0], latents, self._io)
 
     def exact(self, graph: Graph) -> Graph:
-        """The fp32 graph that can take the place of another; raises `BundleError` without one."""
+        """The fp32 graph that can replace another; raises `BundleError` without one."""
         return self._bundle.graph(graph.direction, "fp32", graph.latents)
 
     def encode(self, hr: Array, *, latents: bool = True) -> dict[str, Array]:
@@ -73,14 +79,14 @@ class Network:
 
         Args:
             hr: float32 [N, 3, s·H, s·W], RGB in [0, 1].
-            latents: False allows a graph without latents where the bundle has one.
+            latents: False also takes a graph without latents.
 
         Returns:
             `lr` [N, 3, H, W], neither clipped nor rounded; `z1` … `zL`; for SR `logp` [N].
 
         Raises:
-            ParameterError: another shape.
-            BundleError, ImageError, BackendError: no such graph, no memory for it, it failed.
+            ParameterError: another shape or dtype.
+            BundleError, ImageError, BackendError: no such graph, too little memory, it failed.
         """
         scale = self.manifest.scale
         _check_image("hr", hr, scale)
@@ -92,14 +98,14 @@ class Network:
 
         Args:
             lr: float32 [N, 3, H, W], RGB in [0, 1].
-            latents: z1 … zL as `latent_shapes` says, already multiplied by τ; None is τ = 0.
+            latents: z1 … zL of `latent_shapes`, already multiplied by τ; None is τ = 0.
 
         Returns:
             hr, float32 [N, 3, s·H, s·W], not clipped.
 
         Raises:
-            ParameterError: another shape, or latents for a graph built for τ = 0.
-            BundleError, ImageError, BackendError: no such graph, no memory for it, it failed.
+            ParameterError: another shape or dtype, or latents for a graph built for τ = 0.
+            BundleError, ImageError, BackendError: no such graph, too little memory, it failed.
         """
         _check_image("lr", lr, 1)
         n, _, height, width = lr.shape
@@ -109,7 +115,7 @@ class Network:
         return self._run_whole(graph, self.feeds(graph, lr, latents), height, width)["hr"]
 
     def feeds(self, graph: Graph, lr: Array, latents: Sequence[Latent] | None) -> dict[str, Latent]:
-        """The inputs of an inverse graph by name; latents left out are zeros."""
+        """The inputs of an inverse graph by name; missing latents are zeros."""
         feeds: dict[str, Latent] = {"lr": lr}
         if graph.latents:
             if latents is None:
@@ -129,7 +135,7 @@ class Network:
         """Raise `ParameterError` for an inverse graph built for τ = 0."""
         if not graph.latents:
             raise ParameterError(
-                f"'{graph.file}' was built for τ = 0: it takes neither another τ nor latents"
+                f"'{graph.file}' was built for τ = 0: it takes no other τ and no latents"
             )
 
     def latent_shapes(self, n: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
@@ -139,7 +145,7 @@ class Network:
     def draw_latents(
         self, height: int, width: int, seed: int, sample: int, tau: float
     ) -> list[Array]:
-        """z1 … zL [1, channels, …] of one LR image by the manifest's scheme, times τ.
+        """z1 … zL [1, channels, …] of one LR image, drawn by the manifest's scheme, times τ.
 
         Raises:
             BundleError: the scheme is not this runtime's.
@@ -159,19 +165,18 @@ class Network:
             )
 
     def held(self, graph: Graph) -> int:
-        """Bytes that a backend keeps of earlier runs of a graph, and uses again for the next."""
+        """Bytes that a backend keeps from earlier runs of a graph, and reuses for the next."""
         return self._held.get(graph.file, 0)
 
     def hold(self, graph: Graph, size: int) -> None:
-        """Note that windows which need `size` bytes have been run."""
+        """Record that windows which need `size` bytes have been run."""
         self._held[graph.file] = max(size, self.held(graph))
 
     def run(self, graph: Graph, feeds: Mapping[str, Latent]) -> dict[str, Array]:
-        """Outputs of a graph by name, as they come: neither memory nor numbers are checked.
+        """Outputs of a graph by name; neither memory nor values are checked.
 
-        Latents that are regions are drawn by the backend where it can, and here otherwise.
-
-        Images are floats here even where the graph takes and gives bytes.
+        Latents that are regions are drawn by the backend where it can, else here. Images are floats
+        here even where the graph takes and gives bytes.
 
         Raises:
             BundleError, BackendError: the file is damaged, or the graph failed.
@@ -193,7 +198,7 @@ class Network:
             if not np.isfinite(value).all():
                 raise BackendError(
                     f"'{graph.file}' gave NaN or infinity in '{name}' on {self._backend}: "
-                    "try precision fp32, and 'hcflow verify' on the bundle"
+                    "try precision fp32, and run 'hcflow verify' on the bundle"
                 )
         return outputs
 
@@ -209,7 +214,7 @@ class Network:
         with self._opening:
             if graph.file not in self._sessions:
                 session = open_graph(self._backend, self._bundle, graph, self._threads)
-                # By the manifest's grid alone, so that the same image gives the same bytes always.
+                # From the manifest's grid alone, so that an image always gives the same bytes.
                 if isinstance(session, ExpectsShapes) and graph.tile:
                     session.expect(self._window_shapes(graph))
                 self._sessions[graph.file] = session

@@ -1,8 +1,8 @@
 """How an image will be computed: the grid of its tiles, and how many are in flight at once.
 
-The grid is the user's, or the one the graph was certified for, or the whole image. Free memory
-decides how many windows are computed at the same time, which changes no byte; only when not even
-one fits is the tile made smaller, and that is said.
+The grid is the user's, or the one that the graph was certified for, or the whole image. Free memory
+decides how many windows are computed at the same time, which changes no byte. Only when not even
+one fits does the tile become smaller, with a warning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runtime.system.arguments import whole
 SMALLEST_TILE = 16
 """LR pixels: below this the overlap costs more than the picture."""
 
-_CPUS_A_WINDOW = 4  # a window keeps about so many processors busy by itself
+_CPUS_A_WINDOW = 4  # one window keeps about this many processors busy
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ class Plan:
         scale: HR pixels an LR pixel.
         grid: of tiles, in LR pixels.
         in_flight: windows computed at the same time.
-        output_size: height and width of what comes out.
     """
 
     direction: Direction
@@ -53,7 +52,7 @@ class Plan:
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """Height and width of what comes out."""
+        """Height and width of the output."""
         return self.grid.height * self.output_factor, self.grid.width * self.output_factor
 
     def block_top(self, index: int) -> int:
@@ -169,7 +168,7 @@ def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
 
 
 def _fitting(grid: Grid, need: Callable[[Grid], int], have: int, whole: bool) -> Grid:
-    """The grid, or one of smaller tiles that fits into memory; `whole`: it may not be cut."""
+    """The grid, or one of smaller tiles that fits into memory; with `whole`, never smaller."""
     side = min(grid.tile, max(grid.height, grid.width))
     smaller = grid
     while need(smaller) > have and side > SMALLEST_TILE and not whole:

@@ -10,7 +10,7 @@ from runtime.bundle.manifest import Precision
 from runtime.inference.grid import Grid
 
 BUDGET = 1 / 255
-"""Most that a tiled image may differ from the whole one, by certificate (docs/tiles.md, 2)."""
+"""Most that a certified tiled image may differ from the whole one (docs/tiles.md, 2)."""
 
 _logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Rows of an image on demand: each read once, top to bottom, and kept while a window needs them."""
+"""Rows of an image, read on demand once from top to bottom, and kept while a window needs them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RowBuffer:
         """Rows [start, stop) of the padded image; `start` and `stop` never fall.
 
         Raises:
-            ImageError: the reader gives something else than it was asked for.
+            ImageError: the reader gives another shape or dtype.
         """
         wanted = self._rows[start:stop]
         first, last = int(wanted.min()), int(wanted.max()) + 1
@@ -82,7 +82,7 @@ class RowBuffer:
 
 
 def _reflected(size: int, multiple: int) -> NDArray[np.intp]:
-    """For each pixel of a padded axis the pixel of the image that stands there."""
+    """For each pixel of a padded axis, the pixel of the image that it repeats."""
     index = np.arange(size)
     extra = -size % multiple
     return np.pad(index, (0, extra), mode="edge" if size == 1 else "reflect")

@@ -1,4 +1,4 @@
-"""A temperature by region: a gray mask stretched over the picture, 0 … 1 of τ at every place."""
+"""A map of τ: a gray mask stretched over the image, the share of τ at each place."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from runtime.latents import Array
 
 @dataclass(frozen=True)
 class TauMap:
-    """What part of τ holds where; `mask` float32 [h, w] in [0, 1], of any size.
+    """The share of τ at each place; `mask` float32 [h, w] in [0, 1], of any size.
 
-    Pixel centres of the mask are spread evenly over the picture; between them it is interpolated
-    linearly, so that a place has one value at each level, whatever window it is computed in.
+    Pixel centres of the mask are spread evenly over the image, and values between them are
+    interpolated linearly: a place has one value at each level, in any window.
     """
 
     mask: Array
 
     @classmethod
     def of(cls, image: Image.Image, height: int, width: int) -> TauMap:
-        """The map a gray image draws for a picture of height × width LR pixels.
+        """The map of a gray image for an image of height × width LR pixels.
 
-        White (255, or 65535 of 16 bits) is τ itself and black 0. A mask larger than the picture is
-        first averaged down to its size.
+        White (255, or 65535 for 16 bits) is τ and black 0. A mask larger than the image is first
+        averaged down to its size.
 
         Raises:
-            ImageError: the mask has colours, alpha or no pixels, or is none of Pillow's.
+            ImageError: the mask has colours, alpha or no pixels, or is not a Pillow image.
         """
         if not isinstance(image, Image.Image):  # as a file of 16-bit colour is read
             raise ImageError(
@@ -44,7 +44,7 @@ class TauMap:
                 image = image.getchannel(0)
         if 0 in image.size or not (image.mode == "L" or image.mode.startswith("I;16")):
             raise ImageError(
-                f"a τ map of mode {image.mode} and {image.width}×{image.height} pixels: "
+                f"the τ map has mode {image.mode} and {image.width}×{image.height} pixels: "
                 "it must be a gray image without alpha"
             )
         values = np.asarray(image)
@@ -59,7 +59,7 @@ class TauMap:
     def window(
         self, height: int, width: int, top: int, left: int, rows: int, columns: int
     ) -> Array:
-        """The map's values on a region of a level of height × width: float32 [rows, columns]."""
+        """The map's values in a window of a level of height × width: float32 [rows, columns]."""
         y0, y1, fy = _between(self.mask.shape[0], height, top, rows)
         x0, x1, fx = _between(self.mask.shape[1], width, left, columns)
         # a + f·(b − a) is exactly a where the mask is flat.
@@ -73,7 +73,7 @@ class TauMap:
 def _between(
     cells: int, size: int, start: int, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
-    """For `count` pixels of an axis: the two mask cells about each, and the way between them."""
+    """For `count` pixels of an axis: the two mask cells around each, and its place between them."""
     place = (np.arange(start, start + count) + 0.5) * (cells / size) - 0.5
     place = np.clip(place, 0, cells - 1)
     lower = np.floor(place).astype(np.intp)

@@ -1,4 +1,4 @@
-"""Whole numbers that a caller gives, or a line that says what was given instead."""
+"""Checks of whole numbers that a caller gives."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 from runtime.errors import ParameterError
 
 MOST_THREADS = 1024
-"""Threads of a backend; ten thousand take longer to start than any image takes."""
+"""Most threads of a backend; ten thousand take longer to start than any image takes."""
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number from `least` to `most`, of any type that is one, as Python's own.
+    """A whole number of any type, as an `int`.
+
+    Args:
+        name: names it in errors.
+        value: the number.
+        least: smallest allowed.
+        most: largest allowed; None is no limit.
 
     Raises:
-        ParameterError: it is none, or out of that range.
+        ParameterError: not a whole number, or out of range.
     """
     try:
         number = operator.index(value)

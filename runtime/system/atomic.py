@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""Files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _unfinished: set[Path] = set()
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Find out before any work whether a file could be written.
+    """Check, before any work, that a file can be written.
 
     Raises:
-        FileError: its folder is missing or not writable; it is a folder, or a device that is not.
+        FileError: its folder is missing or not writable; it is a folder, or a device that cannot
+            be written to.
     """
     target = Path(os.path.realpath(path))
     folder = target.parent if os.path.islink(path) else Path(path).parent  # as the user names it
@@ -35,10 +36,10 @@ def check_place(path: str | os.PathLike[str]) -> None:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Find out before any work whether files could be written into a folder, or it be made.
+    """Check, before any work, that files can be written into a folder, made where missing.
 
     Raises:
-        FileError: it, or the one that it would be made in, is not writable.
+        FileError: the folder, or the nearest one above it that exists, is not writable.
     """
     standing = Path(os.path.realpath(path))
     while not standing.exists():
@@ -48,9 +49,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to a file so that no other content is ever seen under its name.
-
-    As `replacement` does it. A device or pipe is written to directly.
+    """Write `data` to a file with `replacement`; a device or pipe is written to directly.
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full.
@@ -64,24 +63,24 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def _is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether a device or pipe stands there: by the path as given.
+    """Whether the path is a device or pipe.
 
-    The pipe behind /dev/stdout, or of a shell's >(command), has no other.
+    The path is not resolved: the pipe behind /dev/stdout, or of a shell's >(command), has no other.
     """
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # nothing stands there, or nothing that can be seen
+    except OSError:  # there is nothing, or nothing this user may see
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 @contextlib.contextmanager
 def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Name a new file that takes the place of `path` once the block has filled it.
+    """Give a temporary file to write, which replaces `path` after the block.
 
-    The temporary file stands in the same folder; after the block it is synced to disk and renamed.
-    On any failure (a full disk, Ctrl-C) it is removed and an older file stays. Permissions follow
-    the umask; a link is followed.
+    It is in the same folder; after the block it is synced to disk and renamed. On any failure (a
+    full disk, Ctrl-C) it is removed and an older file stays. Permissions follow the umask; a link
+    is followed.
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full; it names `path`.
@@ -107,7 +106,7 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
-    """A new folder within another, removed with all that is left in it after the block.
+    """A new folder inside another, removed with everything left in it after the block.
 
     Raises:
         OSError: the other folder is missing or not writable.
@@ -127,12 +126,12 @@ def _temporary(folder: Path) -> Path:
 
 
 def temporary_prefix(process: int) -> str:
-    """How the names of a process's temporary files begin."""
+    """The start of the names of a process's temporary files."""
     return f".{process}-"
 
 
 def discard_unfinished() -> None:
-    """Remove this process's temporary files; for one that ends at once, without unwinding."""
+    """Remove this process's temporary files; for a process that exits without unwinding."""
     for temporary in tuple(_unfinished):
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What this machine lets the process use: memory and processors, container limits included.
+"""Memory and processors that this process may use, container limits included.
 
-Each figure comes from Linux's own files; where a file is not there the limit counts as unknown.
+Each figure comes from files of Linux; where a file is missing the figure is unknown.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
-    """Bytes that can be allocated without swapping, or None where nothing tells."""
+    """Bytes that can be allocated without swapping; None is unknown."""
     known = [limit for limit in (_system_memory(), *_cgroup_memory()) if limit is not None]
     return min(known, default=None)
 
 
 def usable_cpus() -> int:
-    """Processors this process may run on, at least 1: its affinity, cut to the CPU quota."""
+    """Processors this process may run on, at least 1: its affinity, limited by the CPU quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     for folder in _cgroup_folders():
@@ -30,9 +30,9 @@ def usable_cpus() -> int:
 
 
 def peak_memory() -> int | None:
-    """Most resident bytes of this process so far, or None where nothing tells.
+    """Peak of this process's resident memory in bytes; None is unknown.
 
-    Not `getrusage`: its figure starts at the peak of the process that started this one.
+    Not from `getrusage`, which starts at the peak of the parent process.
     """
     for line in (_read(_PROC / "self" / "status") or "").splitlines():
         if line.startswith("VmHWM:"):
@@ -41,7 +41,7 @@ def peak_memory() -> int | None:
 
 
 def cpu_flags() -> frozenset[str]:
-    """What the processor can do, by Linux's names (`avx2`, `avx512_vnni`, …); empty if unknown."""
+    """The processor's features by Linux's names (`avx2`, `avx512_vnni`, …); empty if unknown."""
     for line in (_read(_PROC / "cpuinfo") or "").splitlines():
         if line.startswith(("flags", "Features")):  # Arm's kernels call them features
             return frozenset(line.partition(":")[2].split())
@@ -56,7 +56,7 @@ def _system_memory() -> int | None:
 
 
 def _cgroup_memory() -> list[int]:
-    """What is left in each control group (version 2) this process is in."""
+    """Bytes left in each control group (version 2) of this process."""
     left = []
     for folder in _cgroup_folders():
         limit, used = _read(folder / "memory.max"), _read(folder / "memory.current")
@@ -68,7 +68,7 @@ def _cgroup_memory() -> list[int]:
 
 
 def _cgroup_folders() -> list[Path]:
-    """The process's own control group and every one above it."""
+    """The control group of this process and every one above it."""
     for line in (_read(_PROC / "self" / "cgroup") or "").splitlines():
         if line.startswith("0::"):
             own = _CGROUP / line[3:].lstrip("/")

@@ -86,5 +86,5 @@ def test_without_a_home_there_is_no_cache_and_the_folder_at_hand_is_none(
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / f"{12 * '0'}.x.json").write_text("{}")
     assert engine_cache.find(64 * "0") == []
-    with pytest.raises(BackendError, match="no home folder to cache in: set HCFLOW_CACHE"):
+    with pytest.raises(BackendError, match="no home folder for a cache: set HCFLOW_CACHE"):
         engine_cache.folder()

@@ -320,7 +320,7 @@ def test_uncertainty_is_mean_and_deviation_of_the_draws(tiny: Model) -> None:
     np.testing.assert_allclose(mean, draws.mean(axis=0)[:42], atol=1e-6)
     expected = np.sqrt(draws.var(axis=0).mean(axis=2))[:42]
     np.testing.assert_allclose(deviation, expected, atol=1e-5)
-    with pytest.raises(ParameterError, match="a deviation takes 2 or more"):
+    with pytest.raises(ParameterError, match="a deviation needs 2 or more"):
         tiny.uncertainty(image, samples=1)
 
 
