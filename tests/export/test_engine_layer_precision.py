@@ -1,0 +1,69 @@
+"""The precision that an engine's layers really run in, by the inspector's report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from onnx import TensorProto, helper
+
+from export.engine import layer_precision
+from export.errors import ExportError
+
+
+def conv(tactic: str = "", form: str = "") -> dict[str, object]:
+    inputs = [{"Name": "x", "Format/Datatype": form}]
+    return {"Name": "c", "LayerType": "CaskConvolution", "TacticName": tactic, "Inputs": inputs}
+
+
+REPORT = {
+    "Layers": [
+        conv("sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize64x64"),
+        conv("sm86_xmma_fprop_implicit_gemm_i8i8_i8i32_f32_nchw_vect_c_32"),
+        conv("ampere_scudnn_128x64_relu_small_nn_v1", "Row major linear FP32"),
+        conv("", "Channel major FP16 format where channel % 8 == 0"),
+        {"Name": "copy", "LayerType": "Reformat", "TacticName": "", "Inputs": []},
+    ]
+}
+
+
+def test_the_inspectors_report_tells_what_every_convolution_runs_in() -> None:
+    assert layer_precision.realised(json.dumps(REPORT)) == {"fp16": 2, "int8": 1, "fp32": 1}
+    with pytest.raises(ExportError, match="layer names only"):
+        layer_precision.realised(json.dumps({"Layers": ["conv1", "conv2"]}))
+    with pytest.raises(ExportError, match="cannot be read"):
+        layer_precision.realised("not json")
+
+
+def convolutions(half: int = 0, int8: int = 0, single: int = 0) -> bytes:
+    """A graph of so many convolutions with weights of each type."""
+    kinds = (("f16", TensorProto.FLOAT16), ("i8", TensorProto.INT8), ("f32", TensorProto.FLOAT))
+    weights = [helper.make_tensor(name, kind, [1, 1, 1, 1], [1]) for name, kind in kinds]
+    nodes = [helper.make_node("DequantizeLinear", ["i8", "scale", "zero"], ["dequantised"])]
+    for name, count in (("f16", half), ("dequantised", int8), ("f32", single)):
+        nodes += [helper.make_node("Conv", ["x", name], [f"{name}/{i}"]) for i in range(count)]
+    graph = helper.make_graph(nodes, "convolutions", [], [], weights)
+    data: bytes = helper.make_model(graph).SerializeToString()
+    return data
+
+
+def test_a_precision_that_was_not_realised_fails_the_build() -> None:
+    layer_precision.check({"fp32": 50}, convolutions(single=50), "fp32")
+    half = convolutions(half=100)
+    layer_precision.check({"fp16": 90, "fp32": 10}, half, "fp16")
+    for layers in ({"fp32": 50}, {"tf32": 50}, {"fp16": 80, "fp32": 20}, {}):
+        with pytest.raises(ExportError, match=r"fp16 was requested and not used.* 100 conv"):
+            layer_precision.check(layers, half, "fp16")
+    with pytest.raises(ExportError, match="int8 was requested and not used"):
+        layer_precision.check({"fp16": 50}, convolutions(int8=50), "int8")
+
+
+def test_convolutions_that_a_graph_keeps_in_float_count_for_nothing() -> None:
+    deep = convolutions(half=90, single=60)
+    layer_precision.check({"fp16": 90, "fp32": 60}, deep, "fp16")
+    mixed = convolutions(half=20, int8=90, single=60)
+    layer_precision.check({"int8": 90, "fp16": 20, "fp32": 60}, mixed, "int8")
+    with pytest.raises(ExportError, match=r"has 90 convolutions in it, the engine 105 in fp16"):
+        layer_precision.check({"int8": 5, "fp16": 105, "fp32": 0}, mixed, "int8")
+    with pytest.raises(ExportError, match="has 0 convolutions in it"):
+        layer_precision.check({"fp32": 50}, convolutions(single=50), "fp16")
