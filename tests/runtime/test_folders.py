@@ -22,7 +22,7 @@ from runtime.bundle.reader import Bundle
 from runtime.convert import file
 from runtime.convert.folders import pool, worker
 from runtime.convert.folders.resume import Finished
-from runtime.convert.folders.walk import Problem, Task, walk
+from runtime.convert.folders.walk import Task, walk
 from runtime.convert.job import Job
 from runtime.errors import FileError
 from runtime.images import files, provenance, vips
@@ -61,7 +61,7 @@ def _folder(
         cwd=ROOT,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=600,
         **how,
     )
     err = run.stderr.decode(errors="replace")
@@ -155,7 +155,7 @@ def test_a_tau_map_of_colours_is_one_error_not_every_images(bundle: Path, tmp_pa
     assert "it must be a gray image without alpha" in run.err
 
 
-def test_graphs_added_for_another_precision_are_no_other_recipe(bundle: Path) -> None:
+def test_graphs_added_for_another_precision_do_not_change_a_job(bundle: Path) -> None:
     manifest = Bundle.open(bundle).manifest
     low = tuple(replace(graph, precision="int8", file="low") for graph in manifest.graphs)
     more = replace(manifest, graphs=(*manifest.graphs, *low))
@@ -190,70 +190,21 @@ def test_an_output_that_is_not_writable_is_noticed_before_the_model_is_opened(
     assert not os.path.exists(output)
 
 
-def test_two_images_never_share_a_result(tmp_path: Path) -> None:
-    for name in ("a.jpg", "a.tif", "b.bmp", ".hidden.png"):
-        (tmp_path / name).touch()
-    found = list(walk(str(tmp_path), str(tmp_path / "out"), "PNG"))
-    names = [Path(t.output).name for t in found if isinstance(t, Task)]
-    assert names == ["a.jpg.png", "a.tif.png", "b.png"]
-    (tmp_path / "a.jpg.png").touch()
-    (problem,) = [
-        p for p in walk(str(tmp_path), str(tmp_path / "out"), "PNG") if isinstance(p, Problem)
-    ]
-    assert "another image's result is called 'a.jpg.png'" in problem.message
-
-
-def test_results_in_the_folder_of_the_images_only_replace_them(tmp_path: Path) -> None:
-    for name in ("a.png", "b.jpg"):
-        (tmp_path / name).touch()
-    same = f"{tmp_path}/."
-    task, problem = walk(str(tmp_path), same, "PNG")
-    assert isinstance(task, Task)
-    assert isinstance(problem, Problem)
-    assert problem.relative == "b.jpg"
-    assert problem.message == "its PNG would stand among the images: give another folder"
-    assert all(isinstance(each, Task) for each in walk(str(tmp_path), same, None))
-
-
-def test_links_end_and_the_output_is_not_its_own_input(tmp_path: Path) -> None:
-    inside, outside = tmp_path / "in", tmp_path / "elsewhere"
-    (inside / "out").mkdir(parents=True)
-    outside.mkdir()
-    (outside / "x.png").touch()
-    (outside / "back").symlink_to(inside)
-    (inside / "out" / "y.png").touch()
-    (inside / "one").symlink_to(outside)
-    (inside / "two").symlink_to(outside)
-    found = list(walk(str(inside), str(inside / "out"), None))
-    assert [t.relative for t in found if isinstance(t, Task)] == ["one/x.png"]
-    reasons = {p.relative: p.message for p in found if isinstance(p, Problem)}
-    assert set(reasons) == {"one/back", "two"}
-
-
-def test_a_pipe_among_the_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "dead.png").symlink_to("nowhere")
-    pipe, dead = walk(str(tmp_path), str(tmp_path / "out"), None)
-    assert isinstance(pipe, Problem)
-    assert pipe.message == "is a pipe or device, not a file"
-    assert isinstance(dead, Task)  # which fails for want of its file
-
-
-def test_a_half_written_record_costs_one_image(tmp_path: Path) -> None:
+def test_a_half_written_list_of_results_costs_one_image(tmp_path: Path) -> None:
     source, output = tmp_path / "a.png", tmp_path / "b.png"
     source.write_bytes(b"in")
     output.write_bytes(b"out")
-    record = Finished(str(tmp_path), {"tau": 0})
+    finished = Finished(str(tmp_path), {"tau": 0})
     status = source.stat()
-    record.add("a.png", (status.st_size, status.st_mtime_ns), str(output))
-    record.close()
+    finished.add("a.png", (status.st_size, status.st_mtime_ns), str(output))
+    finished.close()
     path = tmp_path / ".hcflow-done"
     path.write_bytes(path.read_bytes() + b"12ab")
-    record = Finished(str(tmp_path), {"tau": 0})
-    assert record.has("a.png", str(source), str(output))
+    finished = Finished(str(tmp_path), {"tau": 0})
+    assert finished.has("a.png", str(source), str(output))
     assert not Finished(str(tmp_path), {"tau": 1}).has("a.png", str(source), str(output))
-    record.add("c.png", (1, 1), str(output))
-    record.close()
+    finished.add("c.png", (1, 1), str(output))
+    finished.close()
     assert len([x for x in path.read_text().split("\n") if len(x) == 32]) == 2
     output.write_bytes(b"else")
     assert not Finished(str(tmp_path), {"tau": 0}).has("a.png", str(source), str(output))
@@ -375,7 +326,7 @@ def _default_interrupt() -> None:
 def test_ctrl_c_and_a_second_run_end_in_the_same_files(bundle: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    for i in range(300):
+    for i in range(80):
         _image(source / f"{i}.png", i)
     words = ["downscale", source, "-o", output, "--model", bundle]
     process = subprocess.Popen(
@@ -384,18 +335,18 @@ def test_ctrl_c_and_a_second_run_end_in_the_same_files(bundle: Path, tmp_path: P
         stderr=subprocess.PIPE,
         preexec_fn=_default_interrupt,  # noqa: PLW1509 - no thread holds a lock here
     )
-    deadline = time.monotonic() + 60
-    while len(list(output.glob("*.png"))) < 20 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 300
+    while len(list(output.glob("*.png"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (130, b"hcflow: interrupted; no file is half-written\n")
     assert not list(output.glob(".*.tmp"))
     done = len(list(output.glob("*.png")))
-    assert 0 < done < 300
+    assert 0 < done < 80
     run = _folder(bundle, source, output)
     assert run.code == 0, run.report["failed"]
-    assert run.report["done"] + run.report["skipped"] == 300
+    assert run.report["done"] + run.report["skipped"] == 80
     assert run.report["skipped"] >= done - 3
 
 

@@ -6,10 +6,7 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +21,9 @@ from runtime import FileError, ImageError, ParameterError
 from runtime.bundle.reader import Bundle
 from runtime.convert import file, large_file, restore, streamable
 from runtime.convert.job import Job
-from runtime.convert.journal import Journal
 from runtime.images import files, strips, vips
 from runtime.images.files import Photo
 from runtime.images.strips import Form
-from runtime.inference.grid import Tiling
 from runtime.inference.report import Report
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import png, tiff
@@ -314,53 +309,6 @@ def test_avif_is_not_streamed_where_its_chroma_would_be_other_colours(tmp_path: 
     assert strips.probe(source) is None
 
 
-def test_a_journal_goes_on_after_its_last_whole_block(tmp_path: Path) -> None:
-    result = tmp_path / "out.png"
-    with Journal(result, {"tau": 0}) as journal:
-        journal.append(b"one")
-        journal.append(b"two")
-        pixels = journal.pixels
-    pixels.write_bytes(b"onetwXthree")  # what was not synced may be anything
-    with Journal(result, {"tau": 0}) as journal:
-        assert (journal.blocks, pixels.read_bytes()) == (1, b"one")
-        journal.append(b"TWO")
-        with pytest.raises(FileError, match="is being written by another process"):
-            Journal(result, {"tau": 0})
-    with Journal(result, {"tau": 0}) as journal:
-        assert (journal.blocks, pixels.read_bytes()) == (2, b"oneTWO")
-    with Journal(result, {"tau": 1}) as journal:
-        assert (journal.blocks, pixels.read_bytes()) == (0, b"")
-        journal.discard()
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "left", [b"\xff\xfe\x00", b"[" * 100_000, b'{"block": Infinity, "bytes": 1, "crc32": 1}']
-)
-def test_whatever_stands_in_a_journal_the_work_begins_anew(tmp_path: Path, left: bytes) -> None:
-    result = tmp_path / "out.png"
-    journal = Path(f"{result}.hcflow-journal")
-    with Journal(result, {"tau": 0}):
-        head = journal.read_bytes()
-    assert list(tmp_path.iterdir()) == []  # without a block there is nothing to resume
-    for text in (left, head + left):
-        journal.write_bytes(text)
-        with Journal(result, {"tau": 0}) as again:
-            assert again.blocks == 0
-
-
-@pytest.mark.parametrize("suffix", ["hcflow-journal", "hcflow-pixels"])
-def test_a_journal_never_empties_what_a_link_points_at(tmp_path: Path, suffix: str) -> None:
-    letter, place = tmp_path / "letter", tmp_path / f"out.png.{suffix}"
-    letter.write_text("Dear reader")
-    for stand in (lambda: place.symlink_to(letter), lambda: os.mkfifo(place)):
-        stand()
-        with pytest.raises(FileError, match=rf"{suffix}' is not a file, .*: remove it"):
-            Journal(tmp_path / "out.png", {"tau": 0})
-        place.unlink()
-    assert letter.read_text() == "Dear reader"
-
-
 def test_a_long_name_is_left_to_what_needs_no_journal(tmp_path: Path) -> None:
     source = tmp_path / "in.png"
     _picture("RGB", 8, 8).save(source)
@@ -374,61 +322,6 @@ def test_a_long_name_is_left_to_what_needs_no_journal(tmp_path: Path) -> None:
         assert streamable.wants_strips(str(source), OUT, asked, "PNG")
     finally:
         streamable.LARGE["upscale"] = before
-
-
-def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lock_late(_descriptor: int, *, wait: bool) -> bool:
-        (tmp_path / "out.png.hcflow-journal").unlink()  # as the other process does when it is done
-        return not wait
-
-    monkeypatch.setattr("runtime.convert.journal.lock", lock_late)
-    with pytest.raises(FileError, match="is being written by another process"):
-        Journal(tmp_path / "out.png", {"tau": 0})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
-    source, whole, broken = (tmp_path / f"{name}.png" for name in ("in", "whole", "broken"))
-    _picture("RGBA", 64, 1600).save(source)
-    command = [sys.executable, "-m", "hcflow", "upscale", source, "--model", bundle, "--strips"]
-    command += ["--tau", "0.5"]
-    subprocess.run([*command, "-o", whole], cwd=ROOT, check=True)
-    process = subprocess.Popen([*command, "-o", broken], cwd=ROOT, stderr=subprocess.PIPE)
-    journal = Path(f"{broken}.hcflow-journal")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if journal.exists() and journal.read_bytes().count(b"crc32") > 5:
-            break
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not broken.exists()
-    assert os.path.getsize(f"{broken}.hcflow-pixels") > 0
-    run = subprocess.run([*command, "-o", broken], cwd=ROOT, check=True, capture_output=True)
-    assert b"resuming" in run.stderr
-    assert broken.read_bytes() == whole.read_bytes()
-    left = [p.name for p in tmp_path.iterdir()]
-    assert sorted(left) == ["broken.png", "in.png", "whole.png"]
-
-
-@pytest.mark.parametrize("overlap", [0, 1])
-def test_a_killed_downscale_goes_on_with_its_alpha(
-    model: hcflow.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: int
-) -> None:
-    source, whole, broken = (str(tmp_path / f"{name}.png") for name in ("in", "whole", "broken"))
-    _picture("RGBA", 40, 150).save(source)
-    job = Job("downscale", OneModel(model), tiling=Tiling(8, overlap))
-    large_file.convert(job, source, whole, "PNG")
-
-    def stop(done: int, _: int) -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        large_file.convert(job, source, broken, "PNG", progress=stop)
-    large_file.convert(job, source, broken, "PNG")
-    assert Path(broken).read_bytes() == Path(whole).read_bytes()
 
 
 def test_alpha_of_a_tall_image_is_the_same_by_strips(model: hcflow.Model, tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Which files of a folder are images to work on, and where each result goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from runtime.convert.folders.walk import Problem, Task, walk
+
+
+def test_two_images_never_share_a_result(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.tif", "b.bmp", ".hidden.png"):
+        (tmp_path / name).touch()
+    found = list(walk(str(tmp_path), str(tmp_path / "out"), "PNG"))
+    names = [Path(t.output).name for t in found if isinstance(t, Task)]
+    assert names == ["a.jpg.png", "a.tif.png", "b.png"]
+    (tmp_path / "a.jpg.png").touch()
+    (problem,) = [
+        p for p in walk(str(tmp_path), str(tmp_path / "out"), "PNG") if isinstance(p, Problem)
+    ]
+    assert "another image's result is called 'a.jpg.png'" in problem.message
+
+
+def test_results_in_the_folder_of_the_images_only_replace_them(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).touch()
+    same = f"{tmp_path}/."
+    task, problem = walk(str(tmp_path), same, "PNG")
+    assert isinstance(task, Task)
+    assert isinstance(problem, Problem)
+    assert problem.relative == "b.jpg"
+    assert problem.message == "its PNG would stand among the images: give another folder"
+    assert all(isinstance(each, Task) for each in walk(str(tmp_path), same, None))
+
+
+def test_links_end_and_the_output_is_not_its_own_input(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "elsewhere"
+    (inside / "out").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "x.png").touch()
+    (outside / "back").symlink_to(inside)
+    (inside / "out" / "y.png").touch()
+    (inside / "one").symlink_to(outside)
+    (inside / "two").symlink_to(outside)
+    found = list(walk(str(inside), str(inside / "out"), None))
+    assert [t.relative for t in found if isinstance(t, Task)] == ["one/x.png"]
+    reasons = {p.relative: p.message for p in found if isinstance(p, Problem)}
+    assert set(reasons) == {"one/back", "two"}
+
+
+def test_a_pipe_among_the_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "dead.png").symlink_to("nowhere")
+    pipe, dead = walk(str(tmp_path), str(tmp_path / "out"), None)
+    assert isinstance(pipe, Problem)
+    assert pipe.message == "is a pipe or device, not a file"
+    assert isinstance(dead, Task)  # which fails for want of its file
