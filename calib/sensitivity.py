@@ -59,8 +59,8 @@ def choose(
 ) -> Choice:
     """Measure every block alone, then put back the worst for their work, as few as will do.
 
-    How many is found by halving, since a loss falls nearly steadily as blocks go back. Who calls
-    judges what is reached; with every block back there is no loss.
+    How many is found by halving, since a loss falls nearly steadily as blocks go back. The caller
+    judges the result; with every block back there is no loss.
 
     Args:
         work: every block's share of the convolutions' multiply-adds.

@@ -152,7 +152,7 @@ def _with_report(
 
 
 def too_lossy(precision: Precision, losses: Sequence[Loss]) -> list[Loss]:
-    """Photographs on which fp16 costs more than its budget; int8 is judged on its hold-out."""
+    """Photographs on which fp16 costs more than its budget; int8 has its hold-out instead."""
     if precision != "fp16":
         return []
     return [row for row in losses if not row.loss_db <= MOST_LOSS_DB["fp16"]]

@@ -47,7 +47,7 @@ def write(
         folder: the bundle; made where it is missing.
         name: the model's name.
         checkpoint: what the graphs were made from.
-        default_tau: temperature that the runtime uses when none is asked for.
+        default_tau: temperature that the runtime uses by default.
         artifacts: graphs to write; each replaces the one of its specification.
         cases: test vectors of this bundle.
 

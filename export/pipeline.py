@@ -73,7 +73,7 @@ def build(
 
     Raises:
         CalibrationError: the calibration folder cannot be used.
-        ExportError: int8 graphs are asked for without one, and no cached calibration fits.
+        ExportError: int8 graphs are requested without one, and no cached calibration fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else, or graphs for another τ that stay; or no grid
@@ -201,7 +201,7 @@ def _calibrations(
 
 
 def _cached(request: Request, direction: Direction, tau: float) -> CachedCalibration | None:
-    """The cached calibration of the graph asked for, made up to its temperature or beyond."""
+    """The cached calibration of the requested graph, if it covers its temperature."""
     cached = request.cached_calibrations.get(direction)
     latents = request.with_latents or direction == "forward"
     if cached is None or cached.latents != latents:

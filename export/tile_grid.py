@@ -66,7 +66,7 @@ def check(options: Options, scale: int, report: Callable[[str], None]) -> None:
     Args:
         options: the user's.
         scale: HR pixels an LR pixel.
-        report: told about each file of the folder that is no photograph, and why.
+        report: called with a line about each file that is not a photograph.
 
     Raises:
         ExportError: the overlap is too large for the tile, or to be measured; the calibration
@@ -163,7 +163,7 @@ def _grid(
     options: Options,
     chosen_on: Callable[[Scene], list[tuple[str, Array]]],
 ) -> tuple[int, list[_Curve], Scene] | None:
-    """The overlap of one graph, at least `least`, and what it was chosen by."""
+    """The overlap of one graph, at least `least`, and the curves it was chosen by."""
     fixed, ladder = options.overlap, [each for each in _ladder(options) if each >= least]
     scenes = dict.fromkeys(tile_error.scene_for(each) for each in ladder)
     for scene in scenes if fixed is None else (tile_error.scene_for(fixed),):

@@ -24,7 +24,7 @@ def check(
     spec: GraphSpec,
     how: str = "",
 ) -> list[Parity]:
-    """Every output of every case, compared and judged by the precision's budget.
+    """Every output of every case, compared and held to the precision's budget.
 
     Args:
         runner: what computes the graph.

@@ -92,7 +92,7 @@ def compile_graph(
 
 
 def _strongly_typed(trt: Any) -> int:
-    """Network flags: TensorRT 10 has to be told that types are precision, 11 and RTX know."""
+    """Network flags: TensorRT 10 needs one for strong typing, 11 and RTX always have it."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 

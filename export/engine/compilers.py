@@ -57,7 +57,7 @@ def check(options: EngineOptions) -> None:
     """Check before any work that this machine can compile as asked.
 
     Raises:
-        ExportError: the library is missing, needs a GPU, or does not know one that is asked for.
+        ExportError: the library is missing, needs a GPU, or cannot compile for a given one.
         FileError: the timing cache cannot be written.
     """
     trt = load(options.library)

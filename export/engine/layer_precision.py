@@ -1,6 +1,6 @@
 """The precision that an engine's layers really run in, by the engine inspector's report.
 
-A graph's types ask for a precision, and a builder may still choose other kernels: one that is told
+A graph's types ask for a precision, and a builder may still choose other kernels: one that is set
 by flags that no longer exist makes a float32 engine without a warning.
 """
 

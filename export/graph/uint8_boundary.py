@@ -1,4 +1,4 @@
-"""A float graph → the same graph with bytes at its boundary, `--io uint8`.
+"""A float graph → the same graph with uint8 images at its boundary, `--io uint8`.
 
 uint8 NHWC goes in and comes out: scaling, clipping and rounding are in the graph, so that a frame
 crosses the bus as bytes. A clip hides NaN, so an output `health` reports it

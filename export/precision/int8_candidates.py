@@ -58,7 +58,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network whose channels are equalised, and what its candidates would be in INT8.
+    """A network whose channels are equalised, and its candidates' INT8 ranges.
 
     Attributes:
         candidates: its float16 convolutions.

@@ -64,7 +64,7 @@ class Calibration:
 
 
 def read_crops(model: HCFlow | IRN, folder: Path, note: Progress) -> Crops:
-    """The calibration crops for a network; `note` is told which files are left out."""
+    """The calibration crops for a network; `note` is called about each skipped file."""
     return images.crops(folder, CROP_SIDE * model.config.scale, note)
 
 
@@ -88,8 +88,7 @@ def lower(
         progress: called with a line before each step.
 
     Raises:
-        ExportError: no network fits into float16, or INT8 is asked for and there is nothing to
-            choose it by.
+        ExportError: no network fits into float16, or there is nothing to choose INT8 by.
         BudgetError: INT8 cannot keep to its budget.
     """
     if spec.direction == "forward" or not spec.latents:
