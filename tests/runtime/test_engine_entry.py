@@ -37,7 +37,7 @@ ENGINE = Engine(
 )
 
 
-def test_a_sidecar_read_again_is_the_same() -> None:
+def test_an_entry_read_again_is_the_same() -> None:
     assert Engine.from_field(Field(ENGINE.to_mapping(), "x")) == ENGINE
     assert Engine.from_json(json.dumps(ENGINE.to_mapping()), "x") == ENGINE
 
@@ -57,7 +57,7 @@ def test_a_sidecar_read_again_is_the_same() -> None:
         ("layers", {"fp16": -1}),
     ],
 )
-def test_a_sidecar_with_a_value_that_makes_no_sense_is_refused(key: str, value: object) -> None:
+def test_an_entry_with_a_value_that_makes_no_sense_is_refused(key: str, value: object) -> None:
     with pytest.raises(BundleError, match=rf"\$\.{key}"):
         Engine.from_field(Field(ENGINE.to_mapping() | {key: value}, "the sidecar"))
 
