@@ -1,4 +1,4 @@
-"""`hcflow info`: what a bundle is and holds."""
+"""`hcflow info`: what a bundle is and contains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def info(
     bundle: options.Bundle = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a bundle is and holds, by its manifest."""
+    """Show what a bundle is and contains."""
     opened = runtime.Bundle.open(resolve(bundle))
     if as_json:
         print(opened.manifest.to_json(), end="")

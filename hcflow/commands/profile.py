@@ -1,4 +1,4 @@
-"""`hcflow profile`: where the time of a bundle goes on this machine, and how far from the floor."""
+"""`hcflow profile`: where a bundle's time goes on this machine, and how far from the floor."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def profile(
         measure.settings(names, opened, direction.graphs(), precision, sizes, batch or [1])
     )
     if not wanted:
-        raise ParameterError(f"bundle '{opened.manifest.name}' has no such graph: see hcflow info")
+        raise ParameterError(
+            f"bundle '{opened.manifest.name}' has no such graph: see 'hcflow info'"
+        )
     for setting in wanted:
         title = f"profiling {setting.backend} {setting.direction} {setting.precision}"
         work = functools.partial(measure.profile, opened, setting, threads, seconds)

@@ -1,4 +1,4 @@
-"""`hcflow selftest`: does everything work on this machine? One report, to attach to a bug."""
+"""`hcflow selftest`: whether everything works on this machine, with a report for bug reports."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from runtime.system import atomic
 
 FAILED = 1
 INCOMPLETE = 3
-"""Everything that could be tried holds, and something could not be."""
+"""Every check that could be tried passed, and some could not be tried."""
 
 LARGEST = (32, 32)
-"""LR size that engines are compiled up to: the largest test vector has 16×24."""
+"""Largest LR size of the engines that are compiled: the largest test vector is 16×24."""
 
 TOOLS = (
     *("hcflow-deploy", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino"),
@@ -43,22 +43,22 @@ TOOLS = (
 def selftest(
     *,
     bundle: options.Bundle = None,
-    report: Annotated[Path, typer.Option("--report", help="Where the report goes.")] = Path(
+    report: Annotated[Path, typer.Option("--report", help="File for the report.")] = Path(
         "hcflow-selftest.json"
     ),
     threads: options.Threads = None,
     build: Annotated[
         bool,
         typer.Option(
-            "--compile/--no-compile", help="On a GPU: compile every graph first, into the cache."
+            "--compile/--no-compile", help="On a GPU, first compile every graph into the cache."
         ),
     ] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Try everything that this machine allows with a bundle, and write one report.
+    """Check everything that this machine can run with a bundle, and write a report.
 
-    Exit code 0: everything was tried and holds. 1: something does not hold. 3: what was tried
-    holds, and something could not be tried, as without a GPU.
+    Exit code 0: every check passed. 1: a check failed. 3: no check failed, but some could not be
+    tried, for example without a GPU.
     """
     opened = runtime.Bundle.open(resolve(bundle))
     results = console.run(
@@ -84,7 +84,7 @@ def selftest(
 
 
 def compile_all(opened: runtime.Bundle) -> list[Result]:
-    """Compile every graph with every library that finds a GPU; each graph is a check of its own."""
+    """Compile every graph with every library that finds a GPU; each graph is one check."""
     found = []
     for library in (name for name in LIBRARIES if name in backends.available()):
         from export.engine.bundle_engines import compile_bundle

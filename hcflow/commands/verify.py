@@ -1,7 +1,8 @@
-"""`hcflow verify`: whether this machine gives the numbers of the reference."""
+"""`hcflow verify`: whether a bundle gives the numbers of the reference on this machine."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ from runtime.inference.report import BUDGET
 
 @dataclass(frozen=True)
 class _Report:
-    """What one backend gave; `skipped` says why it gave nothing."""
+    """The results of one backend; `skipped` says why there are none."""
 
     backend: str
     checks: tuple[Check, ...] = ()
@@ -45,14 +46,14 @@ def verify(
     bundle: options.Bundle = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="Check this backend only.", show_default="every one that works here"),
+        typer.Option(help="Check only this backend.", show_default="all that work here"),
     ] = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a bundle's test vectors on this machine and hold them against the reference.
+    """Run a bundle's test vectors on this machine and compare the results with the reference.
 
-    Exit code 1 when a graph is out of its budget.
+    Exit code 1 when a graph misses its budget.
     """
     opened = runtime.Bundle.open(resolve(bundle))
     names = [backend] if backend else backends.available() or ["onnxruntime"]
@@ -61,12 +62,7 @@ def verify(
         try:
             report = console.run(
                 f"verifying '{opened.manifest.name}' on {name}",
-                lambda name=name: _Report(  # type: ignore[misc]
-                    name,
-                    tuple(check_graphs(opened, name, threads)),
-                    tuple(round_trips(opened, name, threads)),
-                    tuple(check_tiles(opened, name, threads)),
-                ),
+                functools.partial(_report, opened, name, threads),
             )
         except runtime.BackendError as error:
             if name == names[0]:
@@ -80,6 +76,15 @@ def verify(
     else:
         _show(reports)
     raise typer.Exit(0 if ok else 1)
+
+
+def _report(bundle: runtime.Bundle, backend: str, threads: int | None) -> _Report:
+    return _Report(
+        backend,
+        tuple(check_graphs(bundle, backend, threads)),
+        tuple(round_trips(bundle, backend, threads)),
+        tuple(check_tiles(bundle, backend, threads)),
+    )
 
 
 def _show(reports: list[_Report]) -> None:
@@ -111,14 +116,16 @@ def _show(reports: list[_Report]) -> None:
             out.print(line)
         for trip in report.trips:
             out.print(
-                f"round trip {trip.precision}, {trip.case}: hr → lr of 8 bits → hr: "
+                f"round trip {trip.precision}, {trip.case}: hr → 8-bit lr → hr: "
                 f"{trip.psnr_db:.2f} dB"
             )
 
 
 def _precisions(checks: Sequence[Check]) -> Table:
-    """What each graph is, how far its image is from the reference here, and its cost as built."""
-    table = Table(title="precisions; fp32 and loss: on crops of four photographs, when built")
+    """Each graph's size, its image's error on this machine, and its losses when it was built."""
+    table = Table(
+        title="precisions; loss and PSNR to fp32: on crops of four photographs, when built"
+    )
     table.add_column("graph", no_wrap=True)
     headings = ("MB", "nodes", "casts", "PSNR here", "max abs here", "PSNR to fp32", "loss, dB")
     for column in headings:
@@ -147,7 +154,7 @@ def _grids(checks: Sequence[TileCheck]) -> Iterator[str]:
         verdict = "ok" if worst <= BUDGET else "[bold red]missed[/]"
         yield (
             f"tiles {graph.title}, {graph.tile} with overlap "
-            f"{graph.overlap}: within {worst * 255:.3f}/255 of the whole image: {verdict}"
+            f"{graph.overlap}: at most {worst * 255:.3f}/255 from the whole image: {verdict}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Profiles as one HTML page that needs nothing else: tables, and bars drawn in SVG."""
+"""Profiles as one self-contained HTML page: tables, and bars drawn in SVG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAYERS = 20
 """Layers shown for a setting; the rest is one bar."""
 
 Bar = tuple[str, float, str, float | None]
-"""Label, length, figure beside it, and a second length to mark (the floor)."""
+"""Label, length, figure beside it, and a second length that is marked (the floor)."""
 
 
 def page(title: str, facts: Sequence[str], profiles: Sequence[Profile]) -> str:
@@ -28,7 +28,7 @@ def page(title: str, facts: Sequence[str], profiles: Sequence[Profile]) -> str:
     measured = [p for p in profiles if p.latency]
     parts = [f"<h1>{escape(title)}</h1>", *(f"<p>{escape(fact)}</p>" for fact in facts)]
     parts += ["<h2>Median latency</h2>", _bars([_latency_bar(p) for p in measured])]
-    parts += ["<p>The mark is the floor: the least the work can take on this machine.</p>"]
+    parts += ["<p>The mark is the floor: the least time the work can take on this machine.</p>"]
     parts += ["<h2>Figures</h2>", table(profiles)]
     for p in measured:
         if p.layers:
@@ -39,7 +39,7 @@ def page(title: str, facts: Sequence[str], profiles: Sequence[Profile]) -> str:
 
 
 def label(p: Profile) -> str:
-    """A setting in a few words."""
+    """A setting in one line."""
     s = p.setting
     batch = f", batch {s.batch}" if s.batch > 1 else ""
     io = "" if s.io == "float32" else f" {s.io}"
@@ -69,7 +69,7 @@ def cells(p: Profile) -> list[str]:
 
 
 def table(profiles: Sequence[Profile]) -> str:
-    """Every setting, one row each; those without figures with the reason."""
+    """One row for every setting; one without figures gives the reason."""
     head = "".join(f"<th>{escape(h)}</th>" for h in ("setting", *HEADINGS))
     rows = []
     for p in profiles:

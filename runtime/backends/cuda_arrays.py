@@ -1,7 +1,7 @@
-"""GPU arrays of other libraries, in and out, without a copy.
+"""GPU arrays that are exchanged with other libraries without a copy.
 
-In: anything with `__cuda_array_interface__` (CuPy, Numba, PyCUDA, PyTorch) or DLPack. Out:
-`DeviceArray`, which has both.
+Inputs are anything with `__cuda_array_interface__` (CuPy, Numba, PyCUDA, PyTorch) or DLPack;
+results are `DeviceArray`s, which have both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DLPACK_CUDA = 2
 
 @dataclass(frozen=True)
 class View:
-    """Device memory of an array: where, what, and the array itself, which keeps it alive."""
+    """Device memory of an array: its address, shape and dtype, and the object that owns it."""
 
     pointer: int
     shape: tuple[int, ...]
@@ -30,10 +30,10 @@ class View:
 
 
 class DeviceArray:
-    """An array on the GPU, ready once its stream has come to here.
+    """An array on the GPU, valid for work that comes later in its stream.
 
-    Its memory belongs to the stream it was made on and goes back when nobody holds it any more.
-    `__cuda_array_interface__` and DLPack hand it on without a copy; both name the stream, so that a
+    Its memory is freed in that stream when nothing refers to the array any more.
+    `__cuda_array_interface__` and DLPack share it without a copy; both name the stream, so that a
     consumer that follows the protocol waits for it on the GPU, not on the host.
     """
 
@@ -55,7 +55,7 @@ class DeviceArray:
             "typestr": self.dtype.str,
             "data": (self.pointer, False),
             "strides": None,
-            "stream": self.stream.handle or 1,  # the protocol's number of the default stream
+            "stream": self.stream.handle or 1,  # the protocol's number for the default stream
         }
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -79,18 +79,18 @@ def is_on_gpu(array: Any) -> bool:
 
 
 def view(name: str, array: Any, stream: Stream) -> View:
-    """The memory of a GPU array, ordered before what comes next in `stream`.
+    """The memory of a GPU array, ready for what comes next in `stream`.
 
     Raises:
         ParameterError: not on a GPU, or not contiguous in C order.
-        BackendError: it speaks DLPack alone, and `cuda.core` is not installed.
+        BackendError: it has DLPack only, and `cuda.core` is not installed.
     """
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is None:
         if not is_on_gpu(array):
             raise ParameterError(
-                f"'{name}' is no GPU array: it has neither __cuda_array_interface__ nor DLPack on "
-                "a CUDA device; with a stream all arrays must be on the GPU"
+                f"'{name}' is not a GPU array: it has neither __cuda_array_interface__ nor DLPack "
+                "on a CUDA device; with a stream all arrays must be on the GPU"
             )
         found = _strided_memory_view().from_dlpack(array, stream_ptr=stream.handle or 1)
         shape, dtype = tuple(found.shape), np.dtype(found.dtype)
@@ -108,7 +108,7 @@ def stream_handle(stream: Any) -> int:
     """The driver's handle of a stream: an integer, or a stream of PyTorch, CuPy, PyCUDA or Numba.
 
     Raises:
-        ParameterError: nothing of that kind.
+        ParameterError: it is something else.
     """
     if isinstance(stream, int):
         return stream
@@ -143,7 +143,8 @@ def _check_contiguous(
     for size, stride in zip(reversed(shape), reversed(tuple(strides)), strict=True):
         if size != 1 and stride != expected:
             raise ParameterError(
-                f"'{name}' is not contiguous in C order: make it so first; nothing is copied here"
+                f"'{name}' is not contiguous in C order: make it contiguous first; nothing is "
+                "copied here"
             )
         expected *= size
 

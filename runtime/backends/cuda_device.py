@@ -1,7 +1,7 @@
-"""An NVIDIA GPU by its driver: memory, streams, events and captured graphs, on `cuda-python`.
+"""An NVIDIA GPU through its driver: memory, streams, events and captured graphs by `cuda-python`.
 
-The driver's primary context is used, so pointers and streams are shared with PyTorch, CuPy, PyCUDA
-and everything on the CUDA runtime.
+It uses the driver's primary context, so that pointers and streams can be shared with PyTorch, CuPy,
+PyCUDA and everything on the CUDA runtime.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runtime.backends.session import import_library
 from runtime.errors import BackendError
 
 _OLDEST_DRIVER = 12000
-"""CUDA version a driver must speak: stream-ordered memory and graphs as used here."""
+"""CUDA version that a driver must support, for stream-ordered memory and graphs."""
 
 _THREAD_LOCAL_CAPTURE = 1
 _NO_FLAGS = 0
@@ -27,7 +27,7 @@ _DISABLE_TIMING = 2
 
 
 def gpu_missing() -> str | None:
-    """Why no GPU can be used, in a few words with the way out; None when one answers."""
+    """Why no GPU can be used and what to do; None when there is one."""
     try:
         Device.open()
     except BackendError as error:
@@ -73,13 +73,13 @@ class Device:
         version = int(check(api.cuDriverGetVersion()))
         if version < _OLDEST_DRIVER:
             raise BackendError(
-                f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, and "
+                f"the NVIDIA driver is too old: it supports CUDA {_version(version)}, and "
                 f"{_version(_OLDEST_DRIVER)} is needed: upgrade it"
             )
         count = int(check(api.cuDeviceGetCount()))
         if ordinal >= count:
             raise BackendError(
-                f"there is no GPU number {ordinal} here, {count} answer: see nvidia-smi and "
+                f"there is no GPU number {ordinal}, the driver finds {count}: see nvidia-smi and "
                 "CUDA_VISIBLE_DEVICES"
             )
         return Device(ordinal)
@@ -103,7 +103,7 @@ class Device:
         """Device memory, kept until `free`.
 
         Raises:
-            BackendError: there is not so much.
+            BackendError: there is not enough of it.
         """
         self.use()
         try:
@@ -117,7 +117,7 @@ class Device:
             ) from error
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pinned:
-        """Host memory that the GPU copies from and to by itself."""
+        """Page-locked host memory, which the GPU reads and writes directly."""
         self.use()
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         pointer = int(check(driver().cuMemAllocHost(size)))
@@ -132,7 +132,7 @@ class Buffer:
     size: int
 
     def free(self) -> None:
-        """Give it back; nothing on the GPU may still use it."""
+        """Free it; nothing on the GPU may still use it."""
         check(driver().cuMemFree(self.pointer))
 
 
@@ -144,12 +144,12 @@ class Pinned:
     array: NDArray[Any]
 
     def free(self) -> None:
-        """Give it back; no copy may still be under way, nor `array` be used again."""
+        """Free it; no copy may still be running, and `array` may not be used again."""
         check(driver().cuMemFreeHost(self.pointer))
 
 
 class Stream:
-    """Work in order. Every method but `synchronise` returns before the work is done."""
+    """Work in order. All methods except `synchronise` return before the work is done."""
 
     def __init__(self, device: Device, handle: int) -> None:
         self.device = device
@@ -170,23 +170,23 @@ class Stream:
         check(driver().cuMemcpyDtoHAsync(target.pointer, source, size, self.handle))
 
     def allocate(self, size: int) -> int:
-        """A device pointer that is valid for work behind this in the stream."""
+        """A device pointer that is valid for later work in the stream."""
         return int(check(driver().cuMemAllocAsync(max(size, 1), self.handle)))
 
     def free(self, pointer: int) -> None:
-        """Give an `allocate`d pointer back once the stream comes to here."""
+        """Free a pointer of `allocate` after the work so far in the stream."""
         check(driver().cuMemFreeAsync(pointer, self.handle))
 
     def record(self, event: Event) -> None:
-        """Let the event stand for all work in the stream so far."""
+        """Let the event mark the end of the work in the stream so far."""
         check(driver().cuEventRecord(event.handle, self.handle))
 
     def wait(self, event: Event) -> None:
-        """Let work from here on wait for the event."""
+        """Let later work in the stream wait for the event."""
         check(driver().cuStreamWaitEvent(self.handle, event.handle, _NO_FLAGS))
 
     def capture(self, work: Callable[[], None]) -> CapturedGraph:
-        """What `work` puts into this stream, recorded and not run.
+        """What `work` puts into this stream, recorded but not run.
 
         Raises:
             BackendError: something in it cannot be captured.
@@ -232,7 +232,7 @@ class Event:
         return float(check(driver().cuEventElapsedTime(earlier.handle, self.handle)))
 
     def destroy(self) -> None:
-        """Give it back."""
+        """Free it."""
         check(driver().cuEventDestroy(self.handle))
 
 
@@ -243,12 +243,12 @@ class CapturedGraph:
     handle: Any
 
     def destroy(self) -> None:
-        """Give it back; it may not be running."""
+        """Free it; it may not be running."""
         check(driver().cuGraphExecDestroy(self.handle))
 
 
 def _host_array(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A NumPy array over memory that somebody else owns."""
+    """A NumPy array over memory that it does not own."""
     interface = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (pointer, False)}
     owner = type("Memory", (), {"__array_interface__": interface})()
     return np.asarray(owner)

@@ -1,6 +1,7 @@
-"""Latents drawn on the GPU, with the bits that the CPU draws (docs/latents.md).
+"""Latents drawn on the GPU, identical to the bit to those drawn on the CPU (docs/latents.md).
 
-The kernel is shipped as PTX, compiled from runtime/backends/latents.cu, and finished by the driver.
+The kernel is shipped as PTX, compiled from runtime/backends/latents.cu; the driver compiles the PTX
+for its GPU.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Drawer:
     """The kernel, loaded on one GPU.
 
     Raises:
-        BackendError: the driver does not take it.
+        BackendError: the driver refuses it.
     """
 
     def __init__(self, device: Device) -> None:
@@ -37,8 +38,7 @@ class Drawer:
             )
         except BackendError as error:
             raise BackendError(
-                f"the NVIDIA driver does not take the kernel that draws latents ({error}): "
-                "upgrade it"
+                f"the NVIDIA driver refuses the kernel that draws latents ({error}): upgrade it"
             ) from error
 
     @staticmethod
@@ -53,13 +53,13 @@ class Drawer:
         self._launch(self._of, region.shape, words.ctypes.data, target, stream)
 
     def enqueue_at(self, place: int, shape: tuple[int, ...], target: int, stream: Stream) -> None:
-        """Draw the region whose words lie at `place` when the stream comes to here.
+        """Draw the region whose words are at `place` when the stream reaches this work.
 
         Args:
             place: pinned host memory of twelve words (`Region.words`).
-            shape: of the region; its other words may change from run to run of a captured graph.
+            shape: of the region; its other words may change between runs of a captured graph.
             target: device memory.
-            stream: where.
+            stream: where to draw.
         """
         pointer = ctypes.c_void_p(place)
         self._launch(self._at, shape, ctypes.addressof(pointer), target, stream)
@@ -70,7 +70,7 @@ class Drawer:
         _, channels, height, width = shape
         out = ctypes.c_void_p(target)
         arguments = (ctypes.c_void_p * 2)(first, ctypes.addressof(out))
-        # A row that begins within a group of four touches one group more at either end.
+        # A row that begins within a group of four values touches one more group at either end.
         threads = channels * height * (width // _VALUES_A_THREAD + 2)
         blocks = -(-threads // _THREADS)
         check(

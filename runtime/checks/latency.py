@@ -1,4 +1,4 @@
-"""How long a run takes, in percentiles after a warm-up; and the most that the machine can do."""
+"""How long a run takes, in percentiles after a warm-up, and the most that the machine can do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 WARM_UP_RUNS = 3
-"""Runs before the clock starts: backends allocate, choose kernels and capture graphs in them."""
+"""Runs before the clock starts, in which backends allocate, choose kernels and capture graphs."""
 
 FEWEST_RUNS = 5
-"""Whatever the time they take."""
+"""Fewest runs that are measured, however long they take."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Latency:
 
     Attributes:
         runs: how many were measured.
-        p50, p90, p99: percentiles; of few runs p99 is the slowest.
-        mean: the arithmetic mean, which throughput follows from.
+        p50, p90, p99: percentiles; with few runs p99 is the slowest.
+        mean: the arithmetic mean, from which throughput is computed.
     """
 
     runs: int
@@ -36,12 +36,12 @@ class Latency:
 def measure(
     run: Callable[[], object], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> Latency:
-    """Run for about so many seconds after a warm-up, at least `FEWEST_RUNS` times.
+    """Run for about `seconds` after a warm-up, at least `FEWEST_RUNS` times.
 
     Args:
         run: one run, finished when it returns.
         seconds: how long to measure, > 0.
-        clock: seconds from anywhere.
+        clock: seconds since any fixed time.
     """
     for _ in range(WARM_UP_RUNS):
         run()
@@ -55,7 +55,7 @@ def measure(
 
 
 def summary(times: Sequence[float]) -> Latency:
-    """Percentiles of times by the nearest-rank rule: each is a time that was measured."""
+    """Percentiles of times by the nearest-rank rule: each is one of the measured times."""
     ordered = sorted(times)
     p50, p90, p99 = (ordered[math.ceil(q * len(ordered)) - 1] for q in (0.5, 0.9, 0.99))
     return Latency(len(ordered), p50, p90, p99, sum(ordered) / len(ordered))
@@ -65,7 +65,7 @@ def summary(times: Sequence[float]) -> Latency:
 class Ceiling:
     """The most a machine does: floating-point operations and bytes of memory a second.
 
-    `source` says where the figures come from: a data sheet, or a measurement here.
+    `source` says where the figures come from: a data sheet, or a measurement on this machine.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Ceiling:
     source: str
 
     def floor(self, flops: float, moved: float) -> float:
-        """The fewest seconds that so much work and so many bytes can take."""
+        """The fewest seconds that `flops` operations and `moved` bytes can take."""
         return max(flops / self.flops, moved / self.bandwidth)
 
 
@@ -100,7 +100,7 @@ _GPUS: dict[str, tuple[float, float, float, float]] = {
 
 
 def gpu_ceiling(name: str, precision: str) -> Ceiling | None:
-    """The data sheet of a GPU by its driver's name for it; None when it is not in the table."""
+    """Figures of a GPU's data sheet, by the driver's name for it; None when not in the table."""
     found = [key for key in _GPUS if key in name]
     if not found:
         return None
@@ -114,7 +114,7 @@ def cpu_ceiling(multiply: Callable[[], object], operations: float, name: str) ->
     """The measured ceiling of this CPU: the best of several matrix products, and of copies.
 
     Args:
-        multiply: one large float32 matrix product on the threads that are meant.
+        multiply: one large float32 matrix product on the threads in question.
         operations: its floating-point operations.
         name: of the processor.
     """

@@ -1,8 +1,8 @@
-"""Does a window say what the whole image says? The worst difference, by distance from its border.
+"""How far a window's output is from the whole image's, by the distance from the window's border.
 
-A tile is right where what lies beyond its window no longer matters. One window cut out of a larger
-picture tells that for every overlap at once: its pixels at distance d from the cut are those that
-an overlap of d would show. Export chooses by these figures, `hcflow verify` measures them again.
+A tile is right where nothing beyond its window matters any more. One window cut out of a larger
+picture measures every overlap at once: its pixels at distance d from the cut are those that an
+overlap of d would show. Export chooses by these figures, `hcflow verify` measures them again.
 """
 
 from __future__ import annotations
@@ -23,30 +23,27 @@ Runner = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Scene:
-    """Sides in LR pixels: of the picture, and of the window in its top left corner.
-
-    `reach` is the largest overlap that the two can judge: half of what the window sees.
-    """
+    """Sides in LR pixels: of the picture, and of the window in its top left corner."""
 
     picture: int
     window: int
 
     @property
     def reach(self) -> int:
-        """Largest overlap to be judged, in LR pixels."""
+        """Largest overlap that can be measured, in LR pixels: half of what the window shows."""
         return min(self.picture - self.window, self.window // 2)
 
 
 SMALL = Scene(40, 24)
 LARGE = Scene(176, 108)
-"""Most networks need the small scene only; the large one judges overlaps up to 54."""
+"""Most networks need the small scene only; the large one measures overlaps up to 54."""
 
 
 PICTURE = "noise, edges and a zone plate"
 
 
 def picture(side: int) -> Array:
-    """Planes [3, side, side] in [0, 1] of what is hardest for a window, in diagonal stripes.
+    """A picture [3, side, side] in [0, 1] of what is hardest for a window, in diagonal stripes.
 
     Noise, step edges between black, white and pure colours, and a zone plate of all frequencies:
     five stripes along either side, so that a cut anywhere crosses all three.
@@ -67,14 +64,14 @@ def picture(side: int) -> Array:
 def worst_by_distance(
     run: Runner, graph: Graph, levels: Sequence[Level], picture: Array, tau: float, scene: Scene
 ) -> NDArray[np.float64]:
-    """Worst difference of a window and the whole, of images clipped to [0, 1].
+    """Worst difference between a window's and the whole image's output, clipped to [0, 1].
 
     Args:
         run: runs the graph.
         graph: its entry in the manifest.
         levels: of the latents.
-        picture: [3, side, side] in [0, 1]: what goes in, at LR size for an inverse, else at HR.
-        tau: of the latents that an inverse gets.
+        picture: the input, [3, side, side] in [0, 1]: an LR image for an inverse graph, else HR.
+        tau: of the latents of an inverse graph.
         scene: sides in LR pixels; fits `picture`.
 
     Returns:
@@ -119,7 +116,7 @@ def deviations(
 
 
 def scene_for(overlap: int) -> Scene:
-    """The smallest scene that judges an overlap."""
+    """The smallest scene that measures an overlap."""
     for scene in (SMALL, LARGE):
         if overlap <= scene.reach:
             return scene
@@ -127,5 +124,5 @@ def scene_for(overlap: int) -> Scene:
 
 
 def input_side(direction: Direction, scale: int, scene: Scene) -> int:
-    """Side in pixels of what goes into a graph for a scene."""
+    """Side in pixels of a graph's input for a scene."""
     return scene.picture * (scale if direction == "forward" else 1)

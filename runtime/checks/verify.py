@@ -1,4 +1,4 @@
-"""Does a bundle give the reference's numbers on this machine? Run the test vectors."""
+"""Whether a bundle gives the reference's numbers on this machine, by its test vectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """PSNR in dB, peak 1, of hr → forward → 8-bit image → inverse at τ = 0 → clipped hr."""
+    """PSNR in dB, peak 1, of hr against hr → forward → 8-bit image → inverse at τ = 0, clipped."""
 
     backend: str
     precision: Precision
@@ -45,7 +45,7 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class TileCheck:
-    """The worst difference of tiled and whole on one picture, at the grid a graph states."""
+    """The worst difference between tiled and whole on one picture, with the graph's own grid."""
 
     backend: str
     graph: Graph
@@ -53,7 +53,7 @@ class TileCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether it keeps to 1/255."""
+        """Whether it is at most 1/255."""
         return self.deviation.max_abs <= BUDGET
 
 
@@ -61,8 +61,8 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
     """Run every graph of a bundle on every case that fits, one at a time.
 
     Raises:
-        BundleError: damaged, or without a case for one of its graphs.
-        BackendError: the backend is not there, or fails.
+        BundleError: it is damaged, or has no test vector for one of its graphs.
+        BackendError: the backend is not installed, or fails.
     """
     cases = test_vectors.read(bundle)
     for graph in bundle.manifest.graphs:
@@ -87,14 +87,14 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
 
 
 def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[TileCheck]:
-    """Measure the claim of every graph that states a tile grid, on noise, edges and frequencies.
+    """Measure the tile error of every graph that has a tile grid, on noise, edges and frequencies.
 
     Raises:
         BundleError, BackendError: as `check_graphs`.
     """
     manifest = bundle.manifest
     for graph in manifest.graphs:
-        # A graph of bytes states the grid of the float graph that it was made from.
+        # A uint8 graph has the grid of the float32 graph that it was made from.
         if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
             continue
         session = open_graph(backend, bundle, graph, threads)
@@ -107,9 +107,9 @@ def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
 
 
 def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[RoundTrip]:
-    """Take the vectors' HR images down, through 8 bits, and up again, at each full precision pair.
+    """Downscale the test vectors' HR images to 8 bits and upscale them, for each precision.
 
-    A bundle of one direction gives none.
+    Only precisions that the bundle has in both directions are measured.
     """
     cases = [case for case in test_vectors.read(bundle) if case.direction == "forward"]
     for precision in _in_both_directions(bundle.manifest.graphs):
@@ -123,7 +123,7 @@ def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
 
 
 def _in_both_directions(graphs: Sequence[Graph]) -> list[Precision]:
-    floats = [g for g in graphs if g.io == "float32"]  # not every vector has 8 bits
+    floats = [g for g in graphs if g.io == "float32"]  # not every test vector has 8 bits
     inverse = [g.precision for g in floats if g.direction == "inverse"]
     forward = {g.precision for g in floats if g.direction == "forward"}
     return [p for p in dict.fromkeys(inverse) if p in forward]

@@ -252,7 +252,7 @@ def arrays_that_will_not_do_are_refused(folder: Path) -> None:
 
     raises(ParameterError, "contiguous", go(lr=strided(strides=(4, 4, 4, 4))))
     raises(ParameterError, "the engine takes float32", go(lr=strided(typestr="<f8")))
-    raises(ParameterError, "no GPU array", go(lr=np.zeros(3)))
+    raises(ParameterError, "is not a GPU array", go(lr=np.zeros(3)))
     raises(ParameterError, "no input 'lrr'", go(lrr=values["lr"]))
     raises(ParameterError, "default stream", lambda: s.enqueue(values, 0))
     raises(ParameterError, "'z1' is missing", lambda: s.run({"lr": feeds()["lr"]}))

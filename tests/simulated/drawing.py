@@ -102,7 +102,7 @@ def a_driver_that_refuses_the_kernel_leaves_drawing_to_the_host(folder: Path) ->
         stream = Device.open().stream()
         raises(
             BackendError,
-            "does not take the kernel that draws latents",
+            "refuses the kernel that draws latents",
             lambda: s.enqueue({**upload(stream, feeds()), **_regions(5)}, stream.handle),
         )
         stream.synchronise()

@@ -1,13 +1,13 @@
 /* A CUDA driver without a GPU, for tests: device memory is host memory, and work is lazy.
  *
  * Nothing that is put into a stream runs before somebody waits for it, memory is full of NaN until
- * it is written, and every access is checked against what is allocated at that moment. So the
+ * it is written, and every access is checked against what is allocated at that moment. So
  * mistakes that a fast GPU forgives most of the time fail here every time: reading before
  * synchronising, freeing memory that queued work still uses, rewriting a staging buffer too early,
  * replaying a graph whose addresses are gone. The first mistake is kept for sim_violation().
  *
- * Only what runtime/backends/cuda_device.py and cuda-python call is here. Single-threaded tests hold the lock of
- * the interpreter; a recursive mutex covers the others.
+ * Only what runtime/backends/cuda_device.py and cuda-python call is here. Single-threaded tests hold
+ * the lock of the interpreter; a recursive mutex covers the others.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

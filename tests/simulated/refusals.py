@@ -96,9 +96,9 @@ def no_gpu_and_an_old_driver_are_said_as_such(folder: Path) -> None:
     DRIVER.sim_machine(0, 13000, GIGABYTE)
     raises(BackendError, "finds no GPU", Device.open)
     DRIVER.sim_machine(1, 11040, GIGABYTE)
-    raises(BackendError, "it speaks CUDA 11.4, and 12.0 is needed", Device.open)
+    raises(BackendError, "it supports CUDA 11.4, and 12.0 is needed", Device.open)
     DRIVER.sim_machine(1, 13000, GIGABYTE)
-    raises(BackendError, "there is no GPU number 3", lambda: Device.open(3))
+    raises(BackendError, "there is no GPU number 3, the driver finds 1", lambda: Device.open(3))
     Device.open()
 
 

@@ -1,8 +1,7 @@
 """The GPU backend on a simulated driver: the real `cuda-python`, host memory behind it.
 
-`tests/simulated/libcuda.c` is the driver, `tests/simulated/tensorrt_module.py` the library, and
-`behaviour.py`, `refusals.py` and `mistakes.py` what is tried. They run in a process of their own,
-since a process has one `libcuda.so.1`.
+`libcuda.c` is the driver, `tensorrt_module.py` the library, and the modules of `SCENARIOS` contain
+what is tried. They run in a process of their own, since a process has one `libcuda.so.1`.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
         env=os.environ | {"LD_LIBRARY_PATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=800,
         check=False,
     )
     lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""Engines whose images are bytes."""
+"""Engines whose images are uint8."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _values(seed: int = 0) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.
 
 
 def _prepare(folder: Path) -> Path:
-    """A bundle whose byte graph has an engine."""
+    """A bundle whose uint8 graph has an engine."""
     bundle = write_bundle(folder / "bundle")
     data = plan(GRAPH, (_ranges(),))
     engine = sidecar(GRAPH, data, profiles=(_ranges(),))
@@ -63,7 +63,7 @@ def _prepare(folder: Path) -> Path:
 
 
 @scenario
-def bytes_cross_the_bus_as_bytes(folder: Path) -> None:
+def uint8_images_cross_the_bus_as_uint8(folder: Path) -> None:
     s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
     cpu = runtime.backends.open_session("onnxruntime", GRAPH, Numerics(False, "float32", "f32"), 1)
     for seed in range(4):  # plain, captured, replayed, replayed
@@ -78,7 +78,7 @@ def bytes_cross_the_bus_as_bytes(folder: Path) -> None:
 
 
 @scenario
-def a_model_upscales_through_an_engine_of_bytes(folder: Path) -> None:
+def a_model_upscales_through_a_uint8_engine(folder: Path) -> None:
     bundle = _prepare(folder)
     image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
     model = runtime.load(bundle, backend="tensorrt-rtx", io="uint8")
@@ -89,7 +89,7 @@ def a_model_upscales_through_an_engine_of_bytes(folder: Path) -> None:
 
 
 @scenario
-def gpu_arrays_of_bytes_are_taken_and_floats_refused(folder: Path) -> None:
+def uint8_gpu_arrays_are_taken_and_floats_refused(folder: Path) -> None:
     s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
     stream = Device.open().stream()
     values = uint8_images.inputs(_values())
