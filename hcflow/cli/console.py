@@ -1,4 +1,4 @@
-"""Work in sight: a spinner on the terminal, and a main thread that stays open to Ctrl-C."""
+"""Long work with a spinner on the terminal, and a main thread that Ctrl-C can reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A self-contained HTML page to look at: two images under a slider, a residual, and the figures."""
+"""A self-contained HTML page: two images under a slider, a residual heat map, and figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runtime.images.pixels import Planes
 
 # Black, dark red, orange, yellow, white: the stops of the page's own ramp.
 _STOPS = np.array([[0, 0, 0], [128, 0, 0], [255, 64, 0], [255, 192, 0], [255, 255, 255]], float)
-_PERCENTILE = 99.9  # the brightest is not what a single pixel makes it
+_PERCENTILE = 99.9  # so that a single pixel does not set what is brightest
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def test_two_images_never_share_a_result(tmp_path: Path) -> None:
     (problem,) = [
         p for p in walk(str(tmp_path), str(tmp_path / "out"), "PNG") if isinstance(p, Problem)
     ]
-    assert "another image's result is called 'a.jpg.png'" in problem.message
+    assert "another image's result already has the name 'a.jpg.png'" in problem.message
 
 
 def test_results_in_the_folder_of_the_images_only_replace_them(tmp_path: Path) -> None:
@@ -29,7 +29,9 @@ def test_results_in_the_folder_of_the_images_only_replace_them(tmp_path: Path) -
     assert isinstance(task, Task)
     assert isinstance(problem, Problem)
     assert problem.relative == "b.jpg"
-    assert problem.message == "its PNG would stand among the images: give another folder"
+    assert (
+        problem.message == "its PNG would be written among the images: give another output folder"
+    )
     assert all(isinstance(each, Task) for each in walk(str(tmp_path), same, None))
 
 

@@ -1,4 +1,4 @@
-"""Tasks handed to worker processes and outcomes taken back; a worker that dies costs one image.
+"""Hands tasks to worker processes and takes outcomes back; a worker that dies costs one image.
 
 A dead worker's images are tried again one at a time; the one that kills a worker by itself is named
 as failed, and all others are done.
@@ -17,9 +17,8 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from runtime.convert.folders import worker
 from runtime.convert.folders.walk import Task
-from runtime.convert.folders.worker import IN_FLIGHT, Outcome, Ready
+from runtime.convert.folders.worker import IN_FLIGHT, Outcome, Ready, serve
 from runtime.convert.job import Job
 from runtime.errors import BackendError
 from runtime.system import atomic
@@ -32,12 +31,12 @@ class _Worker:
     process: SpawnProcess
     link: connection.Connection
     is_ready: bool = False
-    suspect: bool = False  # works on one image only, of those that another worker died on
+    suspect: bool = False  # retries one image only, of those that another worker died on
     tasks: list[Task] = field(default_factory=list)
 
 
 def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
-    """Work the tasks off with `jobs` processes; outcomes come in any order, one a task.
+    """Run the tasks on `jobs` processes; outcomes come in any order, one a task.
 
     Closing the iterator ends the processes and removes what they had half-written.
 
@@ -50,8 +49,8 @@ def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
     has_more = True
     try:
         while True:
-            for each in workers:
-                has_more = _feed(each, waiting, retry, has_more)
+            for worker in workers:
+                has_more = _feed(worker, waiting, retry, has_more)
             busy = [w for w in workers if w.tasks or not w.is_ready]
             wanted = jobs if has_more else min(jobs, len(retry) + len(busy))
             while len(workers) < wanted:
@@ -60,63 +59,63 @@ def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
             if not busy and not has_more and not retry:
                 return
             for ready in connection.wait([w.link for w in busy]):
-                each = next(w for w in workers if w.link is ready)
-                outcome = _receive(each, workers, retry)
+                worker = next(w for w in workers if w.link is ready)
+                outcome = _receive(worker, workers, retry)
                 if outcome is not None:
                     yield outcome
     finally:
-        for each in workers:
-            _end(each)
+        for worker in workers:
+            _end(worker)
 
 
-def _feed(each: _Worker, waiting: Iterator[Task], retry: deque[Task], has_more: bool) -> bool:
+def _feed(worker: _Worker, waiting: Iterator[Task], retry: deque[Task], has_more: bool) -> bool:
     """Give a worker what it has room for; whether more tasks may be waiting."""
-    if not each.is_ready:
+    if not worker.is_ready:
         return has_more
-    if not each.tasks:
-        each.suspect = False
-    if not each.tasks and retry:
-        each.suspect = True
-        _send(each, retry.popleft())
-    while has_more and not each.suspect and len(each.tasks) < IN_FLIGHT:
+    if not worker.tasks:
+        worker.suspect = False
+    if not worker.tasks and retry:
+        worker.suspect = True
+        _send(worker, retry.popleft())
+    while has_more and not worker.suspect and len(worker.tasks) < IN_FLIGHT:
         task = next(waiting, None)
         if task is None:
             return False
-        _send(each, task)
+        _send(worker, task)
     return has_more
 
 
-def _send(each: _Worker, task: Task) -> None:
-    each.tasks.append(task)
+def _send(worker: _Worker, task: Task) -> None:
+    worker.tasks.append(task)
     with contextlib.suppress(OSError):  # it has just died: its end will be received
-        each.link.send(task)
+        worker.link.send(task)
 
 
-def _receive(each: _Worker, workers: list[_Worker], retry: deque[Task]) -> Outcome | None:
+def _receive(worker: _Worker, workers: list[_Worker], retry: deque[Task]) -> Outcome | None:
     try:
-        message = each.link.recv()
+        message = worker.link.recv()
     except (EOFError, OSError):
-        return _bury(each, workers, retry)
+        return _remove_dead(worker, workers, retry)
     if isinstance(message, Ready):
         if message.error is not None:
             raise BackendError(message.error)
-        each.is_ready = True
+        worker.is_ready = True
         return None
-    each.tasks.remove(message.task)
+    worker.tasks.remove(message.task)
     assert isinstance(message, Outcome)
     return message
 
 
-def _bury(each: _Worker, workers: list[_Worker], retry: deque[Task]) -> Outcome | None:
-    """Take a dead worker out; its last image failed if it was alone with it."""
-    workers.remove(each)
-    _end(each)
-    reason = _reason(each.process.exitcode)
-    if not each.is_ready:
+def _remove_dead(worker: _Worker, workers: list[_Worker], retry: deque[Task]) -> Outcome | None:
+    """Remove a dead worker; an image that it worked on alone has failed, others are tried again."""
+    workers.remove(worker)
+    _end(worker)
+    reason = _reason(worker.process.exitcode)
+    if not worker.is_ready:
         raise BackendError(f"a worker process {reason} before it had opened the model")
-    if each.suspect:
-        return Outcome(each.tasks[0], f"the process that worked on it {reason}")
-    retry.extend(each.tasks)
+    if worker.suspect:
+        return Outcome(worker.tasks[0], f"the process that worked on it {reason}")
+    retry.extend(worker.tasks)
     return None
 
 
@@ -131,7 +130,7 @@ def _reason(code: int | None) -> str:
 def _start(job: Job) -> _Worker:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=worker.serve, args=(theirs, job), daemon=True)
+    process = context.Process(target=serve, args=(theirs, job), daemon=True)
     with _interrupts_held():
         process.start()
     theirs.close()
@@ -140,9 +139,9 @@ def _start(job: Job) -> _Worker:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C within is raised afterwards; a process that is started within never sees one.
+    """Hold Ctrl-C back until the block ends; a process that is started in it never sees one.
 
-    Else it would end in a traceback while it starts, before `worker.serve` can ignore it.
+    Otherwise it could end in a traceback while it starts, before `serve` can ignore Ctrl-C.
     """
     if not hasattr(signal, "pthread_sigmask"):  # as on Windows
         yield
@@ -155,14 +154,14 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _end(each: _Worker) -> None:
+def _end(worker: _Worker) -> None:
     """End a worker and remove the temporary files that a killed one may have left."""
-    each.link.close()
-    each.process.join(_PATIENCE_SECONDS)
-    if each.process.is_alive():
-        each.process.kill()
-        each.process.join()
-    prefix = atomic.temporary_prefix(each.process.pid or 0)
-    for folder in {os.path.dirname(os.path.realpath(task.output)) for task in each.tasks}:
+    worker.link.close()
+    worker.process.join(_PATIENCE_SECONDS)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+    prefix = atomic.temporary_prefix(worker.process.pid or 0)
+    for folder in {os.path.dirname(os.path.realpath(task.output)) for task in worker.tasks}:
         for left in Path(folder).glob(f"{prefix}*.tmp"):
             left.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from runtime.images import files
 
-_FALLBACK = "PNG"  # for what is read but not written: GIF, TGA
+_FALLBACK = "PNG"  # for formats that are read but not written: GIF, TGA
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Pro
                 continue
             try:
                 is_folder = entry.is_dir()
-                reason = _reason_to_pass(entry, output, real_root, seen) if is_folder else None
+                reason = _reason_to_skip(entry, output, real_root, seen) if is_folder else None
             except OSError as error:  # a link that leads to itself
                 yield Problem(relative, f"cannot be opened: {error.strerror}")
                 continue
@@ -89,10 +89,10 @@ def is_same(root: str, output: str) -> bool:
     return os.path.isdir(output) and os.path.samefile(root, output)
 
 
-def _reason_to_pass(
+def _reason_to_skip(
     entry: os.DirEntry[str], output: str, real_root: str, seen: set[tuple[int, int]]
 ) -> str | None:
-    """Why a folder is not entered: None enters it, "" goes without saying."""
+    """Why a folder is not entered: None enters it, "" skips it without a warning."""
     identity = _identity(entry.path)
     if os.path.isdir(output) and identity == _identity(output):
         return ""
@@ -121,10 +121,12 @@ def _tasks(
             result = name + _suffix(formats[name])
         relative = os.path.join(folder, name)
         if result in taken or (result != plain[name] and result in counts):
-            yield Problem(relative, f"another image's result is called '{result}' already")
+            yield Problem(relative, f"another image's result already has the name '{result}'")
             continue
         if in_place and result != name:
-            reason = f"its {formats[name]} would stand among the images: give another folder"
+            reason = (
+                f"its {formats[name]} would be written among the images: give another output folder"
+            )
             yield Problem(relative, reason)
             continue
         taken.add(result)

@@ -33,9 +33,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task; `mark` is the image's before it was read.
+    """What became of one task.
 
-    `stops` says that no other image would fare better: the disk is full, the bundle damaged.
+    Attributes:
+        task: the task.
+        error: why it failed, on one line; None where its result is written.
+        mark: `source_mark` of the image before it was read.
+        stops: whether no other image would fare better: the disk is full, the bundle damaged.
+        warnings: what was logged about the image, each on one line.
     """
 
     task: Task
