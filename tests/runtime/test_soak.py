@@ -8,16 +8,6 @@ import numpy as np
 import pytest
 
 import runtime
-from export.pipeline import Request, build
-from hcflow_ref.checkpoint.load import load
-from tests.support.golden_files import weights
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "small"
-    build(load(weights("rescale_x4")), folder, Request("small"))
-    return folder
 
 
 def picture(index: int) -> np.ndarray:
@@ -33,15 +23,15 @@ def round_trip(model: runtime.Model, index: int) -> bytes:
     return small.tobytes() + large.tobytes()
 
 
-def test_the_number_of_threads_never_changes_a_byte(bundle: Path) -> None:
-    models = [runtime.load(bundle, threads=threads) for threads in (1, 2, 3)]
+def test_the_number_of_threads_never_changes_a_byte(small_bundle: Path) -> None:
+    models = [runtime.load(small_bundle, threads=threads) for threads in (1, 2, 3)]
     for index in range(5):
         first, *others = (round_trip(model, index) for model in models)
         assert all(other == first for other in others)
 
 
-def test_concurrent_callers_get_what_each_would_get_alone(bundle: Path) -> None:
-    model = runtime.load(bundle)
+def test_concurrent_callers_get_what_each_would_get_alone(small_bundle: Path) -> None:
+    model = runtime.load(small_bundle)
     alone = [round_trip(model, index) for index in range(12)]
     with ThreadPoolExecutor(4) as callers:
         together = list(callers.map(lambda index: round_trip(model, index), range(12)))
@@ -54,8 +44,8 @@ def resident() -> int:
 
 
 @pytest.mark.slow
-def test_a_thousand_images_leak_neither_memory_nor_descriptors(bundle: Path) -> None:
-    model = runtime.load(bundle)
+def test_a_thousand_images_leak_neither_memory_nor_descriptors(small_bundle: Path) -> None:
+    model = runtime.load(small_bundle)
     for index in range(200):
         round_trip(model, index)
     memory, descriptors = resident(), len(os.listdir("/proc/self/fd"))
