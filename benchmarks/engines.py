@@ -27,7 +27,6 @@ import torch
 from benchmarks.naive import naive_inverse
 from calib.qdq import LARGEST as LARGEST_WEIGHT
 from calib.qdq import place
-from export.engine import compilers
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import Sizes, profile
@@ -36,6 +35,7 @@ from export.graph import emit, trace
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
+from runtime.backends.tensorrt_engine import load_library
 from runtime.bundle.engine_entry import Profile, Range
 
 SMALLEST, LARGEST = 8, 40
@@ -155,7 +155,7 @@ def publish(found: Sequence[Row], where: str) -> None:
 
 
 def _where() -> str:
-    version = compilers.version(compilers.load("tensorrt-rtx"))
+    version = load_library("tensorrt-rtx").__version__
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     load = os.getloadavg()[1]  # of five minutes; a compilation by itself keeps about one core busy

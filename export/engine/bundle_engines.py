@@ -11,11 +11,12 @@ from pathlib import Path
 
 import onnx
 
-from export.engine import compilers, nvidia_commands
+from export.engine import nvidia_commands
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import profile
 from export.errors import ExportError
+from runtime.backends import tensorrt_engine
 from runtime.backends.cuda_device import Device
 from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Engine, Profile, of_manifest
@@ -109,7 +110,7 @@ def _compile(
     sized = replace(options, sizes=options.sizes.for_graph(graph))
     data = bundle.read_graph(graph)
     ranges = profile(onnx.load_from_string(data), sized.sizes)
-    version = compilers.version(compilers.load(options.library))
+    version = str(tensorrt_engine.load_library(options.library).__version__)
     name = _cache_name(graph, ranges, sized, version)
     onnx_path = str(bundle.folder / graph.file)
     engine_path = str(Path(graph.file).with_suffix(".engine"))

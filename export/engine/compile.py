@@ -21,6 +21,7 @@ from export.engine import compilers, layer_precision
 from export.engine.log import Progress, Record, logger, monitor
 from export.engine.options import EngineOptions
 from export.errors import ExportError
+from runtime.backends import tensorrt_engine
 from runtime.bundle.engine_entry import Profile, Range
 from runtime.bundle.manifest import Precision
 from runtime.system import atomic, background
@@ -60,12 +61,13 @@ def compile_graph(
         progress: see `Progress`.
 
     Raises:
-        ExportError: the library is missing, refuses the graph or the options, needs a GPU, runs out
-            of memory, or does not realise the precision.
+        BackendError: the library is missing.
+        ExportError: it refuses the graph or the options, needs a GPU, runs out of memory, or does
+            not realise the precision.
         FileError: the timing cache cannot be written.
     """
     compilers.check(options)
-    trt = compilers.load(options.library)
+    trt = tensorrt_engine.load_library(options.library)
     record, cancelled = Record(), threading.Event()
     log, watch = logger(trt, record), monitor(trt, progress, cancelled)
     builder: api.Builder = trt.Builder(log)

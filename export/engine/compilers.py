@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from typing import Any
 
 from export.engine.options import EngineOptions
 from export.errors import ExportError
-from runtime.backends import cuda_device
+from runtime.backends import cuda_device, tensorrt_engine
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.system import atomic
-
-MODULES: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-INSTALL: dict[Library, str] = {
-    "tensorrt": "pip install tensorrt (from NVIDIA's index, https://pypi.nvidia.com)",
-    "tensorrt-rtx": "pip install 'hcflow-deploy[tensorrt]'",
-}
-
-
-def load(library: Library) -> Any:
-    """The library's module.
-
-    Raises:
-        ExportError: it is not installed, or its own libraries do not load.
-    """
-    try:
-        return importlib.import_module(MODULES[library])
-    except (ImportError, OSError) as error:
-        raise ExportError(
-            f"{library} cannot be imported ({' '.join(str(error).split())}): {INSTALL[library]}"
-        ) from error
 
 
 def resolve(asked: str) -> Library:
@@ -50,17 +29,20 @@ def resolve(asked: str) -> Library:
         if _installed("tensorrt")
         else "neither TensorRT nor TensorRT-RTX"
     )
-    raise ExportError(f"--engine auto: {reason} is not installed: {INSTALL['tensorrt-rtx']}")
+    raise ExportError(
+        f"--engine auto: {reason} is not installed: {tensorrt_engine.INSTALL['tensorrt-rtx']}"
+    )
 
 
 def check(options: EngineOptions) -> None:
     """Check before any work that this machine can compile as asked.
 
     Raises:
-        ExportError: the library is missing, needs a GPU, or cannot compile for a given one.
+        BackendError: the library is missing.
+        ExportError: it needs a GPU, or cannot compile for a given one.
         FileError: the timing cache cannot be written.
     """
-    trt = load(options.library)
+    trt = tensorrt_engine.load_library(options.library)
     if options.library == "tensorrt" or options.refittable:
         _need_gpu(options)
     if options.timing_cache is not None:
@@ -84,7 +66,7 @@ def capability(trt: Any, target: str) -> Any:
             if name.startswith("SM")
         )
         raise ExportError(
-            f"--compute-capability {target}: TensorRT-RTX {version(trt)} compiles for {there}"
+            f"--compute-capability {target}: TensorRT-RTX {trt.__version__} compiles for {there}"
         )
     return known
 
@@ -99,10 +81,5 @@ def _need_gpu(options: EngineOptions) -> None:
     )
 
 
-def version(module: Any) -> str:
-    """The library's version, numbers only: `1.7.1.116`."""
-    return str(module.__version__)
-
-
 def _installed(library: Library) -> bool:
-    return importlib.util.find_spec(MODULES[library]) is not None
+    return importlib.util.find_spec(tensorrt_engine.MODULES[library]) is not None

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto
 
-from export.engine import compilers
 from export.engine.bundle_engines import Made, add_to_bundle, asked_for
 from export.engine.log import Record, logger
 from export.errors import ExportError
 from runtime.backends.cuda_device import Device
+from runtime.backends.tensorrt_engine import load_library, this_machine
 from runtime.bundle import engine_cache, engine_entry
 from runtime.bundle.engine_entry import Engine, Library, Machine
 from runtime.bundle.manifest import Direction, Graph, Precision
@@ -70,8 +70,8 @@ def refit_bundle(
             f"--refit-from needs a GPU: {error}. Without one compile the graphs again: "
             f"{engine_entry.command(library, str(bundle.folder))}"
         ) from error
-    trt = compilers.load(library)
-    machine = Machine(library, compilers.version(trt), device.compute_capability)
+    trt = load_library(library)
+    machine = this_machine(library, device)
     built = []
     for graph in graphs:
         before = source.graph(graph.direction, graph.precision, graph.latents, graph.io)
@@ -158,8 +158,7 @@ def _refittable(source: Bundle, graph: Graph, machine: Machine) -> tuple[Engine,
             f"{graph.precision} graph: make one with "
             f"{engine_entry.command(machine.library, place)} --refit"
         )
-    chosen = engine_entry.choose([engine for engine, _ in able], graph.sha256, machine, place)
-    return next(item for item in able if item[0] == chosen)
+    return engine_entry.choose(able, machine, place)
 
 
 def _entry(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:

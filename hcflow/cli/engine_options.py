@@ -112,6 +112,7 @@ class EngineArguments:
         from export.engine import compilers
         from export.engine.options import EngineOptions, parse_bytes, parse_capabilities
         from export.engine.profile import Sizes, parse
+        from runtime.backends.tensorrt_engine import load_library
 
         low, middle, high = (
             None if value is None else parse(option, value)
@@ -122,7 +123,7 @@ class EngineArguments:
             )
         )
         library = compilers.resolve(engine)
-        compilers.load(library)
+        load_library(library)
         options = EngineOptions(
             library=library,
             sizes=Sizes(low, middle, high, self.batch),

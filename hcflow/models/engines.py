@@ -9,7 +9,6 @@ from runtime.bundle import engine_cache, engine_entry
 from runtime.bundle.engine_entry import Machine
 from runtime.bundle.manifest import Graph, Precision
 from runtime.bundle.reader import Bundle
-from runtime.errors import BackendError
 
 _logger = logging.getLogger(__name__)
 
@@ -38,10 +37,10 @@ def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
     from export.engine import compilers
     from export.engine.bundle_engines import compile_bundle
     from export.engine.options import EngineOptions
+    from runtime.backends.tensorrt_engine import this_machine
 
     library = compilers.resolve(backend)
-    version = compilers.version(compilers.load(library))
-    machine = Machine(library, version, Device.open().compute_capability)
+    machine = this_machine(library, Device.open())
     graphs = [g for g in bundle.manifest.graphs if g.precision == precision]
     stale = [graph for graph in graphs if not _fits(bundle, graph, machine)]
     for direction in dict.fromkeys(graph.direction for graph in stale):
@@ -53,9 +52,5 @@ def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
 
 
 def _fits(bundle: Bundle, graph: Graph, machine: Machine) -> bool:
-    found = [engine for engine, _ in engine_cache.of_graph(graph.sha256, bundle.folder)]
-    try:
-        engine_entry.choose(found, graph.sha256, machine, str(bundle.folder))
-    except BackendError:  # none fits
-        return False
-    return True
+    found = engine_cache.of_graph(graph.sha256, bundle.folder)
+    return any(engine_entry.misfit(engine, machine) is None for engine, _ in found)

@@ -21,7 +21,7 @@ from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
 from runtime.backends.cuda_device import Device, Stream, gpu_missing
 from runtime.backends.cuda_latents import Drawer
 from runtime.backends.session import Arrays, Layer
-from runtime.backends.tensorrt_engine import LoadedEngine, load_library
+from runtime.backends.tensorrt_engine import LoadedEngine, load_library, this_machine
 from runtime.backends.tensorrt_stream import EngineStream
 from runtime.bundle import engine_cache, engine_entry
 from runtime.bundle.engine_entry import Engine, Library, Machine
@@ -219,12 +219,10 @@ def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSe
     """
     device = Device.open()
     trt = load_library(library)
-    machine = Machine(library, str(trt.__version__), device.compute_capability)
-    digest = hashlib.sha256(graph).hexdigest()
-    found = engine_cache.of_graph(digest, folder)
+    machine = this_machine(library, device)
     place = str(folder or ".")
-    engine = engine_entry.choose([e for e, _ in found], digest, machine, place)
-    path = next(path for each, path in found if each == engine)
+    found = engine_cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
+    engine, path = engine_entry.choose(found, machine, place)
     data = engine_cache.read(engine, path)
     remedy = f"compile a fitting one: {engine_entry.command(library, place)}"
     host_code = engine.version_compatible

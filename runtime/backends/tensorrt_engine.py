@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.backends.cuda_device import Device
 from runtime.backends.session import import_library
-from runtime.bundle.engine_entry import Library
+from runtime.bundle.engine_entry import Library, Machine
 from runtime.errors import BackendError
 from runtime.system import atomic
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODULES: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
-_INSTALL: dict[Library, str] = {
+INSTALL: dict[Library, str] = {
     "tensorrt": "pip install tensorrt (from NVIDIA's index, https://pypi.nvidia.com)",
     "tensorrt-rtx": "pip install 'hcflow-deploy[tensorrt]'",
 }
@@ -42,7 +42,12 @@ def load_library(library: Library) -> Any:
     Raises:
         BackendError: not installed, or its own libraries do not load.
     """
-    return import_library(MODULES[library], library, _INSTALL[library])
+    return import_library(MODULES[library], library, INSTALL[library])
+
+
+def this_machine(library: Library, device: Device) -> Machine:
+    """What an engine must fit on this machine; raises `BackendError` as `load_library`."""
+    return Machine(library, str(load_library(library).__version__), device.compute_capability)
 
 
 class LoadedEngine:

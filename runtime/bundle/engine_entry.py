@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from runtime.bundle.graph_entry import (
@@ -196,12 +197,13 @@ def misfit(engine: Engine, machine: Machine) -> str | None:
     return None
 
 
-def choose(engines: Sequence[Engine], graph: str, machine: Machine, where: str) -> Engine:
-    """The first engine of a graph that fits a machine.
+def choose(
+    engines: Sequence[tuple[Engine, Path]], machine: Machine, where: str
+) -> tuple[Engine, Path]:
+    """The first engine that fits a machine, and its file.
 
     Args:
-        engines: all there are.
-        graph: SHA-256 of the ONNX file that is to be run.
+        engines: every engine of one graph, with its file.
         machine: the one it is to run on.
         where: the bundle's folder, for the command that compiles a fitting engine.
 
@@ -209,13 +211,12 @@ def choose(engines: Sequence[Engine], graph: str, machine: Machine, where: str) 
         BackendError: none fits; says why, and which command compiles one.
     """
     reasons = []
-    for engine in engines:
-        if engine.graph == graph:
-            reason = misfit(engine, machine)
-            if reason is None:
-                return engine
-            if engine.library == machine.library:
-                reasons.append(f"engine '{engine.file}' does not fit: {reason}")
+    for engine, path in engines:
+        reason = misfit(engine, machine)
+        if reason is None:
+            return engine, path
+        if engine.library == machine.library:
+            reasons.append(f"engine '{engine.file}' does not fit: {reason}")
     found = "; ".join(reasons) or f"there is no {_NAMES[machine.library]} engine of this graph here"
     raise BackendError(f"{found}; compile one: {command(machine.library, where)}")
 

@@ -35,7 +35,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "profile",
         lambda *_: {"lr": Range((1, 3, 8, 8), (1, 3, 16, 16), (2, 3, 32, 32))},
     )
-    monkeypatch.setattr(bundle_engines.compilers, "load", lambda _: library)
+    monkeypatch.setattr(bundle_engines.tensorrt_engine, "load_library", lambda _: library)
     return calls
 
 

@@ -11,14 +11,14 @@ from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.errors import ExportError
 from hcflow.cli.engine_options import EngineArguments
-from runtime.errors import FileError
+from runtime.errors import BackendError, FileError
 from tests.support.engine_graphs import onnx_bytes, ranges
 
 
 def test_tensorrt_without_a_gpu_names_the_compiler_that_needs_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compilers, "load", lambda library: None)
+    monkeypatch.setattr("runtime.backends.tensorrt_engine.load_library", lambda library: None)
     data = onnx_bytes("rescale_x4", "inverse", "fp32")
     with pytest.raises(ExportError, match=r"needs a GPU.*--engine tensorrt-rtx"):
         compile_graph(data, ranges(data), "fp32", EngineOptions("tensorrt"))
@@ -29,7 +29,7 @@ def test_what_cannot_be_compiled_here_is_said_before_any_work(
 ) -> None:
     known = type("ComputeCapability", (), {"SM80": 80, "SM89": 89, "SM120": 120})
     library = type("Module", (), {"__version__": "1.7", "ComputeCapability": known})
-    monkeypatch.setattr(compilers, "load", lambda _: library)
+    monkeypatch.setattr("runtime.backends.tensorrt_engine.load_library", lambda _: library)
     compilers.check(EngineOptions("tensorrt-rtx", compute_capabilities=("8.9", "12.0")))
     with pytest.raises(
         ExportError, match=r"8\.8: TensorRT-RTX 1\.7 compiles for 8\.0, 8\.9, 12\.0"
@@ -44,8 +44,8 @@ def test_what_cannot_be_compiled_here_is_said_before_any_work(
 
 
 def test_a_library_that_is_not_there_says_what_to_install() -> None:
-    with pytest.raises(ExportError, match=r"tensorrt cannot be imported .*: pip install"):
-        compilers.load("tensorrt")
+    with pytest.raises(BackendError, match=r"tensorrt cannot be imported .*: pip install"):
+        compilers.check(EngineOptions("tensorrt"))
 
 
 def test_auto_takes_the_compiler_that_works_here() -> None:

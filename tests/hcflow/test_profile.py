@@ -6,6 +6,7 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -84,9 +85,8 @@ def test_work_grows_with_the_pixels_and_bytes_halve_in_fp16() -> None:
 def test_layers_carry_the_graphs_names_and_their_times(backend: str) -> None:
     pytest.importorskip(backend)
     data = inverse_graph(True)
-    bundle_shapes = {"lr": (1, 3, 8, 8), "z1": (1, 6, 16, 16), "z2": (1, 21, 8, 8)}
-    random = __import__("numpy").random.default_rng(0)
-    feeds = {name: random.random(shape, "float32") for name, shape in bundle_shapes.items()}
+    random = np.random.default_rng(0)
+    feeds = {name: random.random(shape, "float32") for name, shape in INVERSE.items()}
     found = layers(open_session(backend, data, NUMERICS, 1), feeds)
     assert found
     assert all(layer.seconds > 0 for layer in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -106,12 +107,13 @@ def test_an_engine_fits_its_version_and_gpus_alone(
 
 def test_choosing_takes_the_first_that_fits_and_else_says_why_and_what_to_run() -> None:
     old = replace(ENGINE, version="1.6")
-    assert choose([old, ENGINE], ENGINE.graph, RTX, "b") == ENGINE
+    fitting = ENGINE, Path("fitting")
+    assert choose([(old, Path("old")), fitting], RTX, "b") == fitting
     wanted = "1.6, not 1.7.1.116; compile one: hcflow compile 'b'"
     with pytest.raises(BackendError, match=re.escape(wanted)):
-        choose([old], ENGINE.graph, RTX, "b")
+        choose([(old, Path("old"))], RTX, "b")
     with pytest.raises(BackendError, match="no TensorRT-RTX engine of this graph"):
-        choose([ENGINE], "3" * 64, RTX, "b")
+        choose([], RTX, "b")
 
 
 def test_a_profile_holds_what_lies_between_its_ends() -> None:

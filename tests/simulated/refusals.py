@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -114,10 +114,10 @@ def auto_says_why_it_takes_another_backend(folder: Path) -> None:
     assert any("using another backend" in line for line in handler.lines), handler.lines
 
 
-class _Lines(__import__("logging").Handler):  # type: ignore[misc]
+class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
 
-    def emit(self, record: Any) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
