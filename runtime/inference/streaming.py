@@ -9,6 +9,7 @@ rows that a window needs, never the image. While the caller uses a block the nex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -122,20 +123,18 @@ def upscale_samples(
 ) -> Generator[tuple[RowBlock, ...]]:
     """As `upscale`, several samples at once: each tile is read once and run for all of them."""
     plan = plan or _inverse_plan(network, image, sampling, tiling, len(samples))
-    _check_plan(plan, image.height, image.width)
     runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
 
     def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Fallback | None]]:
         return [runner.compute(tile, lr, sample) for sample in samples]
 
     work = Work(compute, {"hr": network.manifest.scale}, "hr", 1)
-    for index, outputs in stitching.run(plan, RowBuffer(image), work, first_row, report):
+    for index, outputs in _run(network, runner.graph, plan, image, work, first_row, report):
         top = plan.block_top(index)
         blocks = tuple(RowBlock(index, top, each["hr"]) for each in outputs)
         del outputs  # the caller decides how long a block stays in memory
         yield blocks
         del blocks
-    _hold(network, runner.graph, plan)
 
 
 def uncertainty(
@@ -153,7 +152,6 @@ def uncertainty(
     The deviation is that of the population, √(Σ(x − mean)²/K), by Welford's recurrence.
     """
     plan = plan or _inverse_plan(network, image, sampling, tiling, 2)
-    _check_plan(plan, image.height, image.width)
     runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
 
     def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Fallback | None]]:
@@ -170,13 +168,12 @@ def uncertainty(
 
     scale = network.manifest.scale
     work = Work(compute, {"hr": scale, "square": scale}, "hr", 1)
-    for index, (outputs,) in stitching.run(plan, RowBuffer(image), work, 0, report):
+    for index, (outputs,) in _run(network, runner.graph, plan, image, work, 0, report):
         deviation = np.sqrt(outputs["square"] / np.float32(len(samples)))
         block = MeanBlock(index, plan.block_top(index), outputs["hr"], deviation)
         del outputs, deviation
         yield block
         del block
-    _hold(network, runner.graph, plan)
 
 
 def downscale(
@@ -209,17 +206,15 @@ def downscale(
     plan = plan or plan_for(
         network, "forward", image.height, image.width, latents=latents, tiling=tiling
     )
-    scale = network.manifest.scale
-    _check_plan(plan, -(-image.height // scale), -(-image.width // scale))
     runner = ForwardRunner(network, plan.precision, latents)
-    work = Work(lambda tile, hr: [runner.compute(tile, hr)], runner.factors, "lr", scale)
-    for index, (outputs,) in stitching.run(plan, RowBuffer(image, scale), work, first_row, report):
+    factor = network.manifest.scale
+    work = Work(lambda tile, hr: [runner.compute(tile, hr)], runner.factors, "lr", factor)
+    for index, (outputs,) in _run(network, runner.graph, plan, image, work, first_row, report):
         zs = tuple(outputs[name] for name in runner.factors if name != "lr")
         block = RowBlock(index, plan.block_top(index), outputs["lr"], zs)
         del outputs, zs
         yield block
         del block
-    _hold(network, runner.graph, plan)
 
 
 def _inverse_plan(
@@ -236,15 +231,23 @@ def _inverse_plan(
     )
 
 
-def _check_plan(plan: Plan, lr_height: int, lr_width: int) -> None:
-    if (plan.grid.height, plan.grid.width) != (lr_height, lr_width):
+def _run(
+    network: Network,
+    graph: Graph,
+    plan: Plan,
+    image: RowReader,
+    work: Work,
+    first_row: int,
+    report: Report | None,
+) -> Iterator[tuple[int, list[Outputs]]]:
+    """Every row of tiles as `stitching.run` gives it, of an image that the plan has to fit."""
+    grid = plan.grid
+    height, width = (-(-side // work.input_factor) for side in (image.height, image.width))
+    if (grid.height, grid.width) != (height, width):
         raise ParameterError(
-            f"the plan is for {plan.grid.width}×{plan.grid.height} low-resolution pixels: this "
-            f"image has {lr_width}×{lr_height}"
+            f"the plan is for {grid.width}×{grid.height} low-resolution pixels: this image has "
+            f"{width}×{height}"
         )
-
-
-def _hold(network: Network, graph: Graph, plan: Plan) -> None:
-    """Tell the network what its backend keeps now."""
-    rows, columns = plan.grid.window
-    network.hold(graph, plan.in_flight * memory.needed(graph, rows * columns))
+    rows = RowBuffer(image, work.input_factor)
+    yield from stitching.run(plan, rows, work, first_row, report)
+    network.hold(graph, plan.in_flight * memory.needed(graph, math.prod(grid.window)))
