@@ -246,6 +246,6 @@ def test_a_tile_whose_health_is_bad_is_healed_by_the_float_graph(bundle: Path) -
 
     network.run = overflowing  # type: ignore[method-assign]
     image = photograph()
-    healed = model.upscale(image, report=report)
+    found = model.upscale(image, report=report)
     assert report.as_json()["healed"]
-    assert np.array_equal(healed, runtime.load(bundle).upscale(image))
+    assert np.array_equal(found, runtime.load(bundle).upscale(image))

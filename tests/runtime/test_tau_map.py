@@ -38,9 +38,9 @@ def test_a_tau_map_has_one_value_at_each_place(
     size: tuple[int, int], mask: tuple[int, int], corner: tuple[int, int]
 ) -> None:
     gray = Image.fromarray(noise(*mask, 1)[..., 0])
-    regions = TauMap.of(gray, *size)
-    whole = regions.window(*size, 0, 0, *size)
+    tau_map = TauMap.of(gray, *size)
+    whole = tau_map.window(*size, 0, 0, *size)
     top, left = min(corner[0], size[0] - 1), min(corner[1], size[1] - 1)
-    part = regions.window(*size, top, left, size[0] - top, size[1] - left)
+    part = tau_map.window(*size, top, left, size[0] - top, size[1] - left)
     np.testing.assert_array_equal(part, whole[top:, left:])
     assert 0 <= whole.min() <= whole.max() <= 1
