@@ -60,7 +60,7 @@ class Model:
         """The temperature `upscale` uses when none is given."""
         return self.manifest.default_tau
 
-    def upscale(
+    def upscale(  # noqa: PLR0913 - keywords of the public API
         self,
         image: Any,
         *,
@@ -158,7 +158,7 @@ class Model:
         results = [canvas.image() for canvas in canvases]
         return results[0] if samples == 1 else results
 
-    def uncertainty(
+    def uncertainty(  # noqa: PLR0913 - keywords of the public API
         self,
         image: Any,
         *,

@@ -20,7 +20,6 @@ Array = NDArray[np.uint16]
 
 MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
 """Channels → name of the mode, as in `files`."""
-WRITTEN = ("PNG", "TIFF")
 READ = ("PNG", "TIFF", "AVIF")
 
 _BITS, _PHOTOMETRIC = 258, 262  # a TIFF's tags: bits a channel, and what their values mean
