@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TOP = 5
 """Layers of each setting that the terminal shows."""
 
-WHAT, COMPUTATION, REFERENCE = "What is measured", "Computation", "PyTorch for comparison"
+WHAT, REFERENCE = "What is measured", "PyTorch for comparison"
 """Panels of the help."""
 
 
@@ -70,7 +70,9 @@ def profile(
     ] = None,
     seconds: Annotated[
         float,
-        typer.Option(min=0.01, help="Measuring time of each setting.", rich_help_panel=COMPUTATION),
+        typer.Option(
+            min=0.01, help="Measuring time of each setting.", rich_help_panel=options.COMPUTING
+        ),
     ] = 2.0,
     threads: options.Threads = None,
     reference: Annotated[

@@ -71,7 +71,7 @@ class DeviceArray:
 
 
 def is_on_gpu(array: Any) -> bool:
-    """Whether an array lies on a GPU."""
+    """Whether an array is on a GPU."""
     if hasattr(array, "__cuda_array_interface__"):
         return True
     device = getattr(array, "__dlpack_device__", None)

@@ -129,13 +129,13 @@ class EngineSession:
         return [Layer(name, "engine layer", seconds) for name, seconds in times.items()]
 
     def close(self) -> None:
-        """Give everything on the GPU back; waits for what is running."""
+        """Free everything on the GPU; waits for what is running."""
         for each in self._streams:
             each.close()
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[EngineStream]:
-        """A stream that nobody else uses meanwhile."""
+        """An idle stream, which nobody else gets meanwhile."""
         stream = self._idle.get()
         try:
             yield stream
@@ -233,7 +233,7 @@ def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSe
 
 
 def _drawer(loaded: LoadedEngine) -> tuple[Drawer | None, str]:
-    """What draws latents on this GPU, or None and why; the host draws the same bits."""
+    """The drawer of latents on this GPU, or None and the reason; the host draws the same bits."""
     try:
         return Drawer.open(loaded.device), ""
     except BackendError as error:

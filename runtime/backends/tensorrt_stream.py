@@ -64,7 +64,7 @@ class Plan:
             self.graph = None
 
     def free(self) -> None:
-        """Give everything back; nothing of it may be running."""
+        """Free everything; nothing of it may be running."""
         self.drop_graph()
         for buffer in self.device.values():
             buffer.free()
@@ -137,7 +137,7 @@ class EngineStream:
         return {name: seconds / runs for name, seconds in times.items()}
 
     def close(self) -> None:
-        """Give everything back; waits for what is running."""
+        """Free everything; waits for what is running."""
         self._loaded.device.use()
         self._wait()
         for plan in self._plans.values():
@@ -175,7 +175,7 @@ class EngineStream:
         return plan
 
     def _prepare(self, shapes: Shapes, profile: int, drawn: Sequence[str]) -> Plan:
-        """A context with its shapes set and scratch memory given."""
+        """A context with its input shapes and scratch memory set."""
         context = self._loaded.context()
         if context.active_optimization_profile != profile:
             context.set_optimization_profile_async(profile, self._stream.handle)

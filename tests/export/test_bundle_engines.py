@@ -42,7 +42,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 OPTIONS = EngineOptions("tensorrt-rtx")
 
 
-def test_engines_for_oneself_go_to_the_cache_and_are_found_there_the_next_time(
+def test_engines_go_to_the_users_cache_and_are_found_there_the_next_time(
     compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))

@@ -24,7 +24,7 @@ def test_tensorrt_without_a_gpu_names_the_compiler_that_needs_none(
         compile_graph(data, ranges(data), "fp32", EngineOptions("tensorrt"))
 
 
-def test_what_cannot_be_compiled_here_is_said_before_any_work(
+def test_what_cannot_be_compiled_here_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     known = type("ComputeCapability", (), {"SM80": 80, "SM89": 89, "SM120": 120})

@@ -43,7 +43,7 @@ def test_sizes_out_of_order_are_refused_without_a_graph() -> None:
         Sizes(best=(300, 300), largest=(128, 128))
 
 
-def test_what_is_no_size_is_refused() -> None:
+def test_a_malformed_size_is_refused() -> None:
     assert parse("--max", "128x96") == (128, 96)
     for text in ("128", "0x5", "ax5", "-1x5", "12x"):
         with pytest.raises(ExportError, match="--max"):
@@ -70,7 +70,7 @@ def test_a_tensor_beyond_the_librarys_limit_is_refused_before_compiling() -> Non
         ("tensorrt-rtx", {"compute_capabilities": ("sm89",)}, "such as 8.9"),
     ],
 )
-def test_what_a_library_cannot_do_is_said_with_what_it_can(
+def test_an_option_that_a_library_lacks_is_refused_with_what_it_has(
     library: str, changes: dict[str, object], text: str
 ) -> None:
     with pytest.raises(ExportError, match=text):

@@ -188,7 +188,7 @@ def test_the_reference_may_be_an_irn(tmp_path: Path) -> None:
     assert eager["latency"], eager["skipped"]
 
 
-def test_a_checkpoint_of_the_reference_that_cannot_be_loaded_is_the_users(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_reference_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     bundle, checkpoint = write_bundle(tmp_path / "b"), tmp_path / "none.pth"
     with pytest.raises(BundleError, match="cannot be read"):
         run(bundle, "--reference", "--checkpoint", checkpoint)

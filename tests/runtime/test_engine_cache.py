@@ -73,7 +73,7 @@ def test_a_link_counts_with_the_folders_on_both_of_its_ends(path: Path, tmp_path
         folder.chmod(0o755)
 
 
-def test_without_a_home_there_is_no_cache_and_the_folder_at_hand_is_none(
+def test_without_a_home_there_is_no_cache_and_the_working_folder_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def homeless() -> Path:

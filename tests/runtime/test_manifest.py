@@ -118,7 +118,7 @@ def test_a_missing_key_is_named(bundle: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1", "\x00", '{"schema": NaN}', "[" * 100_000, '"text"'])
-def test_what_is_no_manifest_is_refused(text: str) -> None:
+def test_text_that_is_not_a_manifest_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match="here"):
         Manifest.from_json(text, "here")
 
@@ -128,7 +128,9 @@ def test_a_bundle_opens_by_folder_and_by_manifest(bundle: Path) -> None:
     assert runtime.load(str(bundle / "manifest.json")).manifest.name == "tiny_x4"
 
 
-def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path, bundle: Path) -> None:
+def test_a_path_that_is_not_a_bundle_is_refused_with_the_reason(
+    tmp_path: Path, bundle: Path
+) -> None:
     with pytest.raises(BundleError, match="the folder does not exist"):
         runtime.load(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=re.escape("it has no manifest.json")):
@@ -211,7 +213,7 @@ def test_a_manifest_is_a_file_of_some_size(bundle: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "a link to itself"])
-def test_what_is_no_file_is_refused_and_not_waited_for(bundle: Path, kind: str) -> None:
+def test_what_is_not_a_file_is_refused_and_not_waited_for(bundle: Path, kind: str) -> None:
     opened = runtime.Bundle.open(bundle)
     graph = opened.graph("inverse", "fp32", True)
     path = bundle / graph.file
@@ -260,7 +262,7 @@ def test_hostile_test_vectors_are_one_line_and_little_memory(
         test_vectors.read(runtime.Bundle.open(bundle))
 
 
-def test_figures_that_are_no_numbers_are_null_and_meet_no_budget(tmp_path: Path) -> None:
+def test_figures_that_are_not_finite_are_null_and_meet_no_budget(tmp_path: Path) -> None:
     bad = Loss("cat", 1.0, -math.inf, math.inf, math.nan)
     folder = write_bundle(
         tmp_path / "b",

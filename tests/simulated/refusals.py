@@ -10,7 +10,6 @@ import numpy as np
 
 import runtime
 from runtime import backends
-from runtime.backends import auto
 from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
 from runtime.errors import BackendError
@@ -71,7 +70,7 @@ def an_engine_the_library_refuses_is_explained_by_it(folder: Path) -> None:
 
 
 @scenario
-def a_shape_outside_every_profile_is_refused_with_those_that_go(folder: Path) -> None:
+def a_shape_outside_every_profile_is_refused_with_those_that_fit(folder: Path) -> None:
     s = session(folder)
     raises(BackendError, "lr 1×3×1×1 … 2×3×16×16", lambda: s.run(feeds(height=17)))
     raises(BackendError, "hcflow compile", lambda: s.run(feeds(n=3)))
@@ -79,7 +78,7 @@ def a_shape_outside_every_profile_is_refused_with_those_that_go(folder: Path) ->
 
 
 @scenario
-def out_of_gpu_memory_is_said_with_what_is_free(folder: Path) -> None:
+def out_of_gpu_memory_names_what_is_free(folder: Path) -> None:
     s = session(folder)
     s.run(feeds())
     DRIVER.sim_machine(1, 13000, DRIVER.sim_used() + 4096)
@@ -91,7 +90,7 @@ def out_of_gpu_memory_is_said_with_what_is_free(folder: Path) -> None:
 
 
 @scenario
-def no_gpu_and_an_old_driver_are_said_as_such(folder: Path) -> None:
+def a_missing_gpu_and_an_old_driver_are_named(folder: Path) -> None:
     Device.open.cache_clear()
     DRIVER.sim_machine(0, 13000, GIGABYTE)
     raises(BackendError, "finds no GPU", Device.open)
@@ -106,7 +105,7 @@ def no_gpu_and_an_old_driver_are_said_as_such(folder: Path) -> None:
 def auto_says_why_it_takes_another_backend(folder: Path) -> None:
     graph, bundle = prepare(folder, compute_capabilities=("8.6",))
     handler = _Lines()
-    auto._logger.addHandler(handler)
+    logging.getLogger("runtime.backends.auto").addHandler(handler)
     numerics = runtime.Bundle.open(bundle).manifest.graphs[0].numerics
     values = feeds()
     s = backends.open_session("auto", graph, numerics, 1, bundle)
