@@ -16,13 +16,9 @@ from runtime.errors import ParameterError
 if TYPE_CHECKING:
     from export.engine.options import EngineOptions
 
-PANEL = "Engines for NVIDIA GPUs"
+engine_option = functools.partial(typer.Option, rich_help_panel="Engines for NVIDIA GPUs")
 
 Compiler = Literal["auto", "tensorrt", "tensorrt-rtx"]
-
-
-def _option(*names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=PANEL, **settings)
 
 
 @dataclass(frozen=True)
@@ -31,11 +27,13 @@ class EngineArguments:
 
     smallest: Annotated[
         str | None,
-        _option("--min", metavar="HxW", help="Smallest LR size accepted.", show_default="8x8"),
+        engine_option(
+            "--min", metavar="HxW", help="Smallest LR size accepted.", show_default="8x8"
+        ),
     ] = None
     best: Annotated[
         str | None,
-        _option(
+        engine_option(
             "--opt",
             metavar="HxW",
             help="LR size the engine is tuned for.",
@@ -44,17 +42,17 @@ class EngineArguments:
     ] = None
     largest: Annotated[
         str | None,
-        _option(
+        engine_option(
             "--max",
             metavar="HxW",
             help="Largest LR size accepted.",
             show_default="the tile's window, else 256x256",
         ),
     ] = None
-    batch: Annotated[int, _option("--batch", min=1, help="Maximum batch size.")] = 1
+    batch: Annotated[int, engine_option("--batch", min=1, help="Maximum batch size.")] = 1
     compute_capability: Annotated[
         str | None,
-        _option(
+        engine_option(
             "--compute-capability",
             metavar="LIST",
             help="GPUs to compile for, such as 8.6,8.9.",
@@ -63,7 +61,7 @@ class EngineArguments:
     ] = None
     workspace: Annotated[
         str | None,
-        _option(
+        engine_option(
             "--workspace",
             metavar="SIZE",
             help="Maximum scratch memory, such as 512M.",
@@ -71,24 +69,25 @@ class EngineArguments:
         ),
     ] = None
     optimization_level: Annotated[
-        int | None, _option("--optimization-level", min=0, max=5, help="The compiler's effort.")
+        int | None,
+        engine_option("--optimization-level", min=0, max=5, help="The compiler's effort."),
     ] = None
     tf32: Annotated[
-        bool, _option("--tf32", help="Allow TF32: faster float32 convolutions, less precise.")
+        bool, engine_option("--tf32", help="Allow TF32: faster float32 convolutions, less precise.")
     ] = False
     timing_cache: Annotated[
         Path | None,
-        _option("--timing-cache", help="TensorRT: file that keeps its timings between runs."),
+        engine_option("--timing-cache", help="TensorRT: file that keeps its timings between runs."),
     ] = None
     version_compatible: Annotated[
-        bool, _option("--version-compatible", help="TensorRT: run on later versions too.")
+        bool, engine_option("--version-compatible", help="TensorRT: run on later versions too.")
     ] = False
     hardware_compatible: Annotated[
         Literal["none", "ampere+", "same-capability"],
-        _option("--hardware-compatible", help="TensorRT: run on other GPUs too."),
+        engine_option("--hardware-compatible", help="TensorRT: run on other GPUs too."),
     ] = "none"
     refit: Annotated[
-        bool, _option("--refit", help="Allow the engine's weights to be replaced later.")
+        bool, engine_option("--refit", help="Allow the engine's weights to be replaced later.")
     ] = False
 
     def refuse(self) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from hcflow.cli.console import shown
-from hcflow.cli.engine_options import PANEL as ENGINES
-from hcflow.cli.engine_options import EngineArguments, engine_options
+from hcflow.cli.engine_options import EngineArguments, engine_option, engine_options
 from hcflow.cli.options import Directions
 from runtime.bundle.reader import Bundle
 
-
-def _option(panel: str, *names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, **settings)
-
-
-_MODEL, _GRAPHS, _INT8, _TILES = "Model and bundle", "Graphs", "Calibration", "Tiles"
+_model = functools.partial(typer.Option, rich_help_panel="Model and bundle")
+_graphs = functools.partial(typer.Option, rich_help_panel="Graphs")
+_calibration = functools.partial(typer.Option, rich_help_panel="Calibration")
+_tiles = functools.partial(typer.Option, rich_help_panel="Tiles")
 
 
 @engine_options
@@ -29,62 +27,58 @@ def build(
     *,
     checkpoint: Annotated[
         Path | None,
-        _option(_MODEL, help="A .pth or .safetensors file; its keys tell the architecture."),
+        _model(help="A .pth or .safetensors file; its keys tell the architecture."),
     ] = None,
     model: Annotated[
         str | None,
-        _option(_MODEL, help="A shipped model by name.", show_default="the default model"),
+        _model(help="A shipped model by name.", show_default="the default model"),
     ] = None,
     output: Annotated[
-        Path | None, _option(_MODEL, help="The bundle's folder.", show_default="bundles/NAME")
+        Path | None, _model(help="The bundle's folder.", show_default="bundles/NAME")
     ] = None,
     tau: Annotated[
         float | None,
-        _option(_MODEL, min=0.0, help="Default temperature.", show_default="the checkpoint's own"),
+        _model(min=0.0, help="Default temperature.", show_default="the checkpoint's own"),
     ] = None,
     direction: Annotated[
-        Directions, _option(_GRAPHS, help="inverse upscales, forward downscales.")
+        Directions, _graphs(help="inverse upscales, forward downscales.")
     ] = Directions.both,
     fp16: Annotated[
-        bool, _option(_GRAPHS, "--fp16", help="Also build fp16 graphs; the flow state is float32.")
+        bool, _graphs("--fp16", help="Also build fp16 graphs; the flow state is float32.")
     ] = False,
     int8: Annotated[
         bool,
-        _option(
-            _GRAPHS,
+        _graphs(
             "--int8",
             help="Also build int8 graphs; needs --calibration unless the model ships with one.",
         ),
     ] = False,
     io: Annotated[
         Literal["float32", "uint8"],
-        _option(
-            _GRAPHS, help="dtype of images at the boundary; uint8 is rounded inside the graph."
-        ),
+        _graphs(help="dtype of images at the boundary; uint8 is rounded inside the graph."),
     ] = "float32",
     no_latents: Annotated[
-        bool, _option(_GRAPHS, "--no-latents", help="An inverse without latents, for τ = 0 only.")
+        bool, _graphs("--no-latents", help="An inverse without latents, for τ = 0 only.")
     ] = False,
     calibration: Annotated[
         Path | None,
-        _option(_INT8, help="Folder of photographs like yours, used to choose the ranges."),
+        _calibration(help="Folder of photographs like yours, used to choose the ranges."),
     ] = None,
     int8_budget: Annotated[
         float | None,
-        _option(_INT8, min=0.0, help="Maximum loss of INT8 in dB.", show_default="0.1"),
+        _calibration(min=0.0, help="Maximum loss of INT8 in dB.", show_default="0.1"),
     ] = None,
     accept_over_budget: Annotated[
         bool,
-        _option(_GRAPHS, "--accept-over-budget", help="Keep graphs that miss the budget, marked."),
+        _graphs("--accept-over-budget", help="Keep graphs that miss the budget, marked."),
     ] = False,
     tile: Annotated[
         int | None,
-        _option(_TILES, min=1, help="Tile size in LR pixels.", show_default="what fits in 0.7 GB"),
+        _tiles(min=1, help="Tile size in LR pixels.", show_default="what fits in 0.7 GB"),
     ] = None,
     overlap: Annotated[
         int | None,
-        _option(
-            _TILES,
+        _tiles(
             min=0,
             help="Tile overlap in LR pixels.",
             show_default="the smallest that keeps to 1/255",
@@ -92,11 +86,11 @@ def build(
     ] = None,
     tile_photographs: Annotated[
         Path | None,
-        _option(_TILES, help="Folder of photographs, also used to choose the overlap."),
+        _tiles(help="Folder of photographs, also used to choose the overlap."),
     ] = None,
     engine: Annotated[
         Literal["none", "auto", "tensorrt", "tensorrt-rtx"],
-        _option(ENGINES, help="Also compile engines into the bundle."),
+        engine_option(help="Also compile engines into the bundle."),
     ] = "none",
     engine_arguments: EngineArguments,
     verbose: Annotated[
