@@ -115,8 +115,7 @@ def encode(
     pyvips = vips.require("writing 16-bit colour")
     try:
         image = vips.with_metadata(pyvips.Image.new_from_array(pixels), icc, exif, xmp)
-        suffix, options = vips.saver(format_name)
-        data: bytes = image.write_to_buffer(suffix, **options)
+        data: bytes = vips.save(image, format_name)
     except pyvips.Error as error:
         raise ImageError(f"cannot write this image as {format_name}: {one_line(error)}") from error
     return data

@@ -163,20 +163,14 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     kind = "uchar" if form.dtype == np.uint8 else "ushort"
     exif = metadata.sized_exif(form.exif, form.width, form.height)
     xmp = metadata.sized_xmp(form.xmp, form.width, form.height)
-    suffix, options = vips.saver(format_name)
-    if format_name == "TIFF":
-        size = form.width * form.height * form.channels * form.dtype.itemsize
-        options = {**options, "bigtiff": size > _BIG_TIFF}
+    pixel_bytes = form.channels * form.dtype.itemsize
+    is_big = form.width * form.height * pixel_bytes > _BIG_TIFF
+    options = {"bigtiff": is_big} if format_name == "TIFF" else {}
     try:
-        image = pyvips.Image.rawload(
-            str(raw), form.width, form.height, form.channels * form.dtype.itemsize
-        )
+        image = pyvips.Image.rawload(str(raw), form.width, form.height, pixel_bytes)
         image = image.copy(format=kind, bands=form.channels)
         image = vips.with_metadata(image, form.icc, exif, xmp)
-        saver = {".jpg": "jpegsave", ".avif": "heifsave"}.get(suffix, f"{suffix[1:]}save")
-        saver = "tiffsave" if suffix == ".tif" else saver
-        extra = {"compression": "av1"} if suffix == ".avif" else {}
-        pyvips.Operation.call(saver, image, str(path), **options, **extra)
+        vips.save(image, format_name, str(path), **options)
     except pyvips.Error as error:
         text = one_line(error)
         if "No space" in text or "File too large" in text:

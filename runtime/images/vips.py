@@ -78,21 +78,29 @@ def field(image: Any, name: str) -> bytes | None:
 
 
 SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "PNG": (".png", {}),
-    "TIFF": (".tif", {"compression": "deflate", "predictor": "horizontal"}),
-    "JPEG": (".jpg", {"Q": 95, "subsample_mode": "off"}),
-    "WEBP": (".webp", {"lossless": True, "exact": True}),
-    "AVIF": (".avif", {"Q": 90}),
+    "PNG": ("pngsave", {}),
+    "TIFF": ("tiffsave", {"compression": "deflate", "predictor": "horizontal"}),
+    "JPEG": ("jpegsave", {"Q": 95, "subsample_mode": "off"}),
+    "WEBP": ("webpsave", {"lossless": True, "exact": True}),
+    "AVIF": ("heifsave", {"Q": 90, "compression": "av1"}),
 }
-"""Formats written → libvips's suffix and the options that match `files.encode`."""
+"""Formats written → libvips's saver and the options that match `files.encode`."""
 
 
-def saver(format_name: str) -> tuple[str, dict[str, Any]]:
-    """Suffix and options of a format of `SAVERS`, without those an older libvips does not know."""
-    suffix, options = SAVERS[format_name]
-    if not require("working by strips").at_least_libvips(8, 18):
-        options = {name: value for name, value in options.items() if name != "exact"}
-    return suffix, options
+def save(image: Any, format_name: str, path: str | None = None, **options: Any) -> Any:
+    """Encode an image in a format of `SAVERS`: into a file, or else the bytes.
+
+    Raises:
+        pyvips.Error: the format cannot hold the image, or the disk is full.
+    """
+    pyvips = require(f"writing {format_name} this way")
+    saver, usual = SAVERS[format_name]
+    options = {**usual, **options}
+    if not pyvips.at_least_libvips(8, 18):
+        options.pop("exact", None)  # which an older libvips does not know
+    if path is None:
+        return pyvips.Operation.call(f"{saver}_buffer", image, **options)
+    return pyvips.Operation.call(saver, image, path, **options)
 
 
 def orientation(image: Any, source: str | bytes, format_name: str) -> int:
