@@ -116,7 +116,7 @@ def test_numbers_are_those_of_the_network(model: Model) -> None:
     planes = image.transpose(2, 0, 1)[None]
     lr = reference_forward(planes)["lr"][0].transpose(1, 2, 0)
     np.testing.assert_allclose(model.downscale(image), lr, atol=1e-6)
-    z = model._network.draw_latents(8, 12, 5, 0, 0.1)
+    z = model.network.draw_latents(8, 12, 5, 0, 0.1)
     hr = np.clip(reference_inverse(planes, *z)[0].transpose(1, 2, 0), 0, 1)
     np.testing.assert_allclose(model.upscale(image, tau=0.1, seed=5), hr, atol=1e-6)
 
