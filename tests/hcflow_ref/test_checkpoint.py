@@ -1,7 +1,6 @@
 """A checkpoint loads from its file alone, and a wrong one says what is wrong with it."""
 
 import os
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -228,7 +227,7 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
         (torch.zeros(1, 3, 1, 1, dtype=torch.int32), "int32"),
         (torch.zeros(1, 3, 1, 1, dtype=torch.complex64), "complex64"),
         (torch.zeros(1, 3, 1, 1, device="meta"), "meta"),
-        (torch.zeros(1).expand(10**13), "10000000000000.*more than the file holds"),
+        (torch.zeros(1).expand(10**13), "10000000000000.*more numbers than the file has"),
     ],
 )
 def test_numbers_that_are_no_weights_are_refused_by_key(
@@ -255,13 +254,12 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-def test_a_key_of_many_prefixes_takes_no_time(tmp_path: Path) -> None:
+def test_a_key_of_many_prefixes_is_read_in_linear_time(tmp_path: Path) -> None:
+    """Quadratic time would run into pytest's timeout."""
     path = tmp_path / "prefixes.pth"
     torch.save({"module." * 500_000 + "x": torch.zeros(1)}, path)
-    start = time.process_time()
     with pytest.raises(CheckpointError, match="found 'x'"):
         load(path)
-    assert time.process_time() - start < 10
 
 
 def test_a_key_is_shown_without_its_control_characters(tmp_path: Path) -> None:

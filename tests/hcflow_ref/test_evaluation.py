@@ -140,7 +140,7 @@ def test_an_image_that_turns_out_damaged_is_left_out_and_the_rest_measured(tmp_p
     done = cli(IRN, "--data", folder, "--json", tmp_path / "e.json")
     assert done.exit_code == 1
     for name in ("0.png", "b.png"):
-        assert f"left out {name}: cannot be read" in done.stderr
+        assert f"skipped {name}: cannot be read" in done.stderr
     assert [i["name"] for i in json.loads((tmp_path / "e.json").read_text())["images"]] == ["a.png"]
     (folder / "a.png").unlink()
     done = cli(IRN, "--data", folder)
@@ -234,7 +234,7 @@ def test_names_that_no_terminal_shows_are_escaped_on_it_and_exact_in_the_json(tm
     done = cli(IRN, "--data", folder, "--tau", "0", *files)
     assert done.exit_code == 1
     assert "\\udcff\\x1b[2J\\n.png" in done.stdout
-    assert "left out b\\x1b.png: cannot be read" in done.stderr
+    assert "skipped b\\x1b.png: cannot be read" in done.stderr
     assert "\x1b" not in done.output
     content = json.loads((tmp_path / "e.json").read_text())
     assert [image["name"] for image in content["images"]] == [odd]
@@ -247,7 +247,7 @@ def test_a_sheet_that_its_format_does_not_hold_is_refused_before_the_work(tmp_pa
     done = cli(IRN, "--data", folder, "--sheet", tmp_path / "sheet.webp")
     assert done.exit_code == 1
     assert "WEBP holds 16383 pixels a side, the result would have 1152×16720" in done.output
-    assert "left out" not in done.output
+    assert "skipped" not in done.output
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_sheet_that_its_format_does_not_hold_is_refused_before_the_work(tmp_pa
         (["none.pth"], "none.pth: cannot be read"),
         ([IRN, "--sheet", "sheet.doc"], "unknown image suffix"),
         ([IRN, "--json", "/nowhere/e.json"], "does not exist"),
-        ([IRN, "--backend", "onnxruntime"], "--backend and --precision are of bundles"),
+        ([IRN, "--backend", "onnxruntime"], "--backend and --precision are for bundles"),
         ([IRN, "--tau", "nan"], "nan"),
         ([IRN, "--seed", str(2**64)], "--seed"),
         ([IRN, "--seed", "-1"], "--seed"),

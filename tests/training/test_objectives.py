@@ -30,15 +30,9 @@ from hcflow_ref.training.parameters.haar_init import main_actnorms
 from hcflow_ref.training.run_folder.state import deploy_tau
 from hcflow_ref.training.setup import build, build_network
 from hcflow_ref.training.step import take_step, total
-from tests.support.training_runs import small_run, write_images
+from tests.support.training_runs import SMALL_VGG, small_features, small_run, write_images
 
 CPU = Process(torch.device("cpu"))
-SMALL_VGG = (4, 0, 8)
-
-
-def small_features():
-    torch.manual_seed(0)
-    return VGGFeatures(SMALL_VGG).eval().requires_grad_(False)
 
 
 def batch(scale=4):
@@ -58,7 +52,7 @@ def batch(scale=4):
     ],
 )
 def test_every_objective_trains_and_its_loss_falls(tmp_path, objective, architecture, bf16):
-    steps = 8 if bf16 else 24  # CPUs without bfloat16 emulate it slowly
+    steps = 8
     config = small_run(objective, steps=steps, architecture=architecture, run={"bf16": bf16})
     paths = list_images(write_images(tmp_path, 2, 32), 32, print)
     patches = Patches(paths, config.data, 0)
@@ -66,7 +60,7 @@ def test_every_objective_trains_and_its_loss_falls(tmp_path, objective, architec
     history = [take_step(state, losses, patches.batch(0), config, CPU) for _ in range(steps)]
     flow = [sum(v for k, v in values.items() if "gradient" not in k) for values in history[1:]]
     assert all(math.isfinite(value) for value in flow)
-    assert min(flow[-3:]) < flow[0]
+    assert max(flow[-3:]) < flow[0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Weights rounded to float16 are the network they were, at half the size."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from hcflow_ref.checkpoint.load import load, save
 from hcflow_ref.errors import CheckpointError
-from hcflow_ref.training.parameters.round_to_half import round_to_half
+from hcflow_ref.training.parameters.round_to_half import main, round_to_half
 from tests.support.golden_files import weights
 
 
@@ -33,15 +32,10 @@ def test_a_weight_beyond_float16_is_named_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "half.safetensors").exists()
 
 
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "hcflow_ref.training.parameters.round_to_half",
-        "none.pth",
-        "half.safetensors",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("round_to_half: none.pth: cannot be read")
-    assert done.stderr.count("\n") == 1
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["round_to_half", "none.pth", "half.safetensors"])
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("round_to_half: none.pth: cannot be read")
+    assert said.count("\n") == 1
