@@ -1,8 +1,8 @@
-"""Where bfloat16 is safe in a flow: `python -m benchmarks.bf16 [NAME …]`, as Markdown.
+"""Where bfloat16 is safe in a flow: `python -m benchmarks.bf16 [NAME …]` prints a Markdown table.
 
-Round trip of a photograph's crop, forward and back with its own latents and the LR image unrounded,
-with more and more of the arithmetic in bfloat16: the networks alone, as `run.bf16` has it, then
-also the 1×1 convolutions, then every layer's output. An exact flow comes back whole.
+A photograph's crop goes through the forward flow and back, with its own latents and an LR image
+that is not rounded. More and more of the arithmetic is in bfloat16: the networks, as with
+`run.bf16`, then also the 1×1 convolutions, then every layer's output.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _rounding(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def rounding(kinds: tuple[type[nn.Module], ...]) -> Iterator[None]:
-    """Within, what these layers put out, forward and back, is rounded to bfloat16."""
+    """Round the outputs of these layers, forward and inverse, to bfloat16."""
     methods = [
         (kind, name, getattr(kind, name)) for kind in kinds for name in ("forward", "inverse")
     ]
@@ -64,7 +64,7 @@ def rounding(kinds: tuple[type[nn.Module], ...]) -> Iterator[None]:
 
 @torch.inference_mode()
 def round_trip(model: HCFlow | IRN, image: Tensor) -> float:
-    """PSNR in dB of an image that went forward and back, against itself."""
+    """PSNR in dB of an image that went forward and back, against the original."""
     encoding = model(image)
     flow = model.inverse(encoding.lr, encoding.latents)
     return psnr(255 * flow.double().numpy(), 255 * image.double().numpy())

@@ -1,7 +1,7 @@
-"""Tables of the shipped models as Markdown, from what `hcflow evaluate NAME --json` wrote.
+"""Tables of the shipped models as Markdown, from the JSON of `hcflow evaluate NAME --json`.
 
-`python -m benchmarks.weights` prints the table of all models, at τ = 0, of which README.md holds a
-copy; with a NAME, or the JSON of any other evaluation, the table of that model's card.
+`python -m benchmarks.weights` prints the table of all models at τ = 0, which README.md contains;
+with a NAME, or the JSON of another evaluation, it prints the table of that model's card.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def figures(evaluation: str) -> list[Row]:
-    """The images' figures of a shipped model, or of a file of JSON, and their average."""
+    """The figures of each image and the average, of a shipped model or a JSON file."""
     path = Path(evaluation)
     if path.suffix != ".json":
         path = weights(evaluation).with_suffix(".json")
@@ -26,7 +26,7 @@ def figures(evaluation: str) -> list[Row]:
 
 
 def scale(name: str) -> int:
-    """The scale that every model's name ends in."""
+    """The scale at the end of a model's name."""
     return int(name.rpartition("x")[2])
 
 
@@ -37,7 +37,7 @@ def table(heading: list[str], rows: list[list[str]]) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    """A figure, which is null where it is infinite or was not measured."""
+    """A figure; None, where it is infinite or was not measured, is a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
@@ -52,7 +52,7 @@ def _psnr(fidelity: Row | None) -> str:
 
 
 def all_models() -> str:
-    """PSNR / SSIM at τ = 0 of bicubic at each scale and of every model."""
+    """PSNR / SSIM of bicubic at each scale, and of every model at τ = 0."""
     columns: dict[str, list[str]] = {}
     for name in sorted(names(), key=lambda name: (scale(name), name)):
         rows = figures(name)
@@ -63,7 +63,7 @@ def all_models() -> str:
 
 
 def card(evaluation: str) -> str:
-    """Every figure of one model."""
+    """All figures of one model."""
     rows = figures(evaluation)
     rescaling = any(row["lr_psnr"] is not None for row in rows)
     samples = any(row["sampled"] is not None for row in rows)

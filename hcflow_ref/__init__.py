@@ -1,4 +1,4 @@
-"""The reference: HCFlow in PyTorch, readable, exact and differentiable.
+"""The reference networks, HCFlow and IRN, in PyTorch: readable, exact and differentiable.
 
     from hcflow_ref.checkpoint.load import load
 

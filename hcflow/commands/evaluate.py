@@ -1,4 +1,4 @@
-"""`hcflow evaluate`: the figures of a checkpoint or a bundle, against bicubic."""
+"""`hcflow evaluate`: measures a checkpoint or a bundle on images, beside bicubic."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def evaluate(
         ),
     ],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of images; scikit-image's four when not given.")
+        Path | None, typer.Option(help="Folder of images; default: the four test photographs.")
     ] = None,
     tau: Annotated[
         float | None,
-        typer.Option(min=0, help="Temperature of samples.", show_default="the model's own"),
+        typer.Option(min=0, help="Temperature of the samples.", show_default="the model's own"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of the latents.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Samples for diversity.")] = 2,
+    samples: Annotated[int, typer.Option(min=1, help="Number of samples per image.")] = 2,
     dequantisation: Annotated[
         Dequantisation,
         typer.Option(help="Noise of the likelihood: U(0, 1)/q as published, or U(−½, ½)/q."),
@@ -60,12 +60,12 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this file.")] = None,
 ) -> None:
-    """Measure PSNR, SSIM, diversity, consistency and likelihood against bicubic.
+    """Measure PSNR, SSIM, diversity, consistency and likelihood, beside bicubic.
 
-    A checkpoint is measured with PyTorch, a bundle as it is used, on any backend and precision.
-    Figures are on 8-bit RGB inside a border of the scale's width; latents are drawn by place. An
-    image that is damaged, or too large for this machine's memory, is named and left out; the exit
-    code is then 1.
+    A checkpoint runs in PyTorch, a bundle on any of its backends and precisions; both use the same
+    latents. Figures are on 8-bit RGB without a border as wide as the scale. An image that is
+    damaged, or too large for this machine's memory, is reported and skipped; the exit code is then
+    1.
     """
     import numpy as np
     from rich.console import Console
@@ -77,7 +77,7 @@ def evaluate(
     from runtime.system import atomic
 
     if sheet is not None:
-        files.format_of(sheet)  # an unknown suffix is known before any work is done
+        files.format_of(sheet)  # refuses an unknown suffix before any work is done
     for output in (json, sheet):
         if output is not None and not output.parent.is_dir():
             raise ParameterError(
@@ -98,12 +98,12 @@ def evaluate(
     metrics = perceptual_metrics.load()
     for line in metrics.missing:
         print(f"hcflow: {line}", file=sys.stderr)
-    rows, strips, left_out = _measure(model, sources, settings, metrics, sheet is not None)
-    for line in left_out:
-        print(f"hcflow: left out {shown(line)}", file=sys.stderr)
+    rows, strips, skipped = _measure(model, sources, settings, metrics, sheet is not None)
+    for line in skipped:
+        print(f"hcflow: skipped {shown(line)}", file=sys.stderr)
     if not rows:
         raise BundleError(f"none of {len(sources)} images could be measured")
-    # Piped, it would be cut to 80 columns.
+    # In a pipe rich would cut the table to 80 columns.
     width = None if sys.stdout.isatty() else WIDTH
     named = [dataclasses.replace(row, name=shown(row.name)) for row in rows]
     Console(width=width).print(report.table(named, settings))
@@ -112,7 +112,7 @@ def evaluate(
         atomic.write(json, text.encode())
     if sheet:
         atomic.write(sheet, _encoded(np.concatenate(strips), sheet))
-    if left_out:
+    if skipped:
         raise typer.Exit(1)
 
 
@@ -126,40 +126,40 @@ def _measure(
     """Figures and crops of the images that can be measured, and a line for each that cannot.
 
     Raises:
-        HcflowError: nothing can be measured with this model; of an image alone it is a line.
+        HcflowError: the model can measure no image.
     """
     from hcflow_ref.errors import CheckpointError, out_of_memory
     from hcflow_ref.evaluation import protocol, report
 
     rows: list[Row] = []
-    strips, left_out = [], []
-    for source in _shown(sources):
+    strips, skipped = [], []
+    for source in _with_progress(sources):
         try:
             _check_memory(model, source, settings.samples if settings.tau else 0)
             row, outputs = protocol.evaluate_image(
                 model, source.name, source.read(), settings, metrics
             )
         except (CheckpointError, FileError, ImageError) as error:
-            left_out.append(f"{source.name}: {error}")
+            skipped.append(f"{source.name}: {error}")
             continue
         except BackendError as error:
-            if not rows:  # nor would any other image be measured
+            if not rows:  # no other image could be measured either
                 raise
-            left_out.append(f"{source.name}: {error}")
+            skipped.append(f"{source.name}: {error}")
             continue
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            left_out.append(f"{source.name}: memory ran out; give smaller images")
+            skipped.append(f"{source.name}: out of memory; use smaller images")
             continue
         rows.append(row)
         if with_strips:
             strips.append(report.strip(shown(source.name), outputs))
-    return rows, strips, left_out
+    return rows, strips, skipped
 
 
-def _shown(sources: list[Source]) -> Iterable[Source]:
-    """One after another, with progress where somebody looks on."""
+def _with_progress(sources: list[Source]) -> Iterable[Source]:
+    """The sources in turn, with a progress bar where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import track
 
@@ -168,7 +168,7 @@ def _shown(sources: list[Source]) -> Iterable[Source]:
 
 
 def _check_memory(model: Evaluated, source: Source, samples: int) -> None:
-    """Refuse an image whose evaluation would not fit into memory."""
+    """Raise `ImageError` where evaluating the image would not fit into memory."""
     from hcflow.measure.evaluated import ReferenceModel
     from hcflow_ref.evaluation.protocol import bytes_needed
     from runtime.system import machine
@@ -177,17 +177,17 @@ def _check_memory(model: Evaluated, source: Source, samples: int) -> None:
     if have is None or need <= have:
         return
     tiles = isinstance(model, ReferenceModel) and model.task == "rescaling"
-    bundle = "; a bundle takes less, in tiles: `hcflow build`" if tiles else ""
+    bundle = ", or a bundle, which runs in tiles: `hcflow build`" if tiles else ""
     raise ImageError(
-        f"its {source.pixels / 1e6:.0f} megapixels need about {need / 1e9:.1f} GB of memory and "
-        f"{have / 1e9:.1f} GB are free: give smaller images{bundle}"
+        f"its {source.pixels / 1e6:.0f} megapixels need about {need / 1e9:.1f} GB of memory, "
+        f"{have / 1e9:.1f} GB are free: use smaller images{bundle}"
     )
 
 
 def _open(
     what: str, backend: str | None, precision: str | None, threads: int | None
 ) -> tuple[Evaluated, float, dict[str, str]]:
-    """The model, its temperature, and what the JSON says of it."""
+    """The model, its default temperature, and what identifies it in the JSON."""
     from hcflow.measure.evaluated import BundleModel, ReferenceModel
     from hcflow_ref.checkpoint.load import load
     from hcflow_ref.checkpoint.shipped import names, weights
@@ -212,8 +212,8 @@ def _open(
         return BundleModel(model), model.default_tau, about
     if backend or precision:
         raise ParameterError(
-            f"--backend and --precision are of bundles; '{what}' is a checkpoint, measured with "
-            "PyTorch: `hcflow build` makes a bundle of it"
+            f"--backend and --precision are for bundles; '{what}' is a checkpoint, which runs in "
+            "PyTorch: `hcflow build` builds a bundle from it"
         )
     if not path.exists() and path.suffix not in CHECKPOINTS and what in names():
         path = weights(what)

@@ -1,6 +1,6 @@
 """What `hcflow evaluate` measures: a checkpoint's reference network, or a bundle on a backend.
 
-Both draw the same latents by place, so that an exported bundle has its checkpoint's figures.
+Both use the same latents, so a bundle's figures can be compared with its checkpoint's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ReferenceModel:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """PyTorch runs an image whole."""
+        """PyTorch runs a whole image."""
         return bytes_per_pixel(self._network.config)
 
     @torch.inference_mode()
@@ -66,13 +66,13 @@ class ReferenceModel:
 
     @torch.inference_mode()
     def bits_per_pixel(self, hr: Pixels, lr: Pixels, noise: Noise) -> float | None:
-        """By the network's own forward flow."""
+        """NLL by the network's own forward flow."""
         assert isinstance(self._network, HCFlow)
         return nll(self._network, to_tensor(hr), to_tensor(lr), noise).item()
 
 
 class BundleModel:
-    """A bundle, as it is used: 8-bit images in and out, clipped and rounded by the runtime."""
+    """A bundle as users run it: 8-bit images in and out, clipped and rounded by the runtime."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -89,8 +89,8 @@ class BundleModel:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Tiles, but for a likelihood, which the forward graph gives for a whole image."""
-        graph = self._of_likelihood()
+        """0 for tiles; a likelihood needs the forward graph on a whole image."""
+        graph = self._likelihood_graph()
         if self.task != "sr" or graph is None:
             return 0.0
         return memory.needed(graph, 1) / self.scale**2
@@ -107,8 +107,8 @@ class BundleModel:
         return list(images)
 
     def bits_per_pixel(self, hr: Pixels, lr: Pixels, noise: Noise) -> float | None:
-        """By the forward graph; None where `_of_likelihood` finds none."""
-        if self._of_likelihood() is None:
+        """NLL by the forward graph; None where no graph of the bundle computes it."""
+        if self._likelihood_graph() is None:
             return None
         q = quantisation(self.scale)
         noisy = to_tensor(hr) + noise / q
@@ -121,8 +121,8 @@ class BundleModel:
         )
         return bits_per_pixel(encoding, to_tensor(lr), q).item()
 
-    def _of_likelihood(self) -> Graph | None:
-        """The forward graph of the chosen precision: the noise is finer than bytes can hold."""
+    def _likelihood_graph(self) -> Graph | None:
+        """The forward graph of the chosen precision, with float input: bytes cannot hold noise."""
         precision = self._model.network.precisions[0]
         wanted = ("forward", precision, "float32", True)
         graphs = self._model.manifest.graphs
@@ -134,4 +134,4 @@ def _picture(x: torch.Tensor, tau: float) -> Pixels:
     try:
         return to_image(x)
     except ValueError as error:
-        raise ImageError(f"the network gives NaN or infinity for it at τ = {tau:g}") from error
+        raise ImageError(f"the network's output is NaN or infinite at τ = {tau:g}") from error

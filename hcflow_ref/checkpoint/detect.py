@@ -1,4 +1,4 @@
-"""Hyperparameters read off a checkpoint's keys and shapes: the user passes a file, nothing else."""
+"""Detects a network's hyperparameters from a checkpoint's keys and shapes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from hcflow_ref.network.config import HCFlowConfig, LevelConfig, Task
 from hcflow_ref.network.irn import IRNConfig
 
 Shapes = Mapping[str, Sequence[int]]
-
+"""Shapes of a checkpoint's tensors by key."""
 
 MOST_LEVELS, MOST_CHANNELS = 4, 1 << 14
-"""Beyond these a file is damaged or hostile: no memory is asked for it."""
+"""Limits beyond which a file is damaged or hostile; no memory is allocated for it."""
 
 
 def check_depth(levels: int) -> None:
-    """Raise `CheckpointError` for more levels than any such network has."""
+    """Raise `CheckpointError` for more levels than any of these networks has."""
     if levels > MOST_LEVELS:
-        raise CheckpointError(f"the keys are of {levels} levels, expected at most {MOST_LEVELS}")
+        raise CheckpointError(f"the keys have {levels} levels, expected at most {MOST_LEVELS}")
 
 
 def indices(shapes: Shapes, pattern: str) -> list[int]:
-    """The sorted distinct integers that the pattern's one group matches at the start of keys."""
+    """The sorted distinct integers that the group of `pattern` matches at the start of keys."""
     return sorted({int(m[1][:9]) for key in shapes if (m := re.match(pattern, key))})
 
 
 def dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
-    """One side of a key's shape; raises `CheckpointError` where that cannot be a network's."""
+    """A dimension of a key's shape; raises `CheckpointError` where no network can have it."""
     if key not in shapes:
         raise CheckpointError(f"key {key!r} is missing, expected {rank} dimensions")
     shape = shapes[key]
@@ -43,7 +43,7 @@ def dimension(shapes: Shapes, key: str, axis: int, rank: int) -> int:
 
 
 def _contiguous(indices: Sequence[int], prefix: str) -> int:
-    """How many indices there are, when they run from 0 without a gap."""
+    """The number of indices; raises `CheckpointError` unless they run from 0 without a gap."""
     gap = next((i for i, index in enumerate(indices) if i != index), None)
     if gap is not None or not indices:
         raise CheckpointError(f"keys '{prefix}{gap or 0}.…' are missing")
@@ -51,7 +51,7 @@ def _contiguous(indices: Sequence[int], prefix: str) -> int:
 
 
 def _step_runs(steps: Iterable[int], levels: int) -> list[range]:
-    """Group `flow.layers` indices into levels: a split and a squeeze lie between two runs."""
+    """Group `flow.layers` indices by level: a split and a squeeze lie between two levels."""
     steps = list(steps)
     runs, start = [], 1
     for previous, following in pairwise([*steps, None]):
@@ -66,17 +66,17 @@ def _step_runs(steps: Iterable[int], levels: int) -> list[range]:
         raise CheckpointError("keys 'flow.layers.1.…' are missing")
     if len(runs) != levels:
         raise CheckpointError(
-            f"main flow steps of {len(runs)} levels ('flow.layers.…') stand against conditional "
-            f"flows of {levels} ('flow.level…_condFlow.…'); some keys are missing"
+            f"there are main flow steps for {len(runs)} levels ('flow.layers.…'), but conditional "
+            f"flows for {levels} ('flow.level…_condFlow.…'); some keys are missing"
         )
     return runs
 
 
 def infer_config(shapes: Shapes) -> HCFlowConfig:
-    """The configuration that a checkpoint's official keys and shapes imply.
+    """The configuration of an HCFlow network with these official keys and shapes.
 
     Raises:
-        CheckpointError: the keys are no HCFlow network's; names the key and what was expected.
+        CheckpointError: they are not an HCFlow network's; names the key and what was expected.
     """
     if not any(key.startswith("flow.layers.") for key in shapes):
         found = min(shapes, default="nothing")
@@ -115,12 +115,12 @@ def _level(shapes: Shapes, j: int, run: range) -> LevelConfig:
 
 
 def is_irn(shapes: Shapes) -> bool:
-    """Whether these keys are an IRN's."""
+    """Whether these are the keys of an IRN."""
     return any(key.startswith("operations.") for key in shapes)
 
 
 def infer_irn_config(shapes: Shapes) -> IRNConfig:
-    """The configuration that a checkpoint's keys and shapes imply.
+    """The configuration of an IRN with these keys and shapes.
 
     Raises:
         CheckpointError: squeezes or blocks are missing; names the key.

@@ -1,4 +1,4 @@
-"""Checkpoints: official `.pth` files and safetensors in, safetensors with provenance out."""
+"""Loads official `.pth` files and safetensors; saves safetensors with provenance."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
-"""Number formats a checkpoint may hold; float32 is computed with."""
+"""Number formats that a checkpoint may have; networks compute in float32."""
 
 WRAPPERS = ("params_ema", "state_dict", "params", "model", "model_state_dict")
-"""Keys that a state_dict lies under; averaged weights before those they are the average of."""
+"""Keys under which frameworks put a state_dict; averaged weights come first."""
 
 MOST_REPEATED = 2
-"""How often a file may use what it holds; beyond it is hostile, and no memory is asked for it."""
+"""How many times its own size a file may unpack to; beyond it no memory is allocated."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Checkpoint:
 
     Attributes:
         network: HCFlow or IRN, in float32, in eval mode, on the CPU.
-        provenance: the file's own metadata; empty for a `.pth`.
-        sha256: digest of the file, 64 hex digits.
+        provenance: metadata of the file; empty for a `.pth`.
+        sha256: SHA-256 of the file, 64 hex digits.
     """
 
     network: HCFlow | IRN
@@ -56,23 +56,27 @@ class Checkpoint:
 
     @property
     def model(self) -> HCFlow:
-        """The network, for what works on HCFlow alone.
+        """The network as an HCFlow.
 
         Raises:
-            CheckpointError: the file holds an IRN.
+            CheckpointError: it is an IRN.
         """
         if isinstance(self.network, IRN):
-            raise CheckpointError("the checkpoint holds an IRN; an HCFlow network is needed here")
+            raise CheckpointError("the checkpoint is an IRN; an HCFlow network is needed here")
         return self.network
 
     @property
     def config(self) -> HCFlowConfig | IRNConfig:
-        """The configuration inferred from the file."""
+        """The configuration detected from the file."""
         return self.network.config
 
     @property
     def default_tau(self) -> float:
-        """The temperature the weights were made for: `default_tau` of the metadata, or official."""
+        """The temperature to use: `default_tau` of the metadata, or the official one.
+
+        Raises:
+            CheckpointError: the metadata's is not a number from 0 to below 10.
+        """
         stated = self.provenance.get("default_tau")
         if stated is None:
             return self.network.config.default_tau
@@ -88,11 +92,11 @@ class Checkpoint:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Load an HCFlow network or an IRN from a `.pth` or `.safetensors` file, nothing else needed.
+    """Load an HCFlow network or an IRN from a `.pth` or `.safetensors` file.
 
     Raises:
-        CheckpointError: the file is missing, damaged, asks a pickle for more than tensors, or is
-            not exactly one of these networks; the message names the key and what was expected.
+        CheckpointError: the file is missing or damaged, its pickle contains more than tensors, or
+            it is not exactly one of these networks; names the key and what was expected.
     """
     path = Path(path)
     try:
@@ -120,10 +124,10 @@ def save(network: HCFlow | IRN, path: str | Path, provenance: Mapping[str, str])
 def save_weights(
     weights: dict[str, Tensor], path: str | Path, provenance: Mapping[str, str]
 ) -> None:
-    """Save tensors as a file of the usual permissions; safetensors' own writing makes it private.
+    """Save tensors with the usual permissions; safetensors itself would write a private file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     Path(path).write_bytes(serialise(weights, metadata=dict(provenance)))
 
@@ -137,18 +141,18 @@ def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         weights = load_safetensors(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: a number format PyTorch has not
+    except (SafetensorError, KeyError) as error:  # KeyError: a number format that PyTorch lacks
         raise CheckpointError(f"not a whole safetensors file ({error})") from error
-    length = int.from_bytes(data[:8], "little")  # the format's header, which loading has checked
+    length = int.from_bytes(data[:8], "little")  # loading has checked this header
     return weights, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 
 
 def _check_unpacked(data: bytes) -> None:
-    """Refuse an archive that would fill the memory; PyTorch itself does not compress."""
+    """Refuse an archive that would fill the memory; PyTorch's own are not compressed."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except Exception:  # the format of older versions, or damaged: PyTorch says which
+    except Exception:  # an older format, or damaged: PyTorch says which
         return
     if unpacked > MOST_REPEATED * len(data):
         raise CheckpointError(
@@ -163,8 +167,8 @@ def _read_pickle(data: bytes) -> dict[str, Tensor]:
     except Exception as error:  # a damaged pickle can fail in any way there is
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise CheckpointError(
-                "the pickle asks for more than tensors, which could run code; refused. "
-                "Save the plain state_dict, or convert it to safetensors where you trust it"
+                "refused: the pickle contains more than tensors and could run code. "
+                "Save the plain state_dict, or convert the file to safetensors if you trust it"
             ) from error
         raise CheckpointError(f"not a whole PyTorch checkpoint ({one_line(error)})") from error
     if isinstance(loaded, dict) and {"average", "optimisers"} <= loaded.keys():
@@ -173,7 +177,7 @@ def _read_pickle(data: bytes) -> dict[str, Tensor]:
         )
     loaded = _unwrapped(loaded)
     if not isinstance(loaded, dict) or not loaded:
-        raise CheckpointError(f"holds a {type(loaded).__name__}, expected a state_dict")
+        raise CheckpointError(f"contains a {type(loaded).__name__}, expected a state_dict")
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
@@ -183,8 +187,8 @@ def _read_pickle(data: bytes) -> dict[str, Tensor]:
 
 
 def _unwrapped(loaded: object) -> object:
-    """What lies in the dictionaries that training frameworks put around a state_dict."""
-    for _ in WRAPPERS:  # a dictionary may hold itself
+    """The state_dict without the dictionaries that training frameworks put around it."""
+    for _ in WRAPPERS:  # bounded: a dictionary may contain itself
         if isinstance(loaded, dict):
             inner = (loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict))
             loaded = next(inner, loaded)
@@ -192,12 +196,12 @@ def _unwrapped(loaded: object) -> object:
 
 
 def _plain(key: str) -> str:
-    """An official name without what wrappers of data-parallel training put before it."""
+    """An official name without the prefixes of data-parallel training."""
     return re.sub(r"^(?:module\.)+", "", key)
 
 
 def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
-    """The network of these weights, after every key, shape and value has been checked."""
+    """The network with these weights, after every key, shape and value has been checked."""
     named: dict[str, str] = {}
     for key in weights:
         if (twin := named.setdefault(_plain(key), key)) != key:
@@ -209,7 +213,7 @@ def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
 
 
 def _check_stored(weights: dict[str, Tensor]) -> None:
-    """Dense floats only, whose numbers the file holds: a pickle can repeat one a million times."""
+    """Allow only dense floats that the file really contains: a pickle can repeat one at will."""
     asked, held = 0, {}
     for key, weight in weights.items():
         dense = weight.layout == torch.strided and weight.device.type == "cpu"
@@ -221,14 +225,14 @@ def _check_stored(weights: dict[str, Tensor]) -> None:
         size, storage = weight.numel() * weight.element_size(), weight.untyped_storage()
         if size > storage.nbytes():
             raise CheckpointError(
-                f"key {key!r} has shape {list(weight.shape)}, more than the file holds"
+                f"key {key!r} has shape {list(weight.shape)}, more numbers than the file has"
             )
         asked += size
         held[storage.data_ptr()] = storage.nbytes()
     if asked > MOST_REPEATED * sum(held.values()):
         raise CheckpointError(
-            f"the keys share {sum(held.values())} bytes of numbers as if they were {asked}; "
-            "expected each to have its own"
+            f"the keys share {sum(held.values())} bytes of numbers as if there were {asked}; "
+            "each key must have its own"
         )
 
 
@@ -236,7 +240,9 @@ def _float32(key: str, weight: Tensor) -> Tensor:
     """The values as float32, all finite."""
     weight = weight.detach().float()
     if not torch.isfinite(weight).all():
-        raise CheckpointError(f"key {key!r} holds NaN, infinity or what is too large for float32")
+        raise CheckpointError(
+            f"key {key!r} contains NaN, infinity or a number too large for float32"
+        )
     return weight
 
 
@@ -245,7 +251,9 @@ def _build_hcflow(weights: dict[str, Tensor], shapes: dict[str, Size]) -> HCFlow
     expected = official_shapes(config)
     _check(weights, expected, lambda: haar_filters(config), "HCFlow network")
     for key in (key for key in expected if key.endswith("permute.weight")):
-        if not torch.linalg.cond(weights[key].double()) < 1e12:  # NaN counts as singular
+        if (
+            not torch.linalg.cond(weights[key].double()) < 1e12
+        ):  # written so that NaN counts as singular
             raise CheckpointError(f"key {key!r} is a singular matrix and cannot be inverted")
     with torch.device("meta"):
         model = HCFlow(config)
@@ -271,7 +279,7 @@ def _check(
     haar: Callable[[], dict[str, Tensor]],
     kind: str,
 ) -> None:
-    """Every key there and no other, every shape as expected, the Haar filters in their places."""
+    """Refuse missing and unexpected keys, other shapes, and altered Haar filters."""
     for key, shape in expected.items():
         if key not in weights:
             raise CheckpointError(f"key {key!r} is missing, expected shape {list(shape)}")
@@ -281,8 +289,8 @@ def _check(
             )
     if unexpected := sorted(weights.keys() - expected.keys()):
         raise CheckpointError(
-            f"key {unexpected[0]!r} ({len(unexpected)} such) is no part of this {kind}"
+            f"key {unexpected[0]!r} ({len(unexpected)} such) does not belong to this {kind}"
         )
     for key, filters in haar().items():
         if not torch.equal(weights[key], filters):
-            raise CheckpointError(f"key {key!r} does not hold the ±1 Haar filters")
+            raise CheckpointError(f"key {key!r} does not contain the ±1 Haar filters")

@@ -1,4 +1,4 @@
-"""Our parameter names ↔ the official checkpoints' (docs/network.md, 7)."""
+"""Translates our parameter names to those of official checkpoints (docs/network.md, 7)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def first_layer(config: HCFlowConfig, level: int) -> int:
 
 
 def official_name(name: str, config: HCFlowConfig) -> str:
-    """`levels.0.steps.3.net.conv1.weight` → `flow.layers.4.affine.f.conv1.weight`, and so on."""
+    """`levels.0.steps.3.net.conv1.weight` → `flow.layers.4.affine.f.conv1.weight`."""
     _, level, part, rest = name.split(".", 3)
     if part == "steps":
         index, rest = rest.split(".", 1)
@@ -32,7 +32,7 @@ def official_name(name: str, config: HCFlowConfig) -> str:
 
 
 def haar_filters(config: HCFlowConfig) -> dict[str, Tensor]:
-    """The filter banks that an official rescaling checkpoint stores: ±1, repeated per channel."""
+    """The ±1 filters that an official rescaling checkpoint stores, repeated per channel."""
     if config.task != "rescaling":
         return {}
     return {

@@ -1,4 +1,4 @@
-"""The trained weights that ship with the package."""
+"""The trained weights that ship with this package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def names() -> list[str]:
 
 
 def calibrations(name: str) -> list[Path]:
-    """Files of a shipped model's recorded INT8 calibration: one a direction, or none."""
+    """Recorded INT8 calibrations of a shipped model: one file per direction, or none."""
     if name not in names():
         return []
     return sorted(FOLDER.glob(f"{name}.*.int8.json"))
@@ -25,11 +25,11 @@ def weights(name: str) -> Path:
     """The safetensors file of a shipped model.
 
     Raises:
-        CheckpointError: no such model; the message lists those there are.
+        CheckpointError: there is no such model; lists those there are.
     """
     if name not in names():
         raise CheckpointError(
-            f"no shipped model is called '{name}'; there are {', '.join(names())}. "
-            "A file of your own goes to --checkpoint"
+            f"no shipped model is called '{name}'; the shipped models are {', '.join(names())}. "
+            "Use --checkpoint for a file of your own"
         )
     return FOLDER / f"{name}.safetensors"

@@ -1,7 +1,7 @@
 """MATLAB's bicubic resizing (`imresize`): antialiased, a = −0.5, symmetric border.
 
-Every "bicubic" of this project is this function. Torch's own antialiased bicubic differs from it
-by up to 8/255, and Pillow treats borders its own way.
+"Bicubic" means this function throughout. PyTorch's antialiased bicubic differs from it by up to
+8/255, and Pillow treats borders differently.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ SUPPORT = 4.0
 
 
 def _cubic(t: Tensor) -> Tensor:
-    """Keys' kernel at distance `t`; 0 from 2 on."""
+    """Keys' cubic kernel at distance `t`; 0 from distance 2 on."""
     t = t.abs()
     near = (A + 2) * t**3 - (A + 3) * t**2 + 1
     far = A * t**3 - 5 * A * t**2 + 8 * A * t - 4 * A
     return torch.where(t <= 1, near, torch.where(t < 2, far, torch.zeros_like(t)))
 
 
-@functools.lru_cache(maxsize=4)  # both axes, down and up: a folder has many sizes
+@functools.lru_cache(maxsize=4)  # both axes, down and up
 def resize_matrix(inputs: int, outputs: int) -> Tensor:
     """The float64 matrix, `outputs` × `inputs`, that resizes one axis; each row sums to 1.
 
@@ -66,7 +66,7 @@ def downscale(x: Tensor, scale: int) -> Tensor:
     """N×C×sH×sW → N×C×H×W.
 
     Raises:
-        ValueError: a side is no multiple of `scale`.
+        ValueError: a side is not a multiple of `scale`.
     """
     height, width = x.shape[2:]
     if height % scale or width % scale:

@@ -21,7 +21,7 @@ def conv3x3(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
 
 
 class NormedConv(nn.Module):
-    """Convolution without bias, then ActNorm (its log-det is none of the flow's)."""
+    """Convolution without bias, then ActNorm, whose log-det does not count in the flow."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The hyperparameters of an HCFlow network, small and frozen (docs/network.md, 1).
 
-Nobody writes one by hand to load a file: `hcflow_ref.checkpoint.detect` reads it off a checkpoint.
+To load a file none is written by hand: `hcflow_ref.checkpoint.detect` detects it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Task = Literal["sr", "rescaling"]
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """One level of the hierarchy: main flow steps, then the conditional flow of what is split off.
+    """One level: main flow steps, then the conditional flow of the channels split off.
 
     Attributes:
         steps: main flow steps.
@@ -36,7 +36,7 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class HCFlowConfig:
-    """A whole network: the task decides squeeze, coupling and prior; levels run finest first.
+    """A network: its task determines squeeze, coupling and prior; levels are finest first.
 
     `task="sr"` is the general and face network (space-to-depth, 1×1 convolutions, FCN couplings);
     `task="rescaling"` has Haar squeezes and 3-channel couplings without 1×1 convolutions.
@@ -51,14 +51,14 @@ class HCFlowConfig:
         return int(2 ** len(self.levels))
 
     def channels(self, level: int) -> tuple[int, int, int]:
-        """Channels `(total, kept, split)` of a level: after the squeeze, going on, split off."""
+        """Channels `(total, kept, split)` of a level: after its squeeze, kept, and split off."""
         entering = 3 * 2**level
         total = 4 * entering
         kept = 3 if level == len(self.levels) - 1 else total // 2
         return total, kept, total - kept
 
     def condition_channels(self, level: int) -> int:
-        """Channels of a level's condition: what it kept, and the features of all coarser levels."""
+        """Channels of a level's condition: those it keeps, and all coarser levels' features."""
         coarser = range(level + 1, len(self.levels))
         return self.channels(level)[1] + sum(self.feature_channels(j) for j in coarser)
 

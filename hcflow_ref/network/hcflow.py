@@ -28,7 +28,7 @@ from hcflow_ref.network.steps import AffineStep, ThreeChannelStep
 
 
 class Encoding(NamedTuple):
-    """What the forward flow makes of an HR batch.
+    """The output of the forward flow for an HR batch.
 
     Attributes:
         lr: N×3×H×W, neither clipped nor rounded.
@@ -42,7 +42,7 @@ class Encoding(NamedTuple):
 
 
 class ConditionalFlow(nn.Module):
-    """The flow of a level's split-off channels `a`, given its condition (docs/network.md, 4)."""
+    """The flow of a level's split-off channels `a` given its condition (docs/network.md, 4)."""
 
     def __init__(self, config: HCFlowConfig, level: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class ConditionalFlow(nn.Module):
 
 
 class Level(nn.Module):
-    """Squeeze, main flow steps, split; with the conditional flow of what is split off."""
+    """Squeeze, main flow steps and split, with the conditional flow of the channels split off."""
 
     def __init__(self, config: HCFlowConfig, level: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class HCFlow(nn.Module):
         return [level for level in self.levels if isinstance(level, Level)]
 
     def _feature(self, j: int, kept: Tensor, coarser: Sequence[Tensor]) -> Tensor:
-        """Feature `u` of level `j` from what it kept and the coarser features, nearest first."""
+        """Feature `u` of level `j` from its kept channels and coarser features, nearest first."""
         upsampled = [upsample_nearest(u, 2 ** (k + 1)) for k, u in enumerate(coarser)]
         u: Tensor = self._levels()[j].cond.features(torch.cat([kept, *upsampled], 1))
         return u
@@ -176,7 +176,7 @@ class HCFlow(nn.Module):
         """Decode `lr`, N×3×H×W, with latents already multiplied by τ: HR N×3×sH×sW, unclipped.
 
         Raises:
-            ValueError: there are more or fewer latents than levels.
+            ValueError: the number of latents is not that of the levels.
         """
         check_latents(latents, len(self.levels))
         x = lr
@@ -189,6 +189,6 @@ class HCFlow(nn.Module):
         return x
 
     def zero_latents(self, lr: Tensor) -> tuple[Tensor, ...]:
-        """The latents of τ = 0 for `lr`, N×3×H×W."""
+        """The latents at τ = 0 for `lr`, N×3×H×W."""
         shapes = self.config.latent_shapes(lr.shape[2], lr.shape[3])
         return tuple(lr.new_zeros(lr.shape[0], *shape) for shape in shapes)

@@ -22,10 +22,7 @@ LR_CHANNELS = 3
 
 @dataclass(frozen=True)
 class IRNConfig:
-    """An IRN: blocks of each level, finest first, and the growth of their dense blocks.
-
-    `growth` is given for each level too.
-    """
+    """An IRN: for each level, finest first, its blocks and the growth of their dense blocks."""
 
     blocks: tuple[int, ...]
     growth: tuple[int, ...]
@@ -123,7 +120,7 @@ class IRN(nn.Module):
         return (op for op in self.operations if isinstance(op, HaarSqueeze | IRNBlock))
 
     def forward(self, hr: Tensor) -> Encoding:
-        """Encode `hr`, N×3×sH×sW in [0, 1]; `logp` is that of a standard normal latent."""
+        """Encode `hr`, N×3×sH×sW in [0, 1]; `logp` assumes a standard normal latent."""
         v, logp = hr, hr.new_zeros(hr.shape[0])
         for step in self._steps():
             v, log_det = step(v)
@@ -145,6 +142,6 @@ class IRN(nn.Module):
         return v
 
     def zero_latents(self, lr: Tensor) -> tuple[Tensor, ...]:
-        """The latent of τ = 0 for `lr`, N×3×H×W."""
+        """The latent at τ = 0 for `lr`, N×3×H×W."""
         (shape,) = self.config.latent_shapes(lr.shape[2], lr.shape[3])
         return (lr.new_zeros(lr.shape[0], *shape),)

@@ -15,7 +15,7 @@ HAAR = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [
 """The four ±1 filters `[band][dy][dx]`: average, horizontal, vertical, diagonal."""
 
 COUPLING_SLOPE = 0.318
-"""The coupling's literal, not 1/π."""
+"""The factor in affine couplings; a literal of the official code, not 1/π."""
 
 
 def space_to_depth(x: Tensor) -> Tensor:
@@ -79,18 +79,18 @@ class ActNorm(nn.Module):
 
 
 class InvertibleConv1x1(nn.Module):
-    """A `C`×`C` matrix on the channels; its inverse and determinant are taken in float64."""
+    """A `C`×`C` matrix on the channels; inverse and determinant are computed in float64."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(channels, channels)))
 
     def forward(self, v: Tensor) -> Tensor:
-        """The product with the matrix."""
+        """`W · v` for every pixel."""
         return F.conv2d(v, self.weight[:, :, None, None])
 
     def inverse(self, v: Tensor) -> Tensor:
-        """The product with the inverse matrix."""
+        """`W⁻¹ · v` for every pixel."""
         inverse = torch.linalg.inv(self.weight.double()).to(v.dtype)
         return F.conv2d(v, inverse[:, :, None, None])
 

@@ -12,7 +12,7 @@ from hcflow_ref.network.layers import sum_per_image
 from hcflow_ref.network.lr_image import quantise
 
 LR_LOG_SIGMA = -6.0
-"""log σ of the Gaussian that ties the quantised LR output to the given LR image."""
+"""log σ of the Gaussian of the quantised LR output around the given LR image."""
 
 
 def bits_per_pixel(encoding: Encoding, lr: Tensor, q: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much memory a reference network takes: it runs images whole, and they may be large."""
+"""Estimates the memory of a reference network, which runs images whole."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from hcflow_ref.network.irn import LR_CHANNELS, IRNConfig
 
 _FLOAT = 4
 _MARGIN = 2.0
-"""With it measured peaks are 0.5 to 0.8 of the estimate (rescaling, IRN and SR ×4; 0.4 to 1
-megapixel): the allocator's heap is in more pieces in some runs than in others."""
+"""With this margin measured peaks are 0.5 to 0.8 of the estimate (rescaling, IRN and SR ×4; 0.4 to
+1 megapixel). They vary, as the allocator's heap is more fragmented in some runs than in others."""
 
 
 def bytes_per_pixel(config: HCFlowConfig | IRNConfig) -> float:
     """Peak bytes per HR pixel of encoding or decoding without gradients.
 
-    The widest moment of the level where that is largest: the flow's state, the condition with what
-    it was put together from, and a dense block with its inputs, both generations of them.
+    At its widest a level has the flow's state, the condition with the tensors it was concatenated
+    from, and a dense block with its inputs before and after a concatenation. The largest level
+    counts.
     """
     if isinstance(config, IRNConfig):
         widths: list[int] = [_irn(config, level) for level in range(len(config.blocks))]
@@ -41,5 +42,5 @@ def _hcflow(config: HCFlowConfig, level: int) -> int:
 
 
 def _dense(inputs: int, growth: int) -> int:
-    """Of a dense block when its last concatenation is made."""
+    """Channels of a dense block while its last concatenation is made."""
     return 2 * inputs + 9 * growth

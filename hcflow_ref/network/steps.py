@@ -1,6 +1,6 @@
-"""Flow steps: ActNorm → 1×1 convolution (where there is one) → coupling (docs/network.md, 3).
+"""Flow steps: ActNorm → 1×1 convolution (SR and conditional steps) → coupling (docs/network.md, 3).
 
-Every step maps `v` N×C×H×W to the same shape, exactly invertibly; `u` is the conditional feature.
+Every step maps `v` N×C×H×W to the same shape and is invertible; `u` is the conditional feature.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class AffineStep(nn.Module):
 
 
 class ThreeChannelStep(nn.Module):
-    """ActNorm and the rescaling network's coupling between 3 channels and the rest.
+    """ActNorm, and the rescaling network's coupling between 3 channels and the rest.
 
-    Even `index`: the first 3 drive an affine coupling of the rest. Odd: the rest shift the first 3.
+    With an even `index` the first 3 drive an affine coupling of the rest; with an odd one the rest
+    shift the first 3.
     """
 
     def __init__(self, channels: int, hidden: int, index: int) -> None:

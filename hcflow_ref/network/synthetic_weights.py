@@ -1,7 +1,8 @@
 """Seeded weights that behave like a trained network's, for full-size tests without a checkpoint.
 
-A network at initialisation is the identity and proves nothing. Here 1×1 matrices are orthogonal,
-last convolutions are not zero, ActNorms are off identity, and activations stay in a trained range.
+A new network is the identity and would prove nothing. Here 1×1 matrices are orthogonal, last
+convolutions are not zero, ActNorms are not the identity, and activations stay in the range of a
+trained network.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def synthetic(config: HCFlowConfig | IRNConfig, seed: int = 0) -> HCFlow | IRN:
 
 def _unset(config: HCFlowConfig | IRNConfig) -> HCFlow | IRN:
     if isinstance(config, IRNConfig):
-        return IRN(config)  # not without values: it keeps its Haar filters
+        return IRN(config)  # with values: it keeps its Haar filters
     with torch.device("meta"):
         model = HCFlow(config)
     return model.to_empty(device="cpu")
