@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -137,37 +135,3 @@ class EngineArguments:
         )
         compilers.check(options)  # what is missing is said before any work
         return options
-
-
-def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of `EngineArguments` in place of its parameter `engine_arguments`.
-
-    Typer reads a command's options off its signature, and knows no groups.
-    """
-    names = [field.name for field in fields(EngineArguments)]
-
-    @functools.wraps(command)
-    def run(**options: Any) -> None:
-        given = EngineArguments(**{name: options.pop(name) for name in names})
-        command(**options, engine_arguments=given)
-
-    hints = _hints(command)
-    parameters = []
-    for parameter in inspect.signature(command).parameters.values():
-        if parameter.name == "engine_arguments":
-            group = _hints(EngineArguments)
-            parameters += [
-                inspect.Parameter(
-                    field.name, parameter.kind, default=field.default, annotation=group[field.name]
-                )
-                for field in fields(EngineArguments)
-            ]
-        else:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
-
-
-def _hints(owner: Any) -> dict[str, Any]:
-    return get_type_hints(owner, include_extras=True)

@@ -113,20 +113,6 @@ def refuse(given: Mapping[str, object], why: str) -> None:
             raise typer.BadParameter(f"{name} {why}")
 
 
-def check_video_options(
-    video: str | None, video_options: Mapping[str, object], image_options: Mapping[str, object]
-) -> None:
-    """Refuse options of images with `--video`, and options of videos without it.
-
-    Raises:
-        typer.BadParameter: one is given.
-    """
-    if video is not None:
-        refuse(image_options, "does not work with --video")
-    else:
-        refuse(video_options, "needs --video")
-
-
 def named(source: str) -> str:
     """An input as errors and warnings name it."""
     return "standard input" if source == STANDARD else f"'{source}'"

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from hcflow.cli.console import shown
-from hcflow.cli.engine_options import EngineArguments, engine_option, engine_options
+from hcflow.cli.engine_options import EngineArguments, engine_option
+from hcflow.cli.option_groups import option_groups
 from hcflow.cli.options import Directions
 from runtime.bundle.reader import Bundle
 
@@ -22,7 +23,7 @@ _calibration = functools.partial(typer.Option, rich_help_panel="Calibration")
 _tiles = functools.partial(typer.Option, rich_help_panel="Tiles")
 
 
-@engine_options
+@option_groups
 def build(
     *,
     checkpoint: Annotated[

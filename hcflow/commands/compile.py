@@ -11,13 +11,14 @@ from rich.console import Console
 
 import runtime
 from hcflow.cli import options
-from hcflow.cli.engine_options import Compiler, EngineArguments, engine_options
+from hcflow.cli.engine_options import Compiler, EngineArguments
+from hcflow.cli.option_groups import option_groups
 from hcflow.cli.options import Directions
 from hcflow.models.shipped import resolve
 from runtime.bundle.manifest import Precision
 
 
-@engine_options
+@option_groups
 def compile_engines(
     *,
     bundle: options.Bundle = None,

@@ -8,28 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from hcflow.cli import console, input_output, options
-from hcflow.models.load import Models
+from hcflow.cli import console, conversion, input_output
+from hcflow.cli.conversion import ConversionOptions
+from hcflow.cli.option_groups import option_groups
 from runtime.convert import image, large_file
 from runtime.convert.image import Downscaled
 from runtime.convert.job import Job
-from runtime.images.files import MAX_PIXELS, check_mode
-from runtime.inference.grid import Tiling
+from runtime.images.files import check_mode
 from runtime.inference.report import Report
 
 
+@option_groups
 def downscale(
     *,
-    source: options.Input,
-    output: options.Output,
-    model: options.ModelName = None,
-    threads: options.Threads = None,
-    backend: options.Backend = "onnxruntime",
-    precision: options.PrecisionName = None,
-    io: options.Io = None,
-    compile_engines: options.CompileEngines = False,
-    format_name: options.Format = None,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
+    given: ConversionOptions,
     round_trip: Annotated[
         bool,
         typer.Option(
@@ -37,54 +29,25 @@ def downscale(
             help="Upscale the result again and record its PSNR; takes as long again.",
         ),
     ] = True,
-    tile: options.Tile = None,
-    overlap: options.Overlap = None,
-    jobs: options.Jobs = 1,
-    strips: options.Strips = None,
-    video: options.Video = None,
-    frame_size: options.FrameSize = None,
-    matrix: options.Matrix = None,
-    colour_range: options.Range = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
 ) -> None:
     """Downscale an image, every image of a folder, or a video's frames; sides are rounded up.
 
     Write a lossless format (PNG): upscale cannot restore what a lossy one drops. The file records
     which model made it and the size of the original.
     """
-    job = Job(
-        "downscale",
-        Models(options.load(backend, precision, threads, io, compile_engines)),
-        model,
-        tiling=Tiling(tile, overlap),
-        max_pixels=max_pixels,
-        round_trip=round_trip,
-        strips=strips,
-        force=force,
+    job = given.job("downscale", given.models(), round_trip=round_trip)
+    conversion.run(given, job, lambda: _downscale_image(given, job))
+
+
+def _downscale_image(given: ConversionOptions, job: Job) -> None:
+    source, as_json = given.source, given.as_json
+    (name,), format_name = input_output.outputs(
+        source,
+        given.output,
+        format_name=given.format_name,
+        force=given.force,
+        as_json=as_json,
     )
-    input_output.check_video_options(
-        video,
-        {"--frame-size": frame_size, "--matrix": matrix, "--range": colour_range},
-        {"--strips": strips, "--format": format_name, "--json": as_json},
-    )
-    if video is not None:
-        from hcflow.cli.video import Stream, convert_video
-
-        stream = Stream(video, frame_size, matrix, colour_range)
-        convert_video(source, output, job, stream, jobs)
-    elif input_output.is_folder(source):
-        from hcflow.cli.folder import convert_folder
-
-        convert_folder(source, output, job, format_name=format_name, jobs=jobs, as_json=as_json)
-    else:
-        (name,), format_name = input_output.outputs(
-            source, output, format_name=format_name, force=force, as_json=as_json
-        )
-        _downscale_image(job, source, name, format_name, as_json)
-
-
-def _downscale_image(job: Job, source: str, name: str, format_name: str, as_json: bool) -> None:
     elapsed = console.stopwatch()
     report = Report()
     facts: dict[str, Any] = {"input": source, "outputs": [name]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -11,55 +12,57 @@ from typing import Annotated, Any
 
 import typer
 
-from hcflow.cli import console, input_output, options
+from hcflow.cli import console, conversion, input_output, options
+from hcflow.cli.conversion import ConversionOptions
+from hcflow.cli.option_groups import option_groups
 from hcflow.models.load import Models
 from runtime.convert import image, large_file, uncertainty
 from runtime.convert.job import Job
 from runtime.convert.large_file import Streamed
 from runtime.convert.restore import Restoration, restoration_of
-from runtime.images.files import MAX_PIXELS, Photo, check_mode
-from runtime.inference.grid import Tiling
+from runtime.images.files import Photo, check_mode
 from runtime.inference.report import Report
 from runtime.latents import fresh_seed
 from runtime.model import Model
 
+_sampling = functools.partial(typer.Option, rich_help_panel=options.SAMPLING)
 
+
+@option_groups
 def upscale(
     *,
-    source: options.Input,
-    output: options.Output,
-    model: options.ModelName = None,
     tau: options.Tau = None,
     seed: Annotated[
         str,
-        typer.Option(
-            metavar="N|random",
-            help="Seed of the latents; random draws one and prints it.",
-            rich_help_panel=options.SAMPLING,
-        ),
+        _sampling(metavar="N|random", help="Seed of the latents; random draws one and prints it."),
     ] = "0",
     samples: Annotated[
         int | None,
-        typer.Option(
+        _sampling(
             min=1,
             help="Number of images to draw: OUTPUT-1, OUTPUT-2, …",
             show_default=f"1, or {uncertainty.SAMPLES} for --uncertainty",
-            rich_help_panel=options.SAMPLING,
         ),
     ] = None,
+    tau_map: Annotated[
+        str | None,
+        _sampling(help="Gray image, stretched over the input: τ where it is white, 0 where black."),
+    ] = None,
+    heat_map: Annotated[
+        str | None,
+        _sampling(
+            "--uncertainty",
+            metavar="HEATMAP",
+            help="Write the standard deviation of --samples draws here, and their mean to OUTPUT.",
+        ),
+    ] = None,
+    given: ConversionOptions,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="WxH", help="Exact size of the result, to undo a downscale's padding."
         ),
     ] = None,
-    threads: options.Threads = None,
-    backend: options.Backend = "onnxruntime",
-    precision: options.PrecisionName = None,
-    io: options.Io = None,
-    compile_engines: options.CompileEngines = False,
-    format_name: options.Format = None,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
     obey_record: Annotated[
         bool,
         typer.Option(
@@ -67,30 +70,6 @@ def upscale(
             help="Take model and exact size from the record that downscale left in the file.",
         ),
     ] = True,
-    tau_map: Annotated[
-        str | None,
-        typer.Option(
-            help="Gray image, stretched over the input: τ where it is white, 0 where black.",
-            rich_help_panel=options.SAMPLING,
-        ),
-    ] = None,
-    heat_map: Annotated[
-        str | None,
-        typer.Option(
-            "--uncertainty",
-            metavar="HEATMAP",
-            help="Write the standard deviation of --samples draws here, and their mean to OUTPUT.",
-            rich_help_panel=options.SAMPLING,
-        ),
-    ] = None,
-    tile: options.Tile = None,
-    overlap: options.Overlap = None,
-    jobs: options.Jobs = 1,
-    strips: options.Strips = None,
-    video: options.Video = None,
-    frame_size: options.FrameSize = None,
-    matrix: options.Matrix = None,
-    colour_range: options.Range = None,
     vary_latents: Annotated[
         bool,
         typer.Option(
@@ -99,15 +78,12 @@ def upscale(
             rich_help_panel=options.VIDEO,
         ),
     ] = False,
-    force: options.Force = False,
-    as_json: options.Json = False,
 ) -> None:
     """Upscale an image, every image of a folder, or a video's frames by the model's scale.
 
     The same input, τ and seed give the same bytes, whatever the number of threads and jobs.
     """
     number = _parse_seed(seed)
-    models = Models(options.load(backend, precision, threads, io, compile_engines))
     random_options = {
         "--samples": (samples or 1) > 1,
         "--uncertainty": heat_map,
@@ -115,60 +91,30 @@ def upscale(
         "--vary-latents": vary_latents,
     }
     _refuse_without_tau(tau, random_options)
-    job = Job(
+    models = given.models()
+    job = given.job(
         "upscale",
         models,
-        model,
         tau=tau,
         seed=number,
         samples=samples or (uncertainty.SAMPLES if heat_map else 1),
         size=None if size is None else input_output.parse_size(size),
-        tau_map=None if tau_map is None else input_output.read(tau_map, max_pixels).image,
-        tiling=Tiling(tile, overlap),
-        max_pixels=max_pixels,
+        tau_map=None if tau_map is None else input_output.read(tau_map, given.max_pixels).image,
         obey_record=obey_record,
-        strips=strips,
-        force=force,
     )
-    # Of a folder each image's record may choose a model, so that none is refused there.
     checked = replace(job, models=_with_tau(models, tau, random_options))
-    input_output.check_video_options(
-        video,
-        {
-            "--frame-size": frame_size,
-            "--matrix": matrix,
-            "--range": colour_range,
-            "--vary-latents": vary_latents,
-        },
-        {
-            "--uncertainty": heat_map,
-            "--strips": strips,
-            "--format": format_name,
-            "--json": as_json,
-        },
+    conversion.run(
+        given,
+        checked,
+        lambda: _upscale_image(given, checked, heat_map),
+        folder_job=job,  # each image's record may choose a model, so that none is refused here
+        image_options={"--uncertainty": heat_map},
+        vary_latents=vary_latents,
     )
-    if video is not None:
-        from hcflow.cli.video import Stream, convert_video
-
-        stream = Stream(video, frame_size, matrix, colour_range)
-        convert_video(source, output, checked, stream, jobs, vary_latents=vary_latents)
-    elif input_output.is_folder(source):
-        from hcflow.cli.folder import convert_folder
-
-        input_output.refuse({"--uncertainty": heat_map}, "does not work with a folder")
-        convert_folder(source, output, job, format_name=format_name, jobs=jobs, as_json=as_json)
-    else:
-        _upscale_image(checked, source, output, format_name, heat_map, as_json)
 
 
-def _upscale_image(
-    job: Job,
-    source: str,
-    output: str,
-    format_name: str | None,
-    heat_map: str | None,
-    as_json: bool,
-) -> None:
+def _upscale_image(given: ConversionOptions, job: Job, heat_map: str | None) -> None:
+    source, output, as_json = given.source, given.output, given.as_json
     input_output.refuse(
         {"--strips": heat_map is not None and job.strips}, "does not work with --uncertainty"
     )
@@ -176,7 +122,7 @@ def _upscale_image(
         source,
         output,
         samples=1 if heat_map else job.samples,
-        format_name=format_name,
+        format_name=given.format_name,
         force=job.force,
         as_json=as_json,
     )

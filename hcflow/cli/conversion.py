@@ -1,0 +1,212 @@
+"""What `hcflow upscale` and `hcflow downscale` share: options, and the kinds of input."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hcflow.cli import input_output, options
+from hcflow.models.load import Models
+from runtime.convert.job import Direction, Job
+from runtime.images.files import FORMATS, MAX_PIXELS
+from runtime.inference.grid import Tiling
+
+_computing = functools.partial(typer.Option, rich_help_panel=options.COMPUTING)
+_video = functools.partial(typer.Option, rich_help_panel=options.VIDEO)
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """The options as the command line gives them; each field is one option."""
+
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="Image file or folder; - is standard input.", show_default=False
+        ),
+    ]
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File or folder to write; - is standard output.",
+            show_default=False,
+        ),
+    ]
+    model: options.ModelName = None
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help=f"{', '.join(FORMATS)}.",
+            show_default="by the suffix; PNG on standard output",
+        ),
+    ] = None
+    max_pixels: options.MaxPixels = MAX_PIXELS
+    force: Annotated[
+        bool, typer.Option("--force", help="Allow the output to replace the input.")
+    ] = False
+    as_json: options.Json = False
+    threads: options.Threads = None
+    backend: options.Backend = "onnxruntime"
+    precision: options.PrecisionName = None
+    io: Annotated[
+        Literal["float32", "uint8"] | None,
+        _computing(
+            "--io",
+            metavar="float32|uint8",
+            help="Type of the graph's input and output. uint8 graphs take 8-bit images only.",
+            show_default="float32 where the model has it",
+        ),
+    ] = None
+    compile_engines: Annotated[
+        bool,
+        _computing(
+            "--compile", help="First compile missing TensorRT engines for this machine's GPU."
+        ),
+    ] = False
+    jobs: Annotated[
+        int, _computing(min=1, help="Processes for a folder, or frames at a time for a video.")
+    ] = 1
+    strips: Annotated[
+        bool | None,
+        _computing(
+            "--strips/--no-strips",
+            help="Read and write by strips, so that the image need not fit into memory (needs "
+            "pyvips).",
+            show_default="for large images, where pyvips is installed",
+        ),
+    ] = None
+    tile: Annotated[
+        int | None,
+        _computing(
+            min=1,
+            help="Tile size in LR pixels. The result may differ by up to 1/255.",
+            show_default="what the model was certified for",
+        ),
+    ] = None
+    overlap: Annotated[
+        int | None,
+        _computing(
+            min=0,
+            help="Tile overlap in LR pixels.",
+            show_default="what the model was certified for",
+        ),
+    ] = None
+    video: Annotated[
+        str | None,
+        _video(
+            metavar="y4m|rgb24|rgb48le|gray",
+            help="The input is a video in this format, from standard input to standard output.",
+        ),
+    ] = None
+    frame_size: Annotated[str | None, _video(metavar="WxH", help="Frame size of a raw video.")] = (
+        None
+    )
+    matrix: Annotated[
+        str | None,
+        _video(
+            metavar="bt601|bt709|bt2020",
+            help="Colour matrix of a Y4M video.",
+            show_default="bt601 below 720 rows, else bt709",
+        ),
+    ] = None
+    colour_range: Annotated[
+        str | None,
+        _video(
+            "--range",
+            metavar="limited|full",
+            help="Colour range of a Y4M video.",
+            show_default="the stream's, else limited",
+        ),
+    ] = None
+
+    def models(self) -> Models:
+        """What opens models as they ask for."""
+        load: dict[str, Any] = {
+            "backend": self.backend,
+            "precision": self.precision,
+            "threads": self.threads,
+        }
+        # Only where given: a folder's list of finished results depends on each.
+        load |= {} if self.io is None else {"io": self.io}
+        load |= {"compile_engines": True} if self.compile_engines else {}
+        return Models(load)
+
+    def job(self, direction: Direction, models: Models, **settings: Any) -> Job:
+        """The job that they ask for; `settings` are further fields of it."""
+        return Job(
+            direction,
+            models,
+            self.model,
+            tiling=Tiling(self.tile, self.overlap),
+            max_pixels=self.max_pixels,
+            strips=self.strips,
+            force=self.force,
+            **settings,
+        )
+
+
+def run(
+    given: ConversionOptions,
+    job: Job,
+    convert_image: Callable[[], None],
+    *,
+    folder_job: Job | None = None,
+    image_options: Mapping[str, object] | None = None,
+    vary_latents: bool = False,
+) -> None:
+    """Convert what is given: the frames of a video, the images of a folder, or one image.
+
+    Args:
+        given: the options.
+        job: that they ask for.
+        convert_image: converts one image.
+        folder_job: the job for a folder, where that is another.
+        image_options: options that one image alone takes.
+        vary_latents: other latents in every frame of a video.
+
+    Raises:
+        typer.BadParameter: an option is given that has no effect here.
+    """
+    if given.video is not None:
+        from hcflow.cli.video import Stream, convert_video
+
+        refused = {
+            **(image_options or {}),
+            "--strips": given.strips,
+            "--format": given.format_name,
+            "--json": given.as_json,
+        }
+        input_output.refuse(refused, "does not work with --video")
+        stream = Stream(given.video, given.frame_size, given.matrix, given.colour_range)
+        convert_video(
+            given.source, given.output, job, stream, given.jobs, vary_latents=vary_latents
+        )
+        return
+    refused = {
+        "--frame-size": given.frame_size,
+        "--matrix": given.matrix,
+        "--range": given.colour_range,
+        "--vary-latents": vary_latents,
+    }
+    input_output.refuse(refused, "needs --video")
+    if input_output.is_folder(given.source):
+        from hcflow.cli.folder import convert_folder
+
+        input_output.refuse(image_options or {}, "does not work with a folder")
+        convert_folder(
+            given.source,
+            given.output,
+            folder_job or job,
+            format_name=given.format_name,
+            jobs=given.jobs,
+            as_json=given.as_json,
+        )
+    else:
+        convert_image()
