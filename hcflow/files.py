@@ -57,7 +57,7 @@ def downscale_file(
 
     Args:
         source: as for `upscale_file`.
-        output: likewise.
+        output: as for `upscale_file`.
         model: as for `load`.
         **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap` of
             `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.

@@ -47,7 +47,7 @@ def run_with_bar(work: Callable[[Callable[[int, int], None]], T]) -> T:
 
 
 def progress() -> Progress:
-    """A bar with count, rate and time left on stderr; nothing where that is no terminal."""
+    """A bar with count, rate and time left on stderr; nothing where stderr is not a terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -146,7 +146,7 @@ def _full(photo: Photo, scale: int) -> tuple[int, int]:
 
 
 def _eight_bits(picture: Any, width: int, height: int) -> Image.Image:
-    """An picture as RGB of 8 bits, cut to a size."""
+    """An image as 8-bit RGB, cropped to a size."""
     plain: Image.Image
     if not isinstance(picture, Image.Image) or picture.mode not in ("L", "LA", "RGB", "RGBA"):
         planes = psnr.colour(picture)
@@ -157,7 +157,7 @@ def _eight_bits(picture: Any, width: int, height: int) -> Image.Image:
 
 
 def _pixels(small: Any, width: int, height: int) -> Image.Image:
-    """The small image with every pixel as a square, cut to a size."""
+    """The small image with every pixel as a square, cropped to a size."""
     plain = _eight_bits(small, *psnr.size_of(small))
     scale = -(-width // plain.width)
     large = plain.resize((plain.width * scale, plain.height * scale), Image.Resampling.NEAREST)

@@ -18,7 +18,7 @@ from hcflow.cli.option_groups import option_groups
 from hcflow.models.load import Models
 from runtime.convert import image, large_file, uncertainty
 from runtime.convert.job import Job
-from runtime.convert.large_file import Streamed
+from runtime.convert.large_file import Converted
 from runtime.convert.restore import Restoration, restoration_of
 from runtime.images.files import Photo, check_mode
 from runtime.inference.report import Report
@@ -159,7 +159,7 @@ def _upscale_image(given: ConversionOptions, job: Job, heat_map: str | None) -> 
 
 def _upscale_in_memory(
     job: Job, source: str, names: Sequence[str], format_name: str, report: Report
-) -> Streamed:
+) -> Converted:
     """Write one sample to each name."""
     photo = input_output.read(source, job.max_pixels)
     check_mode(photo.result_mode, format_name)
@@ -171,7 +171,7 @@ def _upscale_in_memory(
     found, images = console.run(f"upscaling {photo.size[0]}×{photo.size[1]}", work)
     for each, name in zip(images, names, strict=True):
         input_output.write(each, name, format_name)
-    return Streamed(images[0].size, found.model, found.record)
+    return Converted(images[0].size, found.model, found.record)
 
 
 def _measure_uncertainty(
@@ -182,7 +182,7 @@ def _measure_uncertainty(
     heat_map: str,
     report: Report,
     as_json: bool,
-) -> tuple[Streamed, dict[str, Any]]:
+) -> tuple[Converted, dict[str, Any]]:
     """Write the mean of the samples and the heat map of their deviation; facts for `--json`."""
     (heat_name,), heat_format = input_output.outputs(
         source, heat_map, force=job.force, as_json=as_json
@@ -204,7 +204,7 @@ def _measure_uncertainty(
             f"{drawn.largest:.4f}"
         )
     figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-    return Streamed(drawn.mean.size, found.model, found.record), figures
+    return Converted(drawn.mean.size, found.model, found.record), figures
 
 
 def _with_tau(models: Models, tau: float | None, random_options: Mapping[str, object]) -> Models:

@@ -1,6 +1,6 @@
-"""Images beyond memory: a file is read by strips, computed by rows of tiles, written from raw rows.
+"""Images larger than memory: read by strips, computed by rows of tiles, encoded from raw rows.
 
-A journal beside the result (`runtime.convert.journal`) lets a run that was killed go on at the
+A journal beside the result (`runtime.convert.journal`) lets a run that was killed resume at the
 rows it had reached; the bytes are the same as of a run that was not.
 """
 
@@ -38,11 +38,11 @@ from runtime.system import atomic
 _LOSSLESS = ("PNG", "TIFF")
 
 Progress = Callable[[int, int], None]
-"""Told (rows of tiles finished, rows of tiles in all)."""
+"""Called with (rows of tiles finished, rows of tiles in all)."""
 
 
 @dataclass(frozen=True)
-class Streamed:
+class Converted:
     """A finished result: its size, the model, and the record read (up) or written (down)."""
 
     size: tuple[int, int]
@@ -58,8 +58,8 @@ class _Conversion:
         model: that computes it.
         direction: of the graph.
         size: (height, width) of the result.
-        blocks: computes the rows of tiles from one on, by a plan.
-        alpha: of the rows of a block.
+        blocks: computes output rows by a plan, from one of its rows of tiles on.
+        alpha: gives the alpha of (top, rows, scale) of the output, or None.
         record: the record of an LR image.
         latents: whether the graph takes latents.
         settings: what else the result depends on, for the journal.
@@ -85,7 +85,7 @@ def convert(
     *,
     progress: Progress | None = None,
     report: Report | None = None,
-) -> Streamed:
+) -> Converted:
     """Convert a file into another, by strips; the round trip is not measured.
 
     Args:
@@ -93,7 +93,7 @@ def convert(
         source: the image's file.
         output: the file to write.
         format_name: of it.
-        progress: told of every row of tiles.
+        progress: called after every row of tiles.
         report: filled while the image is computed.
 
     Raises:
@@ -132,7 +132,7 @@ def convert(
         with atomic.replacement(output) as temporary:
             strips.encode(journal.pixels, result, temporary, format_name)
         journal.discard()
-    return Streamed((width, height), model, record)
+    return Converted((width, height), model, record)
 
 
 def _upscale(

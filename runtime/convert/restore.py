@@ -100,7 +100,7 @@ def blame_record(chooser: Provenance | None, where: str) -> Iterator[None]:
         where: names the image.
 
     Raises:
-        ImageError: in place of a `BundleError`, which says that no other image would fare better.
+        ImageError: in place of a `BundleError`, which would say that every other image fails too.
     """
     try:
         yield

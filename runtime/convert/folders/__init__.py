@@ -1,1 +1,1 @@
-"""A folder of images taken down or up: found, worked off by processes, recorded, resumed."""
+"""A folder of images converted: found, run by worker processes, listed when finished, resumed."""

@@ -39,7 +39,7 @@ class Outcome:
         task: the task.
         error: why it failed, on one line; None where its result is written.
         mark: `source_mark` of the image before it was read.
-        stops: whether no other image would fare better: the disk is full, the bundle damaged.
+        stops: whether every other image would fail too: the disk is full, the bundle damaged.
         warnings: what was logged about the image, each on one line.
     """
 
