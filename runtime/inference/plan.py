@@ -45,19 +45,9 @@ class Plan:
     grid: Grid
     in_flight: int
 
-    @property
-    def output_factor(self) -> int:
-        """Output pixels an LR pixel."""
-        return self.scale if self.direction == "inverse" else 1
-
-    @property
-    def output_size(self) -> tuple[int, int]:
-        """Height and width of the output."""
-        return self.grid.height * self.output_factor, self.grid.width * self.output_factor
-
     def block_top(self, index: int) -> int:
         """First output row of what a row of tiles gives."""
-        return self.grid.row(index).start * self.output_factor
+        return self.grid.row(index).start * (self.scale if self.direction == "inverse" else 1)
 
 
 def plan_for(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +85,8 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the folder is missing or not writable, or the disk is full; it names `path`.
     """
     target = Path(os.path.realpath(path))
-    temporary = _temporary(target.parent)
+    name = f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / name
     _unfinished.add(temporary)
     try:
         temporary.touch(exist_ok=False)
@@ -104,27 +104,6 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         _unfinished.discard(temporary)
 
 
-@contextlib.contextmanager
-def workspace(folder: Path) -> Iterator[Path]:
-    """A new folder inside another, removed with everything left in it after the block.
-
-    Raises:
-        OSError: the other folder is missing or not writable.
-    """
-    temporary = _temporary(folder)
-    _unfinished.add(temporary)
-    try:
-        temporary.mkdir()
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _unfinished.discard(temporary)
-
-
-def _temporary(folder: Path) -> Path:
-    return folder / f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
-
-
 def temporary_prefix(process: int) -> str:
     """The start of the names of a process's temporary files."""
     return f".{process}-"
@@ -133,7 +112,5 @@ def temporary_prefix(process: int) -> str:
 def discard_unfinished() -> None:
     """Remove this process's temporary files; for a process that exits without unwinding."""
     for temporary in tuple(_unfinished):
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
             temporary.unlink()
