@@ -92,7 +92,7 @@ def test_the_tensorrt_backend_compiles_with_nvidias_own_headers(tmp_path: Path) 
     headers = tmp_path / "kernel_lens" / "include" / "tensorrt"
     cuda, source = SOURCE / "tests/simulated/cuda", SOURCE / "src/backends/tensorrt.cpp"
     run("c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-isystem", headers,
-        "-isystem", cuda, "-I", SOURCE / "include", source)  # fmt: skip
+        "-isystem", cuda, "-I", SOURCE / "include", "-I", SOURCE / "src", source)  # fmt: skip
 
 
 def test_what_is_given_to_a_later_configuration_counts(tmp_path: Path) -> None:

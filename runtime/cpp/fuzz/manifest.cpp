@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "manifest.hpp"
+#include "bundle/manifest.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     try {

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <new>
 
-#include "fail.hpp"
+#include "core/error.hpp"
 #include "hcflow/hcflow.h"
-#include "pixels.hpp"
+#include "image/pixels.hpp"
 
 struct hcflow_model {
     hcflow::Model model;

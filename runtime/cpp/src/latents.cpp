@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "fail.hpp"
+#include "core/error.hpp"
 
 namespace hcflow {
 namespace {

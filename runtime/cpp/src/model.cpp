@@ -2,12 +2,12 @@
 #include <limits>
 #include <utility>
 
-#include "downscale.hpp"
-#include "fail.hpp"
+#include "core/error.hpp"
 #include "hcflow/hcflow.hpp"
-#include "network.hpp"
-#include "pixels.hpp"
-#include "upscale.hpp"
+#include "image/pixels.hpp"
+#include "inference/downscale.hpp"
+#include "inference/network.hpp"
+#include "inference/upscale.hpp"
 
 namespace hcflow {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "sha256.hpp"
+#include "core/sha256.hpp"
 
 namespace tests {
 namespace {

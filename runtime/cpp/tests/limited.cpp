@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <string>
 
-#include "downscale.hpp"
-#include "network.hpp"
-#include "upscale.hpp"
+#include "inference/downscale.hpp"
+#include "inference/network.hpp"
+#include "inference/upscale.hpp"
 
 namespace {
 

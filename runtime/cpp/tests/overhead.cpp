@@ -6,9 +6,9 @@
 #include <cstdio>
 #include <string>
 
-#include "fail.hpp"
-#include "network.hpp"
-#include "upscale.hpp"
+#include "core/error.hpp"
+#include "inference/network.hpp"
+#include "inference/upscale.hpp"
 
 int main(int argc, char** argv) try {
     using Clock = std::chrono::steady_clock;

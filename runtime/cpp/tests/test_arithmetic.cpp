@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "bundle_folder.hpp"
-#include "geometry.hpp"
+#include "core/sha256.hpp"
+#include "image/padding.hpp"
 #include "latents.hpp"
-#include "sha256.hpp"
-#include "tiles.hpp"
+#include "tiling/tiles.hpp"
 
 using Words = std::array<std::uint32_t, 4>;
 

@@ -3,10 +3,10 @@
 
 #include <filesystem>
 
-#include "bundle.hpp"
+#include "bundle/bundle.hpp"
 #include "bundle_folder.hpp"
+#include "core/sha256.hpp"
 #include "hcflow/hcflow.hpp"
-#include "sha256.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;

@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "bundle_folder.hpp"
-#include "downscale.hpp"
 #include "hcflow/hcflow.hpp"
-#include "network.hpp"
-#include "upscale.hpp"
+#include "inference/downscale.hpp"
+#include "inference/network.hpp"
+#include "inference/upscale.hpp"
 
 using hcflow::Feed;
 using hcflow::Image;

@@ -6,8 +6,8 @@
 
 #include "bundle_folder.hpp"
 #include "hcflow/hcflow.hpp"
-#include "network.hpp"
-#include "upscale.hpp"
+#include "inference/network.hpp"
+#include "inference/upscale.hpp"
 
 using hcflow::Image;
 using hcflow::Pixel;

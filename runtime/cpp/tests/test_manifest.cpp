@@ -5,9 +5,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "bundle/manifest.hpp"
 #include "bundle_folder.hpp"
-#include "choice.hpp"
-#include "manifest.hpp"
+#include "inference/auto_precision.hpp"
 
 using nlohmann::json;
 using tests::BundleFolder;

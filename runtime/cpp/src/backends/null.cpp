@@ -1,7 +1,7 @@
 // No network: local arithmetic of a graph's shapes, so that tests need no backend's library.
 
-#include "../backend.hpp"
-#include "../fail.hpp"
+#include "core/error.hpp"
+#include "session.hpp"
 
 namespace hcflow {
 namespace {

@@ -16,9 +16,9 @@
 #include <utility>
 #include <vector>
 
-#include "../fail.hpp"
-#include "../gpu/engine.hpp"
-#include "../trust.hpp"
+#include "core/error.hpp"
+#include "core/file_trust.hpp"
+#include "gpu/library.hpp"
 
 namespace hcflow::gpu {
 namespace {

@@ -6,10 +6,10 @@
 #include <openvino/openvino.hpp>
 #include <vector>
 
-#include "../backend.hpp"
-#include "../fail.hpp"
-#include "../field.hpp"
-#include "../trust.hpp"
+#include "bundle/json_reader.hpp"
+#include "core/error.hpp"
+#include "core/file_trust.hpp"
+#include "session.hpp"
 
 namespace hcflow {
 namespace {

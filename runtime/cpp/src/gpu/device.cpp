@@ -1,10 +1,10 @@
-#include "device.hpp"
+#include "gpu/device.hpp"
 
 #include <algorithm>
 #include <map>
 #include <mutex>
 
-#include "../fail.hpp"
+#include "core/error.hpp"
 
 namespace hcflow::gpu {
 namespace {

@@ -1,4 +1,4 @@
-#include "driver.hpp"
+#include "gpu/driver.hpp"
 
 #include <dlfcn.h>
 
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string>
 
-#include "../fail.hpp"
+#include "core/error.hpp"
 
 namespace hcflow::gpu {
 namespace {

@@ -1,12 +1,12 @@
-#include "engine_files.hpp"
+#include "gpu/engine_files.hpp"
 
 #include <algorithm>
 #include <fstream>
 #include <sstream>
 
-#include "../fail.hpp"
-#include "../sha256.hpp"
-#include "../trust.hpp"
+#include "core/error.hpp"
+#include "core/file_trust.hpp"
+#include "core/sha256.hpp"
 
 namespace hcflow::gpu {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "../bundle.hpp"
-#include "passport.hpp"
+#include "bundle/bundle.hpp"
+#include "gpu/engine_entry.hpp"
 
 namespace hcflow::gpu {
 

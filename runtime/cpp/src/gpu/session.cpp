@@ -1,11 +1,11 @@
-#include "session.hpp"
+#include "gpu/session.hpp"
 
 #include <algorithm>
 #include <utility>
 
-#include "../fail.hpp"
-#include "../trust.hpp"
-#include "engine_files.hpp"
+#include "core/error.hpp"
+#include "core/file_trust.hpp"
+#include "gpu/engine_files.hpp"
 
 namespace hcflow::gpu {
 namespace {
@@ -158,7 +158,7 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load) try {
     std::vector<std::vector<EngineFile>> of_graphs;
-    // `automatic` is fp32 here (src/choice.hpp).
+    // `automatic` is fp32 here (inference/auto_precision.hpp).
     const Precision wanted =
         options.precision == Precision::automatic ? Precision::fp32 : options.precision;
     for (const Graph& graph : bundle.manifest().graphs)

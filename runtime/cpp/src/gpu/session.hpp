@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "../backend.hpp"
-#include "engine.hpp"
-#include "lane.hpp"
-#include "passport.hpp"
+#include "../session.hpp"
+#include "gpu/engine_entry.hpp"
+#include "gpu/library.hpp"
+#include "gpu/stream.hpp"
 
 namespace hcflow::gpu {
 

@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "sha256.hpp"
+#include "core/sha256.hpp"
 
 namespace tests {
 namespace {

@@ -1,7 +1,7 @@
 // How engines are judged, for a comparison with Python: reads lines of
 // LIBRARY, VERSION, COMPUTE CAPABILITY and SIDECAR apart by tabs, writes why it does not fit, or
 // "fits".
-#include "gpu/passport.hpp"
+#include "gpu/engine_entry.hpp"
 
 #include <iostream>
 #include <string>

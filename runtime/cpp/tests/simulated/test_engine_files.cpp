@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/file_trust.hpp"
+#include "core/sha256.hpp"
 #include "gpu.hpp"
-#include "sha256.hpp"
-#include "trust.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;

@@ -10,7 +10,7 @@
 #include "gpu.hpp"
 #include "gpu/device.hpp"
 #include "gpu/session.hpp"
-#include "network.hpp"
+#include "inference/network.hpp"
 
 using hcflow::Image;
 using hcflow::Pixel;

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/tensor.hpp"
 #include "gpu.hpp"
 #include "gpu/device.hpp"
-#include "tensor.hpp"
 
 using hcflow::DeviceTensor;
 using hcflow::Image;

@@ -1,0 +1,87 @@
+#include <algorithm>
+#include <array>
+
+#include "core/error.hpp"
+#include "session.hpp"
+
+namespace hcflow {
+namespace {
+
+bool always(const Bundle&, const Options&) { return true; }
+bool never(const Bundle&, const Options&) { return false; }
+
+struct Entry {
+    const char* name;
+    Opener open;  // null: not compiled in
+    bool (*automatic)(const Bundle&, const Options&);
+};
+
+// Best first: "auto" is the first that is there and can run the bundle.
+constexpr std::array<Entry, 4> kBackends = {{
+#ifdef HCFLOW_WITH_TENSORRT
+    {"tensorrt", open_tensorrt, has_tensorrt_engines},
+#else
+    {"tensorrt", nullptr, never},
+#endif
+#ifdef HCFLOW_WITH_TENSORRT_RTX
+    {"tensorrt-rtx", open_tensorrt_rtx, has_tensorrt_rtx_engines},
+#else
+    {"tensorrt-rtx", nullptr, never},
+#endif
+#ifdef HCFLOW_WITH_OPENVINO
+    {"openvino", open_openvino, always},
+#else
+    {"openvino", nullptr, always},
+#endif
+#ifdef HCFLOW_WITH_NULL
+    {"null", open_null, never},
+#else
+    {"null", nullptr, never},
+#endif
+}};
+
+std::string list(const std::vector<std::string>& names) {
+    return names.empty() ? "none" : joined(names);
+}
+
+}  // namespace
+
+std::vector<std::string> backends() {
+    std::vector<std::string> names;
+    for (const Entry& entry : kBackends)
+        if (entry.open != nullptr) names.emplace_back(entry.name);
+    return names;
+}
+
+void check_backend(const std::string& name) {
+    std::vector<std::string> known = {"auto"};
+    for (const Entry& entry : kBackends) known.emplace_back(entry.name);
+    if (std::find(known.begin(), known.end(), name) == known.end())
+        fail(ErrorCode::parameter, "unknown backend '", name, "': one of ", list(known));
+    const std::vector<std::string> there = backends();
+    if (name != "auto" && std::find(there.begin(), there.end(), name) == there.end())
+        fail(ErrorCode::backend, "backend '", name,
+             "' was not compiled in; there are: ", list(there),
+             ". Build hcflow where CMake finds its SDK");
+}
+
+std::vector<Backend> find_backends(const Bundle& bundle, const Options& options) {
+    check_backend(options.backend);
+    const bool any = options.backend == "auto";
+    std::vector<Backend> found;
+    for (const Entry& entry : kBackends)
+        if (entry.open != nullptr &&
+            (any ? entry.automatic(bundle, options) : options.backend == entry.name))
+            found.push_back({entry.name, entry.open});
+    if (!found.empty()) return found;
+    fail(ErrorCode::backend,
+         "no backend here can run this bundle; compiled in are: ", list(backends()),
+         ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");
+}
+
+void Session::enqueue(const std::vector<DeviceTensor>&, const std::vector<DeviceTensor>&, void*) {
+    fail(ErrorCode::backend,
+         "this backend runs on no GPU: open the bundle with tensorrt or tensorrt-rtx");
+}
+
+}  // namespace hcflow

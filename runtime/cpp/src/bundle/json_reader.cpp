@@ -1,0 +1,176 @@
+#include "bundle/json_reader.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.hpp"
+
+namespace hcflow {
+namespace {
+
+constexpr std::size_t kShown = 60;  // characters of a wrong value
+constexpr int kMostDepth = 100;     // of nested JSON
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+std::string escaped(const Field::Json& value) {
+    return value.dump(-1, ' ', true, Field::Json::error_handler_t::replace);
+}
+
+std::string cut(const std::string& text) {
+    return text.size() > kShown ? text.substr(0, kShown - 3) + "..." : text;
+}
+
+}  // namespace
+
+std::string shown(const std::string& text) {
+    const std::string quoted = escaped(text);
+    return cut(quoted.substr(1, quoted.size() - 2));
+}
+
+Field::Field(const Json& value, std::string where, std::string path)
+    : value_(&value), where_(std::move(where)), path_(std::move(path)) {}
+
+Field Field::operator[](const std::string& key) const {
+    const auto found = as_object().find(key);
+    if (found == value_->end())
+        fail(ErrorCode::bundle, where_, ": ", path_, ".", key, " is missing");
+    return {*found, where_, text(path_, ".", key)};
+}
+
+std::optional<Field> Field::get(const std::string& key) const {
+    const auto found = as_object().find(key);
+    if (found == value_->end() || found->is_null()) return std::nullopt;
+    return Field(*found, where_, text(path_, ".", key));
+}
+
+std::vector<Field> Field::items() const {
+    if (!value_->is_array()) wrong("an array");
+    std::vector<Field> fields;
+    for (std::size_t i = 0; i < value_->size(); ++i)
+        fields.emplace_back((*value_)[i], where_, text(path_, "[", i, "]"));
+    return fields;
+}
+
+std::vector<std::pair<std::string, Field>> Field::members() const {
+    std::vector<std::pair<std::string, Field>> fields;
+    for (const auto& [key, value] : as_object().items())
+        fields.emplace_back(key, Field(value, where_, text(path_, ".", shown(key))));
+    return fields;
+}
+
+const std::string& Field::string() const {
+    if (!value_->is_string()) wrong("a string");
+    return value_->get_ref<const std::string&>();
+}
+
+const std::string& Field::choice(const std::vector<std::string>& options) const {
+    if (value_->is_string() && std::find(options.begin(), options.end(), string()) != options.end())
+        return string();
+    wrong("one of " + joined(options));
+}
+
+const std::string& Field::digest() const {
+    const auto is_hex = [](char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); };
+    if (!value_->is_string() || string().size() != 64 ||
+        !std::all_of(string().begin(), string().end(), is_hex))
+        wrong("a SHA-256: 64 lower-case hexadecimal digits");
+    return string();
+}
+
+const std::string& Field::plain_name() const {
+    const auto is_plain = [](char c) {
+        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '+' || c == '-';
+    };
+    if (!value_->is_string() || string().empty() ||
+        !(is_digit(string()[0]) || is_letter(string()[0])) ||
+        !std::all_of(string().begin(), string().end(), is_plain))
+        wrong("a plain file name inside the bundle");
+    return string();
+}
+
+const std::string& Field::word() const {
+    const auto is_plain = [](char c) {
+        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '/' || c == '-';
+    };
+    if (!value_->is_string() || string().empty() ||
+        !std::all_of(string().begin(), string().end(), is_plain))
+        wrong("a plain word");
+    return string();
+}
+
+const std::string& Field::name() const {
+    const auto is_bad = [](char c) {
+        return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+    };
+    // U+0080 to U+009F are control characters as well.
+    const auto is_control = [](char one, char two) {
+        return one == '\xC2' && static_cast<unsigned char>(two) < 0xA0;
+    };
+    if (!value_->is_string() || string().empty() ||
+        std::any_of(string().begin(), string().end(), is_bad) ||
+        std::adjacent_find(string().begin(), string().end(), is_control) != string().end())
+        wrong("a name without slashes");
+    return string();
+}
+
+std::int64_t Field::integer(std::int64_t minimum, std::int64_t maximum) const {
+    const auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    const bool fits = value_->is_number_integer() &&
+                      (!value_->is_number_unsigned() || value_->get<std::uint64_t>() <= largest);
+    if (!fits || value_->get<std::int64_t>() < minimum)
+        wrong(text("an integer, ", minimum, " or more"));
+    if (value_->get<std::int64_t>() > maximum) wrong(text("an integer, ", maximum, " or less"));
+    return value_->get<std::int64_t>();
+}
+
+double Field::number(double minimum) const {
+    if (!value_->is_number() || !std::isfinite(value_->get<double>()) ||
+        value_->get<double>() < minimum)
+        wrong(std::isfinite(minimum) ? text("a number, ", minimum, " or more") : "a number");
+    return value_->get<double>();
+}
+
+bool Field::flag() const {
+    if (!value_->is_boolean()) wrong("true or false");
+    return value_->get<bool>();
+}
+
+bool Field::is_null() const { return value_->is_null(); }
+
+std::string Field::object() const { return as_object().dump(); }
+
+const Field::Json& Field::as_object() const {
+    if (!value_->is_object()) wrong("an object");
+    return *value_;
+}
+
+void Field::wrong(const std::string& what) const {
+    fail(ErrorCode::bundle, where_, ": ", path_, " is ", cut(escaped(*value_)), "; it must be ",
+         what);
+}
+
+Document::Document(const std::string& json, std::string where, const std::string& what)
+    : where_(std::move(where)) {
+    const auto refuse = [&](const std::string& reason) {
+        fail(ErrorCode::bundle, where_, " is ", what, ": ", reason, "; build the bundle again");
+    };
+    const auto limit_depth = [&](int depth, Field::Json::parse_event_t, Field::Json&) {
+        if (depth > kMostDepth) refuse(text("nested deeper than ", kMostDepth));
+        return true;
+    };
+    if (json.compare(0, 3, "\xEF\xBB\xBF") == 0) refuse("it starts with a byte order mark");
+    try {
+        value_ = std::make_unique<const Field::Json>(Field::Json::parse(json, limit_depth));
+    } catch (const Field::Json::exception& error) {
+        refuse(error.what());
+    }
+}
+
+Document::~Document() = default;
+
+Field Document::root(std::string path) const { return {*value_, where_, std::move(path)}; }
+
+}  // namespace hcflow

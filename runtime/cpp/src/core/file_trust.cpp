@@ -1,0 +1,166 @@
+#include "core/file_trust.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/error.hpp"
+
+namespace hcflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Descriptor {
+  public:
+    explicit Descriptor(int number) : number_(number) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() {
+        if (number_ >= 0) close(number_);
+    }
+    [[nodiscard]] int number() const { return number_; }
+
+  private:
+    int number_;
+};
+
+[[noreturn]] void unreadable(const fs::path& path) {
+    fail(ErrorCode::backend, "cannot read engine '", path.string(), "': ", std::strerror(errno),
+         "; compile it again");
+}
+
+/// Whether a group is the system's, or this user's own with nobody else in it.
+bool is_private(gid_t id) {
+    if (id == 0) return true;
+    std::array<char, 1U << 14U> user_text{}, group_text{};  // too little room: not trusted
+    passwd user{}, *found_user = nullptr;
+    group group{}, *found_group = nullptr;
+    if (getpwuid_r(geteuid(), &user, user_text.data(), user_text.size(), &found_user) != 0 ||
+        getgrgid_r(id, &group, group_text.data(), group_text.size(), &found_group) != 0 ||
+        found_user == nullptr || found_group == nullptr || user.pw_gid != id)
+        return false;
+    for (char** member = group.gr_mem; *member != nullptr; ++member)
+        if (std::strcmp(*member, user.pw_name) != 0) return false;
+    return true;
+}
+
+/// Who but this user and root may write a file or folder, and what to do; empty: nobody.
+std::string stranger(const struct stat& status) {
+    if (status.st_uid != geteuid() && status.st_uid != 0)
+        return "belongs to another user, and an engine is code: copy the bundle, or compile the "
+               "engine again";
+    // As /tmp: others add to it, and cannot take what is ours away.
+    if ((status.st_mode & S_ISVTX) != 0 && S_ISDIR(status.st_mode)) return {};
+    if ((status.st_mode & S_IWOTH) != 0)
+        return "can be written by everyone, and an engine is code: chmod o-w it first";
+    if ((status.st_mode & S_IWGRP) != 0 && !is_private(status.st_gid))
+        return "can be written by its group, and an engine is code: chmod g-w it first";
+    return {};
+}
+
+void check_owner(const fs::path& path, const struct stat& status) {
+    if (const std::string why = stranger(status); !why.empty())
+        fail(ErrorCode::backend, "'", path.string(), "' ", why);
+}
+
+/// Judge every folder above a path, and above what it stands for if a link is on the way.
+void check_folders_above(const fs::path& path) {
+    std::error_code error;
+    for (const fs::path& end : {fs::absolute(path), fs::weakly_canonical(path, error)}) {
+        if (error) {
+            errno = error.value();
+            unreadable(path);
+        }
+        fs::path folder = end;
+        while (folder.has_relative_path()) {
+            folder = folder.parent_path();
+            struct stat status {};
+            if (stat(folder.c_str(), &status) != 0) unreadable(path);
+            check_owner(folder, status);
+        }
+    }
+}
+
+bool read_all(int descriptor, std::string& data) {
+    for (std::size_t at = 0; at < data.size();) {
+        const ssize_t got = read(descriptor, data.data() + at, data.size() - at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        at += static_cast<std::size_t>(got);
+    }
+    return true;
+}
+
+bool write_all(int descriptor, const std::string& data) {
+    for (std::size_t at = 0; at < data.size();) {
+        const ssize_t put = write(descriptor, data.data() + at, data.size() - at);
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return false;
+        at += static_cast<std::size_t>(put);
+    }
+    return fsync(descriptor) == 0;
+}
+
+}  // namespace
+
+bool is_ours(const fs::path& folder) try {
+    std::error_code ignored;
+    const bool there = fs::exists(folder, ignored);
+    fs::create_directories(folder, ignored);
+    if (!there) fs::permissions(folder, fs::perms::owner_all, ignored);
+    struct stat status {};
+    if (stat(folder.c_str(), &status) != 0 || status.st_uid != geteuid() ||
+        (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return false;
+    check_folders_above(folder);
+    return true;
+} catch (const std::exception&) {  // what is asked here: it is not, or nothing tells
+    return false;
+}
+
+std::string read_trusted(const fs::path& path) {
+    check_folders_above(path);
+    struct stat status {};
+    // What is judged is what is read: the file is opened once. Never waits for a pipe's writer.
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file.number() < 0 || fstat(file.number(), &status) != 0) unreadable(path);
+    check_owner(path, status);
+    if (!S_ISREG(status.st_mode)) {
+        errno = EINVAL;
+        unreadable(path);
+    }
+    std::string data(static_cast<std::size_t>(status.st_size), '\0');
+    errno = EIO;
+    if (!read_all(file.number(), data)) unreadable(path);
+    return data;
+}
+
+std::optional<std::string> read_ours(const fs::path& path) {
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+    struct stat status {};
+    if (file.number() < 0 || fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode) ||
+        status.st_uid != geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return std::nullopt;
+    std::string data(static_cast<std::size_t>(status.st_size), '\0');
+    if (!read_all(file.number(), data)) return std::nullopt;
+    return data;
+}
+
+bool write_whole(const fs::path& path, const std::string& data) {
+    std::string name = path.string() + ".XXXXXX";
+    const Descriptor file(mkstemp(name.data()));  // mode 0600
+    if (file.number() < 0) return false;
+    if (write_all(file.number(), data) && rename(name.c_str(), path.c_str()) == 0) return true;
+    unlink(name.c_str());
+    return false;
+}
+
+}  // namespace hcflow

@@ -1,0 +1,179 @@
+#include "gpu/engine_entry.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/error.hpp"
+
+namespace hcflow::gpu {
+namespace {
+
+using Numbers = std::vector<std::uint64_t>;
+
+/// The numbers between dots; beyond 64 bits they all count as the largest.
+Numbers numbers(const std::string& version) {
+    constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+    Numbers all = {0};
+    for (const char c : version)
+        if (c == '.')
+            all.push_back(0);
+        else
+            all.back() = all.back() > kMost / 10 - 1
+                             ? kMost
+                             : all.back() * 10 + static_cast<std::uint64_t>(c - '0');
+    return all;
+}
+
+bool is_version(const std::string& text) {
+    const bool plain = std::all_of(text.begin(), text.end(),
+                                   [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+    return plain && !text.empty() && text.front() != '.' && text.back() != '.' &&
+           text.find("..") == std::string::npos;
+}
+
+bool is_capability(const std::string& text) {
+    const std::size_t dot = text.find('.');
+    return is_version(text) && dot != std::string::npos && dot + 2 == text.size() &&
+           text.front() != '0';
+}
+
+std::string read_version(const Field& field) {
+    if (!is_version(field.string())) field.wrong("a version of numbers and dots");
+    return field.string();
+}
+
+std::string read_capability(const Field& field) {
+    if (!is_capability(field.string())) field.wrong("a compute capability such as 8.9");
+    return field.string();
+}
+
+Shape read_shape(const Field& field) {
+    Shape shape;
+    for (const Field& side : field.items())
+        shape.push_back(static_cast<std::size_t>(side.integer(1)));
+    return shape;
+}
+
+const char* title(const std::string& library) {
+    return library == "tensorrt" ? "TensorRT" : "TensorRT-RTX";
+}
+
+/// Same version; a version-compatible engine also runs on later ones of its major version. Three
+/// numbers count: a fourth is of the build, and the library here does not tell its own.
+bool version_fits(const Passport& engine, const std::string& version) {
+    Numbers built = numbers(engine.version), here = numbers(version);
+    built.resize(std::min<std::size_t>(built.size(), 3));
+    here.resize(std::min<std::size_t>(here.size(), 3));
+    return engine.version_compatible ? built[0] == here[0] && built <= here : built == here;
+}
+
+bool capability_fits(const Passport& engine, const std::string& capability) {
+    const auto& built = engine.compute_capabilities;
+    if (std::find(built.begin(), built.end(), capability) != built.end()) return true;
+    const Numbers here = numbers(capability), ampere = {8, 0};
+    if (engine.library == "tensorrt-rtx")  // code for 12.0 also runs on 12.1, and so on
+        return std::any_of(built.begin(), built.end(), [&](const std::string& each) {
+            const Numbers b = numbers(each);
+            return b[0] == here[0] && here[0] >= 12 && b <= here;
+        });
+    return engine.hardware == "ampere+" && here >= ampere &&
+           std::all_of(built.begin(), built.end(),
+                       [&](const std::string& each) { return numbers(each) >= ampere; });
+}
+
+void check_unused(const Field& field) {
+    (void)field["direction"].choice({"inverse", "forward"});
+    (void)field["precision"].choice({"fp32", "fp16", "int8"});
+    (void)field["latents"].flag();
+    (void)field["tf32"].flag();
+    (void)field["refittable"].flag();
+    (void)field["build_seconds"].number(0);
+    if (const auto level = field.get("optimization_level")) (void)level->integer(0);
+    const Field memory = field["memory"];
+    for (const char* key : {"scratch", "weights", "activations"})
+        if (const auto bytes = memory.get(key)) (void)bytes->integer(0);
+    if (const auto layers = field.get("layers"))
+        for (const auto& [key, count] : layers->members()) (void)count.integer(0);
+}
+
+}  // namespace
+
+bool Range::holds(const Shape& shape) const {
+    if (shape.size() != smallest.size() || shape.size() != largest.size()) return false;
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        if (shape[i] < smallest[i] || shape[i] > largest[i]) return false;
+    return true;
+}
+
+std::optional<std::size_t> Passport::holds(const std::map<std::string, Shape>& s) const {
+    for (std::size_t index = 0; index < profiles.size(); ++index) {
+        const Profile& profile = profiles[index];
+        if (std::all_of(s.begin(), s.end(), [&](const auto& input) {
+                const auto range = profile.find(input.first);
+                return range != profile.end() && range->second.holds(input.second);
+            }))
+            return index;
+    }
+    return std::nullopt;
+}
+
+Passport read_passport(const Field& field) {
+    Passport engine{};
+    engine.file = field["file"].plain_name();
+    engine.sha256 = field["sha256"].digest();
+    engine.bytes = static_cast<std::uint64_t>(field["bytes"].integer(1));
+    engine.graph = field["graph"].digest();
+    engine.library = field["library"].choice({"tensorrt", "tensorrt-rtx"});
+    engine.version = read_version(field["version"]);
+    for (const Field& capability : field["compute_capabilities"].items())
+        engine.compute_capabilities.push_back(read_capability(capability));
+    for (const Field& each : field["profiles"].items()) {
+        Profile profile;
+        for (const auto& [name, range] : each.members()) {
+            (void)read_shape(range["best"]);
+            profile[name] = {read_shape(range["smallest"]), read_shape(range["largest"])};
+        }
+        engine.profiles.push_back(std::move(profile));
+    }
+    engine.version_compatible = field["version_compatible"].flag();
+    engine.hardware = field["hardware"].choice({"none", "ampere+", "same-capability"});
+    check_unused(field);
+    return engine;
+}
+
+Passport parse_passport(const std::string& json, const std::string& where) {
+    const Document document(json, where, "no engine's sidecar");
+    return read_passport(document.root());
+}
+
+std::optional<std::string> misfit(const Passport& engine, const Machine& machine) {
+    if (engine.library != machine.library)
+        return text("it is a ", title(engine.library), " engine, not ", title(machine.library));
+    if (!version_fits(engine, machine.version))
+        return text("it was built by ", title(engine.library), " ", engine.version, ", here is ",
+                    machine.version);
+    if (!capability_fits(engine, machine.compute_capability))
+        return text("it was built for compute capability ", joined(engine.compute_capabilities),
+                    ", this GPU has ", machine.compute_capability);
+    return std::nullopt;
+}
+
+std::string command(const std::string& library, const std::string& bundle) {
+    return "hcflow compile '" + bundle + "' --engine " + library;
+}
+
+std::string describe(const Shape& shape) { return joined(shape, "x"); }
+
+std::string describe_ranges(const Passport& engine) {
+    std::vector<std::string> profiles;
+    for (const Profile& profile : engine.profiles) {
+        std::vector<std::string> ranges;
+        for (const auto& [name, range] : profile)
+            ranges.push_back(
+                text(shown(name), " ", describe(range.smallest), " to ", describe(range.largest)));
+        profiles.push_back(joined(ranges));
+    }
+    return joined(profiles, " or ");
+}
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,72 @@
+// An engine in a library, as little of it as running one takes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.hpp"
+#include "gpu/driver.hpp"
+
+namespace hcflow::gpu {
+
+/// A context of an engine, in which one run at a time may be under way. Methods throw Error
+/// (backend) with the library's reason.
+class Context {
+  public:
+    Context() = default;
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
+    virtual ~Context() = default;
+
+    virtual void select_profile(std::size_t index, Handle stream) = 0;
+    virtual void set_input_shape(const std::string& name, const Shape& shape) = 0;
+    /// Of an output, once every input's shape is set.
+    [[nodiscard]] virtual Shape output_shape(const std::string& name) = 0;
+    /// Bytes of scratch memory that the shapes set need.
+    [[nodiscard]] virtual std::size_t scratch_size() = 0;
+    virtual void set_scratch(Address address, std::size_t size) = 0;
+    virtual void set_address(const std::string& name, Address address) = 0;
+    virtual void enqueue(Handle stream) = 0;
+};
+
+/// An engine on the GPU; every input and output is float32.
+class Engine {
+  public:
+    Engine() = default;
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+    virtual ~Engine() = default;
+
+    [[nodiscard]] const std::vector<std::string>& inputs() const { return inputs_; }
+    [[nodiscard]] const std::vector<std::string>& outputs() const { return outputs_; }
+    /// A context whose scratch memory the caller provides. One thread at a time.
+    [[nodiscard]] virtual std::unique_ptr<Context> context() = 0;
+    /// Keep on disk what the library compiled for this machine while running; a failure is none.
+    virtual void keep_runtime_cache() {}
+
+  protected:
+    std::vector<std::string> inputs_, outputs_;
+};
+
+/// A library that runs engines.
+class Library {
+  public:
+    Library() = default;
+    Library(const Library&) = delete;
+    Library& operator=(const Library&) = delete;
+    virtual ~Library() = default;
+
+    /// "10.14.1"
+    [[nodiscard]] virtual std::string version() const = 0;
+    /// `where` names the engine in errors, `remedy` says how to get another; `runtime_cache` is a
+    /// file for what is compiled while running, or empty. `host_code`: the engine brings code for
+    /// the host along, as version-compatible ones do. Throws Error (backend).
+    [[nodiscard]] virtual std::unique_ptr<Engine> load(const std::string& data,
+                                                       const std::string& where,
+                                                       const std::string& remedy,
+                                                       const std::string& runtime_cache,
+                                                       bool host_code) = 0;
+};
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,159 @@
+#include "gpu/stream.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.hpp"
+
+namespace hcflow::gpu {
+
+Lane::Lane(Engine& engine, std::function<std::size_t(const Shapes&)> profile)
+    : engine_(engine), profile_(std::move(profile)), last_(stream_.handle()) {}
+
+Lane::~Lane() {
+    try {
+        wait();
+    } catch (const Error&) {  // the GPU is gone, and its memory with it
+    }
+}
+
+std::vector<Tensor> Lane::run(const std::vector<Feed>& feeds) {
+    Shapes shapes;
+    for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
+    Plan& plan = this->plan(shapes);
+    try {
+        if (plan.host.empty()) stage(plan);
+        follow(stream_.handle());
+        for (const Feed& feed : feeds)
+            std::memcpy(plan.host.at(feed.name).values(), feed.values,
+                        plan.host.at(feed.name).bytes());
+        if (!plan.graph && plan.runs == 1 && plan.capturable) capture(plan);
+        if (plan.graph)
+            plan.graph->launch(stream_.handle());
+        else
+            work(plan);
+        idle_.record(stream_.handle());
+        stream_.synchronise();
+    } catch (...) {
+        // Copies from and to its buffers may still be under way.
+        try {
+            wait();
+        } catch (const Error&) {  // the first error says more
+        }
+        plans_.pop_front();
+        throw;
+    }
+    if (++plan.runs == 1) engine_.keep_runtime_cache();
+    std::vector<Tensor> outputs;
+    for (const auto& [name, shape] : plan.outputs) {
+        const float* values = plan.host.at(name).values();
+        outputs.push_back(Tensor::own(name, shape, {values, values + elements(shape)}));
+    }
+    return outputs;
+}
+
+Shapes Lane::output_shapes(const Shapes& inputs) { return plan(inputs).outputs; }
+
+void Lane::enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream) {
+    Plan& plan = this->plan(inputs);
+    follow(stream);
+    execute(plan, addresses, stream);
+    idle_.record(stream);
+}
+
+/// Let a stream wait on the GPU for this lane's last run: they share scratch memory.
+void Lane::follow(Handle stream) {
+    if (stream == last_) return;
+    idle_.hold_back(stream);
+    last_ = stream;
+}
+
+/// Wait on the host until nothing of this lane runs.
+void Lane::wait() const {
+    idle_.synchronise();
+    stream_.synchronise();
+}
+
+Lane::Plan& Lane::plan(const Shapes& inputs) {
+    const auto found = std::find_if(plans_.begin(), plans_.end(),
+                                    [&](const Plan& plan) { return plan.inputs == inputs; });
+    if (found != plans_.end()) {
+        plans_.splice(plans_.begin(), plans_, found);
+        return plans_.front();
+    }
+    if (plans_.size() >= kMostShapes) {
+        wait();
+        plans_.pop_back();
+    }
+    plans_.push_front(prepare(inputs));
+    return plans_.front();
+}
+
+/// A context with its shapes set and scratch memory given.
+Lane::Plan Lane::prepare(const Shapes& inputs) {
+    const std::size_t profile = profile_(inputs);
+    Plan plan;
+    plan.inputs = inputs;
+    plan.context = engine_.context();
+    if (profile != 0) {
+        plan.context->select_profile(profile, stream_.handle());
+        stream_.synchronise();
+    }
+    for (const auto& [name, shape] : inputs) plan.context->set_input_shape(name, shape);
+    for (const std::string& name : engine_.outputs())
+        plan.outputs[name] = plan.context->output_shape(name);
+    give_scratch(plan);
+    return plan;
+}
+
+void Lane::give_scratch(Plan& plan) {
+    const std::size_t size = plan.context->scratch_size();
+    if (!scratch_ || scratch_->size() < size) {
+        wait();
+        for (Plan& each : plans_) each.graph.reset();  // it was captured with the old address
+        scratch_.reset();
+        try {
+            scratch_.emplace(size);
+        } catch (...) {
+            plans_.clear();  // their contexts know the memory that is gone
+            throw;
+        }
+        for (Plan& each : plans_) each.context->set_scratch(scratch_->address(), scratch_->size());
+    }
+    plan.context->set_scratch(scratch_->address(), scratch_->size());
+}
+
+/// Buffers on both sides for every input and output.
+void Lane::stage(Plan& plan) {
+    for (const Shapes* shapes : {&plan.inputs, &plan.outputs})
+        for (const auto& [name, shape] : *shapes) {
+            plan.device.emplace(name, elements(shape) * sizeof(float));
+            plan.host.emplace(name, elements(shape));
+        }
+}
+
+/// Record the run as a graph; where that cannot be done it goes on without.
+void Lane::capture(Plan& plan) {
+    try {
+        plan.graph.emplace(stream_.capture([&] { work(plan); }));
+    } catch (const Error&) {
+        plan.capturable = false;
+    }
+}
+
+void Lane::work(Plan& plan) {
+    Addresses addresses;
+    for (const auto& [name, buffer] : plan.device) addresses[name] = buffer.address();
+    for (const auto& [name, shape] : plan.inputs)
+        stream_.upload(addresses[name], plan.host.at(name));
+    execute(plan, addresses, stream_.handle());
+    for (const auto& [name, shape] : plan.outputs)
+        stream_.download(plan.host.at(name), addresses[name]);
+}
+
+void Lane::execute(Plan& plan, const Addresses& addresses, Handle stream) {
+    for (const auto& [name, address] : addresses) plan.context->set_address(name, address);
+    plan.context->enqueue(stream);
+}
+
+}  // namespace hcflow::gpu

@@ -1,0 +1,36 @@
+#include <cstdlib>
+
+#include "core/error.hpp"
+#include "hcflow/hcflow.hpp"
+#include "image/pixels.hpp"
+
+namespace hcflow {
+
+Error::Error(ErrorCode code, const std::string& message)
+    : std::runtime_error(message), code_(code) {}
+Error::~Error() = default;
+
+Image::Image(std::size_t width, std::size_t height, int channels, Pixel type)
+    : width_(width), height_(height), channels_(channels), type_(type) {
+    // Any address but null will do to check the rest.
+    const ConstView view = checked({this, width, height, channels, type, 0}, "image", false);
+    bytes_.resize(view.stride * height);
+}
+
+View Image::view() { return {bytes_.data(), width_, height_, channels_, type_, 0}; }
+ConstView Image::view() const { return {bytes_.data(), width_, height_, channels_, type_, 0}; }
+
+std::string user_cache() {
+    const auto value = [](const char* name) {
+        const char* found = std::getenv(name);
+        return std::string(found != nullptr ? found : "");
+    };
+    if (std::string chosen = value("HCFLOW_CACHE"); !chosen.empty()) return chosen;
+    if (const std::string base = value("XDG_CACHE_HOME"); !base.empty()) return base + "/hcflow";
+    if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/hcflow";
+    return "";
+}
+
+const char* version() noexcept { return HCFLOW_VERSION; }
+
+}  // namespace hcflow

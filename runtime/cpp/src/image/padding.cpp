@@ -1,0 +1,32 @@
+#include "image/padding.hpp"
+
+#include "core/error.hpp"
+
+namespace hcflow {
+
+std::vector<std::size_t> reflected(std::size_t start, std::size_t stop, std::size_t size) {
+    std::vector<std::size_t> places;
+    places.reserve(stop - start);
+    const std::size_t period = size > 1 ? 2 * (size - 1) : 1;
+    for (std::size_t i = start; i < stop; ++i) {
+        const std::size_t within = i % period;
+        places.push_back(within < size ? within : period - within);
+    }
+    return places;
+}
+
+Size target_size(Size lr, std::size_t scale, const std::optional<Size>& wanted) {
+    const Size full{scale * lr.width, scale * lr.height};
+    if (!wanted) return full;
+    const auto belongs = [&](std::size_t given, std::size_t whole) {
+        return given <= whole && whole - given < scale;
+    };
+    if (!belongs(wanted->width, full.width) || !belongs(wanted->height, full.height))
+        fail(ErrorCode::parameter, "size ", wanted->width, "x", wanted->height,
+             " does not belong to a ", lr.width, "x", lr.height, " image at scale ", scale,
+             ": width from ", full.width - scale + 1, " to ", full.width, ", height from ",
+             full.height - scale + 1, " to ", full.height);
+    return *wanted;
+}
+
+}  // namespace hcflow

@@ -1,0 +1,41 @@
+// Views of the caller's pixels ↔ planes of float32 in [0, 1], as runtime/pixels.py has it.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "hcflow/hcflow.hpp"
+#include "image/resample.hpp"
+
+namespace hcflow {
+
+inline constexpr std::size_t kMostSide = std::size_t{1} << 31U;
+
+/// The same view with its stride filled in. Throws Error (image): null, no pixels, wrong channels
+/// or type, a stride below a row, or float pixels that are not in [0, 1] (checked when `read`).
+ConstView checked(ConstView view, const char* what, bool read);
+
+/// Planes [3, rows, columns] in [0, 1] of the pixels at these rows and columns of a checked view;
+/// gray gives three equal planes.
+std::vector<float> read_colour(const ConstView& view, const std::vector<std::size_t>& rows,
+                               const std::vector<std::size_t>& columns);
+
+bool has_alpha(const ConstView& view);
+
+/// The alpha plane at these rows and columns.
+Plane read_alpha(const ConstView& view, const std::vector<std::size_t>& rows,
+                 const std::vector<std::size_t>& columns);
+
+/// Part of three planes: the pixel at (y, x) of plane c is at[c·plane + y·row + x].
+struct Colour {
+    const float* at;
+    std::size_t plane;
+    std::size_t row;
+};
+
+/// Write height × width pixels at (top, left) of a view: clipped, gray from the luma of the clipped
+/// colours, integers rounded to nearest, half to even. `alpha` is null for views without.
+void write_pixels(const View& view, std::size_t top, std::size_t left, std::size_t height,
+                  std::size_t width, const Colour& colour, const Plane* alpha);
+
+}  // namespace hcflow

@@ -1,0 +1,66 @@
+#include "inference/plan.hpp"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+
+namespace hcflow {
+namespace {
+
+// Peak memory of a run / live activations, as in runtime/memory.py.
+constexpr double kMemoryOverhead = 2.0;
+// LR pixels: below this the overlap costs more than the picture.
+constexpr std::size_t kSmallestTile = 16;
+// Of an output pixel: three colours in floats.
+constexpr double kPixelBytes = 12;
+
+double of_window(const Graph& graph, Size window) {
+    return static_cast<double>(graph.bytes_per_lr_pixel) * kMemoryOverhead *
+           static_cast<double>(window.height) * static_cast<double>(window.width);
+}
+
+/// Python keeps two bands of the output as floats. This library does not, and counts them all the
+/// same: who has as much memory gets the same tiles, and so the same bytes.
+double of_plan(const Graph& graph, const Grid& grid, std::size_t scale) {
+    const double factor =
+        graph.direction == Direction::inverse ? static_cast<double>(scale * scale) : 1;
+    const Size window = grid.window();
+    const double bands = 2 * kPixelBytes * factor * static_cast<double>(window.height) *
+                         static_cast<double>(grid.lr.width);
+    return of_window(graph, window) + (grid.rows.size() > 1 ? bands : 0);
+}
+
+}  // namespace
+
+Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
+               const std::optional<Tiling>& wanted, Report* report) {
+    Grid grid = make_grid(lr, graph, wanted);
+    bool smaller = false;
+    if (available) {
+        const bool may_cut = wanted ? wanted->tile > 0 : graph.tile.has_value();
+        std::size_t side = std::min(grid.tiling.tile, std::max(lr.height, lr.width));
+        while (of_plan(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
+            side = std::max(side / 2, kSmallestTile);
+            grid = cut(lr, {side, grid.tiling.overlap});
+            smaller = true;
+        }
+        if (const double need = of_plan(graph, grid, scale); need > *available) {
+            const Size window = grid.window();
+            fail(ErrorCode::image, "a low-resolution size of ", window.width, "x", window.height,
+                 " needs about ", need / 1e9, " GB of memory and ", *available / 1e9,
+                 " GB are free: give ", may_cut ? "" : "a tiling, or ", "a smaller image");
+        }
+    }
+    if (report != nullptr) {
+        report->precision = graph.precision;
+        report->tiling = grid.tiling;
+        report->memory_short = report->memory_short || smaller;
+    }
+    return grid;
+}
+
+void note_run(Network::Turn& turn, const Graph& graph, const Grid& grid) {
+    turn.hold(of_window(graph, grid.window()));
+}
+
+}  // namespace hcflow

@@ -1,0 +1,19 @@
+// How an image will be computed: the grid of its tiles, smaller ones where memory is short
+// (runtime/plans.py).
+#pragma once
+
+#include "inference/network.hpp"
+#include "tiling/grid.hpp"
+
+namespace hcflow {
+
+/// The grid that was asked for or, where not even one of its windows fits into memory, that of
+/// tiles halved until one does; `available` is Network::Turn's, `report`, if not null, takes note.
+/// Throws Error (parameter): as make_grid; (image): too little memory.
+Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
+               const std::optional<Tiling>& wanted, Report* report);
+
+/// Note that the windows of a plan have been run: what they took is used again for the next.
+void note_run(Network::Turn& turn, const Graph& graph, const Grid& grid);
+
+}  // namespace hcflow

@@ -1,0 +1,122 @@
+#include "inference/upscale.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.hpp"
+#include "image/pixels.hpp"
+#include "inference/auto_precision.hpp"
+#include "inference/fallback.hpp"
+#include "inference/latent_source.hpp"
+#include "inference/plan.hpp"
+#include "tiling/seams.hpp"
+
+namespace hcflow {
+namespace {
+
+std::vector<std::size_t> range(std::size_t start, std::size_t stop) {
+    std::vector<std::size_t> places(stop - start);
+    std::iota(places.begin(), places.end(), start);
+    return places;
+}
+
+/// The alpha plane of an image, enlarged where it is asked for.
+class EnlargedAlpha {
+  public:
+    EnlargedAlpha(const ConstView& view, std::size_t scale)
+        : plane_(read_alpha(view, range(0, view.height), range(0, view.width))),
+          vertical_(view.height, view.height * scale, Filter::bicubic),
+          horizontal_(view.width, view.width * scale, Filter::bicubic) {}
+
+    [[nodiscard]] Plane at(std::size_t top, std::size_t left, std::size_t height,
+                           std::size_t width) const {
+        return resample(plane_, vertical_, horizontal_, top, left, height, width);
+    }
+
+  private:
+    Plane plane_;
+    Resampling vertical_, horizontal_;
+};
+
+/// hr of one window: by the graph, else by its fp32 sibling, else by that without latents.
+Tensor window(Network& network, const Graph& graph, const LatentSource& source, const Tile& tile,
+              const std::vector<float>& planes, Report* report) {
+    using Values = std::vector<std::vector<float>>;
+    const std::size_t scale = network.manifest().scale;
+    const std::vector<const Graph*> graphs = network.with_exact(graph);
+    const Graph* exact = graphs.back();
+    const Values latents =
+        graph.latents || exact->latents ? source.window(tile.y, tile.x) : Values{};
+    const Values none;
+    const auto run = [&](const Graph& by, const Values& values) {
+        const std::vector<Feed> feeds = inverse_feeds(network.manifest().levels, tile.y, tile.x,
+                                                      planes, by.latents ? values : none);
+        return network.run(by, feeds,
+                           {{"hr", {1, 3, scale * tile.y.window(), scale * tile.x.window()}}});
+    };
+    std::vector<Attempt> attempts;
+    for (const Graph* each : graphs)
+        if (!source.needed() || each->latents)
+            attempts.push_back(
+                {to_string(each->precision), each, [&, each] { return run(*each, latents); }});
+    if (source.drawn())
+        attempts.push_back({to_string(exact->precision) + " at tau = 0", exact, [&] {
+                                Values zeros;
+                                for (const auto& z : latents) zeros.emplace_back(z.size());
+                                return run(*exact, zeros);
+                            }});
+    return first_sound(attempts, tile, report).front();
+}
+
+}  // namespace
+
+void upscale_into(Network& network, const ConstView& image, View result,
+                  const UpscaleOptions& options) {
+    const ConstView in = checked(image, "image", true);
+    result.stride = checked(result, "result", false).stride;
+    const Manifest& manifest = network.manifest();
+    const std::size_t scale = manifest.scale;
+    const Size lr{in.width, in.height};
+    // The result's size is the wanted one; where it was also said, both must agree.
+    const Size size =
+        target_size(lr, scale, options.size.value_or(Size{result.width, result.height}));
+    if (size.width != result.width || size.height != result.height ||
+        result.channels != in.channels)
+        fail(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
+             result.channels, " channels: it must be ", size.width, "x", size.height, " with ",
+             in.channels);
+
+    const LatentSource source(manifest, options, lr);
+    const Graph& graph = choose(network, Direction::inverse, source.needed(), lr, options.tiling);
+    if (source.needed() && !graph.latents)
+        fail(ErrorCode::parameter, "'", graph.file,
+             "' was built for tau = 0: it takes neither another tau nor latents");
+    const std::optional<EnlargedAlpha> alpha =
+        has_alpha(in) ? std::make_optional<EnlargedAlpha>(in, scale) : std::nullopt;
+    Network::Turn turn(network, graph);
+    const Grid grid = make_plan(graph, scale, turn.available(), lr, options.tiling, options.report);
+    Seams seams(grid, scale, options.report);
+    for (std::size_t i = 0; i < grid.count(); ++i) {
+        const Tile tile = grid.tile(i);
+        const Span &y = tile.y, &x = tile.x;
+        const std::vector<float> planes = read_colour(in, range(y.window_start, y.window_stop),
+                                                      range(x.window_start, x.window_stop));
+        const Tensor hr = window(network, graph, source, tile, planes, options.report);
+        seams.place(tile, hr);
+
+        const std::size_t top = scale * y.start, left = scale * x.start;
+        // The last tiles may end beyond the wanted size, but never start there.
+        const std::size_t rows = std::min(scale * y.stop, size.height) - top;
+        const std::size_t columns = std::min(scale * x.stop, size.width) - left;
+        const std::size_t height = hr.shape[2], width = hr.shape[3];
+        const float* core = hr.values.get() + scale * (y.start - y.window_start) * width +
+                            scale * (x.start - x.window_start);
+        const std::optional<Plane> part =
+            alpha ? std::make_optional(alpha->at(top, left, rows, columns)) : std::nullopt;
+        write_pixels(result, top, left, rows, columns, {core, height * width, width},
+                     part ? &*part : nullptr);
+    }
+    note_run(turn, graph, grid);
+}
+
+}  // namespace hcflow
