@@ -11,7 +11,7 @@
 #include "core/sha256.hpp"
 #include "image/padding.hpp"
 #include "latents.hpp"
-#include "tiling/tiles.hpp"
+#include "tiling/grid.hpp"
 
 using Words = std::array<std::uint32_t, 4>;
 

@@ -5,7 +5,7 @@
 
 #include "bundle/manifest.hpp"
 #include "core/tensor.hpp"
-#include "tiling/tiles.hpp"
+#include "tiling/grid.hpp"
 
 namespace hcflow {
 

@@ -1,13 +1,24 @@
 // The grid that an image is run on: the caller's, or the graph's own, or the image whole.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <vector>
 
 #include "bundle/manifest.hpp"
-#include "tiling/tiles.hpp"
 
 namespace hcflow {
+
+/// A tile along one axis, LR pixels: its core [start, stop) inside its window.
+struct Span {
+    std::size_t start, stop;
+    std::size_t window_start, window_stop;
+
+    [[nodiscard]] std::size_t window() const { return window_stop - window_start; }
+};
+
+/// The tiles of an axis. tile: side of a core, >= 1; overlap: beyond it on each side.
+std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overlap);
 
 /// A tile and where it stands in the grid.
 struct Tile {
