@@ -8,6 +8,7 @@
 #include "bundle/manifest.hpp"
 #include "bundle_folder.hpp"
 #include "inference/auto_precision.hpp"
+#include "inference/plan.hpp"
 
 using nlohmann::json;
 using tests::BundleFolder;

@@ -5,7 +5,6 @@
 #include "core/error.hpp"
 #include "image/padding.hpp"
 #include "image/pixels.hpp"
-#include "inference/auto_precision.hpp"
 #include "inference/fallback.hpp"
 #include "inference/plan.hpp"
 #include "tiling/seams.hpp"

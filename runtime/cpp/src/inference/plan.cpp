@@ -13,6 +13,17 @@ constexpr double kMemoryOverhead = 2.0;
 constexpr std::size_t kSmallestTile = 16;
 // Of an output pixel: three colours in floats.
 constexpr double kPixelBytes = 12;
+// Time of a pixel in INT8 / its time in fp32: the largest ever measured (docs/precision.md, 3).
+constexpr double kInt8Cost = 0.42;
+
+double cost(const Graph& graph, const Grid& grid) {
+    const Size window = grid.window();
+    double total = graph.precision == Precision::int8 ? kInt8Cost : 1.0;
+    for (const std::size_t factor :
+         {grid.rows.size(), grid.columns.size(), window.height, window.width})
+        total *= static_cast<double>(factor);
+    return total;
+}
 
 double of_window(const Graph& graph, Size window) {
     return static_cast<double>(graph.bytes_per_lr_pixel) * kMemoryOverhead *
@@ -31,6 +42,35 @@ double of_plan(const Graph& graph, const Grid& grid, std::size_t scale) {
 }
 
 }  // namespace
+
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
+                      const std::optional<Tiling>& wanted) {
+    const bool cut = std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
+        return graph->precision == Precision::fp32 && make_grid(lr, *graph, wanted).count() > 1;
+    });
+    const Graph* best = nullptr;
+    double least = 0;
+    // From the last, so that of two equal ones the later is taken.
+    for (auto graph = graphs.rbegin(); graph != graphs.rend(); ++graph) {
+        const Grid grid = make_grid(lr, **graph, wanted);
+        // It would run whole, whatever memory that takes.
+        if (cut && grid.count() == 1) continue;
+        const double price = cost(**graph, grid);
+        if (best == nullptr || price < least) {
+            best = *graph;
+            least = price;
+        }
+    }
+    return *best;
+}
+
+const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
+                    const std::optional<Tiling>& wanted) {
+    std::vector<const Graph*> graphs;
+    for (const Precision precision : network.precisions())
+        graphs.push_back(&network.graph(direction, latents, precision));
+    return cheapest(graphs, lr, wanted);
+}
 
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
                const std::optional<Tiling>& wanted, Report* report) {

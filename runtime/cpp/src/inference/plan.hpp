@@ -1,11 +1,22 @@
-// How an image will be computed: the grid of its tiles, smaller ones where memory is short
-// (runtime/plans.py).
+// How an image will be computed: by which graph, on which grid of tiles, smaller ones where memory
+// is short (runtime/plans.py).
 #pragma once
 
 #include "inference/network.hpp"
 #include "tiling/grid.hpp"
 
 namespace hcflow {
+
+/// The graph, of at least one, whose windows take the least time for an image; none that would run
+/// whole what fp32 cuts. It follows from the image's size, so that the same image always gives the
+/// same bytes. Throws Error (parameter): as make_grid.
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
+                      const std::optional<Tiling>& wanted);
+
+/// The cheapest of a network's candidates. Throws Error (bundle, parameter): as Network::graph and
+/// make_grid.
+const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
+                    const std::optional<Tiling>& wanted);
 
 /// The grid that was asked for or, where not even one of its windows fits into memory, that of
 /// tiles halved until one does; `available` is Network::Turn's, `report`, if not null, takes note.

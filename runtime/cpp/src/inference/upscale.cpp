@@ -5,7 +5,6 @@
 
 #include "core/error.hpp"
 #include "image/pixels.hpp"
-#include "inference/auto_precision.hpp"
 #include "inference/fallback.hpp"
 #include "inference/latent_source.hpp"
 #include "inference/plan.hpp"
