@@ -16,7 +16,7 @@ struct hcflow_model {
 namespace {
 
 using hcflow::ErrorCode;
-using hcflow::fail;
+using hcflow::throw_error;
 
 // Not a std::string: reporting that memory is short must not need memory.
 thread_local std::array<char, 1024> last_error{};
@@ -63,14 +63,14 @@ Struct grown(const Struct* given, void (*init)(Struct*, size_t), const char* wha
     if (given == nullptr) return full;
     const std::size_t size = given->struct_size;
     if (size < sizeof(std::size_t) || size > 1024)
-        fail(ErrorCode::parameter, what, ".struct_size is ", size, ": fill it with hcflow_", what,
-             "_init first");
+        throw_error(ErrorCode::parameter, what, ".struct_size is ", size, ": fill it with hcflow_",
+                    what, "_init first");
     std::memcpy(static_cast<void*>(&full), given, std::min(size, sizeof full));
     return full;
 }
 
 void not_null(const void* pointer, const char* what) {
-    if (pointer == nullptr) fail(ErrorCode::parameter, what, " is null");
+    if (pointer == nullptr) throw_error(ErrorCode::parameter, what, " is null");
 }
 
 hcflow::View view(const hcflow_image* given, const char* what) {
@@ -91,11 +91,11 @@ std::optional<hcflow::Tiling> tiling(const hcflow_run_options& options) {
 
 void check_latents(const hcflow_model& model, const hcflow_run_options& options) {
     if (options.latents_count != model.levels.size())
-        fail(ErrorCode::parameter, options.latents_count, " latents given: this model has ",
-             model.levels.size());
+        throw_error(ErrorCode::parameter, options.latents_count, " latents given: this model has ",
+                    model.levels.size());
     for (std::size_t i = 0; i < options.latents_count; ++i)
         if (options.latents[i] == nullptr)
-            fail(ErrorCode::parameter, "latent z", i + 1, " is null");
+            throw_error(ErrorCode::parameter, "latent z", i + 1, " is null");
 }
 
 void tell(const hcflow::Report& report, const hcflow_run_options& given) {
@@ -153,8 +153,8 @@ std::vector<hcflow::DeviceTensor> tensors(const hcflow_device_tensor* given, std
         not_null(given[i].name, "the name of a device tensor");
         not_null(given[i].shape, "the shape of a device tensor");
         if (given[i].axes > 8)
-            fail(ErrorCode::parameter, "'", given[i].name, "' has ", given[i].axes,
-                 " axes: at most 8");
+            throw_error(ErrorCode::parameter, "'", given[i].name, "' has ", given[i].axes,
+                        " axes: at most 8");
         all.push_back(
             {given[i].name, {given[i].shape, given[i].shape + given[i].axes}, given[i].address});
     }
@@ -224,8 +224,8 @@ hcflow_status hcflow_latent_shape(const hcflow_model* model, size_t level, size_
         not_null(model, "model");
         not_null(shape, "shape");
         if (level < 1 || level > model->levels.size())
-            fail(ErrorCode::parameter, "level is ", level, ": it must be from 1 to ",
-                 model->levels.size());
+            throw_error(ErrorCode::parameter, "level is ", level, ": it must be from 1 to ",
+                        model->levels.size());
         const hcflow::Latent z = model->model.latent_shapes({lr_width, lr_height})[level - 1];
         shape[0] = z.channels;
         shape[1] = z.height;
@@ -271,7 +271,7 @@ const char* hcflow_last_error(void) { return last_error.data(); }
 const char* hcflow_backends(void) {
     const char* names = "";
     (void)guarded([&] {
-        static const std::string all = hcflow::joined(hcflow::backends(), " ");
+        static const std::string all = hcflow::join(hcflow::backends(), " ");
         names = all.c_str();
     });
     return names;

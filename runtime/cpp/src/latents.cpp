@@ -68,8 +68,8 @@ void normal_pair(std::uint32_t radius_word, std::uint32_t angle_word, float* out
 void check_span(const char* name, std::uint64_t start, std::size_t size) {
     constexpr std::uint64_t kEnd = std::uint64_t{1} << 32U;
     if (start >= kEnd || size > kEnd - start)
-        fail(ErrorCode::parameter, name, " ", start, " and ", size,
-             " beyond it: a latent ends at 2^32");
+        throw_error(ErrorCode::parameter, name, " ", start, " and ", size,
+                    " beyond it: a latent ends at 2^32");
 }
 
 }  // namespace
@@ -92,8 +92,8 @@ std::vector<float> draw_latent(std::uint64_t seed, std::uint32_t sample, std::ui
     check_span("row", region.top, region.height);
     check_span("column", region.left, region.width);
     if (level >= 1U << 16U || channels > 1U << 16U)
-        fail(ErrorCode::parameter, "level ", level, " with ", channels,
-             " channels: both must fit into 16 bits");
+        throw_error(ErrorCode::parameter, "level ", level, " with ", channels,
+                    " channels: both must fit into 16 bits");
     std::vector<float> values(channels * region.height * region.width);
     if (tau == 0 || values.empty()) return values;
     const auto factor = static_cast<float>(tau);
@@ -118,9 +118,10 @@ std::vector<float> draw_latent(std::uint64_t seed, std::uint32_t sample, std::ui
 
 void check_tau(double tau) {
     if (!(std::isfinite(tau) && tau >= 0))
-        fail(ErrorCode::parameter, "tau is ", tau, ": it must be a finite number, 0 or more");
+        throw_error(ErrorCode::parameter, "tau is ", tau,
+                    ": it must be a finite number, 0 or more");
     if (tau > kMostTau)
-        fail(ErrorCode::parameter, "tau is ", tau, ": it must be ", kMostTau, " or less");
+        throw_error(ErrorCode::parameter, "tau is ", tau, ": it must be ", kMostTau, " or less");
 }
 
 }  // namespace hcflow

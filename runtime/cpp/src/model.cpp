@@ -31,8 +31,8 @@ Model::~Model() = default;
 
 Model Model::load(const std::string& path, const Options& options) {
     if (options.threads < 0 || options.threads > kMostThreads)
-        fail(ErrorCode::parameter, "threads is ", options.threads, ": it must be from 0 to ",
-             kMostThreads);
+        throw_error(ErrorCode::parameter, "threads is ", options.threads, ": it must be from 0 to ",
+                    kMostThreads);
     (void)to_string(options.precision);  // refuses one that is none
     check_backend(options.backend);
     const Bundle bundle = Bundle::open(path);
@@ -80,7 +80,7 @@ void Model::upscale(ConstView image, View result, const UpscaleOptions& options)
 std::vector<Image> Model::upscale(const std::vector<ConstView>& images,
                                   const UpscaleOptions& options) const {
     if (options.latents != nullptr && images.size() != 1)
-        fail(ErrorCode::parameter, "latents go with one image, not with ", images.size());
+        throw_error(ErrorCode::parameter, "latents go with one image, not with ", images.size());
     std::vector<Image> results;
     results.reserve(images.size());
     for (const ConstView& image : images) results.push_back(upscale(image, options));
@@ -89,12 +89,13 @@ std::vector<Image> Model::upscale(const std::vector<ConstView>& images,
 
 std::vector<Image> Model::draw(ConstView image, std::uint32_t samples,
                                UpscaleOptions options) const {
-    if (samples < 1) fail(ErrorCode::parameter, "samples is 0: it must be 1 or more");
+    if (samples < 1) throw_error(ErrorCode::parameter, "samples is 0: it must be 1 or more");
     if (options.latents != nullptr)
-        fail(ErrorCode::parameter, "latents take the place of samples: give one or the other");
+        throw_error(ErrorCode::parameter,
+                    "latents take the place of samples: give one or the other");
     if (samples - 1 > UINT32_MAX - options.sample)
-        fail(ErrorCode::parameter, "samples ", options.sample, " and ", samples - 1,
-             " beyond it: a sample is below 2^32");
+        throw_error(ErrorCode::parameter, "samples ", options.sample, " and ", samples - 1,
+                    " beyond it: a sample is below 2^32");
     std::vector<Image> results;
     for (std::uint32_t i = 0; i < samples; ++i) {
         results.push_back(upscale(image, options));
@@ -159,8 +160,8 @@ void Model::enqueue_downscale(const std::vector<DeviceTensor>& inputs,
 Latents Model::latent_shapes(Size lr) const {
     constexpr std::size_t kMostValues = std::numeric_limits<std::size_t>::max() / 2 / sizeof(float);
     const auto refuse = [&] {
-        fail(ErrorCode::parameter, "latents of a low-resolution size of ", lr.width, "x", lr.height,
-             ": so much cannot be in memory");
+        throw_error(ErrorCode::parameter, "latents of a low-resolution size of ", lr.width, "x",
+                    lr.height, ": so much cannot be in memory");
     };
     if (lr.width > kMostSide || lr.height > kMostSide) refuse();
     Latents shapes;

@@ -39,7 +39,7 @@ int main(int argc, char** argv) try {
     for (const hcflow::Level& level : network.manifest().levels) {
         const hcflow::Shape shape = {1, level.channels, height * level.factor,
                                      width * level.factor};
-        feeds.push_back({hcflow::text("z", feeds.size()), shape, nullptr});
+        feeds.push_back({hcflow::concat("z", feeds.size()), shape, nullptr});
         values.emplace_back(hcflow::elements(shape));
     }
     for (std::size_t i = 0; i < feeds.size(); ++i) feeds[i].values = values[i].data();

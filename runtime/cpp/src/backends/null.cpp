@@ -15,8 +15,8 @@ class NullSession : public Session {
         (void)request.bundle.read_graph(request.graph);
         for (const Level& level : levels_)
             if (scale_ % level.factor != 0)
-                fail(ErrorCode::backend, "the null backend cannot lay out a latent at ",
-                     level.factor, "x of a network of scale ", scale_);
+                throw_error(ErrorCode::backend, "the null backend cannot lay out a latent at ",
+                            level.factor, "x of a network of scale ", scale_);
     }
 
     std::vector<Tensor> run(const std::vector<Feed>& feeds) override {
@@ -48,7 +48,7 @@ class NullSession : public Session {
         std::vector<Tensor> outputs = {pick(hr, "lr", 3, scale_, 0)};
         for (const Level& level : levels_)
             outputs.push_back(
-                pick(hr, text("z", outputs.size()), level.channels, scale_ / level.factor, 0.5F));
+                pick(hr, concat("z", outputs.size()), level.channels, scale_ / level.factor, 0.5F));
         return outputs;
     }
 

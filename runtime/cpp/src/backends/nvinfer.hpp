@@ -51,8 +51,8 @@ inline cudaStream_t as_stream(Handle stream) { return static_cast<cudaStream_t>(
 inline nvinfer1::Dims dims(const Shape& shape) {
     nvinfer1::Dims all{};
     if (shape.size() > static_cast<std::size_t>(nvinfer1::Dims::MAX_DIMS))
-        fail(ErrorCode::parameter, "a tensor of ", shape.size(), " axes: at most ",
-             static_cast<int>(nvinfer1::Dims::MAX_DIMS));
+        throw_error(ErrorCode::parameter, "a tensor of ", shape.size(), " axes: at most ",
+                    static_cast<int>(nvinfer1::Dims::MAX_DIMS));
     all.nbDims = static_cast<std::int32_t>(shape.size());
     for (std::size_t i = 0; i < shape.size(); ++i) all.d[i] = static_cast<std::int64_t>(shape[i]);
     return all;
@@ -98,8 +98,8 @@ class NvContext : public Context {
   private:
     void require(bool fine, const char* what, const std::string& name) const {
         if (!fine)
-            fail(ErrorCode::backend, what, name.empty() ? "" : " '" + name + "'", ": ",
-                 log_.last());
+            throw_error(ErrorCode::backend, what, name.empty() ? "" : " '" + name + "'", ": ",
+                        log_.last());
     }
 
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
@@ -136,9 +136,9 @@ inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::s
     std::string reasons;
     for (const auto& [kind, words] : kinds)
         if ((found & static_cast<std::uint64_t>(kind)) != 0)
-            reasons += text(reasons.empty() ? "" : "; ", words);
-    fail(ErrorCode::backend, "engine '", where,
-         "' cannot run here: ", reasons.empty() ? loaded.log.last() : reasons, "; ", remedy);
+            reasons += concat(reasons.empty() ? "" : "; ", words);
+    throw_error(ErrorCode::backend, "engine '", where,
+                "' cannot run here: ", reasons.empty() ? loaded.log.last() : reasons, "; ", remedy);
 }
 
 /// It finishes compiling at run time, and is told how; what it compiles is kept in a file.
@@ -146,7 +146,8 @@ class RuntimeConfig {
   public:
     RuntimeConfig(Loaded& loaded, std::string path)
         : config_(loaded.engine->createRuntimeConfig()), path_(std::move(path)) {
-        if (!config_) fail(ErrorCode::backend, "no runtime configuration: ", loaded.log.last());
+        if (!config_)
+            throw_error(ErrorCode::backend, "no runtime configuration: ", loaded.log.last());
         config_->setExecutionContextAllocationStrategy(
             nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
         // Kernels made for a shape before it runs: a captured graph would keep the fallback ones.
@@ -202,8 +203,8 @@ class NvEngine : public Engine {
         for (std::int32_t i = 0; i < engine.getNbIOTensors(); ++i) {
             const char* name = engine.getIOTensorName(i);
             if (engine.getTensorDataType(name) != nvinfer1::DataType::kFLOAT)
-                fail(ErrorCode::backend, "the engine's '", name,
-                     "' is not float32: compile it from this bundle's graph");
+                throw_error(ErrorCode::backend, "the engine's '", name,
+                            "' is not float32: compile it from this bundle's graph");
             const bool input = engine.getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT;
             (input ? inputs_ : outputs_).emplace_back(name);
         }
@@ -213,7 +214,8 @@ class NvEngine : public Engine {
         const std::lock_guard<std::mutex> lock(mutex_);
         nvinfer1::IExecutionContext* made = config_.context(*loaded_);
         if (made == nullptr)
-            fail(ErrorCode::backend, "no execution context for the engine: ", loaded_->log.last());
+            throw_error(ErrorCode::backend,
+                        "no execution context for the engine: ", loaded_->log.last());
         return std::make_unique<NvContext>(made, loaded_->log);
     }
 
@@ -235,12 +237,12 @@ class NvLibrary : public Library {
         // Never closed: it keeps threads and CUDA's state of its own.
         library_ = dlopen(file.c_str(), RTLD_NOW);
         if (library_ == nullptr)
-            fail(ErrorCode::backend, file, " cannot be loaded (", dlerror(), "): ", install);
+            throw_error(ErrorCode::backend, file, " cannot be loaded (", dlerror(), "): ", install);
     }
 
     [[nodiscard]] std::string version() const override {
-        return text(number("getInferLibMajorVersion"), ".", number("getInferLibMinorVersion"), ".",
-                    number("getInferLibPatchVersion"));
+        return concat(number("getInferLibMajorVersion"), ".", number("getInferLibMinorVersion"),
+                      ".", number("getInferLibPatchVersion"));
     }
 
     std::unique_ptr<Engine> load(const std::string& data, const std::string& where,
@@ -252,14 +254,14 @@ class NvLibrary : public Library {
         loaded->runtime.reset(static_cast<nvinfer1::IRuntime*>(
             create(&loaded->log, static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
         if (!loaded->runtime)
-            fail(ErrorCode::backend, "the library does not start: ", loaded->log.last());
+            throw_error(ErrorCode::backend, "the library does not start: ", loaded->log.last());
         // Refused unless allowed; whose the file is has been looked at by now.
         if (host_code) loaded->runtime->setEngineHostCodeAllowed(true);
         refuse_invalid(*loaded, data, where, remedy);
         loaded->engine.reset(loaded->runtime->deserializeCudaEngine(data.data(), data.size()));
         if (!loaded->engine)
-            fail(ErrorCode::backend, "engine '", where, "' does not load: ", loaded->log.last(),
-                 "; ", remedy);
+            throw_error(ErrorCode::backend, "engine '", where,
+                        "' does not load: ", loaded->log.last(), "; ", remedy);
         return std::make_unique<NvEngine>(std::move(loaded), runtime_cache);
     }
 
@@ -268,8 +270,8 @@ class NvLibrary : public Library {
     [[nodiscard]] Function symbol(const char* name) const {
         const auto found = reinterpret_cast<Function>(dlsym(library_, name));
         if (found == nullptr)
-            fail(ErrorCode::backend, "the library here has no ", name, ": install version ",
-                 NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR);
+            throw_error(ErrorCode::backend, "the library here has no ", name, ": install version ",
+                        NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR);
         return found;
     }
 

@@ -118,7 +118,7 @@ class OpenVinoSession : public Session {
         try {
             return program.run(feeds);
         } catch (const std::exception& error) {
-            fail(ErrorCode::backend, "OpenVINO failed: ", one_line(error.what()));
+            throw_error(ErrorCode::backend, "OpenVINO failed: ", one_line(error.what()));
         }
     }
 
@@ -127,15 +127,15 @@ class OpenVinoSession : public Session {
         if (hint == "f32") return ov::element::f32;
         if (hint == "bf16") return ov::element::bf16;
         if (hint == "f16") return ov::element::f16;
-        fail(ErrorCode::backend, "OpenVINO has no inference precision '", shown(hint),
-             "': one of f32, bf16, f16; build the bundle again");
+        throw_error(ErrorCode::backend, "OpenVINO has no inference precision '", shown(hint),
+                    "': one of f32, bf16, f16; build the bundle again");
     }
 
     static std::vector<std::string> output_names(const OpenRequest& request) {
         if (request.graph.direction == Direction::inverse) return {"hr"};
         std::vector<std::string> names = {"lr"};
         for (std::size_t i = 0; i < request.bundle.manifest().levels.size(); ++i)
-            names.push_back(text("z", i + 1));
+            names.push_back(concat("z", i + 1));
         return names;
     }
 
@@ -151,7 +151,7 @@ class OpenVinoSession : public Session {
         if (graph.latents)
             for (std::size_t i = 0; i < manifest.levels.size(); ++i) {
                 const auto [channels, factor] = manifest.levels[i];
-                shapes[text("z", i + 1)] = {1, channels, side * factor, side * factor};
+                shapes[concat("z", i + 1)] = {1, channels, side * factor, side * factor};
             }
         return shapes;
     }
@@ -182,7 +182,8 @@ class OpenVinoSession : public Session {
         try {
             return std::make_unique<Program>(compile(), outputs_);
         } catch (const std::exception& error) {
-            fail(ErrorCode::backend, "OpenVINO refuses '", file_, "': ", one_line(error.what()));
+            throw_error(ErrorCode::backend, "OpenVINO refuses '", file_,
+                        "': ", one_line(error.what()));
         }
     }
 

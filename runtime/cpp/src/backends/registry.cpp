@@ -41,7 +41,7 @@ constexpr std::array<Entry, 4> kBackends = {{
 }};
 
 std::string list(const std::vector<std::string>& names) {
-    return names.empty() ? "none" : joined(names);
+    return names.empty() ? "none" : join(names);
 }
 
 }  // namespace
@@ -57,12 +57,12 @@ void check_backend(const std::string& name) {
     std::vector<std::string> known = {"auto"};
     for (const Entry& entry : kBackends) known.emplace_back(entry.name);
     if (std::find(known.begin(), known.end(), name) == known.end())
-        fail(ErrorCode::parameter, "unknown backend '", name, "': one of ", list(known));
+        throw_error(ErrorCode::parameter, "unknown backend '", name, "': one of ", list(known));
     const std::vector<std::string> there = backends();
     if (name != "auto" && std::find(there.begin(), there.end(), name) == there.end())
-        fail(ErrorCode::backend, "backend '", name,
-             "' was not compiled in; there are: ", list(there),
-             ". Build hcflow where CMake finds its SDK");
+        throw_error(ErrorCode::backend, "backend '", name,
+                    "' was not compiled in; there are: ", list(there),
+                    ". Build hcflow where CMake finds its SDK");
 }
 
 std::vector<Backend> find_backends(const Bundle& bundle, const Options& options) {
@@ -74,14 +74,14 @@ std::vector<Backend> find_backends(const Bundle& bundle, const Options& options)
             (any ? entry.automatic(bundle, options) : options.backend == entry.name))
             found.push_back({entry.name, entry.open});
     if (!found.empty()) return found;
-    fail(ErrorCode::backend,
-         "no backend here can run this bundle; compiled in are: ", list(backends()),
-         ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");
+    throw_error(ErrorCode::backend,
+                "no backend here can run this bundle; compiled in are: ", list(backends()),
+                ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");
 }
 
 void Session::enqueue(const std::vector<DeviceTensor>&, const std::vector<DeviceTensor>&, void*) {
-    fail(ErrorCode::backend,
-         "this backend runs on no GPU: open the bundle with tensorrt or tensorrt-rtx");
+    throw_error(ErrorCode::backend,
+                "this backend runs on no GPU: open the bundle with tensorrt or tensorrt-rtx");
 }
 
 }  // namespace hcflow

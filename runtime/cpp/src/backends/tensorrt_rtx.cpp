@@ -9,7 +9,7 @@ namespace {
 
 std::unique_ptr<gpu::Library> load() {
     return std::make_unique<gpu::NvLibrary>(
-        text("libtensorrt_rtx.so.", NV_TENSORRT_MAJOR),
+        concat("libtensorrt_rtx.so.", NV_TENSORRT_MAJOR),
         "install TensorRT-RTX, or put its folder into LD_LIBRARY_PATH");
 }
 

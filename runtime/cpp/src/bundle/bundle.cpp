@@ -21,14 +21,14 @@ std::string read_file(const fs::path& path) {
     std::error_code error;
     // A pipe or device in a file's place could block for ever, or have no end.
     if (!fs::is_regular_file(path, error))
-        fail(ErrorCode::bundle, "cannot read '", path.string(), "': it is not a file");
+        throw_error(ErrorCode::bundle, "cannot read '", path.string(), "': it is not a file");
     errno = 0;
     std::ifstream file(path, std::ios::binary | std::ios::ate);
     const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
     std::string data(static_cast<std::size_t>(std::max<std::streamoff>(size, 0)), '\0');
     if (size < 0 || !file.seekg(0).read(data.data(), size))
-        fail(ErrorCode::bundle, "cannot read '", path.string(),
-             "': ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile");
+        throw_error(ErrorCode::bundle, "cannot read '", path.string(),
+                    "': ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile");
     return data;
 }
 
@@ -57,17 +57,19 @@ Bundle Bundle::open(const std::string& path) {
     if (folder.filename() == kManifestName && fs::is_regular_file(folder, error))
         folder = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
     if (!is_there(folder))
-        fail(ErrorCode::bundle, "no bundle at '", folder.string(), "': the folder does not exist");
+        throw_error(ErrorCode::bundle, "no bundle at '", folder.string(),
+                    "': the folder does not exist");
     if (!fs::is_directory(folder, error))
-        fail(ErrorCode::bundle, "'", folder.string(), "' is a file: give the bundle's folder");
+        throw_error(ErrorCode::bundle, "'", folder.string(),
+                    "' is a file: give the bundle's folder");
     const fs::path source = folder / kManifestName;
     if (!is_there(source))
-        fail(ErrorCode::bundle, "'", folder.string(), "' is not a bundle: it has no ",
-             kManifestName);
+        throw_error(ErrorCode::bundle, "'", folder.string(), "' is not a bundle: it has no ",
+                    kManifestName);
     if (fs::file_size(source, error) > kMostManifest && !error)
-        fail(ErrorCode::bundle, "'", source.string(), "' is not a manifest: it is larger than ",
-             kMostManifest >> 20, " MiB");
-    return {folder, parse_manifest(read_file(source), text("'", source.string(), "'"))};
+        throw_error(ErrorCode::bundle, "'", source.string(),
+                    "' is not a manifest: it is larger than ", kMostManifest >> 20, " MiB");
+    return {folder, parse_manifest(read_file(source), concat("'", source.string(), "'"))};
 }
 
 const Graph& Bundle::graph(Direction direction, Precision precision, bool latents) const {
@@ -86,16 +88,17 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
         if (found == nullptr || rank(graph) > rank(*found)) found = &graph;
     }
     if (there.empty())
-        fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has no ", way,
-             " graph: build it with --direction ", way, " or --direction both");
+        throw_error(ErrorCode::bundle, "bundle '", manifest_.name, "' has no ", way,
+                    " graph: build it with --direction ", way, " or --direction both");
     if (found == nullptr)
-        fail(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " graph in ",
-             joined(there), ", not in ", wanted);
+        throw_error(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " graph in ",
+                    join(there), ", not in ", wanted);
     if (found->contract != kContract || found->io != "float32") {
         const bool bytes = found->contract == kContract && found->io == "uint8";
-        fail(ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
-             " with ", shown(found->io), " inputs; this library speaks contract ", kContract,
-             " with float32: ", bytes ? "build the bundle without --io uint8" : "upgrade hcflow");
+        throw_error(
+            ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
+            " with ", shown(found->io), " inputs; this library speaks contract ", kContract,
+            " with float32: ", bytes ? "build the bundle without --io uint8" : "upgrade hcflow");
     }
     return *found;
 }
@@ -111,15 +114,16 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
                          std::uint64_t size) const {
     const fs::path path = folder_ / file;
     if (!lies_in(path, folder_))
-        fail(ErrorCode::bundle, "'", path.string(), "' is a link that leaves the bundle: refused");
+        throw_error(ErrorCode::bundle, "'", path.string(),
+                    "' is a link that leaves the bundle: refused");
     if (!is_there(path))
-        fail(ErrorCode::bundle, "'", path.string(),
-             "' is missing: fetch or build the bundle again");
+        throw_error(ErrorCode::bundle, "'", path.string(),
+                    "' is missing: fetch or build the bundle again");
     const auto check_size = [&](std::uint64_t found) {
         if (found != size)
-            fail(ErrorCode::bundle, "'", path.string(), "' has ", found,
-                 " bytes, the manifest says ", size,
-                 ": incomplete; fetch or build the bundle again");
+            throw_error(ErrorCode::bundle, "'", path.string(), "' has ", found,
+                        " bytes, the manifest says ", size,
+                        ": incomplete; fetch or build the bundle again");
     };
     std::error_code error;
     // Before anything of that size is allocated; what is no file is refused by reading it.
@@ -128,9 +132,10 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
     std::string data = read_file(path);
     check_size(data.size());
     if (hcflow::sha256(data.data(), data.size()) != sha256)
-        fail(ErrorCode::bundle, "'", path.string(),
-             "' does not have the SHA-256 in the manifest: damaged or altered; fetch or build the "
-             "bundle again");
+        throw_error(
+            ErrorCode::bundle, "'", path.string(),
+            "' does not have the SHA-256 in the manifest: damaged or altered; fetch or build the "
+            "bundle again");
     return data;
 }
 
@@ -138,7 +143,8 @@ std::string Bundle::read_graph(const Graph& graph) const {
     std::string data = read(graph.file, graph.sha256, graph.bytes);
     // What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours.
     if (data.find("location") != std::string::npos)
-        fail(ErrorCode::bundle, "'", graph.file, "' takes weights from outside itself: refused");
+        throw_error(ErrorCode::bundle, "'", graph.file,
+                    "' takes weights from outside itself: refused");
     return data;
 }
 

@@ -36,28 +36,28 @@ Field::Field(const Json& value, std::string where, std::string path)
 Field Field::operator[](const std::string& key) const {
     const auto found = as_object().find(key);
     if (found == value_->end())
-        fail(ErrorCode::bundle, where_, ": ", path_, ".", key, " is missing");
-    return {*found, where_, text(path_, ".", key)};
+        throw_error(ErrorCode::bundle, where_, ": ", path_, ".", key, " is missing");
+    return {*found, where_, concat(path_, ".", key)};
 }
 
 std::optional<Field> Field::get(const std::string& key) const {
     const auto found = as_object().find(key);
     if (found == value_->end() || found->is_null()) return std::nullopt;
-    return Field(*found, where_, text(path_, ".", key));
+    return Field(*found, where_, concat(path_, ".", key));
 }
 
 std::vector<Field> Field::items() const {
     if (!value_->is_array()) wrong("an array");
     std::vector<Field> fields;
     for (std::size_t i = 0; i < value_->size(); ++i)
-        fields.emplace_back((*value_)[i], where_, text(path_, "[", i, "]"));
+        fields.emplace_back((*value_)[i], where_, concat(path_, "[", i, "]"));
     return fields;
 }
 
 std::vector<std::pair<std::string, Field>> Field::members() const {
     std::vector<std::pair<std::string, Field>> fields;
     for (const auto& [key, value] : as_object().items())
-        fields.emplace_back(key, Field(value, where_, text(path_, ".", shown(key))));
+        fields.emplace_back(key, Field(value, where_, concat(path_, ".", shown(key))));
     return fields;
 }
 
@@ -69,7 +69,7 @@ const std::string& Field::string() const {
 const std::string& Field::choice(const std::vector<std::string>& options) const {
     if (value_->is_string() && std::find(options.begin(), options.end(), string()) != options.end())
         return string();
-    wrong("one of " + joined(options));
+    wrong("one of " + join(options));
 }
 
 const std::string& Field::digest() const {
@@ -121,15 +121,15 @@ std::int64_t Field::integer(std::int64_t minimum, std::int64_t maximum) const {
     const bool fits = value_->is_number_integer() &&
                       (!value_->is_number_unsigned() || value_->get<std::uint64_t>() <= largest);
     if (!fits || value_->get<std::int64_t>() < minimum)
-        wrong(text("an integer, ", minimum, " or more"));
-    if (value_->get<std::int64_t>() > maximum) wrong(text("an integer, ", maximum, " or less"));
+        wrong(concat("an integer, ", minimum, " or more"));
+    if (value_->get<std::int64_t>() > maximum) wrong(concat("an integer, ", maximum, " or less"));
     return value_->get<std::int64_t>();
 }
 
 double Field::number(double minimum) const {
     if (!value_->is_number() || !std::isfinite(value_->get<double>()) ||
         value_->get<double>() < minimum)
-        wrong(std::isfinite(minimum) ? text("a number, ", minimum, " or more") : "a number");
+        wrong(std::isfinite(minimum) ? concat("a number, ", minimum, " or more") : "a number");
     return value_->get<double>();
 }
 
@@ -148,17 +148,18 @@ const Field::Json& Field::as_object() const {
 }
 
 void Field::wrong(const std::string& what) const {
-    fail(ErrorCode::bundle, where_, ": ", path_, " is ", cut(escaped(*value_)), "; it must be ",
-         what);
+    throw_error(ErrorCode::bundle, where_, ": ", path_, " is ", cut(escaped(*value_)),
+                "; it must be ", what);
 }
 
 Document::Document(const std::string& json, std::string where, const std::string& what)
     : where_(std::move(where)) {
     const auto refuse = [&](const std::string& reason) {
-        fail(ErrorCode::bundle, where_, " is ", what, ": ", reason, "; build the bundle again");
+        throw_error(ErrorCode::bundle, where_, " is ", what, ": ", reason,
+                    "; build the bundle again");
     };
     const auto limit_depth = [&](int depth, Field::Json::parse_event_t, Field::Json&) {
-        if (depth > kMostDepth) refuse(text("nested deeper than ", kMostDepth));
+        if (depth > kMostDepth) refuse(concat("nested deeper than ", kMostDepth));
         return true;
     };
     if (json.compare(0, 3, "\xEF\xBB\xBF") == 0) refuse("it starts with a byte order mark");

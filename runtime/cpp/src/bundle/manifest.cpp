@@ -102,8 +102,8 @@ std::string to_string(Precision precision) {
         case Precision::automatic:
             return "auto";
     }
-    fail(ErrorCode::parameter, "unknown precision ", static_cast<int>(precision),
-         ": one of fp32, fp16, int8, auto");
+    throw_error(ErrorCode::parameter, "unknown precision ", static_cast<int>(precision),
+                ": one of fp32, fp16, int8, auto");
 }
 
 Manifest parse_manifest(const std::string& json, const std::string& where) {
@@ -111,8 +111,8 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     const Field root = document.root();
     const std::int64_t schema = root["schema"].integer(1);
     if (schema > kSchema)
-        fail(ErrorCode::bundle, where, " was made by a newer hcflow-deploy (schema ", schema,
-             ", this one reads ", kSchema, "): upgrade");
+        throw_error(ErrorCode::bundle, where, " was made by a newer hcflow-deploy (schema ", schema,
+                    ", this one reads ", kSchema, "): upgrade");
     Manifest manifest{};
     manifest.name = root["name"].name();
     manifest.task = root["task"].choice({"rescaling", "sr"});
@@ -131,14 +131,14 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     check_texts(root["tools"]);
     for (const Field& graph : root["graphs"].items()) manifest.graphs.push_back(read_graph(graph));
     if (manifest.graphs.empty())
-        fail(ErrorCode::bundle, where, ": $.graphs holds no graph: build the bundle again");
+        throw_error(ErrorCode::bundle, where, ": $.graphs holds no graph: build the bundle again");
     (void)root["vectors"]["file"].plain_name();
     (void)root["vectors"]["sha256"].digest();
     for (const Field& engine : root["engines"].items()) manifest.engines.push_back(engine.object());
     const std::size_t needed = 3 * manifest.scale * manifest.scale - 3;
     if (values != needed)
-        fail(ErrorCode::bundle, where, ": $.latents.levels hold ", values,
-             " values an LR pixel; scale ", manifest.scale, " needs ", needed);
+        throw_error(ErrorCode::bundle, where, ": $.latents.levels hold ", values,
+                    " values an LR pixel; scale ", manifest.scale, " needs ", needed);
     return manifest;
 }
 

@@ -33,8 +33,8 @@ class Descriptor {
 };
 
 [[noreturn]] void unreadable(const fs::path& path) {
-    fail(ErrorCode::backend, "cannot read engine '", path.string(), "': ", std::strerror(errno),
-         "; compile it again");
+    throw_error(ErrorCode::backend, "cannot read engine '", path.string(),
+                "': ", std::strerror(errno), "; compile it again");
 }
 
 /// Whether a group is the system's, or this user's own with nobody else in it.
@@ -68,7 +68,7 @@ std::string stranger(const struct stat& status) {
 
 void check_owner(const fs::path& path, const struct stat& status) {
     if (const std::string why = stranger(status); !why.empty())
-        fail(ErrorCode::backend, "'", path.string(), "' ", why);
+        throw_error(ErrorCode::backend, "'", path.string(), "' ", why);
 }
 
 /// Judge every folder above a path, and above what it stands for if a link is on the way.

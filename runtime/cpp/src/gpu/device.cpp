@@ -24,9 +24,9 @@ Owned allocate(std::size_t size) {
     if (driver().cuMemAlloc(&address, std::max<std::size_t>(size, 1)) != 0) {
         std::size_t free = 0, total = 0;
         check(driver().cuMemGetInfo(&free, &total));
-        fail(ErrorCode::backend, "out of GPU memory: ", size / 1000000, " MB are needed, ",
-             free / 1000000, " of ", total / 1000000,
-             " MB are free: give smaller images or tiles, or end other programs on the GPU");
+        throw_error(ErrorCode::backend, "out of GPU memory: ", size / 1000000, " MB are needed, ",
+                    free / 1000000, " of ", total / 1000000,
+                    " MB are free: give smaller images or tiles, or end other programs on the GPU");
     }
     return {reinterpret_cast<void*>(address), Destroy{[](void* owned) {
                 return driver().cuMemFree(reinterpret_cast<Address>(owned));
@@ -51,8 +51,8 @@ const Device& Device::open(int ordinal) {
     int count = 0;
     check(driver().cuDeviceGetCount(&count));
     if (ordinal < 0 || ordinal >= count)
-        fail(ErrorCode::backend, "there is no GPU number ", ordinal, " here, ", count,
-             " answer: see nvidia-smi and CUDA_VISIBLE_DEVICES");
+        throw_error(ErrorCode::backend, "there is no GPU number ", ordinal, " here, ", count,
+                    " answer: see nvidia-smi and CUDA_VISIBLE_DEVICES");
     return devices.emplace(ordinal, Device(ordinal)).first->second;
 }
 
@@ -61,7 +61,7 @@ Device::Device(int ordinal) {
     check(driver().cuDeviceGet(&device, ordinal));
     check(driver().cuDevicePrimaryCtxRetain(&context_, device));
     capability_ =
-        text(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
+        concat(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
 }
 
 Current::Current(const Device& device) {

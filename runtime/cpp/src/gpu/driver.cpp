@@ -19,19 +19,20 @@ struct Entry {
     void** place;
 };
 
-std::string version(int number) { return text(number / 1000, ".", number % 1000 / 10); }
+std::string version(int number) { return concat(number / 1000, ".", number % 1000 / 10); }
 
 Driver load() {
     void* library = dlopen("libcuda.so.1", RTLD_NOW);
     if (library == nullptr)
-        fail(ErrorCode::backend,
-             "there is no NVIDIA driver on this machine: install one, or use another backend");
+        throw_error(
+            ErrorCode::backend,
+            "there is no NVIDIA driver on this machine: install one, or use another backend");
     // The driver's own table: asked for a version, it gives the functions of that version.
     using Lookup = int (*)(const char*, void**, int, std::uint64_t, int*);
     const auto lookup = reinterpret_cast<Lookup>(dlsym(library, "cuGetProcAddress_v2"));
     if (lookup == nullptr)
-        fail(ErrorCode::backend, "the NVIDIA driver is too old: CUDA ", version(kOldestDriver),
-             " is needed: upgrade it");
+        throw_error(ErrorCode::backend, "the NVIDIA driver is too old: CUDA ",
+                    version(kOldestDriver), " is needed: upgrade it");
     Driver found{};
     const std::array entries = {
 #define HCFLOW_DRIVER_ENTRY(name, ...) Entry{#name, reinterpret_cast<void**>(&found.name)},
@@ -42,7 +43,8 @@ Driver load() {
         int state = 0;
         if (lookup(entry.name, entry.place, kOldestDriver, 0, &state) != 0 ||
             *entry.place == nullptr)
-            fail(ErrorCode::backend, "the NVIDIA driver has no ", entry.name, ": upgrade it");
+            throw_error(ErrorCode::backend, "the NVIDIA driver has no ", entry.name,
+                        ": upgrade it");
     }
     return found;
 }
@@ -57,17 +59,17 @@ std::string describe(int status, const char* name) {
         {"CUDA_ERROR_STUB_LIBRARY",
          "the CUDA driver library here is a stub: install the NVIDIA driver"},
     }};
-    if (name == nullptr) return text("the GPU reports error ", status);
+    if (name == nullptr) return concat("the GPU reports error ", status);
     for (const auto& [each, words] : known)
         if (std::strcmp(name, each) == 0) return words;
-    return text("the GPU reports ", name, ": run 'hcflow selftest' and attach its report");
+    return concat("the GPU reports ", name, ": run 'hcflow selftest' and attach its report");
 }
 
 void check_with(const Driver& driver, int status) {
     if (status == 0) return;
     const char* name = nullptr;
     driver.cuGetErrorName(status, &name);
-    fail(ErrorCode::backend, describe(status, name));
+    throw_error(ErrorCode::backend, describe(status, name));
 }
 
 }  // namespace
@@ -79,8 +81,9 @@ const Driver& driver() {
         int speaks = 0;
         check_with(loaded, loaded.cuDriverGetVersion(&speaks));
         if (speaks < kOldestDriver)
-            fail(ErrorCode::backend, "the NVIDIA driver is too old: it speaks CUDA ",
-                 version(speaks), ", and ", version(kOldestDriver), " is needed: upgrade it");
+            throw_error(ErrorCode::backend, "the NVIDIA driver is too old: it speaks CUDA ",
+                        version(speaks), ", and ", version(kOldestDriver),
+                        " is needed: upgrade it");
         return loaded;
     }();
     return instance;

@@ -148,13 +148,13 @@ Passport parse_passport(const std::string& json, const std::string& where) {
 
 std::optional<std::string> misfit(const Passport& engine, const Machine& machine) {
     if (engine.library != machine.library)
-        return text("it is a ", title(engine.library), " engine, not ", title(machine.library));
+        return concat("it is a ", title(engine.library), " engine, not ", title(machine.library));
     if (!version_fits(engine, machine.version))
-        return text("it was built by ", title(engine.library), " ", engine.version, ", here is ",
-                    machine.version);
+        return concat("it was built by ", title(engine.library), " ", engine.version, ", here is ",
+                      machine.version);
     if (!capability_fits(engine, machine.compute_capability))
-        return text("it was built for compute capability ", joined(engine.compute_capabilities),
-                    ", this GPU has ", machine.compute_capability);
+        return concat("it was built for compute capability ", join(engine.compute_capabilities),
+                      ", this GPU has ", machine.compute_capability);
     return std::nullopt;
 }
 
@@ -162,18 +162,18 @@ std::string command(const std::string& library, const std::string& bundle) {
     return "hcflow compile '" + bundle + "' --engine " + library;
 }
 
-std::string describe(const Shape& shape) { return joined(shape, "x"); }
+std::string describe(const Shape& shape) { return join(shape, "x"); }
 
 std::string describe_ranges(const Passport& engine) {
     std::vector<std::string> profiles;
     for (const Profile& profile : engine.profiles) {
         std::vector<std::string> ranges;
         for (const auto& [name, range] : profile)
-            ranges.push_back(
-                text(shown(name), " ", describe(range.smallest), " to ", describe(range.largest)));
-        profiles.push_back(joined(ranges));
+            ranges.push_back(concat(shown(name), " ", describe(range.smallest), " to ",
+                                    describe(range.largest)));
+        profiles.push_back(join(ranges));
     }
-    return joined(profiles, " or ");
+    return join(profiles, " or ");
 }
 
 }  // namespace hcflow::gpu

@@ -55,7 +55,7 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
     const std::vector<std::string>& listed = bundle.manifest().engines;
     for (std::size_t i = 0; i < listed.size(); ++i) {
         const Document document(listed[i], "'" + bundle.folder().string() + "'", "no engine");
-        add(read_passport(document.root(text("$.engines[", i, "]"))), bundle.folder());
+        add(read_passport(document.root(concat("$.engines[", i, "]"))), bundle.folder());
     }
     return engines;
 }
@@ -67,22 +67,23 @@ const EngineFile& choose(const std::vector<EngineFile>& engines, const Machine& 
         const auto reason = misfit(engine.passport, machine);
         if (!reason) return engine;
         if (engine.passport.library == machine.library)
-            reasons += text(reasons.empty() ? "" : "; ", "engine '", engine.passport.file,
-                            "' does not fit: ", *reason);
+            reasons += concat(reasons.empty() ? "" : "; ", "engine '", engine.passport.file,
+                              "' does not fit: ", *reason);
     }
     if (reasons.empty()) reasons = "there is no " + machine.library + " engine of this graph here";
-    fail(ErrorCode::backend, reasons,
-         "; make one: ", command(machine.library, bundle.folder().string()));
+    throw_error(ErrorCode::backend, reasons,
+                "; make one: ", command(machine.library, bundle.folder().string()));
 }
 
 std::string read_engine(const EngineFile& engine) {
     std::string data = read_trusted(engine.path);
     if (data.size() != engine.passport.bytes)
-        fail(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
-             " bytes, its sidecar says ", engine.passport.bytes, ": truncated; compile it again");
+        throw_error(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
+                    " bytes, its sidecar says ", engine.passport.bytes,
+                    ": truncated; compile it again");
     if (sha256(data.data(), data.size()) != engine.passport.sha256)
-        fail(ErrorCode::backend, "engine '", engine.path.string(),
-             "' does not have its sidecar's SHA-256: damaged; compile it again");
+        throw_error(ErrorCode::backend, "engine '", engine.path.string(),
+                    "' does not have its sidecar's SHA-256: damaged; compile it again");
     return data;
 }
 

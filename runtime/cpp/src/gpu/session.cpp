@@ -87,15 +87,17 @@ std::vector<Tensor> EngineSession::run(const std::vector<Feed>& feeds) {
 void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
                             const std::vector<DeviceTensor>& outputs, void* stream) {
     if (stream == nullptr)
-        fail(ErrorCode::parameter,
-             "stream is the default stream, on which TensorRT waits for the whole GPU: make one");
+        throw_error(
+            ErrorCode::parameter,
+            "stream is the default stream, on which TensorRT waits for the whole GPU: make one");
     Shapes shapes, given;
     Addresses addresses;
     const auto take = [&](const DeviceTensor& tensor, Shapes& into) {
         if (tensor.address == nullptr)
-            fail(ErrorCode::parameter, "'", tensor.name, "' is null: give its device address");
+            throw_error(ErrorCode::parameter, "'", tensor.name,
+                        "' is null: give its device address");
         if (!addresses.emplace(tensor.name, reinterpret_cast<Address>(tensor.address)).second)
-            fail(ErrorCode::parameter, "'", tensor.name, "' is given twice");
+            throw_error(ErrorCode::parameter, "'", tensor.name, "' is given twice");
         into[tensor.name] = tensor.shape;
     };
     for (const DeviceTensor& tensor : inputs) take(tensor, shapes);
@@ -106,14 +108,15 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
     const Shapes wanted = lane->output_shapes(shapes);
     for (const auto& [name, shape] : wanted)
         if (given.count(name) == 0)
-            fail(ErrorCode::parameter, "output '", name, "' is missing: give ", describe(shape));
+            throw_error(ErrorCode::parameter, "output '", name, "' is missing: give ",
+                        describe(shape));
     for (const auto& [name, shape] : given) {
         const auto found = wanted.find(name);
         if (found == wanted.end())
-            fail(ErrorCode::parameter, "the engine has no output '", name, "'");
+            throw_error(ErrorCode::parameter, "the engine has no output '", name, "'");
         if (found->second != shape)
-            fail(ErrorCode::parameter, "output '", name, "' is ", describe(shape), ": it must be ",
-                 describe(found->second));
+            throw_error(ErrorCode::parameter, "output '", name, "' is ", describe(shape),
+                        ": it must be ", describe(found->second));
     }
     lane->enqueue(shapes, addresses, stream);
 }
@@ -121,20 +124,22 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
 void EngineSession::check_inputs(const Shapes& shapes) const {
     const std::vector<std::string>& known = engine_->inputs();
     for (const std::string& name : known)
-        if (shapes.count(name) == 0) fail(ErrorCode::parameter, "input '", name, "' is missing");
+        if (shapes.count(name) == 0)
+            throw_error(ErrorCode::parameter, "input '", name, "' is missing");
     for (const auto& [name, shape] : shapes)
         if (std::find(known.begin(), known.end(), name) == known.end())
-            fail(ErrorCode::parameter, "the engine has no input '", name, "'");
+            throw_error(ErrorCode::parameter, "the engine has no input '", name, "'");
 }
 
 std::size_t EngineSession::profile(const Shapes& shapes) const {
     if (const auto index = passport_.holds(shapes)) return *index;
     std::string given;
     for (const auto& [name, shape] : shapes)
-        given += text(given.empty() ? "" : ", ", name, " ", describe(shape));
-    fail(ErrorCode::backend, given, " is outside the engine's shapes (", describe_ranges(passport_),
-         "): give tiles or smaller images, or compile a larger one: ",
-         command(passport_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
+        given += concat(given.empty() ? "" : ", ", name, " ", describe(shape));
+    throw_error(ErrorCode::backend, given, " is outside the engine's shapes (",
+                describe_ranges(passport_),
+                "): give tiles or smaller images, or compile a larger one: ",
+                command(passport_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
 }
 
 std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,

@@ -22,10 +22,10 @@ Size target_size(Size lr, std::size_t scale, const std::optional<Size>& wanted) 
         return given <= whole && whole - given < scale;
     };
     if (!belongs(wanted->width, full.width) || !belongs(wanted->height, full.height))
-        fail(ErrorCode::parameter, "size ", wanted->width, "x", wanted->height,
-             " does not belong to a ", lr.width, "x", lr.height, " image at scale ", scale,
-             ": width from ", full.width - scale + 1, " to ", full.width, ", height from ",
-             full.height - scale + 1, " to ", full.height);
+        throw_error(ErrorCode::parameter, "size ", wanted->width, "x", wanted->height,
+                    " does not belong to a ", lr.width, "x", lr.height, " image at scale ", scale,
+                    ": width from ", full.width - scale + 1, " to ", full.width, ", height from ",
+                    full.height - scale + 1, " to ", full.height);
     return *wanted;
 }
 

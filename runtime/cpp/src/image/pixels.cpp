@@ -69,34 +69,36 @@ void check_floats(const ConstView& view, const char* what) {
             highest = std::max(highest, value);
         }
     }
-    if (!number) fail(ErrorCode::image, what, " has NaN among its pixels");
+    if (!number) throw_error(ErrorCode::image, what, " has NaN among its pixels");
     if (lowest < -kStray || highest > 1 + kStray)
-        fail(ErrorCode::image, what, " has float pixels from ", lowest, " to ", highest,
-             ": they must be numbers in [0, 1] (divide 8-bit values by 255)");
+        throw_error(ErrorCode::image, what, " has float pixels from ", lowest, " to ", highest,
+                    ": they must be numbers in [0, 1] (divide 8-bit values by 255)");
 }
 
 }  // namespace
 
 ConstView checked(ConstView view, const char* what, bool read) {
-    if (view.data == nullptr) fail(ErrorCode::image, what, " is null: give its pixels");
+    if (view.data == nullptr) throw_error(ErrorCode::image, what, " is null: give its pixels");
     if (view.width == 0 || view.height == 0)
-        fail(ErrorCode::image, what, " is ", view.width, "x", view.height, ": it has no pixels");
+        throw_error(ErrorCode::image, what, " is ", view.width, "x", view.height,
+                    ": it has no pixels");
     if (view.width > kMostSide || view.height > kMostSide)
-        fail(ErrorCode::image, what, " is ", view.width, "x", view.height,
-             ": sides end at 2^31 pixels");
+        throw_error(ErrorCode::image, what, " is ", view.width, "x", view.height,
+                    ": sides end at 2^31 pixels");
     if (view.channels < 1 || view.channels > 4)
-        fail(ErrorCode::image, what, " has ", view.channels, " channels: it must have 1 to 4");
+        throw_error(ErrorCode::image, what, " has ", view.channels,
+                    " channels: it must have 1 to 4");
     if (view.type != Pixel::u8 && view.type != Pixel::u16 && view.type != Pixel::f32)
-        fail(ErrorCode::image, what, " has pixels of type ", static_cast<int>(view.type),
-             ": they must be u8 (1), u16 (2) or f32 (4)");
+        throw_error(ErrorCode::image, what, " has pixels of type ", static_cast<int>(view.type),
+                    ": they must be u8 (1), u16 (2) or f32 (4)");
     const std::size_t row = view.width * static_cast<std::size_t>(view.channels) * bytes(view.type);
     if (view.stride == 0) view.stride = row;
     if (view.stride < row)
-        fail(ErrorCode::image, what, " has a stride of ", view.stride, " bytes, and a row takes ",
-             row, ": give bytes from row to row");
+        throw_error(ErrorCode::image, what, " has a stride of ", view.stride,
+                    " bytes, and a row takes ", row, ": give bytes from row to row");
     if (view.stride > std::numeric_limits<std::size_t>::max() / 2 / view.height)
-        fail(ErrorCode::image, what, " has a stride of ", view.stride,
-             " bytes: so much cannot be in memory");
+        throw_error(ErrorCode::image, what, " has a stride of ", view.stride,
+                    " bytes: so much cannot be in memory");
     if (read && view.type == Pixel::f32) check_floats(view, what);
     return view;
 }

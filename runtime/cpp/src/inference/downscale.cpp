@@ -44,7 +44,7 @@ std::vector<Tensor> window(Network& network, const Graph& graph, const Tile& til
     std::vector<std::pair<std::string, Shape>> wanted = {{"lr", {1, 3, height, width}}};
     if (latents)
         for (const Level& level : network.manifest().levels)
-            wanted.push_back({text("z", wanted.size()),
+            wanted.push_back({concat("z", wanted.size()),
                               {1, level.channels, height * level.factor, width * level.factor}});
     std::vector<Attempt> attempts;
     for (const Graph* each : network.with_exact(graph))
@@ -67,13 +67,13 @@ void downscale_into(Network& network, const ConstView& image, View result,
     const std::size_t scale = manifest.scale;
     const Size lr = reduced_size({in.width, in.height}, scale);
     if (lr.width != result.width || lr.height != result.height || result.channels != in.channels)
-        fail(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
-             result.channels, " channels: it must be ", lr.width, "x", lr.height, " with ",
-             in.channels);
+        throw_error(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
+                    result.channels, " channels: it must be ", lr.width, "x", lr.height, " with ",
+                    in.channels);
     const Graph& graph =
         choose(network, Direction::forward, latents != nullptr, lr, options.tiling);
     if (latents != nullptr && !graph.latents)
-        fail(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
+        throw_error(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
     Network::Turn turn(network, graph);
     const Grid grid = make_plan(graph, scale, turn.available(), lr, options.tiling, options.report);

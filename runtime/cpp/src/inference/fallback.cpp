@@ -51,7 +51,7 @@ std::optional<std::string> fault(const std::vector<Tensor>& outputs, const Graph
         const bool limited =
             (output.name == "hr" || output.name == "lr") && graph.precision != Precision::fp32;
         if (limited && (found.lowest < -kSaturated || found.highest > 1 + kSaturated))
-            return text(found.lowest, " to ", found.highest, " in '", output.name, "'");
+            return concat(found.lowest, " to ", found.highest, " in '", output.name, "'");
     }
     return std::nullopt;
 }
@@ -73,11 +73,12 @@ std::vector<Tensor> first_sound(const std::vector<Attempt>& attempts, const Tile
             return outputs;
         }
         if (reason.empty()) reason = *found;
-        last = text("'", attempt.graph->file, "' gave ", *found);
+        last = concat("'", attempt.graph->file, "' gave ", *found);
     }
-    fail(ErrorCode::backend, last, " on tile ", tile.row, ",", tile.column,
-         " (low-resolution rows ", tile.y.start, " to ", tile.y.stop, ", columns ", tile.x.start,
-         " to ", tile.x.stop, "): try a lower tau, and 'hcflow verify' on the bundle");
+    throw_error(ErrorCode::backend, last, " on tile ", tile.row, ",", tile.column,
+                " (low-resolution rows ", tile.y.start, " to ", tile.y.stop, ", columns ",
+                tile.x.start, " to ", tile.x.stop,
+                "): try a lower tau, and 'hcflow verify' on the bundle");
 }
 
 }  // namespace hcflow

@@ -25,8 +25,8 @@ std::vector<float> crop(const Latent& z, std::size_t top, std::size_t left, std:
 
 void check_latents(const Latents& given, const std::vector<Level>& levels, Size lr) {
     if (given.size() != levels.size())
-        fail(ErrorCode::parameter, given.size(), " latents given: this model takes z1 to z",
-             levels.size());
+        throw_error(ErrorCode::parameter, given.size(), " latents given: this model takes z1 to z",
+                    levels.size());
     for (std::size_t i = 0; i < given.size(); ++i) {
         const Latent& z = given[i];
         const std::size_t channels = levels[i].channels;
@@ -34,12 +34,13 @@ void check_latents(const Latents& given, const std::vector<Level>& levels, Size 
                           width = lr.width * levels[i].factor;
         if (z.channels != channels || z.height != height || z.width != width ||
             z.values.size() != channels * height * width)
-            fail(ErrorCode::parameter, "latent z", i + 1, " is [", z.channels, ", ", z.height, ", ",
-                 z.width, "] with ", z.values.size(), " values: it must be [", channels, ", ",
-                 height, ", ", width, "] for this image");
+            throw_error(ErrorCode::parameter, "latent z", i + 1, " is [", z.channels, ", ",
+                        z.height, ", ", z.width, "] with ", z.values.size(),
+                        " values: it must be [", channels, ", ", height, ", ", width,
+                        "] for this image");
         if (!std::all_of(z.values.begin(), z.values.end(),
                          [](float v) { return std::isfinite(v); }))
-            fail(ErrorCode::parameter, "latent z", i + 1, " has NaN or infinity in it");
+            throw_error(ErrorCode::parameter, "latent z", i + 1, " has NaN or infinity in it");
     }
 }
 
@@ -49,17 +50,17 @@ LatentSource::LatentSource(const Manifest& manifest, const UpscaleOptions& optio
     : levels_(manifest.levels), options_(options) {
     if (options.latents != nullptr) {
         if (options.tau || options.sample != 0)
-            fail(ErrorCode::parameter,
-                 "latents take the place of tau and sample: give one or the other");
+            throw_error(ErrorCode::parameter,
+                        "latents take the place of tau and sample: give one or the other");
         check_latents(*options.latents, levels_, lr);
         return;
     }
     tau_ = options.tau.value_or(manifest.default_tau);
     check_tau(tau_);
     if (tau_ > 0 && manifest.latent_scheme != kLatentScheme)
-        fail(ErrorCode::bundle, "bundle '", manifest.name, "' draws latents by '",
-             shown(manifest.latent_scheme), "', this library by '", kLatentScheme,
-             "': upgrade hcflow, or give latents");
+        throw_error(ErrorCode::bundle, "bundle '", manifest.name, "' draws latents by '",
+                    shown(manifest.latent_scheme), "', this library by '", kLatentScheme,
+                    "': upgrade hcflow, or give latents");
 }
 
 std::vector<std::vector<float>> LatentSource::window(const Span& y, const Span& x) const {
@@ -83,7 +84,7 @@ std::vector<Feed> inverse_feeds(const std::vector<Level>& levels, const Span& y,
     std::vector<Feed> feeds = {{"lr", {1, 3, y.window(), x.window()}, planes.data()}};
     for (std::size_t i = 0; i < latents.size(); ++i)
         feeds.push_back(
-            {text("z", i + 1),
+            {concat("z", i + 1),
              {1, levels[i].channels, y.window() * levels[i].factor, x.window() * levels[i].factor},
              latents[i].data()});
     return feeds;

@@ -8,7 +8,7 @@
 namespace hcflow {
 namespace {
 
-std::string describe(const Shape& shape) { return "[" + joined(shape) + "]"; }
+std::string describe(const Shape& shape) { return "[" + join(shape) + "]"; }
 
 }  // namespace
 
@@ -80,10 +80,11 @@ std::vector<Tensor> Network::run(const Graph& graph, const std::vector<Feed>& fe
         const auto has_name = [&n = name](const Tensor& each) { return each.name == n; };
         const auto found = std::find_if(next, outputs.end(), has_name);
         if (found == outputs.end())
-            fail(ErrorCode::backend, "'", graph.file, "' gave no '", name, "' on ", backend_);
+            throw_error(ErrorCode::backend, "'", graph.file, "' gave no '", name, "' on ",
+                        backend_);
         if (found->shape != shape)
-            fail(ErrorCode::backend, "'", graph.file, "' gave '", name, "' as ",
-                 describe(found->shape), " on ", backend_, ": it must be ", describe(shape));
+            throw_error(ErrorCode::backend, "'", graph.file, "' gave '", name, "' as ",
+                        describe(found->shape), " on ", backend_, ": it must be ", describe(shape));
         std::iter_swap(next++, found);
     }
     return outputs;

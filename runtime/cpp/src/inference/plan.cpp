@@ -86,9 +86,10 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
         }
         if (const double need = of_plan(graph, grid, scale); need > *available) {
             const Size window = grid.window();
-            fail(ErrorCode::image, "a low-resolution size of ", window.width, "x", window.height,
-                 " needs about ", need / 1e9, " GB of memory and ", *available / 1e9,
-                 " GB are free: give ", may_cut ? "" : "a tiling, or ", "a smaller image");
+            throw_error(ErrorCode::image, "a low-resolution size of ", window.width, "x",
+                        window.height, " needs about ", need / 1e9, " GB of memory and ",
+                        *available / 1e9, " GB are free: give ", may_cut ? "" : "a tiling, or ",
+                        "a smaller image");
         }
     }
     if (report != nullptr) {

@@ -81,15 +81,15 @@ void upscale_into(Network& network, const ConstView& image, View result,
         target_size(lr, scale, options.size.value_or(Size{result.width, result.height}));
     if (size.width != result.width || size.height != result.height ||
         result.channels != in.channels)
-        fail(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
-             result.channels, " channels: it must be ", size.width, "x", size.height, " with ",
-             in.channels);
+        throw_error(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
+                    result.channels, " channels: it must be ", size.width, "x", size.height,
+                    " with ", in.channels);
 
     const LatentSource source(manifest, options, lr);
     const Graph& graph = choose(network, Direction::inverse, source.needed(), lr, options.tiling);
     if (source.needed() && !graph.latents)
-        fail(ErrorCode::parameter, "'", graph.file,
-             "' was built for tau = 0: it takes neither another tau nor latents");
+        throw_error(ErrorCode::parameter, "'", graph.file,
+                    "' was built for tau = 0: it takes neither another tau nor latents");
     const std::optional<EnlargedAlpha> alpha =
         has_alpha(in) ? std::make_optional<EnlargedAlpha>(in, scale) : std::nullopt;
     Network::Turn turn(network, graph);

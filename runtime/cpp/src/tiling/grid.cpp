@@ -13,16 +13,16 @@ Tiling complete(const Tiling& wanted, const Graph& graph) {
     if (overlap == Tiling::kOwnOverlap) {
         if (tile == 0) return {};
         if (!graph.overlap)
-            fail(ErrorCode::parameter, "'", graph.file,
-                 "' states no tiles of its own: give overlap as well");
+            throw_error(ErrorCode::parameter, "'", graph.file,
+                        "' states no tiles of its own: give overlap as well");
         return {tile, *graph.overlap};
     }
     if (tile > 0 && overlap > tile)
-        fail(ErrorCode::parameter, "overlap ", overlap, " is larger than tile ", tile,
-             ": every pixel would be computed more than nine times");
+        throw_error(ErrorCode::parameter, "overlap ", overlap, " is larger than tile ", tile,
+                    ": every pixel would be computed more than nine times");
     if (tile == 0 && overlap > 0)
-        fail(ErrorCode::parameter, "overlap ", overlap,
-             " without a tile: give a tile of at least the overlap");
+        throw_error(ErrorCode::parameter, "overlap ", overlap,
+                    " without a tile: give a tile of at least the overlap");
     return wanted;
 }
 
