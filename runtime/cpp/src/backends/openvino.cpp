@@ -127,7 +127,7 @@ class OpenVinoSession : public Session {
         if (hint == "f32") return ov::element::f32;
         if (hint == "bf16") return ov::element::bf16;
         if (hint == "f16") return ov::element::f16;
-        throw_error(ErrorCode::backend, "OpenVINO has no inference precision '", shown(hint),
+        throw_error(ErrorCode::backend, "OpenVINO has no inference precision '", printable(hint),
                     "': one of f32, bf16, f16; build the bundle again");
     }
 

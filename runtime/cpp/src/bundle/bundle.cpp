@@ -97,7 +97,7 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
         const bool bytes = found->contract == kContract && found->io == "uint8";
         throw_error(
             ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
-            " with ", shown(found->io), " inputs; this library speaks contract ", kContract,
+            " with ", printable(found->io), " inputs; this library speaks contract ", kContract,
             " with float32: ", bytes ? "build the bundle without --io uint8" : "upgrade hcflow");
     }
     return *found;

@@ -15,8 +15,8 @@ constexpr int kMostDepth = 100;     // of nested JSON
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-std::string escaped(const Field::Json& value) {
-    return value.dump(-1, ' ', true, Field::Json::error_handler_t::replace);
+std::string escaped(const JsonReader::Json& value) {
+    return value.dump(-1, ' ', true, JsonReader::Json::error_handler_t::replace);
 }
 
 std::string cut(const std::string& text) {
@@ -25,83 +25,83 @@ std::string cut(const std::string& text) {
 
 }  // namespace
 
-std::string shown(const std::string& text) {
+std::string printable(const std::string& text) {
     const std::string quoted = escaped(text);
     return cut(quoted.substr(1, quoted.size() - 2));
 }
 
-Field::Field(const Json& value, std::string where, std::string path)
+JsonReader::JsonReader(const Json& value, std::string where, std::string path)
     : value_(&value), where_(std::move(where)), path_(std::move(path)) {}
 
-Field Field::operator[](const std::string& key) const {
+JsonReader JsonReader::operator[](const std::string& key) const {
     const auto found = as_object().find(key);
     if (found == value_->end())
         throw_error(ErrorCode::bundle, where_, ": ", path_, ".", key, " is missing");
     return {*found, where_, concat(path_, ".", key)};
 }
 
-std::optional<Field> Field::get(const std::string& key) const {
+std::optional<JsonReader> JsonReader::get(const std::string& key) const {
     const auto found = as_object().find(key);
     if (found == value_->end() || found->is_null()) return std::nullopt;
-    return Field(*found, where_, concat(path_, ".", key));
+    return JsonReader(*found, where_, concat(path_, ".", key));
 }
 
-std::vector<Field> Field::items() const {
-    if (!value_->is_array()) wrong("an array");
-    std::vector<Field> fields;
+std::vector<JsonReader> JsonReader::items() const {
+    if (!value_->is_array()) throw_wrong("an array");
+    std::vector<JsonReader> fields;
     for (std::size_t i = 0; i < value_->size(); ++i)
         fields.emplace_back((*value_)[i], where_, concat(path_, "[", i, "]"));
     return fields;
 }
 
-std::vector<std::pair<std::string, Field>> Field::members() const {
-    std::vector<std::pair<std::string, Field>> fields;
+std::vector<std::pair<std::string, JsonReader>> JsonReader::members() const {
+    std::vector<std::pair<std::string, JsonReader>> fields;
     for (const auto& [key, value] : as_object().items())
-        fields.emplace_back(key, Field(value, where_, concat(path_, ".", shown(key))));
+        fields.emplace_back(key, JsonReader(value, where_, concat(path_, ".", printable(key))));
     return fields;
 }
 
-const std::string& Field::string() const {
-    if (!value_->is_string()) wrong("a string");
+const std::string& JsonReader::string() const {
+    if (!value_->is_string()) throw_wrong("a string");
     return value_->get_ref<const std::string&>();
 }
 
-const std::string& Field::choice(const std::vector<std::string>& options) const {
+const std::string& JsonReader::choice(const std::vector<std::string>& options) const {
     if (value_->is_string() && std::find(options.begin(), options.end(), string()) != options.end())
         return string();
-    wrong("one of " + join(options));
+    throw_wrong("one of " + join(options));
 }
 
-const std::string& Field::digest() const {
+const std::string& JsonReader::digest() const {
     const auto is_hex = [](char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); };
     if (!value_->is_string() || string().size() != 64 ||
         !std::all_of(string().begin(), string().end(), is_hex))
-        wrong("a SHA-256: 64 lower-case hexadecimal digits");
+        throw_wrong("a SHA-256: 64 lower-case hexadecimal digits");
     return string();
 }
 
-const std::string& Field::plain_name() const {
+const std::string& JsonReader::file_name() const {
     const auto is_plain = [](char c) {
         return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '+' || c == '-';
     };
     if (!value_->is_string() || string().empty() ||
         !(is_digit(string()[0]) || is_letter(string()[0])) ||
         !std::all_of(string().begin(), string().end(), is_plain))
-        wrong("a plain file name inside the bundle");
+        throw_wrong("a plain file name inside the bundle");
     return string();
 }
 
-const std::string& Field::word() const {
+const std::string& JsonReader::word() const {
     const auto is_plain = [](char c) {
         return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '/' || c == '-';
     };
     if (!value_->is_string() || string().empty() ||
         !std::all_of(string().begin(), string().end(), is_plain))
-        wrong("a plain word");
+        throw_wrong("a plain word");
     return string();
 }
 
-const std::string& Field::name() const {
+const std::string& JsonReader::name() const {
     const auto is_bad = [](char c) {
         return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
     };
@@ -112,66 +112,69 @@ const std::string& Field::name() const {
     if (!value_->is_string() || string().empty() ||
         std::any_of(string().begin(), string().end(), is_bad) ||
         std::adjacent_find(string().begin(), string().end(), is_control) != string().end())
-        wrong("a name without slashes");
+        throw_wrong("a name without slashes");
     return string();
 }
 
-std::int64_t Field::integer(std::int64_t minimum, std::int64_t maximum) const {
+std::int64_t JsonReader::integer(std::int64_t minimum, std::int64_t maximum) const {
     const auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     const bool fits = value_->is_number_integer() &&
                       (!value_->is_number_unsigned() || value_->get<std::uint64_t>() <= largest);
     if (!fits || value_->get<std::int64_t>() < minimum)
-        wrong(concat("an integer, ", minimum, " or more"));
-    if (value_->get<std::int64_t>() > maximum) wrong(concat("an integer, ", maximum, " or less"));
+        throw_wrong(concat("an integer, ", minimum, " or more"));
+    if (value_->get<std::int64_t>() > maximum)
+        throw_wrong(concat("an integer, ", maximum, " or less"));
     return value_->get<std::int64_t>();
 }
 
-double Field::number(double minimum) const {
+double JsonReader::number(double minimum) const {
     if (!value_->is_number() || !std::isfinite(value_->get<double>()) ||
         value_->get<double>() < minimum)
-        wrong(std::isfinite(minimum) ? concat("a number, ", minimum, " or more") : "a number");
+        throw_wrong(std::isfinite(minimum) ? concat("a number, ", minimum, " or more")
+                                           : "a number");
     return value_->get<double>();
 }
 
-bool Field::flag() const {
-    if (!value_->is_boolean()) wrong("true or false");
+bool JsonReader::boolean() const {
+    if (!value_->is_boolean()) throw_wrong("true or false");
     return value_->get<bool>();
 }
 
-bool Field::is_null() const { return value_->is_null(); }
+bool JsonReader::is_null() const { return value_->is_null(); }
 
-std::string Field::object() const { return as_object().dump(); }
+std::string JsonReader::object_text() const { return as_object().dump(); }
 
-const Field::Json& Field::as_object() const {
-    if (!value_->is_object()) wrong("an object");
+const JsonReader::Json& JsonReader::as_object() const {
+    if (!value_->is_object()) throw_wrong("an object");
     return *value_;
 }
 
-void Field::wrong(const std::string& what) const {
+void JsonReader::throw_wrong(const std::string& what) const {
     throw_error(ErrorCode::bundle, where_, ": ", path_, " is ", cut(escaped(*value_)),
                 "; it must be ", what);
 }
 
-Document::Document(const std::string& json, std::string where, const std::string& what)
+JsonDocument::JsonDocument(const std::string& json, std::string where, const std::string& what)
     : where_(std::move(where)) {
     const auto refuse = [&](const std::string& reason) {
         throw_error(ErrorCode::bundle, where_, " is ", what, ": ", reason,
                     "; build the bundle again");
     };
-    const auto limit_depth = [&](int depth, Field::Json::parse_event_t, Field::Json&) {
+    const auto limit_depth = [&](int depth, JsonReader::Json::parse_event_t, JsonReader::Json&) {
         if (depth > kMostDepth) refuse(concat("nested deeper than ", kMostDepth));
         return true;
     };
     if (json.compare(0, 3, "\xEF\xBB\xBF") == 0) refuse("it starts with a byte order mark");
     try {
-        value_ = std::make_unique<const Field::Json>(Field::Json::parse(json, limit_depth));
-    } catch (const Field::Json::exception& error) {
+        value_ =
+            std::make_unique<const JsonReader::Json>(JsonReader::Json::parse(json, limit_depth));
+    } catch (const JsonReader::Json::exception& error) {
         refuse(error.what());
     }
 }
 
-Document::~Document() = default;
+JsonDocument::~JsonDocument() = default;
 
-Field Document::root(std::string path) const { return {*value_, where_, std::move(path)}; }
+JsonReader JsonDocument::root(std::string path) const { return {*value_, where_, std::move(path)}; }
 
 }  // namespace hcflow

@@ -16,25 +16,25 @@ namespace hcflow {
 inline constexpr std::int64_t kMostInteger = std::int64_t{1} << 53U;
 
 /// A stranger's text for a message: ASCII on one line, what is long cut.
-std::string shown(const std::string& text);
+std::string printable(const std::string& text);
 
 /// One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
 /// Every method throws Error (bundle) when the value is not what is asked for.
-class Field {
+class JsonReader {
   public:
     using Json = nlohmann::json;
 
-    /// `value` must outlive the field; `where` names the file in errors.
-    Field(const Json& value, std::string where, std::string path = "$");
+    /// `value` must outlive the reader; `where` names the file in errors.
+    JsonReader(const Json& value, std::string where, std::string path = "$");
 
     /// The value of a key that must be there.
-    Field operator[](const std::string& key) const;
+    JsonReader operator[](const std::string& key) const;
     /// The value of a key that may be absent or null.
-    [[nodiscard]] std::optional<Field> get(const std::string& key) const;
+    [[nodiscard]] std::optional<JsonReader> get(const std::string& key) const;
     /// The elements of an array.
-    [[nodiscard]] std::vector<Field> items() const;
+    [[nodiscard]] std::vector<JsonReader> items() const;
     /// The members of an object.
-    [[nodiscard]] std::vector<std::pair<std::string, Field>> members() const;
+    [[nodiscard]] std::vector<std::pair<std::string, JsonReader>> members() const;
 
     [[nodiscard]] const std::string& string() const;
     /// One of the strings given.
@@ -42,7 +42,7 @@ class Field {
     /// 64 lower-case hexadecimal digits.
     [[nodiscard]] const std::string& digest() const;
     /// A file name that stays inside the bundle: letters, digits and `._+-`, no dot in front.
-    [[nodiscard]] const std::string& plain_name() const;
+    [[nodiscard]] const std::string& file_name() const;
     /// Letters, digits and `._/-`.
     [[nodiscard]] const std::string& word() const;
     /// Without slashes and control characters.
@@ -52,12 +52,12 @@ class Field {
                                        std::int64_t maximum = kMostInteger) const;
     /// A finite number >= minimum.
     [[nodiscard]] double number(double minimum = -std::numeric_limits<double>::infinity()) const;
-    [[nodiscard]] bool flag() const;
+    [[nodiscard]] bool boolean() const;
     [[nodiscard]] bool is_null() const;
     /// The value, which is an object, as JSON again.
-    [[nodiscard]] std::string object() const;
+    [[nodiscard]] std::string object_text() const;
     /// Throws: what the value is, and what it must be.
-    [[noreturn]] void wrong(const std::string& what) const;
+    [[noreturn]] void throw_wrong(const std::string& what) const;
 
   private:
     [[nodiscard]] const Json& as_object() const;
@@ -67,22 +67,22 @@ class Field {
     std::string path_;
 };
 
-/// A decoded JSON text, by which its fields live.
-class Document {
+/// A decoded JSON text, which its readers point into.
+class JsonDocument {
   public:
     /// `where` names it in errors, `what` says what it is when it is none ("not a manifest").
     /// Throws Error (bundle): not JSON, nested too deep, or NaN in it.
-    Document(const std::string& json, std::string where, const std::string& what);
-    Document(const Document&) = delete;
-    Document& operator=(const Document&) = delete;
-    ~Document();
+    JsonDocument(const std::string& json, std::string where, const std::string& what);
+    JsonDocument(const JsonDocument&) = delete;
+    JsonDocument& operator=(const JsonDocument&) = delete;
+    ~JsonDocument();
 
     /// The outermost value; `path` is what errors call it.
-    [[nodiscard]] Field root(std::string path = "$") const;
+    [[nodiscard]] JsonReader root(std::string path = "$") const;
 
   private:
     std::string where_;
-    std::unique_ptr<const Field::Json> value_;
+    std::unique_ptr<const JsonReader::Json> value_;
 };
 
 }  // namespace hcflow

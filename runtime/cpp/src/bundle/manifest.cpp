@@ -14,74 +14,74 @@ constexpr std::int64_t kMostOverlap = 4;
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-void check_texts(const Field& field) {
-    for (const auto& [key, value] : field.members()) (void)value.string();
+void check_texts(const JsonReader& json) {
+    for (const auto& [key, value] : json.members()) (void)value.string();
 }
 
-void check_optional_number(const Field& field) {
-    if (!field.is_null()) (void)field.number();
+void check_optional_number(const JsonReader& json) {
+    if (!json.is_null()) (void)json.number();
 }
 
-std::optional<std::size_t> optional_side(const Field& field, std::int64_t least,
+std::optional<std::size_t> optional_side(const JsonReader& json, std::int64_t least,
                                          std::int64_t most) {
-    if (field.is_null()) return std::nullopt;
-    return size(field.integer(least, most));
+    if (json.is_null()) return std::nullopt;
+    return size(json.integer(least, most));
 }
 
 /// The other figures of a build: checked as every reader does, used by none of this library.
-void check_figures(const Field& field) {
-    (void)field["opset"].integer(1);
-    (void)field["nodes"].integer(1);
-    for (const Field& row : field["parity"].items()) {
+void check_figures(const JsonReader& json) {
+    (void)json["opset"].integer(1);
+    (void)json["nodes"].integer(1);
+    for (const JsonReader& row : json["parity"].items()) {
         (void)row["case"].string();
         (void)row["tau"].number(0);
         (void)row["output"].string();
         for (const char* key : {"psnr_db", "max_abs", "max_rel"}) check_optional_number(row[key]);
-        (void)row["ok"].flag();
+        (void)row["ok"].boolean();
     }
-    if (const auto rows = field.get("deviations"))
-        for (const Field& row : rows->items()) {
+    if (const auto rows = json.get("deviations"))
+        for (const JsonReader& row : rows->items()) {
             (void)row["case"].string();
             (void)row["tau"].number(0);
             if (!row["max_abs"].is_null()) (void)row["max_abs"].number(0);
         }
-    if (const auto rows = field.get("losses"))
-        for (const Field& row : rows->items()) {
+    if (const auto rows = json.get("losses"))
+        for (const JsonReader& row : rows->items()) {
             (void)row["case"].string();
             (void)row["tau"].number(0);
             check_optional_number(row["psnr_fp32_db"]);
             check_optional_number(row["loss_db"]);
             if (const auto worst = row.get("max_abs")) (void)worst->number(0);
         }
-    if (const auto casts = field.get("casts")) (void)casts->integer(0);
-    if (const auto report = field.get("report")) (void)report->plain_name();
+    if (const auto casts = json.get("casts")) (void)casts->integer(0);
+    if (const auto report = json.get("report")) (void)report->file_name();
 }
 
-Graph read_graph(const Field& field) {
+Graph read_graph(const JsonReader& json) {
     Graph graph{};
-    graph.direction = field["direction"].choice({"inverse", "forward"}) == "inverse"
+    graph.direction = json["direction"].choice({"inverse", "forward"}) == "inverse"
                           ? Direction::inverse
                           : Direction::forward;
-    const std::string& precision = field["precision"].choice({"fp32", "fp16", "int8"});
+    const std::string& precision = json["precision"].choice({"fp32", "fp16", "int8"});
     graph.precision = precision == "fp32"   ? Precision::fp32
                       : precision == "fp16" ? Precision::fp16
                                             : Precision::int8;
-    graph.latents = field["latents"].flag();
-    graph.io = field["io"].word();
-    graph.contract = field["contract"].integer(1);
-    graph.file = field["file"].plain_name();
-    graph.sha256 = field["sha256"].digest();
-    graph.bytes = static_cast<std::uint64_t>(field["bytes"].integer(1));
-    graph.bytes_per_lr_pixel = static_cast<std::uint64_t>(field["bytes_per_lr_pixel"].integer(0));
-    const Field numerics = field["numerics"];
-    (void)numerics["tf32"].flag();
+    graph.latents = json["latents"].boolean();
+    graph.io = json["io"].word();
+    graph.contract = json["contract"].integer(1);
+    graph.file = json["file"].file_name();
+    graph.sha256 = json["sha256"].digest();
+    graph.bytes = static_cast<std::uint64_t>(json["bytes"].integer(1));
+    graph.bytes_per_lr_pixel = static_cast<std::uint64_t>(json["bytes_per_lr_pixel"].integer(0));
+    const JsonReader numerics = json["numerics"];
+    (void)numerics["tf32"].boolean();
     (void)numerics["accumulation"].string();
     graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
-    graph.tile = optional_side(field["tile"], 1, kMostInteger);
+    graph.tile = optional_side(json["tile"], 1, kMostInteger);
     const auto tile = static_cast<std::int64_t>(graph.tile.value_or(0));
-    graph.overlap = optional_side(field["overlap"], 0, kMostOverlap * tile);
-    graph.within_budget = field["within_budget"].flag();
-    check_figures(field);
+    graph.overlap = optional_side(json["overlap"], 0, kMostOverlap * tile);
+    graph.within_budget = json["within_budget"].boolean();
+    check_figures(json);
     return graph;
 }
 
@@ -107,8 +107,8 @@ std::string to_string(Precision precision) {
 }
 
 Manifest parse_manifest(const std::string& json, const std::string& where) {
-    const Document document(json, where, "not a manifest");
-    const Field root = document.root();
+    const JsonDocument document(json, where, "not a manifest");
+    const JsonReader root = document.root();
     const std::int64_t schema = root["schema"].integer(1);
     if (schema > kSchema)
         throw_error(ErrorCode::bundle, where, " was made by a newer hcflow-deploy (schema ", schema,
@@ -120,7 +120,7 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     manifest.default_tau = root["default_tau"].number(0);
     manifest.latent_scheme = root["latents"]["scheme"].word();
     std::size_t values = 0;
-    for (const Field& level : root["latents"]["levels"].items()) {
+    for (const JsonReader& level : root["latents"]["levels"].items()) {
         manifest.levels.push_back({size(level["channels"].integer(1, kMostChannels)),
                                    size(level["factor"].integer(1, kMostScale))});
         const Level& last = manifest.levels.back();
@@ -129,12 +129,14 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     (void)root["checkpoint"]["sha256"].digest();
     check_texts(root["checkpoint"]["provenance"]);
     check_texts(root["tools"]);
-    for (const Field& graph : root["graphs"].items()) manifest.graphs.push_back(read_graph(graph));
+    for (const JsonReader& graph : root["graphs"].items())
+        manifest.graphs.push_back(read_graph(graph));
     if (manifest.graphs.empty())
         throw_error(ErrorCode::bundle, where, ": $.graphs holds no graph: build the bundle again");
-    (void)root["vectors"]["file"].plain_name();
+    (void)root["vectors"]["file"].file_name();
     (void)root["vectors"]["sha256"].digest();
-    for (const Field& engine : root["engines"].items()) manifest.engines.push_back(engine.object());
+    for (const JsonReader& engine : root["engines"].items())
+        manifest.engines.push_back(engine.object_text());
     const std::size_t needed = 3 * manifest.scale * manifest.scale - 3;
     if (values != needed)
         throw_error(ErrorCode::bundle, where, ": $.latents.levels hold ", values,

@@ -37,19 +37,19 @@ bool is_capability(const std::string& text) {
            text.front() != '0';
 }
 
-std::string read_version(const Field& field) {
-    if (!is_version(field.string())) field.wrong("a version of numbers and dots");
-    return field.string();
+std::string read_version(const JsonReader& json) {
+    if (!is_version(json.string())) json.throw_wrong("a version of numbers and dots");
+    return json.string();
 }
 
-std::string read_capability(const Field& field) {
-    if (!is_capability(field.string())) field.wrong("a compute capability such as 8.9");
-    return field.string();
+std::string read_capability(const JsonReader& json) {
+    if (!is_capability(json.string())) json.throw_wrong("a compute capability such as 8.9");
+    return json.string();
 }
 
-Shape read_shape(const Field& field) {
+Shape read_shape(const JsonReader& json) {
     Shape shape;
-    for (const Field& side : field.items())
+    for (const JsonReader& side : json.items())
         shape.push_back(static_cast<std::size_t>(side.integer(1)));
     return shape;
 }
@@ -81,18 +81,18 @@ bool capability_fits(const Passport& engine, const std::string& capability) {
                        [&](const std::string& each) { return numbers(each) >= ampere; });
 }
 
-void check_unused(const Field& field) {
-    (void)field["direction"].choice({"inverse", "forward"});
-    (void)field["precision"].choice({"fp32", "fp16", "int8"});
-    (void)field["latents"].flag();
-    (void)field["tf32"].flag();
-    (void)field["refittable"].flag();
-    (void)field["build_seconds"].number(0);
-    if (const auto level = field.get("optimization_level")) (void)level->integer(0);
-    const Field memory = field["memory"];
+void check_unused(const JsonReader& json) {
+    (void)json["direction"].choice({"inverse", "forward"});
+    (void)json["precision"].choice({"fp32", "fp16", "int8"});
+    (void)json["latents"].boolean();
+    (void)json["tf32"].boolean();
+    (void)json["refittable"].boolean();
+    (void)json["build_seconds"].number(0);
+    if (const auto level = json.get("optimization_level")) (void)level->integer(0);
+    const JsonReader memory = json["memory"];
     for (const char* key : {"scratch", "weights", "activations"})
         if (const auto bytes = memory.get(key)) (void)bytes->integer(0);
-    if (const auto layers = field.get("layers"))
+    if (const auto layers = json.get("layers"))
         for (const auto& [key, count] : layers->members()) (void)count.integer(0);
 }
 
@@ -117,17 +117,17 @@ std::optional<std::size_t> Passport::holds(const std::map<std::string, Shape>& s
     return std::nullopt;
 }
 
-Passport read_passport(const Field& field) {
+Passport read_passport(const JsonReader& json) {
     Passport engine{};
-    engine.file = field["file"].plain_name();
-    engine.sha256 = field["sha256"].digest();
-    engine.bytes = static_cast<std::uint64_t>(field["bytes"].integer(1));
-    engine.graph = field["graph"].digest();
-    engine.library = field["library"].choice({"tensorrt", "tensorrt-rtx"});
-    engine.version = read_version(field["version"]);
-    for (const Field& capability : field["compute_capabilities"].items())
+    engine.file = json["file"].file_name();
+    engine.sha256 = json["sha256"].digest();
+    engine.bytes = static_cast<std::uint64_t>(json["bytes"].integer(1));
+    engine.graph = json["graph"].digest();
+    engine.library = json["library"].choice({"tensorrt", "tensorrt-rtx"});
+    engine.version = read_version(json["version"]);
+    for (const JsonReader& capability : json["compute_capabilities"].items())
         engine.compute_capabilities.push_back(read_capability(capability));
-    for (const Field& each : field["profiles"].items()) {
+    for (const JsonReader& each : json["profiles"].items()) {
         Profile profile;
         for (const auto& [name, range] : each.members()) {
             (void)read_shape(range["best"]);
@@ -135,14 +135,14 @@ Passport read_passport(const Field& field) {
         }
         engine.profiles.push_back(std::move(profile));
     }
-    engine.version_compatible = field["version_compatible"].flag();
-    engine.hardware = field["hardware"].choice({"none", "ampere+", "same-capability"});
-    check_unused(field);
+    engine.version_compatible = json["version_compatible"].boolean();
+    engine.hardware = json["hardware"].choice({"none", "ampere+", "same-capability"});
+    check_unused(json);
     return engine;
 }
 
 Passport parse_passport(const std::string& json, const std::string& where) {
-    const Document document(json, where, "no engine's sidecar");
+    const JsonDocument document(json, where, "no engine's sidecar");
     return read_passport(document.root());
 }
 
@@ -169,7 +169,7 @@ std::string describe_ranges(const Passport& engine) {
     for (const Profile& profile : engine.profiles) {
         std::vector<std::string> ranges;
         for (const auto& [name, range] : profile)
-            ranges.push_back(concat(shown(name), " ", describe(range.smallest), " to ",
+            ranges.push_back(concat(printable(name), " ", describe(range.smallest), " to ",
                                     describe(range.largest)));
         profiles.push_back(join(ranges));
     }

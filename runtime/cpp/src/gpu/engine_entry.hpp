@@ -40,7 +40,7 @@ struct Passport {
 };
 
 /// Throws Error (bundle): something is missing, or of a wrong type or range.
-Passport read_passport(const Field& field);
+Passport read_passport(const JsonReader& json);
 /// The same of a text; `where` names it in errors.
 Passport parse_passport(const std::string& json, const std::string& where);
 

@@ -54,7 +54,7 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
     }
     const std::vector<std::string>& listed = bundle.manifest().engines;
     for (std::size_t i = 0; i < listed.size(); ++i) {
-        const Document document(listed[i], "'" + bundle.folder().string() + "'", "no engine");
+        const JsonDocument document(listed[i], "'" + bundle.folder().string() + "'", "no engine");
         add(read_passport(document.root(concat("$.engines[", i, "]"))), bundle.folder());
     }
     return engines;

@@ -59,7 +59,7 @@ LatentSource::LatentSource(const Manifest& manifest, const UpscaleOptions& optio
     check_tau(tau_);
     if (tau_ > 0 && manifest.latent_scheme != kLatentScheme)
         throw_error(ErrorCode::bundle, "bundle '", manifest.name, "' draws latents by '",
-                    shown(manifest.latent_scheme), "', this library by '", kLatentScheme,
+                    printable(manifest.latent_scheme), "', this library by '", kLatentScheme,
                     "': upgrade hcflow, or give latents");
 }
 
