@@ -157,7 +157,7 @@ class RuntimeConfig {
         if (path_.empty()) return;
         cache_.reset(config_->createRuntimeCache());
         if (!cache_) return;
-        if (const auto kept = read_ours(path_))  // one that does not fit is left unused
+        if (const auto kept = read_private_file(path_))  // one that does not fit is left unused
             cache_->deserialize(kept->data(), kept->size());
         config_->setRuntimeCache(*cache_);
     }
@@ -169,7 +169,8 @@ class RuntimeConfig {
     void keep() const {
         if (!cache_) return;
         const std::unique_ptr<nvinfer1::IHostMemory> data(cache_->serialize());
-        if (data) (void)write_whole(path_, {static_cast<const char*>(data->data()), data->size()});
+        if (data)
+            (void)write_private_file(path_, {static_cast<const char*>(data->data()), data->size()});
     }
 
   private:

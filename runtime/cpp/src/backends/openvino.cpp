@@ -106,7 +106,7 @@ class OpenVinoSession : public Session {
             ov::hint::enable_cpu_pinning(false),  // several processes may share the processors
         };
         const std::filesystem::path cache = std::filesystem::path(request.cache) / "openvino";
-        if (!request.cache.empty() && is_ours(cache))
+        if (!request.cache.empty() && ensure_private_folder(cache))
             settings_.insert(ov::cache_dir(cache.string()));
         // From the bytes: what is in the cache is then found without parsing the graph.
         any_ = compiled([&] { return core().compile_model(onnx, ov::Tensor(), "CPU", settings_); });

@@ -32,7 +32,7 @@ class Descriptor {
     int number_;
 };
 
-[[noreturn]] void unreadable(const fs::path& path) {
+[[noreturn]] void throw_unreadable(const fs::path& path) {
     throw_error(ErrorCode::backend, "cannot read engine '", path.string(),
                 "': ", std::strerror(errno), "; compile it again");
 }
@@ -53,7 +53,7 @@ bool is_private(gid_t id) {
 }
 
 /// Who but this user and root may write a file or folder, and what to do; empty: nobody.
-std::string stranger(const struct stat& status) {
+std::string write_risk(const struct stat& status) {
     if (status.st_uid != geteuid() && status.st_uid != 0)
         return "belongs to another user, and an engine is code: copy the bundle, or compile the "
                "engine again";
@@ -67,7 +67,7 @@ std::string stranger(const struct stat& status) {
 }
 
 void check_owner(const fs::path& path, const struct stat& status) {
-    if (const std::string why = stranger(status); !why.empty())
+    if (const std::string why = write_risk(status); !why.empty())
         throw_error(ErrorCode::backend, "'", path.string(), "' ", why);
 }
 
@@ -77,13 +77,13 @@ void check_folders_above(const fs::path& path) {
     for (const fs::path& end : {fs::absolute(path), fs::weakly_canonical(path, error)}) {
         if (error) {
             errno = error.value();
-            unreadable(path);
+            throw_unreadable(path);
         }
         fs::path folder = end;
         while (folder.has_relative_path()) {
             folder = folder.parent_path();
             struct stat status {};
-            if (stat(folder.c_str(), &status) != 0) unreadable(path);
+            if (stat(folder.c_str(), &status) != 0) throw_unreadable(path);
             check_owner(folder, status);
         }
     }
@@ -111,7 +111,7 @@ bool write_all(int descriptor, const std::string& data) {
 
 }  // namespace
 
-bool is_ours(const fs::path& folder) try {
+bool ensure_private_folder(const fs::path& folder) try {
     std::error_code ignored;
     const bool there = fs::exists(folder, ignored);
     fs::create_directories(folder, ignored);
@@ -126,24 +126,24 @@ bool is_ours(const fs::path& folder) try {
     return false;
 }
 
-std::string read_trusted(const fs::path& path) {
+std::string read_trusted_file(const fs::path& path) {
     check_folders_above(path);
     struct stat status {};
     // What is judged is what is read: the file is opened once. Never waits for a pipe's writer.
     const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (file.number() < 0 || fstat(file.number(), &status) != 0) unreadable(path);
+    if (file.number() < 0 || fstat(file.number(), &status) != 0) throw_unreadable(path);
     check_owner(path, status);
     if (!S_ISREG(status.st_mode)) {
         errno = EINVAL;
-        unreadable(path);
+        throw_unreadable(path);
     }
     std::string data(static_cast<std::size_t>(status.st_size), '\0');
     errno = EIO;
-    if (!read_all(file.number(), data)) unreadable(path);
+    if (!read_all(file.number(), data)) throw_unreadable(path);
     return data;
 }
 
-std::optional<std::string> read_ours(const fs::path& path) {
+std::optional<std::string> read_private_file(const fs::path& path) {
     const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
     struct stat status {};
     if (file.number() < 0 || fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode) ||
@@ -154,7 +154,7 @@ std::optional<std::string> read_ours(const fs::path& path) {
     return data;
 }
 
-bool write_whole(const fs::path& path, const std::string& data) {
+bool write_private_file(const fs::path& path, const std::string& data) {
     std::string name = path.string() + ".XXXXXX";
     const Descriptor file(mkstemp(name.data()));  // mode 0600
     if (file.number() < 0) return false;

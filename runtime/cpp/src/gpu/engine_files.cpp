@@ -76,7 +76,7 @@ const EngineFile& choose(const std::vector<EngineFile>& engines, const Machine& 
 }
 
 std::string read_engine(const EngineFile& engine) {
-    std::string data = read_trusted(engine.path);
+    std::string data = read_trusted_file(engine.path);
     if (data.size() != engine.passport.bytes)
         throw_error(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
                     " bytes, its sidecar says ", engine.passport.bytes,

@@ -22,7 +22,7 @@ fs::path engine_folder(const std::string& cache) {
 /// Where TensorRT-RTX may keep the kernels it made for an engine on this machine; or nowhere.
 std::string runtime_cache(const std::string& cache, const Passport& engine,
                           const Machine& machine) {
-    if (cache.empty() || !is_ours(engine_folder(cache))) return {};
+    if (cache.empty() || !ensure_private_folder(engine_folder(cache))) return {};
     const std::string name = engine.sha256.substr(0, 12) + "." + machine.version + "." +
                              machine.compute_capability + ".runtime-cache";
     return (engine_folder(cache) / name).string();

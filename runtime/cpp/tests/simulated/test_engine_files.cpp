@@ -164,11 +164,11 @@ TEST_CASE("a group of others may not be able to write it either") {
 TEST_CASE("compiled programs are kept only where no stranger can write, nor above") {
     const BundleFolder bundle;
     const fs::path cache = bundle.folder / "cache" / "engines";
-    CHECK(hcflow::is_ours(cache));
+    CHECK(hcflow::ensure_private_folder(cache));
     fs::permissions(cache.parent_path(), fs::perms::others_write, fs::perm_options::add);
-    CHECK(!hcflow::is_ours(cache));
+    CHECK(!hcflow::ensure_private_folder(cache));
     fs::permissions(cache.parent_path(), fs::perms(01777));
-    CHECK(hcflow::is_ours(cache));
+    CHECK(hcflow::ensure_private_folder(cache));
 }
 
 TEST_CASE("the user's cache comes first, and what is damaged in it is left out") {
