@@ -237,10 +237,10 @@ def test_engines_are_judged_as_in_python(sanitized: Path) -> None:
             try:
                 expected.append(misfit(Engine.from_json(text, "it"), each) or "fits")
             except BundleError:
-                expected.append("no passport")
-    program = sanitized / "tests" / "simulated" / "hcflow-passport"
+                expected.append("not an entry")
+    program = sanitized / "tests" / "simulated" / "hcflow-engine-entry"
     assert run(program, input=said).splitlines() == expected
-    assert {"fits", "no passport"} < set(expected)
+    assert {"fits", "not an entry"} < set(expected)
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:

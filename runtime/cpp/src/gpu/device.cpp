@@ -64,19 +64,19 @@ Device::Device(int ordinal) {
         concat(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
 }
 
-Current::Current(const Device& device) {
+CurrentDevice::CurrentDevice(const Device& device) {
     check(driver().cuCtxGetCurrent(&before_));
     check(driver().cuCtxSetCurrent(device.context_));
 }
 
 // Nobody could do anything about a failure here.
-Current::~Current() { (void)driver().cuCtxSetCurrent(before_); }
+CurrentDevice::~CurrentDevice() { (void)driver().cuCtxSetCurrent(before_); }
 
-Buffer::Buffer(std::size_t size) : size_(size), memory_(allocate(size)) {}
+DeviceBuffer::DeviceBuffer(std::size_t size) : size_(size), memory_(allocate(size)) {}
 
-Address Buffer::address() const { return reinterpret_cast<Address>(memory_.get()); }
+Address DeviceBuffer::address() const { return reinterpret_cast<Address>(memory_.get()); }
 
-Pinned::Pinned(std::size_t count)
+PinnedBuffer::PinnedBuffer(std::size_t count)
     : bytes_(count * sizeof(float)), memory_(make(driver().cuMemFreeHost, [&](void** made) {
           return driver().cuMemAllocHost(made, std::max<std::size_t>(bytes_, 1));
       })) {}
@@ -87,7 +87,7 @@ Event::Event()
 
 void Event::record(Handle stream) const { check(driver().cuEventRecord(handle_.get(), stream)); }
 
-void Event::hold_back(Handle stream) const {
+void Event::make_wait(Handle stream) const {
     check(driver().cuStreamWaitEvent(stream, handle_.get(), 0));
 }
 
@@ -108,11 +108,11 @@ Stream::Stream()
 
 void Stream::synchronise() const { check(driver().cuStreamSynchronize(handle_.get())); }
 
-void Stream::upload(Address target, const Pinned& source) const {
+void Stream::upload(Address target, const PinnedBuffer& source) const {
     check(driver().cuMemcpyHtoDAsync(target, source.values(), source.bytes(), handle_.get()));
 }
 
-void Stream::download(const Pinned& target, Address source) const {
+void Stream::download(const PinnedBuffer& target, Address source) const {
     check(driver().cuMemcpyDtoHAsync(target.values(), source, target.bytes(), handle_.get()));
 }
 

@@ -10,7 +10,7 @@
 
 namespace hcflow::gpu {
 
-/// One GPU. Whatever is below is made, called and given back where it is `Current`.
+/// One GPU. Whatever is below is made, called and given back where it is `CurrentDevice`.
 class Device {
   public:
     /// The GPU of that number, opened once in a process. Throws Error (backend): no driver, no GPU.
@@ -20,7 +20,7 @@ class Device {
     [[nodiscard]] const std::string& compute_capability() const { return capability_; }
 
   private:
-    friend class Current;
+    friend class CurrentDevice;
 
     explicit Device(int ordinal);
 
@@ -29,13 +29,13 @@ class Device {
 };
 
 /// Makes a GPU's primary context current in this thread; at the end the caller's is so again.
-class Current {
+class CurrentDevice {
   public:
     /// Throws Error (backend): the GPU is gone.
-    explicit Current(const Device& device);
-    Current(const Current&) = delete;
-    Current& operator=(const Current&) = delete;
-    ~Current();
+    explicit CurrentDevice(const Device& device);
+    CurrentDevice(const CurrentDevice&) = delete;
+    CurrentDevice& operator=(const CurrentDevice&) = delete;
+    ~CurrentDevice();
 
   private:
     Handle before_ = nullptr;
@@ -49,9 +49,9 @@ struct Destroy {
 using Owned = std::unique_ptr<void, Destroy>;
 
 /// Device memory. Throws Error (backend): there is not so much.
-class Buffer {
+class DeviceBuffer {
   public:
-    explicit Buffer(std::size_t size);
+    explicit DeviceBuffer(std::size_t size);
     [[nodiscard]] Address address() const;
     [[nodiscard]] std::size_t size() const { return size_; }
 
@@ -61,9 +61,9 @@ class Buffer {
 };
 
 /// Page-locked host memory, that the GPU copies from and to by itself.
-class Pinned {
+class PinnedBuffer {
   public:
-    explicit Pinned(std::size_t count);
+    explicit PinnedBuffer(std::size_t count);
     [[nodiscard]] float* values() const { return static_cast<float*>(memory_.get()); }
     [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
@@ -78,7 +78,7 @@ class Event {
     Event();
     void record(Handle stream) const;
     /// Let work from here on in a stream wait for it, on the GPU.
-    void hold_back(Handle stream) const;
+    void make_wait(Handle stream) const;
     /// Wait for it on the host.
     void synchronise() const;
 
@@ -102,8 +102,8 @@ class Stream {
     Stream();  ///< does not wait for the default stream
     [[nodiscard]] Handle handle() const { return handle_.get(); }
     void synchronise() const;
-    void upload(Address target, const Pinned& source) const;
-    void download(const Pinned& target, Address source) const;
+    void upload(Address target, const PinnedBuffer& source) const;
+    void download(const PinnedBuffer& target, Address source) const;
     /// What `work` puts into this stream, recorded and not run. Throws what `work` throws, or Error
     /// (backend): something in it cannot be captured.
     [[nodiscard]] CapturedGraph capture(const std::function<void()>& work) const;

@@ -60,14 +60,14 @@ const char* title(const std::string& library) {
 
 /// Same version; a version-compatible engine also runs on later ones of its major version. Three
 /// numbers count: a fourth is of the build, and the library here does not tell its own.
-bool version_fits(const Passport& engine, const std::string& version) {
+bool version_fits(const EngineEntry& engine, const std::string& version) {
     Numbers built = numbers(engine.version), here = numbers(version);
     built.resize(std::min<std::size_t>(built.size(), 3));
     here.resize(std::min<std::size_t>(here.size(), 3));
     return engine.version_compatible ? built[0] == here[0] && built <= here : built == here;
 }
 
-bool capability_fits(const Passport& engine, const std::string& capability) {
+bool capability_fits(const EngineEntry& engine, const std::string& capability) {
     const auto& built = engine.compute_capabilities;
     if (std::find(built.begin(), built.end(), capability) != built.end()) return true;
     const Numbers here = numbers(capability), ampere = {8, 0};
@@ -98,27 +98,27 @@ void check_unused(const JsonReader& json) {
 
 }  // namespace
 
-bool Range::holds(const Shape& shape) const {
+bool Range::contains(const Shape& shape) const {
     if (shape.size() != smallest.size() || shape.size() != largest.size()) return false;
     for (std::size_t i = 0; i < shape.size(); ++i)
         if (shape[i] < smallest[i] || shape[i] > largest[i]) return false;
     return true;
 }
 
-std::optional<std::size_t> Passport::holds(const std::map<std::string, Shape>& s) const {
+std::optional<std::size_t> EngineEntry::find_profile(const std::map<std::string, Shape>& s) const {
     for (std::size_t index = 0; index < profiles.size(); ++index) {
         const Profile& profile = profiles[index];
         if (std::all_of(s.begin(), s.end(), [&](const auto& input) {
                 const auto range = profile.find(input.first);
-                return range != profile.end() && range->second.holds(input.second);
+                return range != profile.end() && range->second.contains(input.second);
             }))
             return index;
     }
     return std::nullopt;
 }
 
-Passport read_passport(const JsonReader& json) {
-    Passport engine{};
+EngineEntry read_engine_entry(const JsonReader& json) {
+    EngineEntry engine{};
     engine.file = json["file"].file_name();
     engine.sha256 = json["sha256"].digest();
     engine.bytes = static_cast<std::uint64_t>(json["bytes"].integer(1));
@@ -141,12 +141,12 @@ Passport read_passport(const JsonReader& json) {
     return engine;
 }
 
-Passport parse_passport(const std::string& json, const std::string& where) {
+EngineEntry parse_engine_entry(const std::string& json, const std::string& where) {
     const JsonDocument document(json, where, "no engine's sidecar");
-    return read_passport(document.root());
+    return read_engine_entry(document.root());
 }
 
-std::optional<std::string> misfit(const Passport& engine, const Machine& machine) {
+std::optional<std::string> misfit(const EngineEntry& engine, const Machine& machine) {
     if (engine.library != machine.library)
         return concat("it is a ", title(engine.library), " engine, not ", title(machine.library));
     if (!version_fits(engine, machine.version))
@@ -164,7 +164,7 @@ std::string command(const std::string& library, const std::string& bundle) {
 
 std::string describe(const Shape& shape) { return join(shape, "x"); }
 
-std::string describe_ranges(const Passport& engine) {
+std::string describe_ranges(const EngineEntry& engine) {
     std::vector<std::string> profiles;
     for (const Profile& profile : engine.profiles) {
         std::vector<std::string> ranges;

@@ -1,4 +1,4 @@
-// A compiled engine's passport, and whether it fits a machine (runtime/engines.py).
+// A compiled engine's entry, and whether it fits a machine (runtime/engines.py).
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,14 @@ namespace hcflow::gpu {
 struct Range {
     Shape smallest, largest;
 
-    [[nodiscard]] bool holds(const Shape& shape) const;
+    [[nodiscard]] bool contains(const Shape& shape) const;
 };
 
 /// The range of every input by name.
 using Profile = std::map<std::string, Range>;
 
 /// What is used of the sidecar of one engine file.
-struct Passport {
+struct EngineEntry {
     std::string file;
     std::string sha256;
     std::uint64_t bytes;
@@ -36,13 +36,14 @@ struct Passport {
     std::string hardware;  ///< GPUs beyond its own: "none", "ampere+", "same-capability"
 
     /// The first profile that holds these input shapes.
-    [[nodiscard]] std::optional<std::size_t> holds(const std::map<std::string, Shape>& s) const;
+    [[nodiscard]] std::optional<std::size_t> find_profile(
+        const std::map<std::string, Shape>& s) const;
 };
 
 /// Throws Error (bundle): something is missing, or of a wrong type or range.
-Passport read_passport(const JsonReader& json);
+EngineEntry read_engine_entry(const JsonReader& json);
 /// The same of a text; `where` names it in errors.
-Passport parse_passport(const std::string& json, const std::string& where);
+EngineEntry parse_engine_entry(const std::string& json, const std::string& where);
 
 /// What an engine must fit.
 struct Machine {
@@ -50,13 +51,13 @@ struct Machine {
 };
 
 /// Why an engine does not fit a machine, in a few words; none when it does.
-std::optional<std::string> misfit(const Passport& engine, const Machine& machine);
+std::optional<std::string> misfit(const EngineEntry& engine, const Machine& machine);
 
 /// The command line that compiles a bundle's graphs for this machine.
 std::string command(const std::string& library, const std::string& bundle);
 
 /// The accepted shapes in words.
-std::string describe_ranges(const Passport& engine);
+std::string describe_ranges(const EngineEntry& engine);
 
 /// "1x3x8x8"
 std::string describe(const Shape& shape);

@@ -36,10 +36,10 @@ std::vector<fs::path> sidecars(const fs::path& cache, const std::string& prefix)
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const fs::path& cache) {
     std::vector<EngineFile> engines;
-    const auto add = [&](Passport passport, const fs::path& folder) {
-        if (passport.graph != graph.sha256) return;
-        const fs::path path = folder / passport.file;
-        engines.push_back({std::move(passport), path});
+    const auto add = [&](EngineEntry entry, const fs::path& folder) {
+        if (entry.graph != graph.sha256) return;
+        const fs::path path = folder / entry.file;
+        engines.push_back({std::move(entry), path});
     };
     for (const fs::path& sidecar : sidecars(cache, graph.sha256.substr(0, 12) + ".")) {
         std::error_code error;
@@ -48,26 +48,26 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
         std::ostringstream json;
         json << std::ifstream(sidecar, std::ios::binary).rdbuf();
         try {
-            add(parse_passport(json.str(), "'" + sidecar.string() + "'"), cache);
+            add(parse_engine_entry(json.str(), "'" + sidecar.string() + "'"), cache);
         } catch (const Error&) {  // a cache: what cannot be read is made again
         }
     }
     const std::vector<std::string>& listed = bundle.manifest().engines;
     for (std::size_t i = 0; i < listed.size(); ++i) {
         const JsonDocument document(listed[i], "'" + bundle.folder().string() + "'", "no engine");
-        add(read_passport(document.root(concat("$.engines[", i, "]"))), bundle.folder());
+        add(read_engine_entry(document.root(concat("$.engines[", i, "]"))), bundle.folder());
     }
     return engines;
 }
 
-const EngineFile& choose(const std::vector<EngineFile>& engines, const Machine& machine,
-                         const Bundle& bundle) {
+const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Machine& machine,
+                                const Bundle& bundle) {
     std::string reasons;
     for (const EngineFile& engine : engines) {
-        const auto reason = misfit(engine.passport, machine);
+        const auto reason = misfit(engine.entry, machine);
         if (!reason) return engine;
-        if (engine.passport.library == machine.library)
-            reasons += concat(reasons.empty() ? "" : "; ", "engine '", engine.passport.file,
+        if (engine.entry.library == machine.library)
+            reasons += concat(reasons.empty() ? "" : "; ", "engine '", engine.entry.file,
                               "' does not fit: ", *reason);
     }
     if (reasons.empty()) reasons = "there is no " + machine.library + " engine of this graph here";
@@ -77,11 +77,11 @@ const EngineFile& choose(const std::vector<EngineFile>& engines, const Machine& 
 
 std::string read_engine(const EngineFile& engine) {
     std::string data = read_trusted_file(engine.path);
-    if (data.size() != engine.passport.bytes)
+    if (data.size() != engine.entry.bytes)
         throw_error(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
-                    " bytes, its sidecar says ", engine.passport.bytes,
+                    " bytes, its sidecar says ", engine.entry.bytes,
                     ": truncated; compile it again");
-    if (sha256(data.data(), data.size()) != engine.passport.sha256)
+    if (sha256(data.data(), data.size()) != engine.entry.sha256)
         throw_error(ErrorCode::backend, "engine '", engine.path.string(),
                     "' does not have its sidecar's SHA-256: damaged; compile it again");
     return data;

@@ -12,7 +12,7 @@
 namespace hcflow::gpu {
 
 struct EngineFile {
-    Passport passport;
+    EngineEntry entry;
     std::filesystem::path path;
 };
 
@@ -22,8 +22,8 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const std::filesystem::path& cache);
 
 /// The first that fits. Throws Error (backend): none does; says why, and which command makes one.
-const EngineFile& choose(const std::vector<EngineFile>& engines, const Machine& machine,
-                         const Bundle& bundle);
+const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Machine& machine,
+                                const Bundle& bundle);
 
 /// Its bytes. Throws Error (backend): missing, not this user's, or of another size or digest.
 std::string read_engine(const EngineFile& engine);

@@ -20,7 +20,7 @@ fs::path engine_folder(const std::string& cache) {
 }
 
 /// Where TensorRT-RTX may keep the kernels it made for an engine on this machine; or nowhere.
-std::string runtime_cache(const std::string& cache, const Passport& engine,
+std::string runtime_cache(const std::string& cache, const EngineEntry& engine,
                           const Machine& machine) {
     if (cache.empty() || !ensure_private_folder(engine_folder(cache))) return {};
     const std::string name = engine.sha256.substr(0, 12) + "." + machine.version + "." +
@@ -30,47 +30,47 @@ std::string runtime_cache(const std::string& cache, const Passport& engine,
 
 }  // namespace
 
-class EngineSession::Turn {
+class EngineSession::StreamLease {
   public:
-    explicit Turn(EngineSession& session) : session_(session) {
+    explicit StreamLease(EngineSession& session) : session_(session) {
         std::unique_lock<std::mutex> lock(session_.mutex_);
         session_.returned_.wait(lock, [&] { return !session_.idle_.empty(); });
-        lane_ = session_.idle_.back();
+        stream_ = session_.idle_.back();
         session_.idle_.pop_back();
     }
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    ~Turn() {
+    StreamLease(const StreamLease&) = delete;
+    StreamLease& operator=(const StreamLease&) = delete;
+    ~StreamLease() {
         {
             const std::lock_guard<std::mutex> lock(session_.mutex_);
-            session_.idle_.push_back(lane_);
+            session_.idle_.push_back(stream_);
         }
         session_.returned_.notify_one();
     }
-    Lane* operator->() const { return lane_; }
+    EngineStream* operator->() const { return stream_; }
 
   private:
     EngineSession& session_;
-    Lane* lane_;
+    EngineStream* stream_;
 };
 
 EngineSession::EngineSession(const Device& device, std::unique_ptr<Engine> engine,
-                             Passport passport, std::string bundle)
+                             EngineEntry entry, std::string bundle)
     : device_(device),
       engine_(std::move(engine)),
-      passport_(std::move(passport)),
+      entry_(std::move(entry)),
       bundle_(std::move(bundle)) {
-    for (std::size_t i = 0; i < kLanes; ++i) {
-        lanes_.push_back(std::make_unique<Lane>(
+    for (std::size_t i = 0; i < kStreams; ++i) {
+        streams_.push_back(std::make_unique<EngineStream>(
             *engine_, [this](const Shapes& shapes) { return profile(shapes); }));
-        idle_.push_back(lanes_.back().get());
+        idle_.push_back(streams_.back().get());
     }
 }
 
 EngineSession::~EngineSession() {
     try {
-        const Current current(device_);
-        lanes_.clear();
+        const CurrentDevice current(device_);
+        streams_.clear();
         engine_.reset();
     } catch (const Error&) {  // the GPU is gone, and its memory with it
     }
@@ -80,8 +80,8 @@ std::vector<Tensor> EngineSession::run(const std::vector<Feed>& feeds) {
     Shapes shapes;
     for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
     check_inputs(shapes);
-    const Current current(device_);
-    return Turn(*this)->run(feeds);
+    const CurrentDevice current(device_);
+    return StreamLease(*this)->run(feeds);
 }
 
 void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
@@ -103,9 +103,9 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
     for (const DeviceTensor& tensor : inputs) take(tensor, shapes);
     for (const DeviceTensor& tensor : outputs) take(tensor, given);
     check_inputs(shapes);
-    const Current current(device_);
-    const Turn lane(*this);
-    const Shapes wanted = lane->output_shapes(shapes);
+    const CurrentDevice current(device_);
+    const StreamLease lease(*this);
+    const Shapes wanted = lease->output_shapes(shapes);
     for (const auto& [name, shape] : wanted)
         if (given.count(name) == 0)
             throw_error(ErrorCode::parameter, "output '", name, "' is missing: give ",
@@ -118,7 +118,7 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
             throw_error(ErrorCode::parameter, "output '", name, "' is ", describe(shape),
                         ": it must be ", describe(found->second));
     }
-    lane->enqueue(shapes, addresses, stream);
+    lease->enqueue(shapes, addresses, stream);
 }
 
 void EngineSession::check_inputs(const Shapes& shapes) const {
@@ -132,32 +132,32 @@ void EngineSession::check_inputs(const Shapes& shapes) const {
 }
 
 std::size_t EngineSession::profile(const Shapes& shapes) const {
-    if (const auto index = passport_.holds(shapes)) return *index;
+    if (const auto index = entry_.find_profile(shapes)) return *index;
     std::string given;
     for (const auto& [name, shape] : shapes)
         given += concat(given.empty() ? "" : ", ", name, " ", describe(shape));
     throw_error(ErrorCode::backend, given, " is outside the engine's shapes (",
-                describe_ranges(passport_),
+                describe_ranges(entry_),
                 "): give tiles or smaller images, or compile a larger one: ",
-                command(passport_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
+                command(entry_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
 }
 
 std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
                                      LoadLibrary load) {
     const Device& device = Device::open(request.gpu);
-    const Current current(device);
+    const CurrentDevice current(device);
     const std::unique_ptr<Library> library = load();
     const Machine machine{name, library->version(), device.compute_capability()};
     const auto engines = engines_of(request.bundle, request.graph, engine_folder(request.cache));
-    const EngineFile& engine = choose(engines, machine, request.bundle);
+    const EngineFile& engine = choose_engine(engines, machine, request.bundle);
     const std::string bundle = request.bundle.folder().string();
     return std::make_unique<EngineSession>(
         device,
         library->load(read_engine(engine), engine.path.string(),
                       "make a fitting one: " + command(name, bundle),
-                      runtime_cache(request.cache, engine.passport, machine),
-                      engine.passport.version_compatible),
-        engine.passport, bundle);
+                      runtime_cache(request.cache, engine.entry, machine),
+                      engine.entry.version_compatible),
+        engine.entry, bundle);
 }
 
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
@@ -175,7 +175,7 @@ bool has_engines(const Bundle& bundle, const Options& options, const std::string
         return false;
     const Device& device = Device::open(options.gpu);
     const Machine machine{name, load()->version(), device.compute_capability()};
-    for (const auto& engines : of_graphs) (void)choose(engines, machine, bundle);
+    for (const auto& engines : of_graphs) (void)choose_engine(engines, machine, bundle);
     return true;
 } catch (const Error&) {  // what is asked here: no driver, no library, no engine
     return false;

@@ -19,10 +19,10 @@ namespace hcflow::gpu {
 class EngineSession : public Session {
   public:
     /// Streams with contexts of their own: one computes while the other's images cross the bus.
-    static constexpr std::size_t kLanes = 2;
+    static constexpr std::size_t kStreams = 2;
 
-    /// The device must be `Current`.
-    EngineSession(const Device& device, std::unique_ptr<Engine> engine, Passport passport,
+    /// The device must be `CurrentDevice`.
+    EngineSession(const Device& device, std::unique_ptr<Engine> engine, EngineEntry entry,
                   std::string bundle);
     EngineSession(const EngineSession&) = delete;
     EngineSession& operator=(const EngineSession&) = delete;
@@ -33,20 +33,20 @@ class EngineSession : public Session {
                  void* stream) override;
 
   private:
-    /// A lane for this caller alone; back in the pool at its end.
-    class Turn;
+    /// A stream for one caller; its end returns the stream to the pool.
+    class StreamLease;
 
     [[nodiscard]] std::size_t profile(const Shapes& shapes) const;
     void check_inputs(const Shapes& shapes) const;
 
     const Device& device_;
     std::unique_ptr<Engine> engine_;
-    Passport passport_;
+    EngineEntry entry_;
     std::string bundle_;
-    std::vector<std::unique_ptr<Lane>> lanes_;
+    std::vector<std::unique_ptr<EngineStream>> streams_;
     std::mutex mutex_;
     std::condition_variable returned_;
-    std::vector<Lane*> idle_;
+    std::vector<EngineStream*> idle_;
 };
 
 /// Throws Error (backend): the library cannot be loaded.

@@ -7,23 +7,23 @@
 
 namespace hcflow::gpu {
 
-Lane::Lane(Engine& engine, std::function<std::size_t(const Shapes&)> profile)
+EngineStream::EngineStream(Engine& engine, std::function<std::size_t(const Shapes&)> profile)
     : engine_(engine), profile_(std::move(profile)), last_(stream_.handle()) {}
 
-Lane::~Lane() {
+EngineStream::~EngineStream() {
     try {
-        wait();
+        synchronise();
     } catch (const Error&) {  // the GPU is gone, and its memory with it
     }
 }
 
-std::vector<Tensor> Lane::run(const std::vector<Feed>& feeds) {
+std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
     Shapes shapes;
     for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
     Plan& plan = this->plan(shapes);
     try {
-        if (plan.host.empty()) stage(plan);
-        follow(stream_.handle());
+        if (plan.host.empty()) allocate_buffers(plan);
+        wait_for_last_run(stream_.handle());
         for (const Feed& feed : feeds)
             std::memcpy(plan.host.at(feed.name).values(), feed.values,
                         plan.host.at(feed.name).bytes());
@@ -31,13 +31,13 @@ std::vector<Tensor> Lane::run(const std::vector<Feed>& feeds) {
         if (plan.graph)
             plan.graph->launch(stream_.handle());
         else
-            work(plan);
+            submit(plan);
         idle_.record(stream_.handle());
         stream_.synchronise();
     } catch (...) {
         // Copies from and to its buffers may still be under way.
         try {
-            wait();
+            synchronise();
         } catch (const Error&) {  // the first error says more
         }
         plans_.pop_front();
@@ -52,29 +52,29 @@ std::vector<Tensor> Lane::run(const std::vector<Feed>& feeds) {
     return outputs;
 }
 
-Shapes Lane::output_shapes(const Shapes& inputs) { return plan(inputs).outputs; }
+Shapes EngineStream::output_shapes(const Shapes& inputs) { return plan(inputs).outputs; }
 
-void Lane::enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream) {
+void EngineStream::enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream) {
     Plan& plan = this->plan(inputs);
-    follow(stream);
+    wait_for_last_run(stream);
     execute(plan, addresses, stream);
     idle_.record(stream);
 }
 
-/// Let a stream wait on the GPU for this lane's last run: they share scratch memory.
-void Lane::follow(Handle stream) {
+/// Let a stream wait on the GPU for this stream's last run: they share scratch memory.
+void EngineStream::wait_for_last_run(Handle stream) {
     if (stream == last_) return;
-    idle_.hold_back(stream);
+    idle_.make_wait(stream);
     last_ = stream;
 }
 
-/// Wait on the host until nothing of this lane runs.
-void Lane::wait() const {
+/// Wait on the host until nothing of this stream runs.
+void EngineStream::synchronise() const {
     idle_.synchronise();
     stream_.synchronise();
 }
 
-Lane::Plan& Lane::plan(const Shapes& inputs) {
+EngineStream::Plan& EngineStream::plan(const Shapes& inputs) {
     const auto found = std::find_if(plans_.begin(), plans_.end(),
                                     [&](const Plan& plan) { return plan.inputs == inputs; });
     if (found != plans_.end()) {
@@ -82,7 +82,7 @@ Lane::Plan& Lane::plan(const Shapes& inputs) {
         return plans_.front();
     }
     if (plans_.size() >= kMostShapes) {
-        wait();
+        synchronise();
         plans_.pop_back();
     }
     plans_.push_front(prepare(inputs));
@@ -90,7 +90,7 @@ Lane::Plan& Lane::plan(const Shapes& inputs) {
 }
 
 /// A context with its shapes set and scratch memory given.
-Lane::Plan Lane::prepare(const Shapes& inputs) {
+EngineStream::Plan EngineStream::prepare(const Shapes& inputs) {
     const std::size_t profile = profile_(inputs);
     Plan plan;
     plan.inputs = inputs;
@@ -106,10 +106,10 @@ Lane::Plan Lane::prepare(const Shapes& inputs) {
     return plan;
 }
 
-void Lane::give_scratch(Plan& plan) {
+void EngineStream::give_scratch(Plan& plan) {
     const std::size_t size = plan.context->scratch_size();
     if (!scratch_ || scratch_->size() < size) {
-        wait();
+        synchronise();
         for (Plan& each : plans_) each.graph.reset();  // it was captured with the old address
         scratch_.reset();
         try {
@@ -124,7 +124,7 @@ void Lane::give_scratch(Plan& plan) {
 }
 
 /// Buffers on both sides for every input and output.
-void Lane::stage(Plan& plan) {
+void EngineStream::allocate_buffers(Plan& plan) {
     for (const Shapes* shapes : {&plan.inputs, &plan.outputs})
         for (const auto& [name, shape] : *shapes) {
             plan.device.emplace(name, elements(shape) * sizeof(float));
@@ -133,15 +133,15 @@ void Lane::stage(Plan& plan) {
 }
 
 /// Record the run as a graph; where that cannot be done it goes on without.
-void Lane::capture(Plan& plan) {
+void EngineStream::capture(Plan& plan) {
     try {
-        plan.graph.emplace(stream_.capture([&] { work(plan); }));
+        plan.graph.emplace(stream_.capture([&] { submit(plan); }));
     } catch (const Error&) {
         plan.capturable = false;
     }
 }
 
-void Lane::work(Plan& plan) {
+void EngineStream::submit(Plan& plan) {
     Addresses addresses;
     for (const auto& [name, buffer] : plan.device) addresses[name] = buffer.address();
     for (const auto& [name, shape] : plan.inputs)
@@ -151,7 +151,7 @@ void Lane::work(Plan& plan) {
         stream_.download(plan.host.at(name), addresses[name]);
 }
 
-void Lane::execute(Plan& plan, const Addresses& addresses, Handle stream) {
+void EngineStream::execute(Plan& plan, const Addresses& addresses, Handle stream) {
     for (const auto& [name, address] : addresses) plan.context->set_address(name, address);
     plan.context->enqueue(stream);
 }

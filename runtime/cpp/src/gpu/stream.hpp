@@ -1,7 +1,7 @@
 // One stream with its contexts: buffers made once a shape, one captured graph a shape.
 //
 // A captured graph holds addresses, so each shape has a context and buffers of its own, and
-// whatever moves memory drops the graphs that knew it. Scratch memory is one for the lane: its
+// whatever moves memory drops the graphs that knew it. Scratch memory is one for the stream: its
 // contexts run one after another (runtime/backends/tensorrt_lane.py).
 #pragma once
 
@@ -25,18 +25,18 @@ using Shapes = std::map<std::string, Shape>;
 /// Device addresses of inputs and outputs by name.
 using Addresses = std::map<std::string, Address>;
 
-/// Runs an engine on one stream, one run at a time; callers take turns. Its GPU must be `Current`
-/// in every call, and where it is made and given back.
-class Lane {
+/// Runs an engine on one stream, one run at a time; callers take turns. Its GPU must be
+/// `CurrentDevice` in every call, and where it is made and given back.
+class EngineStream {
   public:
-    /// Shapes whose buffers and graph a lane keeps; the one unused for longest goes.
+    /// Shapes whose buffers and graph a stream keeps; the one unused for longest goes.
     static constexpr std::size_t kMostShapes = 8;
 
     /// `profile` gives the engine's profile for shapes, or throws.
-    Lane(Engine& engine, std::function<std::size_t(const Shapes&)> profile);
-    Lane(const Lane&) = delete;
-    Lane& operator=(const Lane&) = delete;
-    ~Lane();
+    EngineStream(Engine& engine, std::function<std::size_t(const Shapes&)> profile);
+    EngineStream(const EngineStream&) = delete;
+    EngineStream& operator=(const EngineStream&) = delete;
+    ~EngineStream();
 
     /// Host values in, host values out; returns when they are there. Throws Error (backend).
     std::vector<Tensor> run(const std::vector<Feed>& feeds);
@@ -53,8 +53,8 @@ class Lane {
         Shapes inputs;
         Shapes outputs;
         std::unique_ptr<Context> context;
-        std::map<std::string, Buffer> device;  // made when host values first come
-        std::map<std::string, Pinned> host;
+        std::map<std::string, DeviceBuffer> device;  // made when host values first come
+        std::map<std::string, PinnedBuffer> host;
         std::size_t runs = 0;  // of host values: the first warms up, the second is captured
         std::optional<CapturedGraph> graph;
         bool capturable = true;
@@ -63,19 +63,19 @@ class Lane {
     Plan& plan(const Shapes& inputs);
     Plan prepare(const Shapes& inputs);
     void give_scratch(Plan& plan);
-    static void stage(Plan& plan);
+    static void allocate_buffers(Plan& plan);
     void capture(Plan& plan);
-    void work(Plan& plan);
+    void submit(Plan& plan);
     static void execute(Plan& plan, const Addresses& addresses, Handle stream);
-    void follow(Handle stream);
-    void wait() const;
+    void wait_for_last_run(Handle stream);
+    void synchronise() const;
 
     Engine& engine_;
     std::function<std::size_t(const Shapes&)> profile_;
     Stream stream_;
     Event idle_;
     Handle last_;
-    std::optional<Buffer> scratch_;
+    std::optional<DeviceBuffer> scratch_;
     std::list<Plan> plans_;  // the one used last is in front
 };
 

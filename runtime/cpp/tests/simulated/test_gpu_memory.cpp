@@ -28,8 +28,8 @@ hcflow::UpscaleOptions tau(double value) {
 
 /// A tensor on the GPU, filled in a stream.
 struct OnGpu {
-    gpu::Buffer buffer;
-    gpu::Pinned pinned;
+    gpu::DeviceBuffer buffer;
+    gpu::PinnedBuffer pinned;
     DeviceTensor tensor;
 
     OnGpu(std::string name, hcflow::Shape shape, float value, const gpu::Stream& stream)
@@ -47,7 +47,7 @@ struct OnGpu {
 };
 
 struct GpuRun {
-    gpu::Current current{gpu::Device::open(0)};
+    gpu::CurrentDevice current{gpu::Device::open(0)};
     gpu::Stream stream;
     OnGpu lr{"lr", {1, 3, 4, 4}, 0.5F, stream};
     OnGpu z1{"z1", {1, 6, 8, 8}, 1.0F, stream};
@@ -162,12 +162,12 @@ TEST_CASE("device tensors that will not do are refused") {
 }
 
 TEST_CASE("the simulated GPU sees what a fast one forgives") {
-    const gpu::Current current(gpu::Device::open(0));
+    const gpu::CurrentDevice current(gpu::Device::open(0));
     const gpu::Stream stream;
     {
         OnGpu value("hr", {4}, 1.0F, stream);
         value.pinned.values()[0] = 2;  // rewritten before its copy is over
-        const gpu::Pinned back(4);
+        const gpu::PinnedBuffer back(4);
         stream.download(back, value.buffer.address());
         CHECK(std::isnan(back.values()[0]));  // read before its copy is over
         stream.synchronise();

@@ -13,12 +13,12 @@ int main() {
          std::getline(std::cin, library, '\t') && std::getline(std::cin, version, '\t') &&
          std::getline(std::cin, capability, '\t') && std::getline(std::cin, sidecar);) {
         try {
-            const hcflow::gpu::Passport engine = hcflow::gpu::parse_passport(sidecar, "it");
+            const hcflow::gpu::EngineEntry engine = hcflow::gpu::parse_engine_entry(sidecar, "it");
             std::cout
                 << hcflow::gpu::misfit(engine, {library, version, capability}).value_or("fits")
                 << '\n';
         } catch (const hcflow::Error&) {
-            std::cout << "no passport\n";
+            std::cout << "not an entry\n";
         }
     }
 }
