@@ -106,7 +106,7 @@ std::vector<Image> Model::draw(ConstView image, std::uint32_t samples,
 
 Image Model::downscale(ConstView image, const DownscaleOptions& options) const {
     image = checked(image, "image", false);
-    const Size size = reduced_size({image.width, image.height}, scale());
+    const Size size = downscaled_size({image.width, image.height}, scale());
     Image result(size.width, size.height, image.channels, image.type);
     downscale(image, result.view(), options);
     return result;
@@ -126,7 +126,7 @@ std::vector<Image> Model::downscale(const std::vector<ConstView>& images,
 
 Reduced Model::downscale_with_latents(ConstView image, const DownscaleOptions& options) const {
     image = checked(image, "image", false);
-    const Size size = reduced_size({image.width, image.height}, scale());
+    const Size size = downscaled_size({image.width, image.height}, scale());
     Reduced result{Image(size.width, size.height, image.channels, image.type), {}};
     result.latents = downscale_with_latents(image, result.image.view(), options);
     return result;
@@ -135,7 +135,7 @@ Reduced Model::downscale_with_latents(ConstView image, const DownscaleOptions& o
 Latents Model::downscale_with_latents(ConstView image, View result,
                                       const DownscaleOptions& options) const {
     image = checked(image, "image", false);
-    Latents latents = latent_shapes(reduced_size({image.width, image.height}, scale()));
+    Latents latents = latent_shapes(downscaled_size({image.width, image.height}, scale()));
     for (Latent& z : latents) z.values.resize(z.channels * z.height * z.width);
     downscale_into(body_->network, image, result, options, &latents);
     return latents;

@@ -33,7 +33,7 @@ int main(int argc, char** argv) try {
     hcflow::Image image(std::stoul(argv[4]), std::stoul(argv[5]), 3, hcflow::Pixel::u8);
     if (std::fread(image.view().data, 1, image.bytes().size(), stdin) != image.bytes().size())
         return 2;
-    const hcflow::Size lr = hcflow::reduced_size({image.width(), image.height()}, scale);
+    const hcflow::Size lr = hcflow::downscaled_size({image.width(), image.height()}, scale);
     hcflow::Image result(up ? scale * image.width() : lr.width,
                          up ? scale * image.height() : lr.height, 3, hcflow::Pixel::u8);
     hcflow::Report report;

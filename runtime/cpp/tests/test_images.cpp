@@ -210,15 +210,15 @@ TEST_CASE("memory that earlier runs hold is counted for one run at a time") {
     hcflow::Network network(hcflow::Bundle::open(bundle.path()), hcflow::open_null, "null", {},
                             [] { return std::optional<std::uint64_t>(1000); });
     const hcflow::Graph& graph = network.manifest().graphs[0];
-    using Turn = hcflow::Network::Turn;
-    Turn(network, graph).hold(500);
+    using Budget = hcflow::Network::MemoryBudget;
+    Budget(network, graph).record(500);
     {
-        const Turn first(network, graph), second(network, graph);
+        const Budget first(network, graph), second(network, graph);
         CHECK(first.available() == 1500.0);
         CHECK(second.available() == 1000.0);
-        CHECK(Turn(network, network.manifest().graphs[1]).available() == 1000.0);
+        CHECK(Budget(network, network.manifest().graphs[1]).available() == 1000.0);
     }
-    CHECK(Turn(network, graph).available() == 1500.0);
+    CHECK(Budget(network, graph).available() == 1500.0);
 }
 
 TEST_CASE(

@@ -57,7 +57,8 @@ TEST_CASE("automatic takes INT8 where it is complete, within budget, and fast") 
         manifest["graphs"].push_back(graph);
     }
     const auto taken = [&](const std::string& backend, const std::set<std::string>& flags) {
-        return hcflow::candidates(hcflow::parse_manifest(manifest.dump(), "'m'"), backend, flags)
+        return hcflow::automatic_precisions(hcflow::parse_manifest(manifest.dump(), "'m'"), backend,
+                                            flags)
             .front();
     };
     for (const char* flag : {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})

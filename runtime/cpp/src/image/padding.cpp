@@ -4,7 +4,7 @@
 
 namespace hcflow {
 
-std::vector<std::size_t> reflected(std::size_t start, std::size_t stop, std::size_t size) {
+std::vector<std::size_t> reflected_indices(std::size_t start, std::size_t stop, std::size_t size) {
     std::vector<std::size_t> places;
     places.reserve(stop - start);
     const std::size_t period = size > 1 ? 2 * (size - 1) : 1;

@@ -11,7 +11,7 @@ namespace hcflow {
 
 /// For each pixel of a padded axis in [start, stop) the pixel of the axis of `size` that stands
 /// there: reflected as numpy.pad does it (the border pixel is not repeated; a single one is).
-std::vector<std::size_t> reflected(std::size_t start, std::size_t stop, std::size_t size);
+std::vector<std::size_t> reflected_indices(std::size_t start, std::size_t stop, std::size_t size);
 
 /// The size to crop an upscaled image to. Throws Error (parameter): the wanted size is not within
 /// scale - 1 below scale × the LR size.

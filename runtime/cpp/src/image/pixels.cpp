@@ -12,7 +12,7 @@
 namespace hcflow {
 namespace {
 
-constexpr float kStray = 0.5F;  // how far beyond [0, 1] a float image may stray
+constexpr float kMostOvershoot = 0.5F;  // how far beyond [0, 1] a float image may stray
 
 std::size_t bytes(Pixel type) { return static_cast<std::size_t>(type); }
 
@@ -52,7 +52,7 @@ const unsigned char* pixel(const ConstView& view, std::size_t y, std::size_t x) 
 }
 
 /// The places in a pixel of red, green, blue: three times 0 for gray.
-std::size_t place(const ConstView& view, std::size_t colour) {
+std::size_t channel_offset(const ConstView& view, std::size_t colour) {
     return view.channels < 3 ? 0 : colour * bytes(view.type);
 }
 
@@ -70,7 +70,7 @@ void check_floats(const ConstView& view, const char* what) {
         }
     }
     if (!number) throw_error(ErrorCode::image, what, " has NaN among its pixels");
-    if (lowest < -kStray || highest > 1 + kStray)
+    if (lowest < -kMostOvershoot || highest > 1 + kMostOvershoot)
         throw_error(ErrorCode::image, what, " has float pixels from ", lowest, " to ", highest,
                     ": they must be numbers in [0, 1] (divide 8-bit values by 255)");
 }
@@ -112,7 +112,7 @@ std::vector<float> read_colour(const ConstView& view, const std::vector<std::siz
         for (const std::size_t x : columns) {
             const unsigned char* in = pixel(view, y, x);
             for (std::size_t c = 0; c < 3; ++c)
-                at[c * plane] = load(in + place(view, c), view.type);
+                at[c * plane] = load(in + channel_offset(view, c), view.type);
             ++at;
         }
     return planes;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::array<const char*, 4> kInt8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"};
 
 /// Whether an INT8 graph within its budget can take the place of every fp32 one.
-bool complete_in_int8(const Manifest& manifest) {
+bool int8_replaces_fp32(const Manifest& manifest) {
     const auto of_floats = [](const Graph& graph, Precision precision) {
         return graph.precision == precision && graph.io == "float32";
     };
@@ -28,11 +28,11 @@ bool complete_in_int8(const Manifest& manifest) {
 
 }  // namespace
 
-std::vector<Precision> candidates(const Manifest& manifest, const std::string& backend,
-                                  const std::set<std::string>& flags) {
+std::vector<Precision> automatic_precisions(const Manifest& manifest, const std::string& backend,
+                                            const std::set<std::string>& flags) {
     const bool fast = std::any_of(kInt8.begin(), kInt8.end(),
                                   [&](const char* flag) { return flags.count(flag) > 0; });
-    if (backend != "openvino" || !fast || !complete_in_int8(manifest)) return {Precision::fp32};
+    if (backend != "openvino" || !fast || !int8_replaces_fp32(manifest)) return {Precision::fp32};
     return {Precision::int8, Precision::fp32};
 }
 

@@ -13,7 +13,8 @@ namespace hcflow {
 namespace {
 
 /// Copy a window's core into the whole latent.
-void keep(const Tensor& output, const Level& level, const Span& y, const Span& x, Latent& whole) {
+void copy_core(const Tensor& output, const Level& level, const Span& y, const Span& x,
+               Latent& whole) {
     const std::size_t f = level.factor;
     const std::size_t height = f * y.window(), width = f * x.window();
     for (std::size_t c = 0; c < whole.channels; ++c)
@@ -27,17 +28,18 @@ void keep(const Tensor& output, const Level& level, const Span& y, const Span& x
 }
 
 /// The alpha of a core: means of the padded image's blocks.
-Plane reduced_alpha(const ConstView& in, std::size_t scale, const Span& y, const Span& x) {
-    const Plane blocks = read_alpha(in, reflected(scale * y.start, scale * y.stop, in.height),
-                                    reflected(scale * x.start, scale * x.stop, in.width));
+Plane downscaled_alpha(const ConstView& in, std::size_t scale, const Span& y, const Span& x) {
+    const Plane blocks =
+        read_alpha(in, reflected_indices(scale * y.start, scale * y.stop, in.height),
+                   reflected_indices(scale * x.start, scale * x.stop, in.width));
     const std::size_t height = y.stop - y.start, width = x.stop - x.start;
     return resample(blocks, Resampling(blocks.height, height, Filter::box),
                     Resampling(blocks.width, width, Filter::box), 0, 0, height, width);
 }
 
 /// lr of one window and, if asked for, z1 … zL after it: by the graph, else by its fp32 sibling.
-std::vector<Tensor> window(Network& network, const Graph& graph, const Tile& tile,
-                           const std::vector<float>& planes, bool latents, Report* report) {
+std::vector<Tensor> run_tile(Network& network, const Graph& graph, const Tile& tile,
+                             const std::vector<float>& planes, bool latents, Report* report) {
     const std::size_t scale = network.manifest().scale;
     const std::size_t height = tile.y.window(), width = tile.x.window();
     const Feed hr = {"hr", {1, 3, scale * height, scale * width}, planes.data()};
@@ -47,15 +49,15 @@ std::vector<Tensor> window(Network& network, const Graph& graph, const Tile& til
             wanted.push_back({concat("z", wanted.size()),
                               {1, level.channels, height * level.factor, width * level.factor}});
     std::vector<Attempt> attempts;
-    for (const Graph* each : network.with_exact(graph))
+    for (const Graph* each : network.with_fp32_fallback(graph))
         attempts.push_back({to_string(each->precision), each,
                             [&, each] { return network.run(*each, {hr}, wanted); }});
-    return first_sound(attempts, tile, report);
+    return first_valid(attempts, tile, report);
 }
 
 }  // namespace
 
-Size reduced_size(Size hr, std::size_t scale) {
+Size downscaled_size(Size hr, std::size_t scale) {
     return {(hr.width + scale - 1) / scale, (hr.height + scale - 1) / scale};
 }
 
@@ -65,7 +67,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
     result.stride = checked(result, "result", false).stride;
     const Manifest& manifest = network.manifest();
     const std::size_t scale = manifest.scale;
-    const Size lr = reduced_size({in.width, in.height}, scale);
+    const Size lr = downscaled_size({in.width, in.height}, scale);
     if (lr.width != result.width || lr.height != result.height || result.channels != in.channels)
         throw_error(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
                     result.channels, " channels: it must be ", lr.width, "x", lr.height, " with ",
@@ -75,31 +77,32 @@ void downscale_into(Network& network, const ConstView& image, View result,
     if (latents != nullptr && !graph.latents)
         throw_error(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
-    Network::Turn turn(network, graph);
-    const Grid grid = make_plan(graph, scale, turn.available(), lr, options.tiling, options.report);
+    Network::MemoryBudget budget(network, graph);
+    const Grid grid =
+        make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
     Seams seams(grid, 1, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
-        const std::vector<float> planes =
-            read_colour(in, reflected(scale * y.window_start, scale * y.window_stop, in.height),
-                        reflected(scale * x.window_start, scale * x.window_stop, in.width));
+        const std::vector<float> planes = read_colour(
+            in, reflected_indices(scale * y.window_start, scale * y.window_stop, in.height),
+            reflected_indices(scale * x.window_start, scale * x.window_stop, in.width));
         const std::vector<Tensor> outputs =
-            window(network, graph, tile, planes, latents != nullptr, options.report);
-        seams.place(tile, outputs[0]);
+            run_tile(network, graph, tile, planes, latents != nullptr, options.report);
+        seams.add(tile, outputs[0]);
 
         const std::size_t height = y.window(), width = x.window();
         const float* core = outputs[0].values.get() + (y.start - y.window_start) * width +
                             (x.start - x.window_start);
         const std::optional<Plane> alpha =
-            has_alpha(in) ? std::make_optional(reduced_alpha(in, scale, y, x)) : std::nullopt;
+            has_alpha(in) ? std::make_optional(downscaled_alpha(in, scale, y, x)) : std::nullopt;
         write_pixels(result, y.start, x.start, y.stop - y.start, x.stop - x.start,
                      {core, height * width, width}, alpha ? &*alpha : nullptr);
         if (latents != nullptr)
             for (std::size_t level = 0; level < latents->size(); ++level)
-                keep(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);
+                copy_core(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);
     }
-    note_run(turn, graph, grid);
+    note_run(budget, graph, grid);
 }
 
 }  // namespace hcflow

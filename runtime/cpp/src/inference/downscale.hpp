@@ -6,7 +6,7 @@
 namespace hcflow {
 
 /// Both sides / scale, rounded up.
-Size reduced_size(Size hr, std::size_t scale);
+Size downscaled_size(Size hr, std::size_t scale);
 
 /// `latents`, if not null, has its shapes and room for its values. Throws Error: see Model.
 void downscale_into(Network& network, const ConstView& image, View result,

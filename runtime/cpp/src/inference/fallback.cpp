@@ -44,7 +44,7 @@ Limits limits(const float* values, std::size_t count) {
     return all;
 }
 
-std::optional<std::string> fault(const std::vector<Tensor>& outputs, const Graph& graph) {
+std::optional<std::string> find_fault(const std::vector<Tensor>& outputs, const Graph& graph) {
     for (const Tensor& output : outputs) {
         const Limits found = limits(output.values.get(), elements(output.shape));
         if (!found.finite) return "NaN or infinity in '" + output.name + "'";
@@ -58,12 +58,12 @@ std::optional<std::string> fault(const std::vector<Tensor>& outputs, const Graph
 
 }  // namespace
 
-std::vector<Tensor> first_sound(const std::vector<Attempt>& attempts, const Tile& tile,
+std::vector<Tensor> first_valid(const std::vector<Attempt>& attempts, const Tile& tile,
                                 Report* report) {
     std::string reason, last;
     for (const Attempt& attempt : attempts) {
         std::vector<Tensor> outputs = attempt.run();
-        const std::optional<std::string> found = fault(outputs, *attempt.graph);
+        const std::optional<std::string> found = find_fault(outputs, *attempt.graph);
         if (!found) {
             if (report != nullptr) {
                 ++report->tiles;

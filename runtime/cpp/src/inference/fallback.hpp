@@ -21,7 +21,7 @@ struct Attempt {
 
 /// The outputs of the first attempt that gives numbers. `report`, if not null, counts the tile and
 /// notes how it was healed. Throws Error (backend): every attempt failed; names the tile.
-std::vector<Tensor> first_sound(const std::vector<Attempt>& attempts, const Tile& tile,
+std::vector<Tensor> first_valid(const std::vector<Attempt>& attempts, const Tile& tile,
                                 Report* report);
 
 }  // namespace hcflow

@@ -18,7 +18,7 @@ Network::Network(Bundle bundle, Opener open, std::string backend, const Options&
       open_(open),
       backend_(std::move(backend)),
       precisions_(options.precision == Precision::automatic
-                      ? candidates(bundle_.manifest(), backend_, cpu_flags())
+                      ? automatic_precisions(bundle_.manifest(), backend_, cpu_flags())
                       : std::vector<Precision>{options.precision}),
       threads_(options.threads > 0 ? options.threads : usable_cpus()),
       cache_(options.cache),
@@ -43,31 +43,31 @@ void Network::load_all() {
             (void)session(graph);
 }
 
-std::vector<const Graph*> Network::with_exact(const Graph& graph) const {
+std::vector<const Graph*> Network::with_fp32_fallback(const Graph& graph) const {
     std::vector<const Graph*> graphs = {&graph};
     if (graph.precision != Precision::fp32 && bundle_.has(graph.direction, Precision::fp32))
         graphs.push_back(&bundle_.graph(graph.direction, Precision::fp32, graph.latents));
     return graphs;
 }
 
-Network::Turn::Turn(Network& network, const Graph& graph) : network_(network) {
+Network::MemoryBudget::MemoryBudget(Network& network, const Graph& graph) : network_(network) {
     const std::lock_guard<std::mutex> lock(network_.holding_);
     use_ = &network_.uses_[graph.file];
-    reused_ = use_->turns++ == 0 ? use_->held : 0;
+    reused_ = use_->runs++ == 0 ? use_->held : 0;
 }
 
-Network::Turn::~Turn() {
+Network::MemoryBudget::~MemoryBudget() {
     const std::lock_guard<std::mutex> lock(network_.holding_);
-    --use_->turns;
+    --use_->runs;
 }
 
-std::optional<double> Network::Turn::available() const {
+std::optional<double> Network::MemoryBudget::available() const {
     const std::optional<std::uint64_t> free = network_.memory_();
     if (!free) return std::nullopt;
     return static_cast<double>(*free) + reused_;
 }
 
-void Network::Turn::hold(double bytes) {
+void Network::MemoryBudget::record(double bytes) {
     const std::lock_guard<std::mutex> lock(network_.holding_);
     use_->held = std::max(use_->held, bytes);
 }

@@ -38,10 +38,10 @@ class Network {
     void load_all();
 
     /// The graph and, for one below fp32, the fp32 graph that can take its place, if there is one.
-    [[nodiscard]] std::vector<const Graph*> with_exact(const Graph& graph) const;
+    [[nodiscard]] std::vector<const Graph*> with_fp32_fallback(const Graph& graph) const;
 
-    /// An image's turn on a graph, from before its plan to its end.
-    class Turn;
+    /// An image's budget on a graph, from before its plan to its end.
+    class MemoryBudget;
 
     /// Outputs of a graph: those of `wanted` first, of the shapes given, then all others. Their
     /// numbers are not looked at. Throws Error (backend, bundle).
@@ -51,7 +51,7 @@ class Network {
   private:
     struct Use {
         double held = 0;  // bytes
-        int turns = 0;
+        int runs = 0;
     };
 
     Bundle bundle_;
@@ -68,18 +68,18 @@ class Network {
     std::map<std::string, Use> uses_;
 };
 
-class Network::Turn {
+class Network::MemoryBudget {
   public:
-    Turn(Network& network, const Graph& graph);
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    ~Turn();
+    MemoryBudget(Network& network, const Graph& graph);
+    MemoryBudget(const MemoryBudget&) = delete;
+    MemoryBudget& operator=(const MemoryBudget&) = delete;
+    ~MemoryBudget();
 
-    /// Bytes that it may take: those free and, unless another turn had them already, those that
+    /// Bytes that it may take: those free and, unless another budget had them already, those that
     /// earlier ones hold and this one uses again; none where nothing tells.
     [[nodiscard]] std::optional<double> available() const;
     /// Note that it took so many bytes, which are kept.
-    void hold(double bytes);
+    void record(double bytes);
 
   private:
     Network& network_;

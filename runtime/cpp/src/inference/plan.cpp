@@ -25,20 +25,20 @@ double cost(const Graph& graph, const Grid& grid) {
     return total;
 }
 
-double of_window(const Graph& graph, Size window) {
+double window_bytes(const Graph& graph, Size window) {
     return static_cast<double>(graph.bytes_per_lr_pixel) * kMemoryOverhead *
            static_cast<double>(window.height) * static_cast<double>(window.width);
 }
 
 /// Python keeps two bands of the output as floats. This library does not, and counts them all the
 /// same: who has as much memory gets the same tiles, and so the same bytes.
-double of_plan(const Graph& graph, const Grid& grid, std::size_t scale) {
+double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
     const double factor =
         graph.direction == Direction::inverse ? static_cast<double>(scale * scale) : 1;
     const Size window = grid.window();
     const double bands = 2 * kPixelBytes * factor * static_cast<double>(window.height) *
                          static_cast<double>(grid.lr.width);
-    return of_window(graph, window) + (grid.rows.size() > 1 ? bands : 0);
+    return window_bytes(graph, window) + (grid.rows.size() > 1 ? bands : 0);
 }
 
 }  // namespace
@@ -79,12 +79,12 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
     if (available) {
         const bool may_cut = wanted ? wanted->tile > 0 : graph.tile.has_value();
         std::size_t side = std::min(grid.tiling.tile, std::max(lr.height, lr.width));
-        while (of_plan(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
+        while (plan_bytes(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
             side = std::max(side / 2, kSmallestTile);
-            grid = cut(lr, {side, grid.tiling.overlap});
+            grid = make_tiles(lr, {side, grid.tiling.overlap});
             smaller = true;
         }
-        if (const double need = of_plan(graph, grid, scale); need > *available) {
+        if (const double need = plan_bytes(graph, grid, scale); need > *available) {
             const Size window = grid.window();
             throw_error(ErrorCode::image, "a low-resolution size of ", window.width, "x",
                         window.height, " needs about ", need / 1e9, " GB of memory and ",
@@ -100,8 +100,8 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
     return grid;
 }
 
-void note_run(Network::Turn& turn, const Graph& graph, const Grid& grid) {
-    turn.hold(of_window(graph, grid.window()));
+void note_run(Network::MemoryBudget& budget, const Graph& graph, const Grid& grid) {
+    budget.record(window_bytes(graph, grid.window()));
 }
 
 }  // namespace hcflow

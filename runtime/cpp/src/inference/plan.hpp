@@ -19,12 +19,12 @@ const Graph& choose(const Network& network, Direction direction, bool latents, S
                     const std::optional<Tiling>& wanted);
 
 /// The grid that was asked for or, where not even one of its windows fits into memory, that of
-/// tiles halved until one does; `available` is Network::Turn's, `report`, if not null, takes note.
-/// Throws Error (parameter): as make_grid; (image): too little memory.
+/// tiles halved until one does; `available` is Network::MemoryBudget's, `report`, if not null,
+/// takes note. Throws Error (parameter): as make_grid; (image): too little memory.
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
                const std::optional<Tiling>& wanted, Report* report);
 
 /// Note that the windows of a plan have been run: what they took is used again for the next.
-void note_run(Network::Turn& turn, const Graph& graph, const Grid& grid);
+void note_run(Network::MemoryBudget& budget, const Graph& graph, const Grid& grid);
 
 }  // namespace hcflow

@@ -13,17 +13,17 @@
 namespace hcflow {
 namespace {
 
-std::vector<std::size_t> range(std::size_t start, std::size_t stop) {
+std::vector<std::size_t> indices(std::size_t start, std::size_t stop) {
     std::vector<std::size_t> places(stop - start);
     std::iota(places.begin(), places.end(), start);
     return places;
 }
 
 /// The alpha plane of an image, enlarged where it is asked for.
-class EnlargedAlpha {
+class UpscaledAlpha {
   public:
-    EnlargedAlpha(const ConstView& view, std::size_t scale)
-        : plane_(read_alpha(view, range(0, view.height), range(0, view.width))),
+    UpscaledAlpha(const ConstView& view, std::size_t scale)
+        : plane_(read_alpha(view, indices(0, view.height), indices(0, view.width))),
           vertical_(view.height, view.height * scale, Filter::bicubic),
           horizontal_(view.width, view.width * scale, Filter::bicubic) {}
 
@@ -38,11 +38,11 @@ class EnlargedAlpha {
 };
 
 /// hr of one window: by the graph, else by its fp32 sibling, else by that without latents.
-Tensor window(Network& network, const Graph& graph, const LatentSource& source, const Tile& tile,
-              const std::vector<float>& planes, Report* report) {
+Tensor run_tile(Network& network, const Graph& graph, const LatentSource& source, const Tile& tile,
+                const std::vector<float>& planes, Report* report) {
     using Values = std::vector<std::vector<float>>;
     const std::size_t scale = network.manifest().scale;
-    const std::vector<const Graph*> graphs = network.with_exact(graph);
+    const std::vector<const Graph*> graphs = network.with_fp32_fallback(graph);
     const Graph* exact = graphs.back();
     const Values latents =
         graph.latents || exact->latents ? source.window(tile.y, tile.x) : Values{};
@@ -64,7 +64,7 @@ Tensor window(Network& network, const Graph& graph, const LatentSource& source, 
                                 for (const auto& z : latents) zeros.emplace_back(z.size());
                                 return run(*exact, zeros);
                             }});
-    return first_sound(attempts, tile, report).front();
+    return first_valid(attempts, tile, report).front();
 }
 
 }  // namespace
@@ -90,18 +90,19 @@ void upscale_into(Network& network, const ConstView& image, View result,
     if (source.needed() && !graph.latents)
         throw_error(ErrorCode::parameter, "'", graph.file,
                     "' was built for tau = 0: it takes neither another tau nor latents");
-    const std::optional<EnlargedAlpha> alpha =
-        has_alpha(in) ? std::make_optional<EnlargedAlpha>(in, scale) : std::nullopt;
-    Network::Turn turn(network, graph);
-    const Grid grid = make_plan(graph, scale, turn.available(), lr, options.tiling, options.report);
+    const std::optional<UpscaledAlpha> alpha =
+        has_alpha(in) ? std::make_optional<UpscaledAlpha>(in, scale) : std::nullopt;
+    Network::MemoryBudget budget(network, graph);
+    const Grid grid =
+        make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
     Seams seams(grid, scale, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
-        const std::vector<float> planes = read_colour(in, range(y.window_start, y.window_stop),
-                                                      range(x.window_start, x.window_stop));
-        const Tensor hr = window(network, graph, source, tile, planes, options.report);
-        seams.place(tile, hr);
+        const std::vector<float> planes = read_colour(in, indices(y.window_start, y.window_stop),
+                                                      indices(x.window_start, x.window_stop));
+        const Tensor hr = run_tile(network, graph, source, tile, planes, options.report);
+        seams.add(tile, hr);
 
         const std::size_t top = scale * y.start, left = scale * x.start;
         // The last tiles may end beyond the wanted size, but never start there.
@@ -115,7 +116,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
         write_pixels(result, top, left, rows, columns, {core, height * width, width},
                      part ? &*part : nullptr);
     }
-    note_run(turn, graph, grid);
+    note_run(budget, graph, grid);
 }
 
 }  // namespace hcflow

@@ -8,7 +8,7 @@ namespace hcflow {
 namespace {
 
 /// The caller's tiling with its overlap known. The graph's own may be larger than the tile.
-Tiling complete(const Tiling& wanted, const Graph& graph) {
+Tiling with_overlap(const Tiling& wanted, const Graph& graph) {
     const auto [tile, overlap] = wanted;
     if (overlap == Tiling::kOwnOverlap) {
         if (tile == 0) return {};
@@ -57,7 +57,7 @@ Size Grid::window() const {
     return {largest(columns), largest(rows)};
 }
 
-Grid cut(Size lr, const Tiling& tiling) {
+Grid make_tiles(Size lr, const Tiling& tiling) {
     return {lr, tiling, spans(lr.height, tiling.tile, tiling.overlap),
             spans(lr.width, tiling.tile, tiling.overlap)};
 }
@@ -65,10 +65,10 @@ Grid cut(Size lr, const Tiling& tiling) {
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted) {
     Tiling tiling;
     if (wanted)
-        tiling = complete(*wanted, graph);
+        tiling = with_overlap(*wanted, graph);
     else if (graph.tile && graph.overlap)
         tiling = {*graph.tile, *graph.overlap};
-    return cut(lr, tiling.tile > 0 ? tiling : Tiling{std::max(lr.height, lr.width), 0});
+    return make_tiles(lr, tiling.tile > 0 ? tiling : Tiling{std::max(lr.height, lr.width), 0});
 }
 
 }  // namespace hcflow

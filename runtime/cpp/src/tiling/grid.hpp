@@ -41,7 +41,7 @@ struct Grid {
 };
 
 /// The grid of an LR size; tiling.tile >= 1.
-Grid cut(Size lr, const Tiling& tiling);
+Grid make_tiles(Size lr, const Tiling& tiling);
 
 /// Throws Error (parameter): an overlap larger than its tile, or the graph's own where it has none.
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted);

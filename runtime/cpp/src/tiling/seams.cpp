@@ -15,7 +15,7 @@ const float* row_of(const Tensor& image, std::size_t colour, std::size_t y) {
 Seams::Seams(const Grid& grid, std::size_t factor, Report* report)
     : factor_(factor), report_(report), below_(grid.columns.size()) {}
 
-void Seams::place(const Tile& tile, const Tensor& image) {
+void Seams::add(const Tile& tile, const Tensor& image) {
     if (report_ == nullptr) return;
     const std::size_t top = factor_ * (tile.y.start - tile.y.window_start);
     const std::size_t left = factor_ * (tile.x.start - tile.x.window_start);

@@ -16,7 +16,7 @@ class Seams {
     Seams(const Grid& grid, std::size_t factor, Report* report);
 
     /// Hold the image [1, 3, …] of a tile's window against its neighbours to the left and above.
-    void place(const Tile& tile, const Tensor& image);
+    void add(const Tile& tile, const Tensor& image);
 
   private:
     /// What a window says of one LR pixel beyond its core; empty without overlap.
