@@ -172,7 +172,7 @@ def test_short_memory_takes_pythons_smaller_tiles(
     sanitized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
 ) -> None:
     bundle = write_bundle(tmp_path / "b", tile=64, overlap=2, bytes_per_lr_pixel=10_000)
-    program = sanitized / "tests" / "hcflow-limited"
+    program = sanitized / "tests" / "hcflow-memory-limit"
     image = _noise((150, 77, 3) if direction == "up" else (599, 310, 3), "uint8")
     tiles = []
     for megabytes in (200, 90, 80, 25, 12, 9, 8, 1):

@@ -1,6 +1,6 @@
 // Stands in for NVIDIA's library on the simulated driver: strict, and really computes.
 //
-// An engine is a text (simulated_gpu.hpp writes it); its kernel is the null backend's arithmetic,
+// An engine is a text (engine_folder.cpp writes it); its kernel is the null backend's arithmetic,
 // run by the stream when it comes to it. What the real library leaves undefined is an error here:
 // an address not set, a shape outside the profile, scratch memory missing or too small.
 #include <cstring>

@@ -8,7 +8,7 @@
 
 #include "core/file_trust.hpp"
 #include "core/sha256.hpp"
-#include "gpu.hpp"
+#include "engine_folder.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;

@@ -1,7 +1,7 @@
 // Runs an image as if so much memory were free: raw RGB bytes in, raw RGB bytes out, the report as
 // JSON on stderr.
 //
-//     hcflow-limited BUNDLE BACKEND up|down WIDTH HEIGHT AVAILABLE_BYTES < in > out
+//     hcflow-memory-limit BUNDLE BACKEND up|down WIDTH HEIGHT AVAILABLE_BYTES < in > out
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/tensor.hpp"
-#include "gpu.hpp"
+#include "engine_folder.hpp"
 #include "gpu/device.hpp"
 
 using hcflow::DeviceTensor;

@@ -1,6 +1,6 @@
 // Where memory is short, no exception crosses the C interface: hcflow_backends() says "".
 //
-//     hcflow-short-memory
+//     hcflow-out-of-memory
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,7 +13,7 @@ namespace {
 bool is_short = false;
 
 int failed(const char* what) {
-    std::fprintf(stderr, "hcflow-short-memory: %s\n", what);
+    std::fprintf(stderr, "hcflow-out-of-memory: %s\n", what);
     return 1;
 }
 

@@ -1,4 +1,4 @@
-#include "gpu.hpp"
+#include "engine_folder.hpp"
 
 #include <doctest/doctest.h>
 

@@ -7,10 +7,9 @@
 #include <cmath>
 #include <thread>
 
-#include "gpu.hpp"
+#include "engine_folder.hpp"
 #include "gpu/device.hpp"
 #include "gpu/session.hpp"
-#include "inference/network.hpp"
 
 using hcflow::Image;
 using hcflow::Pixel;
