@@ -1,4 +1,4 @@
-// Latents, digests, tiles, padding: small functions against known answers.
+// The latents against known answers.
 #include <doctest/doctest.h>
 
 #include <array>
@@ -8,10 +8,7 @@
 #include <vector>
 
 #include "bundle_folder.hpp"
-#include "core/sha256.hpp"
-#include "image/padding.hpp"
 #include "latents.hpp"
-#include "tiling/grid.hpp"
 
 using Words = std::array<std::uint32_t, 4>;
 
@@ -68,65 +65,4 @@ TEST_CASE("a latent beyond its coordinates, or a wrong tau, is refused") {
     CHECK(
         tests::has(tests::error_of([] { hcflow::check_tau(1.1e6); }), "it must be 1e+06 or less"));
     CHECK(tests::error_of([] { hcflow::check_tau(1e6); }) == "nothing");
-}
-
-TEST_CASE("SHA-256 gives the known answers of FIPS 180-4") {
-    const auto digest = [](const std::string& text) {
-        return hcflow::sha256(text.data(), text.size());
-    };
-    CHECK(digest("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    CHECK(digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
-          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-    CHECK(digest(std::string(1000000, 'a')) ==
-          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
-}
-
-TEST_CASE("SHA-256 gives the same with the processor's instructions and without") {
-    std::string text;
-    for (std::size_t size = 0; size < 300; ++size) {
-        REQUIRE(hcflow::sha256(text.data(), size, true) ==
-                hcflow::sha256(text.data(), size, false));
-        text += static_cast<char>(37 * size + size / 7);
-    }
-}
-
-TEST_CASE("cores partition an axis, and every window has one size and holds its core") {
-    for (std::size_t length = 1; length <= 40; ++length)
-        for (std::size_t tile = 1; tile <= 12; ++tile)
-            for (std::size_t overlap = 0; overlap <= 6; ++overlap) {
-                const auto all = hcflow::spans(length, tile, overlap);
-                const std::size_t window = all.front().window();
-                REQUIRE(window <= std::min(length, tile + 2 * overlap));
-                std::size_t next = 0;
-                for (const hcflow::Span& span : all) {
-                    REQUIRE(span.start == next);
-                    REQUIRE(span.window() == window);
-                    REQUIRE(span.window_start <= span.start);
-                    REQUIRE(span.stop <= span.window_stop);
-                    REQUIRE(span.window_stop <= length);
-                    REQUIRE((span.window_start == 0 || span.start == span.window_start + overlap));
-                    REQUIRE(
-                        (span.window_stop == length || span.window_stop >= span.stop + overlap));
-                    next = span.stop;
-                }
-                REQUIRE(next == length);
-                if (length <= tile + 2 * overlap) REQUIRE(all.size() == 1);
-            }
-    // The worked example of docs/tiles.md.
-    std::vector<std::array<std::size_t, 4>> found;
-    for (const hcflow::Span& s : hcflow::spans(100, 40, 8))
-        found.push_back({s.start, s.stop, s.window_start, s.window_stop});
-    CHECK(found == std::vector<std::array<std::size_t, 4>>{
-                       {0, 36, 0, 44}, {36, 64, 28, 72}, {64, 100, 56, 100}});
-    CHECK(hcflow::spans(10, SIZE_MAX, SIZE_MAX).size() == 1);
-    CHECK(hcflow::spans(10, 1, SIZE_MAX).size() == 1);
-}
-
-TEST_CASE("padding reflects as numpy.pad does") {
-    using Places = std::vector<std::size_t>;
-    CHECK(hcflow::reflected_indices(0, 8, 5) == Places{0, 1, 2, 3, 4, 3, 2, 1});
-    CHECK(hcflow::reflected_indices(0, 4, 2) == Places{0, 1, 0, 1});
-    CHECK(hcflow::reflected_indices(0, 4, 1) == Places{0, 0, 0, 0});
-    CHECK(hcflow::reflected_indices(6, 8, 5) == Places{2, 1});
 }

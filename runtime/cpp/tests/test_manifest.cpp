@@ -7,8 +7,6 @@
 
 #include "bundle/manifest.hpp"
 #include "bundle_folder.hpp"
-#include "inference/auto_precision.hpp"
-#include "inference/plan.hpp"
 
 using nlohmann::json;
 using tests::BundleFolder;
@@ -45,53 +43,6 @@ TEST_CASE("an overlap that dwarfs its tile is refused") {
     CHECK(refusal(manifest.dump()) == "nothing");
     manifest["graphs"][0]["overlap"] = 33;
     CHECK(has(refusal(manifest.dump()), "overlap is 33; it must be an integer, 32 or less"));
-}
-
-TEST_CASE("automatic takes INT8 where it is complete, within budget, and fast") {
-    using hcflow::Precision;
-    json manifest = BundleFolder().manifest;
-    const auto graphs = manifest["graphs"];
-    for (json graph : graphs) {
-        graph["precision"] = "int8";
-        graph["file"] = "int8-" + graph["file"].get<std::string>();
-        manifest["graphs"].push_back(graph);
-    }
-    const auto taken = [&](const std::string& backend, const std::set<std::string>& flags) {
-        return hcflow::automatic_precisions(hcflow::parse_manifest(manifest.dump(), "'m'"), backend,
-                                            flags)
-            .front();
-    };
-    for (const char* flag : {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
-        CHECK(taken("openvino", {"avx2", flag}) == Precision::int8);
-    CHECK(taken("openvino", {"avx2", "avx512f"}) == Precision::fp32);
-    CHECK(taken("tensorrt", {"avx512_vnni"}) == Precision::fp32);
-    manifest["graphs"].back()["io"] = "uint8";
-    CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
-    manifest["graphs"].back()["io"] = "float32";
-    manifest["graphs"].back()["within_budget"] = false;
-    CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
-    manifest["graphs"].erase(manifest["graphs"].size() - 1);
-    CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);
-}
-
-TEST_CASE("INT8 is left where its overlaps cost more than it wins") {
-    const auto graph = [](hcflow::Precision precision, std::size_t tile, std::size_t overlap) {
-        hcflow::Graph made{};
-        made.precision = precision;
-        made.tile = tile;
-        made.overlap = overlap;
-        return made;
-    };
-    const hcflow::Graph low = graph(hcflow::Precision::int8, 16, 16);
-    const hcflow::Graph exact = graph(hcflow::Precision::fp32, 16, 2);
-    CHECK(&hcflow::cheapest({&low, &exact}, {20, 20}, {}) == &low);
-    CHECK(&hcflow::cheapest({&low, &exact}, {200, 200}, {}) == &exact);
-    const hcflow::Graph same = graph(hcflow::Precision::fp16, 16, 2);
-    CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}) == &exact);  // of two equal ones
-    hcflow::Graph whole = low;
-    whole.tile = whole.overlap = std::nullopt;  // no overlap held
-    CHECK(&hcflow::cheapest({&whole, &exact}, {20, 20}, {}) == &whole);
-    CHECK(&hcflow::cheapest({&whole, &exact}, {21, 21}, {}) == &exact);
 }
 
 TEST_CASE("what is wrong in a manifest is named by its path") {

@@ -1,0 +1,14 @@
+// Padding by reflection.
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "image/padding.hpp"
+
+TEST_CASE("padding reflects as numpy.pad does") {
+    using Places = std::vector<std::size_t>;
+    CHECK(hcflow::reflected_indices(0, 8, 5) == Places{0, 1, 2, 3, 4, 3, 2, 1});
+    CHECK(hcflow::reflected_indices(0, 4, 2) == Places{0, 1, 0, 1});
+    CHECK(hcflow::reflected_indices(0, 4, 1) == Places{0, 0, 0, 0});
+    CHECK(hcflow::reflected_indices(6, 8, 5) == Places{2, 1});
+}
