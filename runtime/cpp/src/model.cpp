@@ -14,12 +14,25 @@ namespace {
 
 constexpr int kMostThreads = 1024;  // as in Python: a slip of the keyboard starts no million
 
+/// Room for a downscaled image. Throws Error (image): as checked.
+Image downscaled_image(const ConstView& view, std::size_t scale) {
+    const ConstView image = checked(view, "image", false);
+    const Size size = downscaled_size({image.width, image.height}, scale);
+    return {size.width, size.height, image.channels, image.type};
+}
+
 }  // namespace
 
 class Model::Body {
   public:
     Body(const Bundle& bundle, const Backend& backend, const Options& options)
         : network(bundle, backend.open, backend.name, options) {}
+
+    void enqueue(Direction direction, bool latents, const std::vector<DeviceTensor>& inputs,
+                 const std::vector<DeviceTensor>& outputs, void* stream) {
+        const Graph& graph = network.graph(direction, latents, network.precisions().front());
+        network.session(graph).enqueue(inputs, outputs, stream);
+    }
 
     Network network;
 };
@@ -105,9 +118,7 @@ std::vector<Image> Model::draw(ConstView image, std::uint32_t samples,
 }
 
 Image Model::downscale(ConstView image, const DownscaleOptions& options) const {
-    image = checked(image, "image", false);
-    const Size size = downscaled_size({image.width, image.height}, scale());
-    Image result(size.width, size.height, image.channels, image.type);
+    Image result = downscaled_image(image, scale());
     downscale(image, result.view(), options);
     return result;
 }
@@ -125,9 +136,7 @@ std::vector<Image> Model::downscale(const std::vector<ConstView>& images,
 }
 
 Reduced Model::downscale_with_latents(ConstView image, const DownscaleOptions& options) const {
-    image = checked(image, "image", false);
-    const Size size = downscaled_size({image.width, image.height}, scale());
-    Reduced result{Image(size.width, size.height, image.channels, image.type), {}};
+    Reduced result{downscaled_image(image, scale()), {}};
     result.latents = downscale_with_latents(image, result.image.view(), options);
     return result;
 }
@@ -143,18 +152,12 @@ Latents Model::downscale_with_latents(ConstView image, View result,
 
 void Model::enqueue_upscale(const std::vector<DeviceTensor>& inputs,
                             const std::vector<DeviceTensor>& outputs, void* stream) const {
-    Network& network = body_->network;
-    const Graph& graph =
-        network.graph(Direction::inverse, inputs.size() > 1, network.precisions().front());
-    network.session(graph).enqueue(inputs, outputs, stream);
+    body_->enqueue(Direction::inverse, inputs.size() > 1, inputs, outputs, stream);
 }
 
 void Model::enqueue_downscale(const std::vector<DeviceTensor>& inputs,
                               const std::vector<DeviceTensor>& outputs, void* stream) const {
-    Network& network = body_->network;
-    const Graph& graph =
-        network.graph(Direction::forward, outputs.size() > 1, network.precisions().front());
-    network.session(graph).enqueue(inputs, outputs, stream);
+    body_->enqueue(Direction::forward, outputs.size() > 1, inputs, outputs, stream);
 }
 
 Latents Model::latent_shapes(Size lr) const {

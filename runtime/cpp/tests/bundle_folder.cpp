@@ -103,6 +103,12 @@ hcflow::Image noise(std::size_t width, std::size_t height, int channels, hcflow:
     return image;
 }
 
+hcflow::UpscaleOptions tau(double value) {
+    hcflow::UpscaleOptions options;
+    options.tau = value;
+    return options;
+}
+
 std::string error_of(const std::function<void()>& action) {
     try {
         action();

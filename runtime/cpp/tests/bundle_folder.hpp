@@ -30,6 +30,9 @@ void write(const std::filesystem::path& path, const std::string& bytes);
 /// Pixels that differ everywhere.
 hcflow::Image noise(std::size_t width, std::size_t height, int channels, hcflow::Pixel type);
 
+/// Options with this temperature.
+hcflow::UpscaleOptions tau(double value);
+
 /// The one line of the error that an action throws, "code: message"; "nothing" when it throws none.
 std::string error_of(const std::function<void()>& action);
 

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <string>
 
-#include "core/error.hpp"
 #include "inference/network.hpp"
 #include "inference/upscale.hpp"
 
@@ -37,9 +36,8 @@ int main(int argc, char** argv) try {
     std::vector<std::vector<float>> values = {std::vector<float>(3 * width * height)};
     std::vector<hcflow::Feed> feeds = {{"lr", {1, 3, height, width}, nullptr}};
     for (const hcflow::Level& level : network.manifest().levels) {
-        const hcflow::Shape shape = {1, level.channels, height * level.factor,
-                                     width * level.factor};
-        feeds.push_back({hcflow::concat("z", feeds.size()), shape, nullptr});
+        const hcflow::Shape shape = level.shape(height, width);
+        feeds.push_back({hcflow::latent_name(feeds.size() - 1), shape, nullptr});
         values.emplace_back(hcflow::elements(shape));
     }
     for (std::size_t i = 0; i < feeds.size(); ++i) feeds[i].values = values[i].data();

@@ -16,14 +16,9 @@ using tests::BundleFolder;
 using tests::error_of;
 using tests::has;
 using tests::noise;
+using tests::tau;
 
 namespace {
-
-UpscaleOptions tau(double value) {
-    UpscaleOptions options;
-    options.tau = value;
-    return options;
-}
 
 const Pixel kTypes[] = {Pixel::u8, Pixel::u16, Pixel::f32};
 

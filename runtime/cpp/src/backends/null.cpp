@@ -47,8 +47,8 @@ class NullSession : public Session {
         const Feed& hr = feeds.at(0);
         std::vector<Tensor> outputs = {pick(hr, "lr", 3, scale_, 0)};
         for (const Level& level : levels_)
-            outputs.push_back(
-                pick(hr, concat("z", outputs.size()), level.channels, scale_ / level.factor, 0.5F));
+            outputs.push_back(pick(hr, latent_name(outputs.size() - 1), level.channels,
+                                   scale_ / level.factor, 0.5F));
         return outputs;
     }
 

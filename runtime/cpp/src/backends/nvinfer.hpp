@@ -133,12 +133,12 @@ inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::s
     const auto validity = loaded.runtime->getEngineValidity(
         data.data(), static_cast<std::int64_t>(data.size()), &found);
     if (validity != nvinfer1::EngineValidity::kINVALID) return;
-    std::string reasons;
+    std::vector<std::string> reasons;
     for (const auto& [kind, words] : kinds)
-        if ((found & static_cast<std::uint64_t>(kind)) != 0)
-            reasons += concat(reasons.empty() ? "" : "; ", words);
+        if ((found & static_cast<std::uint64_t>(kind)) != 0) reasons.emplace_back(words);
     throw_error(ErrorCode::backend, "engine '", where,
-                "' cannot run here: ", reasons.empty() ? loaded.log.last() : reasons, "; ", remedy);
+                "' cannot run here: ", reasons.empty() ? loaded.log.last() : join(reasons, "; "),
+                "; ", remedy);
 }
 
 /// It finishes compiling at run time, and is told how; what it compiles is kept in a file.

@@ -135,7 +135,7 @@ class OpenVinoSession : public Session {
         if (request.graph.direction == Direction::inverse) return {"hr"};
         std::vector<std::string> names = {"lr"};
         for (std::size_t i = 0; i < request.bundle.manifest().levels.size(); ++i)
-            names.push_back(concat("z", i + 1));
+            names.push_back(latent_name(i));
         return names;
     }
 
@@ -149,10 +149,8 @@ class OpenVinoSession : public Session {
         if (graph.direction == Direction::forward) return {{"hr", {1, 3, hr, hr}}};
         std::map<std::string, Shape> shapes = {{"lr", {1, 3, side, side}}};
         if (graph.latents)
-            for (std::size_t i = 0; i < manifest.levels.size(); ++i) {
-                const auto [channels, factor] = manifest.levels[i];
-                shapes[concat("z", i + 1)] = {1, channels, side * factor, side * factor};
-            }
+            for (std::size_t i = 0; i < manifest.levels.size(); ++i)
+                shapes[latent_name(i)] = manifest.levels[i].shape(side, side);
         return shapes;
     }
 

@@ -93,7 +93,7 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
     if (found == nullptr)
         throw_error(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " graph in ",
                     join(there), ", not in ", wanted);
-    if (found->contract != kContract || found->io != "float32") {
+    if (!found->is_supported()) {
         const bool bytes = found->contract == kContract && found->io == "uint8";
         throw_error(
             ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
@@ -105,8 +105,7 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
 
 bool Bundle::has(Direction direction, Precision precision) const {
     return std::any_of(manifest_.graphs.begin(), manifest_.graphs.end(), [&](const Graph& graph) {
-        return graph.direction == direction && graph.precision == precision &&
-               graph.contract == kContract && graph.io == "float32";
+        return graph.direction == direction && graph.precision == precision && graph.is_supported();
     });
 }
 

@@ -15,6 +15,13 @@ constexpr int kMostDepth = 100;     // of nested JSON
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
+/// Whether a text holds at least one character, and letters, digits and `others` alone.
+bool is_plain(const std::string& text, const std::string& others) {
+    return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+        return is_digit(c) || is_letter(c) || others.find(c) != std::string::npos;
+    });
+}
+
 std::string escaped(const JsonReader::Json& value) {
     return value.dump(-1, ' ', true, JsonReader::Json::error_handler_t::replace);
 }
@@ -81,23 +88,13 @@ const std::string& JsonReader::digest() const {
 }
 
 const std::string& JsonReader::file_name() const {
-    const auto is_plain = [](char c) {
-        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '+' || c == '-';
-    };
-    if (!value_->is_string() || string().empty() ||
-        !(is_digit(string()[0]) || is_letter(string()[0])) ||
-        !std::all_of(string().begin(), string().end(), is_plain))
+    if (!value_->is_string() || !is_plain(string(), "._+-") || !is_plain({string()[0]}, ""))
         throw_wrong("a plain file name inside the bundle");
     return string();
 }
 
 const std::string& JsonReader::word() const {
-    const auto is_plain = [](char c) {
-        return is_digit(c) || is_letter(c) || c == '.' || c == '_' || c == '/' || c == '-';
-    };
-    if (!value_->is_string() || string().empty() ||
-        !std::all_of(string().begin(), string().end(), is_plain))
-        throw_wrong("a plain word");
+    if (!value_->is_string() || !is_plain(string(), "._/-")) throw_wrong("a plain word");
     return string();
 }
 

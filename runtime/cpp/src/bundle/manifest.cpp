@@ -32,23 +32,24 @@ std::optional<std::size_t> optional_side(const JsonReader& json, std::int64_t le
 void check_figures(const JsonReader& json) {
     (void)json["opset"].integer(1);
     (void)json["nodes"].integer(1);
-    for (const JsonReader& row : json["parity"].items()) {
+    const auto check_case = [](const JsonReader& row) {
         (void)row["case"].string();
         (void)row["tau"].number(0);
+    };
+    for (const JsonReader& row : json["parity"].items()) {
+        check_case(row);
         (void)row["output"].string();
         for (const char* key : {"psnr_db", "max_abs", "max_rel"}) check_optional_number(row[key]);
         (void)row["ok"].boolean();
     }
     if (const auto rows = json.get("deviations"))
         for (const JsonReader& row : rows->items()) {
-            (void)row["case"].string();
-            (void)row["tau"].number(0);
+            check_case(row);
             if (!row["max_abs"].is_null()) (void)row["max_abs"].number(0);
         }
     if (const auto rows = json.get("losses"))
         for (const JsonReader& row : rows->items()) {
-            (void)row["case"].string();
-            (void)row["tau"].number(0);
+            check_case(row);
             check_optional_number(row["psnr_fp32_db"]);
             check_optional_number(row["loss_db"]);
             if (const auto worst = row.get("max_abs")) (void)worst->number(0);
@@ -86,6 +87,8 @@ Graph read_graph(const JsonReader& json) {
 }
 
 }  // namespace
+
+std::string latent_name(std::size_t level) { return concat("z", level + 1); }
 
 std::string to_string(Direction direction) {
     return direction == Direction::inverse ? "inverse" : "forward";

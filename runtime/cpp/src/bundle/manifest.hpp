@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/tensor.hpp"
 #include "hcflow/hcflow.hpp"
 
 namespace hcflow {
@@ -23,7 +24,15 @@ std::string to_string(Precision precision);
 struct Level {
     std::size_t channels;
     std::size_t factor;
+
+    /// Of the latent of an LR window: [1, channels, height·factor, width·factor].
+    [[nodiscard]] Shape shape(std::size_t height, std::size_t width) const {
+        return {1, channels, height * factor, width * factor};
+    }
 };
+
+/// The name of a graph's latent: "z1" for levels[0].
+std::string latent_name(std::size_t level);
 
 /// One ONNX file of a bundle.
 struct Graph {
@@ -40,6 +49,9 @@ struct Graph {
     std::string openvino_precision_hint;
     std::optional<std::size_t> tile;  ///< LR pixels; none: images run whole
     std::optional<std::size_t> overlap;
+
+    /// Whether this library can run it.
+    [[nodiscard]] bool is_supported() const { return contract == kContract && io == "float32"; }
 };
 
 /// Everything this library wants to know of a bundle.

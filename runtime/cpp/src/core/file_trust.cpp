@@ -38,7 +38,7 @@ class Descriptor {
 }
 
 /// Whether a group is the system's, or this user's own with nobody else in it.
-bool is_private(gid_t id) {
+bool is_private_group(gid_t id) {
     if (id == 0) return true;
     std::array<char, 1U << 14U> user_text{}, group_text{};  // too little room: not trusted
     passwd user{}, *found_user = nullptr;
@@ -61,9 +61,14 @@ std::string write_risk(const struct stat& status) {
     if ((status.st_mode & S_ISVTX) != 0 && S_ISDIR(status.st_mode)) return {};
     if ((status.st_mode & S_IWOTH) != 0)
         return "can be written by everyone, and an engine is code: chmod o-w it first";
-    if ((status.st_mode & S_IWGRP) != 0 && !is_private(status.st_gid))
+    if ((status.st_mode & S_IWGRP) != 0 && !is_private_group(status.st_gid))
         return "can be written by its group, and an engine is code: chmod g-w it first";
     return {};
+}
+
+/// Whether a file or folder is this user's and nobody else may write to it.
+bool is_private(const struct stat& status) {
+    return status.st_uid == geteuid() && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 void check_owner(const fs::path& path, const struct stat& status) {
@@ -117,9 +122,7 @@ bool ensure_private_folder(const fs::path& folder) try {
     fs::create_directories(folder, ignored);
     if (!there) fs::permissions(folder, fs::perms::owner_all, ignored);
     struct stat status {};
-    if (stat(folder.c_str(), &status) != 0 || status.st_uid != geteuid() ||
-        (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return false;
+    if (stat(folder.c_str(), &status) != 0 || !is_private(status)) return false;
     check_folders_above(folder);
     return true;
 } catch (const std::exception&) {  // what is asked here: it is not, or nothing tells
@@ -147,7 +150,7 @@ std::optional<std::string> read_private_file(const fs::path& path) {
     const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
     struct stat status {};
     if (file.number() < 0 || fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode) ||
-        status.st_uid != geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        !is_private(status))
         return std::nullopt;
     std::string data(static_cast<std::size_t>(status.st_size), '\0');
     if (!read_all(file.number(), data)) return std::nullopt;

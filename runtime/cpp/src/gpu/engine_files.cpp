@@ -62,16 +62,16 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
 
 const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Machine& machine,
                                 const Bundle& bundle) {
-    std::string reasons;
+    std::vector<std::string> reasons;
     for (const EngineFile& engine : engines) {
         const auto reason = misfit(engine.entry, machine);
         if (!reason) return engine;
         if (engine.entry.library == machine.library)
-            reasons += concat(reasons.empty() ? "" : "; ", "engine '", engine.entry.file,
-                              "' does not fit: ", *reason);
+            reasons.push_back(concat("engine '", engine.entry.file, "' does not fit: ", *reason));
     }
-    if (reasons.empty()) reasons = "there is no " + machine.library + " engine of this graph here";
-    throw_error(ErrorCode::backend, reasons,
+    if (reasons.empty())
+        reasons = {"there is no " + machine.library + " engine of this graph here"};
+    throw_error(ErrorCode::backend, join(reasons, "; "),
                 "; make one: ", command(machine.library, bundle.folder().string()));
 }
 

@@ -77,8 +77,7 @@ EngineSession::~EngineSession() {
 }
 
 std::vector<Tensor> EngineSession::run(const std::vector<Feed>& feeds) {
-    Shapes shapes;
-    for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
+    const Shapes shapes = shapes_of(feeds);
     check_inputs(shapes);
     const CurrentDevice current(device_);
     return StreamLease(*this)->run(feeds);
@@ -133,10 +132,9 @@ void EngineSession::check_inputs(const Shapes& shapes) const {
 
 std::size_t EngineSession::profile(const Shapes& shapes) const {
     if (const auto index = entry_.find_profile(shapes)) return *index;
-    std::string given;
-    for (const auto& [name, shape] : shapes)
-        given += concat(given.empty() ? "" : ", ", name, " ", describe(shape));
-    throw_error(ErrorCode::backend, given, " is outside the engine's shapes (",
+    std::vector<std::string> given;
+    for (const auto& [name, shape] : shapes) given.push_back(name + " " + describe(shape));
+    throw_error(ErrorCode::backend, join(given), " is outside the engine's shapes (",
                 describe_ranges(entry_),
                 "): give tiles or smaller images, or compile a larger one: ",
                 command(entry_.library, bundle_), " --max HEIGHTxWIDTH --batch N");

@@ -7,6 +7,12 @@
 
 namespace hcflow::gpu {
 
+Shapes shapes_of(const std::vector<Feed>& feeds) {
+    Shapes shapes;
+    for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
+    return shapes;
+}
+
 EngineStream::EngineStream(Engine& engine, std::function<std::size_t(const Shapes&)> profile)
     : engine_(engine), profile_(std::move(profile)), last_(stream_.handle()) {}
 
@@ -18,9 +24,7 @@ EngineStream::~EngineStream() {
 }
 
 std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
-    Shapes shapes;
-    for (const Feed& feed : feeds) shapes[feed.name] = feed.shape;
-    Plan& plan = this->plan(shapes);
+    Plan& plan = this->plan(shapes_of(feeds));
     try {
         if (plan.host.empty()) allocate_buffers(plan);
         wait_for_last_run(stream_.handle());

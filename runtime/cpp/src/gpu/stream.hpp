@@ -22,6 +22,7 @@ namespace hcflow::gpu {
 
 /// Shapes of the inputs by name.
 using Shapes = std::map<std::string, Shape>;
+Shapes shapes_of(const std::vector<Feed>& feeds);
 /// Device addresses of inputs and outputs by name.
 using Addresses = std::map<std::string, Address>;
 

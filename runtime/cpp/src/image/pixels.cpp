@@ -103,6 +103,13 @@ ConstView checked(ConstView view, const char* what, bool read) {
     return view;
 }
 
+void check_result(const View& result, Size size, int channels) {
+    if (result.width != size.width || result.height != size.height || result.channels != channels)
+        throw_error(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
+                    result.channels, " channels: it must be ", size.width, "x", size.height,
+                    " with ", channels);
+}
+
 std::vector<float> read_colour(const ConstView& view, const std::vector<std::size_t>& rows,
                                const std::vector<std::size_t>& columns) {
     const std::size_t plane = rows.size() * columns.size();
@@ -129,6 +136,11 @@ Plane read_alpha(const ConstView& view, const std::vector<std::size_t>& rows,
         for (const std::size_t x : columns)
             plane.values.push_back(load(pixel(view, y, x) + last, view.type));
     return plane;
+}
+
+Colour colour_at(const Tensor& image, std::size_t top, std::size_t left) {
+    const std::size_t height = image.shape[2], width = image.shape[3];
+    return {image.values.get() + top * width + left, height * width, width};
 }
 
 void write_pixels(const View& view, std::size_t top, std::size_t left, std::size_t height,

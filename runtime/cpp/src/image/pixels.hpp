@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/tensor.hpp"
 #include "hcflow/hcflow.hpp"
 #include "image/resample.hpp"
 
@@ -14,6 +15,9 @@ inline constexpr std::size_t kMostSide = std::size_t{1} << 31U;
 /// The same view with its stride filled in. Throws Error (image): null, no pixels, wrong channels
 /// or type, a stride below a row, or float pixels that are not in [0, 1] (checked when `read`).
 ConstView checked(ConstView view, const char* what, bool read);
+
+/// Throws Error (parameter) unless a view has this size and number of channels.
+void check_result(const View& result, Size size, int channels);
 
 /// Planes [3, rows, columns] in [0, 1] of the pixels at these rows and columns of a checked view;
 /// gray gives three equal planes.
@@ -32,6 +36,9 @@ struct Colour {
     std::size_t plane;
     std::size_t row;
 };
+
+/// The part of an image [1, 3, height, width] that begins at (top, left).
+Colour colour_at(const Tensor& image, std::size_t top, std::size_t left);
 
 /// Write height × width pixels at (top, left) of a view: clipped, gray from the luma of the clipped
 /// colours, integers rounded to nearest, half to even. `alpha` is null for views without.

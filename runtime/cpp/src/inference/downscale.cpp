@@ -46,8 +46,7 @@ std::vector<Tensor> run_tile(Network& network, const Graph& graph, const Tile& t
     std::vector<std::pair<std::string, Shape>> wanted = {{"lr", {1, 3, height, width}}};
     if (latents)
         for (const Level& level : network.manifest().levels)
-            wanted.push_back({concat("z", wanted.size()),
-                              {1, level.channels, height * level.factor, width * level.factor}});
+            wanted.push_back({latent_name(wanted.size() - 1), level.shape(height, width)});
     std::vector<Attempt> attempts;
     for (const Graph* each : network.with_fp32_fallback(graph))
         attempts.push_back({to_string(each->precision), each,
@@ -68,10 +67,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
     const Manifest& manifest = network.manifest();
     const std::size_t scale = manifest.scale;
     const Size lr = downscaled_size({in.width, in.height}, scale);
-    if (lr.width != result.width || lr.height != result.height || result.channels != in.channels)
-        throw_error(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
-                    result.channels, " channels: it must be ", lr.width, "x", lr.height, " with ",
-                    in.channels);
+    check_result(result, lr, in.channels);
     const Graph& graph =
         choose(network, Direction::forward, latents != nullptr, lr, options.tiling);
     if (latents != nullptr && !graph.latents)
@@ -91,13 +87,11 @@ void downscale_into(Network& network, const ConstView& image, View result,
             run_tile(network, graph, tile, planes, latents != nullptr, options.report);
         seams.add(tile, outputs[0]);
 
-        const std::size_t height = y.window(), width = x.window();
-        const float* core = outputs[0].values.get() + (y.start - y.window_start) * width +
-                            (x.start - x.window_start);
         const std::optional<Plane> alpha =
             has_alpha(in) ? std::make_optional(downscaled_alpha(in, scale, y, x)) : std::nullopt;
         write_pixels(result, y.start, x.start, y.stop - y.start, x.stop - x.start,
-                     {core, height * width, width}, alpha ? &*alpha : nullptr);
+                     colour_at(outputs[0], y.start - y.window_start, x.start - x.window_start),
+                     alpha ? &*alpha : nullptr);
         if (latents != nullptr)
             for (std::size_t level = 0; level < latents->size(); ++level)
                 copy_core(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);

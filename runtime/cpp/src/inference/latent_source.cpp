@@ -84,9 +84,7 @@ std::vector<Feed> inverse_feeds(const std::vector<Level>& levels, const Span& y,
     std::vector<Feed> feeds = {{"lr", {1, 3, y.window(), x.window()}, planes.data()}};
     for (std::size_t i = 0; i < latents.size(); ++i)
         feeds.push_back(
-            {concat("z", i + 1),
-             {1, levels[i].channels, y.window() * levels[i].factor, x.window() * levels[i].factor},
-             latents[i].data()});
+            {latent_name(i), levels[i].shape(y.window(), x.window()), latents[i].data()});
     return feeds;
 }
 

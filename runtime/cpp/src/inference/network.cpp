@@ -38,7 +38,7 @@ Session& Network::session(const Graph& graph) {
 
 void Network::load_all() {
     for (const Graph& graph : manifest().graphs)
-        if (graph.contract == kContract && graph.io == "float32" &&
+        if (graph.is_supported() &&
             std::find(precisions_.begin(), precisions_.end(), graph.precision) != precisions_.end())
             (void)session(graph);
 }

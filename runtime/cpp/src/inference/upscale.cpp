@@ -79,11 +79,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
     // The result's size is the wanted one; where it was also said, both must agree.
     const Size size =
         target_size(lr, scale, options.size.value_or(Size{result.width, result.height}));
-    if (size.width != result.width || size.height != result.height ||
-        result.channels != in.channels)
-        throw_error(ErrorCode::parameter, "result is ", result.width, "x", result.height, " with ",
-                    result.channels, " channels: it must be ", size.width, "x", size.height,
-                    " with ", in.channels);
+    check_result(result, size, in.channels);
 
     const LatentSource source(manifest, options, lr);
     const Graph& graph = choose(network, Direction::inverse, source.needed(), lr, options.tiling);
@@ -108,13 +104,12 @@ void upscale_into(Network& network, const ConstView& image, View result,
         // The last tiles may end beyond the wanted size, but never start there.
         const std::size_t rows = std::min(scale * y.stop, size.height) - top;
         const std::size_t columns = std::min(scale * x.stop, size.width) - left;
-        const std::size_t height = hr.shape[2], width = hr.shape[3];
-        const float* core = hr.values.get() + scale * (y.start - y.window_start) * width +
-                            scale * (x.start - x.window_start);
         const std::optional<Plane> part =
             alpha ? std::make_optional(alpha->at(top, left, rows, columns)) : std::nullopt;
-        write_pixels(result, top, left, rows, columns, {core, height * width, width},
-                     part ? &*part : nullptr);
+        write_pixels(
+            result, top, left, rows, columns,
+            colour_at(hr, scale * (y.start - y.window_start), scale * (x.start - x.window_start)),
+            part ? &*part : nullptr);
     }
     note_run(budget, graph, grid);
 }

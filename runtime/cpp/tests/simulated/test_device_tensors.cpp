@@ -15,16 +15,11 @@ using tests::EngineFolder;
 using tests::error_of;
 using tests::fine;
 using tests::has;
+using tests::tau;
 
 namespace {
 
 namespace gpu = hcflow::gpu;
-
-hcflow::UpscaleOptions tau(double value) {
-    hcflow::UpscaleOptions options;
-    options.tau = value;
-    return options;
-}
 
 /// A tensor on the GPU, filled in a stream.
 struct OnGpu {

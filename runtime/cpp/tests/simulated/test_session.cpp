@@ -19,16 +19,11 @@ using tests::error_of;
 using tests::fine;
 using tests::has;
 using tests::noise;
+using tests::tau;
 
 namespace {
 
 namespace gpu = hcflow::gpu;
-
-UpscaleOptions tau(double value) {
-    UpscaleOptions options;
-    options.tau = value;
-    return options;
-}
 
 /// LR image and latents of one run, as feeds.
 struct Inputs {
