@@ -74,7 +74,7 @@ TEST_CASE("a graph whose weights lie outside of it is refused") {
         manifest["graphs"][0]["bytes"] = graph.size();
     });
     tests::write(inverse(bundle), graph);
-    CHECK(has(upscale_error(bundle.open()), "takes weights from outside itself: refused"));
+    CHECK(has(upscale_error(bundle.open()), "stores weights in another file: refused"));
 }
 
 TEST_CASE("a bundle that changes while in use changes nothing of what is loaded") {
@@ -112,7 +112,7 @@ TEST_CASE("what a bundle lacks is named") {
     CHECK(has(upscale_error(newer.open()), "contract 2 with float32 inputs"));
     const BundleFolder bytes([](nlohmann::json& m) { m["graphs"][0]["io"] = "uint8"; });
     CHECK(has(upscale_error(bytes.open()),
-              "uint8 inputs; this library speaks contract 1 with "
+              "uint8 inputs; this library supports contract 1 with "
               "float32: build the bundle without --io uint8"));
     const BundleFolder scheme([](nlohmann::json& m) {
         m["latents"]["scheme"] = "dice";

@@ -19,7 +19,7 @@ constexpr std::uint64_t kMostManifest = std::uint64_t{4} << 20;
 
 std::string read_file(const fs::path& path) {
     std::error_code error;
-    // A pipe or device in a file's place could block for ever, or have no end.
+    // Reading a pipe or a device could block for ever or never end.
     if (!fs::is_regular_file(path, error))
         throw_error(ErrorCode::bundle, "cannot read '", path.string(), "': it is not a file");
     errno = 0;
@@ -27,8 +27,9 @@ std::string read_file(const fs::path& path) {
     const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
     std::string data(static_cast<std::size_t>(std::max<std::streamoff>(size, 0)), '\0');
     if (size < 0 || !file.seekg(0).read(data.data(), size))
-        throw_error(ErrorCode::bundle, "cannot read '", path.string(),
-                    "': ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile");
+        throw_error(
+            ErrorCode::bundle, "cannot read '", path.string(),
+            "': ", errno != 0 ? std::strerror(errno) : "the file became shorter while it was read");
     return data;
 }
 
@@ -37,7 +38,7 @@ bool is_there(const fs::path& path) {
     return fs::exists(path, error);
 }
 
-/// Whether `path`, links followed, lies in `folder`.
+/// Whether `path`, with links resolved, is inside `folder`.
 bool lies_in(const fs::path& path, const fs::path& folder) {
     std::error_code error;
     const fs::path real = fs::weakly_canonical(path, error),
@@ -80,7 +81,7 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
         if (graph.direction != direction) continue;
         there.insert(to_string(graph.precision));
         if (graph.precision != precision) continue;
-        // Images of bytes only where there is nothing else, and then the refusal below names them.
+        // A graph of uint8 images only if there is no other: the error below then names it.
         const auto rank = [&](const Graph& each) {
             return 2 * static_cast<int>(each.io == "float32") +
                    static_cast<int>(each.latents == latents);
@@ -97,7 +98,7 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
         const bool bytes = found->contract == kContract && found->io == "uint8";
         throw_error(
             ErrorCode::bundle, "'", found->file, "' follows graph contract ", found->contract,
-            " with ", printable(found->io), " inputs; this library speaks contract ", kContract,
+            " with ", printable(found->io), " inputs; this library supports contract ", kContract,
             " with float32: ", bytes ? "build the bundle without --io uint8" : "upgrade hcflow");
     }
     return *found;
@@ -125,9 +126,9 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
                         ": incomplete; fetch or build the bundle again");
     };
     std::error_code error;
-    // Before anything of that size is allocated; what is no file is refused by reading it.
+    // Checked before that much memory is allocated. read_file refuses what is not a file.
     if (const std::uintmax_t found = fs::file_size(path, error); !error) check_size(found);
-    // What is hashed is what is used: the file is never opened a second time.
+    // The file is opened once, so that the bytes hashed are the bytes used.
     std::string data = read_file(path);
     check_size(data.size());
     if (hcflow::sha256(data.data(), data.size()) != sha256)
@@ -140,10 +141,10 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
 
 std::string Bundle::read_graph(const Graph& graph) const {
     std::string data = read(graph.file, graph.sha256, graph.bytes);
-    // What every external tensor of ONNX says (TensorProto.external_data), and no graph of ours.
+    // The key of external tensors in ONNX (TensorProto.external_data); our graphs have none.
     if (data.find("location") != std::string::npos)
         throw_error(ErrorCode::bundle, "'", graph.file,
-                    "' takes weights from outside itself: refused");
+                    "' stores weights in another file: refused");
     return data;
 }
 

@@ -1,4 +1,4 @@
-// A bundle on disk: the manifest, and the bytes of its files once their digest has been checked.
+// A bundle on disk: its manifest, and its files with their digests checked.
 #pragma once
 
 #include <filesystem>
@@ -8,30 +8,30 @@
 
 namespace hcflow {
 
-/// An opened bundle: its folder and its manifest. Files are read and checked when used.
+/// An opened bundle: its folder and its manifest. Files are read and checked at first use.
 class Bundle {
   public:
-    /// Open the bundle in a folder; the path of its manifest.json does as well.
-    /// Throws Error (bundle): nothing there, not a bundle, or a manifest that cannot be used.
+    /// Opens the bundle in a folder; the path may also be that of its manifest.json.
+    /// Throws Error (bundle): the path does not exist, is not a bundle, or its manifest is invalid.
     static Bundle open(const std::string& path);
 
     [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
     [[nodiscard]] const Manifest& manifest() const { return manifest_; }
 
-    /// The graph with these properties; with latents where there is a choice.
+    /// The graph of a direction and precision; `latents` decides if there are two such graphs.
     /// Throws Error (bundle): there is none, or it needs a newer runtime.
     [[nodiscard]] const Graph& graph(Direction direction, Precision precision, bool latents) const;
 
-    /// Whether `graph` finds one of this direction and precision.
+    /// Whether `graph` finds a graph of this direction and precision.
     [[nodiscard]] bool has(Direction direction, Precision precision) const;
 
-    /// The bytes of one file, equal to the size and digest that the manifest gives.
-    /// Throws Error (bundle): missing, outside the bundle, of another size or digest.
+    /// Reads one file and checks it against the size and digest in the manifest.
+    /// Throws Error (bundle): it is missing, outside the bundle, or of another size or digest.
     [[nodiscard]] std::string read(const std::string& file, const std::string& sha256,
                                    std::uint64_t size) const;
 
-    /// The bytes of a graph. Throws Error (bundle): as `read`, or tensors that lie in another file,
-    /// whose digest nobody knows.
+    /// Reads a graph. Throws Error (bundle): as `read`, or the graph stores tensors in another
+    /// file, whose digest the manifest does not have.
     [[nodiscard]] std::string read_graph(const Graph& graph) const;
 
   private:

@@ -1,4 +1,4 @@
-// A checked reader of decoded JSON: every value knows its path, so errors can name it.
+// Checked access to decoded JSON. Every value knows its path, so that errors can name it.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,14 @@
 
 namespace hcflow {
 
-/// The largest integer up to which a double counts without gaps.
+/// Doubles represent every integer up to this one.
 inline constexpr std::int64_t kMostInteger = std::int64_t{1} << 53U;
 
-/// A stranger's text for a message: ASCII on one line, what is long cut.
+/// Untrusted text for an error message: ASCII, on one line, shortened if it is long.
 std::string printable(const std::string& text);
 
 /// One JSON value, its path (`$.graphs[0].bytes`) and the file it came from.
-/// Every method throws Error (bundle) when the value is not what is asked for.
+/// Every method throws Error (bundle) if the value does not have the type and range asked for.
 class JsonReader {
   public:
     using Json = nlohmann::json;
@@ -27,9 +27,9 @@ class JsonReader {
     /// `value` must outlive the reader; `where` names the file in errors.
     JsonReader(const Json& value, std::string where, std::string path = "$");
 
-    /// The value of a key that must be there.
+    /// The value of a required key.
     JsonReader operator[](const std::string& key) const;
-    /// The value of a key that may be absent or null.
+    /// The value of an optional key; none if it is absent or null.
     [[nodiscard]] std::optional<JsonReader> get(const std::string& key) const;
     /// The elements of an array.
     [[nodiscard]] std::vector<JsonReader> items() const;
@@ -41,22 +41,22 @@ class JsonReader {
     [[nodiscard]] const std::string& choice(const std::vector<std::string>& options) const;
     /// 64 lower-case hexadecimal digits.
     [[nodiscard]] const std::string& digest() const;
-    /// A file name that stays inside the bundle: letters, digits and `._+-`, no dot in front.
+    /// A file name without folders: letters, digits and `._+-`, beginning with a letter or digit.
     [[nodiscard]] const std::string& file_name() const;
     /// Letters, digits and `._/-`.
     [[nodiscard]] const std::string& word() const;
-    /// Without slashes and control characters.
+    /// Text without slashes and control characters.
     [[nodiscard]] const std::string& name() const;
-    /// An integer of a range, which ends by default at what a double counts to.
+    /// An integer from minimum to maximum.
     [[nodiscard]] std::int64_t integer(std::int64_t minimum,
                                        std::int64_t maximum = kMostInteger) const;
     /// A finite number >= minimum.
     [[nodiscard]] double number(double minimum = -std::numeric_limits<double>::infinity()) const;
     [[nodiscard]] bool boolean() const;
     [[nodiscard]] bool is_null() const;
-    /// The value, which is an object, as JSON again.
+    /// The value, which must be an object, as JSON text.
     [[nodiscard]] std::string object_text() const;
-    /// Throws: what the value is, and what it must be.
+    /// Throws an error that says what the value is and what it must be.
     [[noreturn]] void throw_wrong(const std::string& what) const;
 
   private:
@@ -67,17 +67,17 @@ class JsonReader {
     std::string path_;
 };
 
-/// A decoded JSON text, which its readers point into.
+/// A decoded JSON text. Its readers point into it.
 class JsonDocument {
   public:
-    /// `where` names it in errors, `what` says what it is when it is none ("not a manifest").
-    /// Throws Error (bundle): not JSON, nested too deep, or NaN in it.
+    /// `where` names the text in errors; `what` is the error if it cannot be decoded, such as "not
+    /// a manifest". Throws Error (bundle): not JSON, nested too deep, or it contains NaN.
     JsonDocument(const std::string& json, std::string where, const std::string& what);
     JsonDocument(const JsonDocument&) = delete;
     JsonDocument& operator=(const JsonDocument&) = delete;
     ~JsonDocument();
 
-    /// The outermost value; `path` is what errors call it.
+    /// The outermost value; `path` is its name in errors.
     [[nodiscard]] JsonReader root(std::string path = "$") const;
 
   private:

@@ -6,10 +6,10 @@
 namespace hcflow {
 namespace {
 
-// Far beyond any network, and small enough that no product of them overflows.
+// Larger than any network needs, and small enough that no product of them overflows.
 constexpr std::int64_t kMostScale = 64;
-constexpr std::int64_t kMostChannels = 1 << 16;  // what the latent scheme can count
-// Of a graph's overlap / its tile: there every pixel is computed 81 times.
+constexpr std::int64_t kMostChannels = 1 << 16;  // the limit of the latent scheme
+// Largest overlap / tile of a graph; at 4 every pixel is computed 81 times.
 constexpr std::int64_t kMostOverlap = 4;
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
@@ -28,7 +28,7 @@ std::optional<std::size_t> optional_side(const JsonReader& json, std::int64_t le
     return size(json.integer(least, most));
 }
 
-/// The other figures of a build: checked as every reader does, used by none of this library.
+/// Checks the other values of a graph, which this library does not use, as Python does.
 void check_figures(const JsonReader& json) {
     (void)json["opset"].integer(1);
     (void)json["nodes"].integer(1);

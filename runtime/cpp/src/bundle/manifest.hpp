@@ -1,4 +1,4 @@
-// The manifest of a bundle, read and checked as runtime/manifest.py does it (docs/bundle.md).
+// The manifest of a bundle, read and checked as in runtime/bundle/manifest.py (docs/bundle.md).
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ enum class Direction { inverse, forward };
 std::string to_string(Direction direction);
 std::string to_string(Precision precision);
 
-/// z_l is [N, channels, H·factor, W·factor] for an LR of H×W.
+/// A latent: [N, channels, H·factor, W·factor] for an LR image of H×W.
 struct Level {
     std::size_t channels;
     std::size_t factor;
 
-    /// Of the latent of an LR window: [1, channels, height·factor, width·factor].
+    /// The shape of the latent of an LR window: [1, channels, height·factor, width·factor].
     [[nodiscard]] Shape shape(std::size_t height, std::size_t width) const {
         return {1, channels, height * factor, width * factor};
     }
@@ -38,23 +38,23 @@ std::string latent_name(std::size_t level);
 struct Graph {
     Direction direction;
     Precision precision;
-    bool latents;  ///< takes (inverse) or gives (forward) z1 … zL
+    bool latents;  ///< has z1 … zL as inputs (inverse) or outputs (forward)
     std::string io;
     std::int64_t contract;
     std::string file;
     std::string sha256;
     std::uint64_t bytes;
-    std::uint64_t bytes_per_lr_pixel;  ///< peak of live activations
+    std::uint64_t bytes_per_lr_pixel;  ///< peak memory of live activations
     bool within_budget;
     std::string openvino_precision_hint;
-    std::optional<std::size_t> tile;  ///< LR pixels; none: images run whole
+    std::optional<std::size_t> tile;  ///< LR pixels; none: images are not tiled
     std::optional<std::size_t> overlap;
 
     /// Whether this library can run it.
     [[nodiscard]] bool is_supported() const { return contract == kContract && io == "float32"; }
 };
 
-/// Everything this library wants to know of a bundle.
+/// The part of a manifest that this library uses.
 struct Manifest {
     std::string name;
     std::string task;
@@ -63,11 +63,11 @@ struct Manifest {
     std::string latent_scheme;
     std::vector<Level> levels;
     std::vector<Graph> graphs;
-    std::vector<std::string> engines;  ///< sidecars as JSON, read when an engine is looked for
+    std::vector<std::string> engines;  ///< entries as JSON, decoded when an engine is looked for
 };
 
-/// Parse and check a manifest; `where` names it in errors.
-/// Throws Error (bundle): not JSON, a newer schema, a value missing or of a wrong type or range.
+/// Parses and checks a manifest; `where` names it in errors.
+/// Throws Error (bundle): not JSON, a newer schema, or a value is missing or invalid.
 Manifest parse_manifest(const std::string& json, const std::string& where);
 
 }  // namespace hcflow

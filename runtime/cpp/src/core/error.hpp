@@ -1,4 +1,4 @@
-// Throwing, with messages put together from parts.
+// Throws errors with messages put together from parts.
 #pragma once
 
 #include <sstream>
@@ -8,7 +8,7 @@
 
 namespace hcflow {
 
-/// The parts written one after the other, numbers as std::ostream writes them.
+/// Concatenates the parts; numbers are formatted as std::ostream formats them.
 template <typename... Parts>
 std::string concat(const Parts&... parts) {
     std::ostringstream out;

@@ -37,10 +37,10 @@ class Descriptor {
                 "': ", std::strerror(errno), "; compile it again");
 }
 
-/// Whether a group is the system's, or this user's own with nobody else in it.
+/// Whether a group is root's, or this user's own group without other members.
 bool is_private_group(gid_t id) {
     if (id == 0) return true;
-    std::array<char, 1U << 14U> user_text{}, group_text{};  // too little room: not trusted
+    std::array<char, 1U << 14U> user_text{}, group_text{};  // if too small: not trusted
     passwd user{}, *found_user = nullptr;
     group group{}, *found_group = nullptr;
     if (getpwuid_r(geteuid(), &user, user_text.data(), user_text.size(), &found_user) != 0 ||
@@ -52,12 +52,12 @@ bool is_private_group(gid_t id) {
     return true;
 }
 
-/// Who but this user and root may write a file or folder, and what to do; empty: nobody.
+/// Why another user than root can write a file or folder, and what to do; empty if none can.
 std::string write_risk(const struct stat& status) {
     if (status.st_uid != geteuid() && status.st_uid != 0)
         return "belongs to another user, and an engine is code: copy the bundle, or compile the "
                "engine again";
-    // As /tmp: others add to it, and cannot take what is ours away.
+    // A sticky folder such as /tmp: others can add files, but cannot replace ours.
     if ((status.st_mode & S_ISVTX) != 0 && S_ISDIR(status.st_mode)) return {};
     if ((status.st_mode & S_IWOTH) != 0)
         return "can be written by everyone, and an engine is code: chmod o-w it first";
@@ -76,7 +76,7 @@ void check_owner(const fs::path& path, const struct stat& status) {
         throw_error(ErrorCode::backend, "'", path.string(), "' ", why);
 }
 
-/// Judge every folder above a path, and above what it stands for if a link is on the way.
+/// Checks every folder above a path and, if a part of it is a link, above the resolved path.
 void check_folders_above(const fs::path& path) {
     std::error_code error;
     for (const fs::path& end : {fs::absolute(path), fs::weakly_canonical(path, error)}) {
@@ -125,14 +125,15 @@ bool ensure_private_folder(const fs::path& folder) try {
     if (stat(folder.c_str(), &status) != 0 || !is_private(status)) return false;
     check_folders_above(folder);
     return true;
-} catch (const std::exception&) {  // what is asked here: it is not, or nothing tells
+} catch (const std::exception&) {  // another user can write above it, or that is unknown
     return false;
 }
 
 std::string read_trusted_file(const fs::path& path) {
     check_folders_above(path);
     struct stat status {};
-    // What is judged is what is read: the file is opened once. Never waits for a pipe's writer.
+    // Opened once, so that the checked file is the one that is read. O_NONBLOCK: a pipe without a
+    // writer must not block.
     const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.number() < 0 || fstat(file.number(), &status) != 0) throw_unreadable(path);
     check_owner(path, status);

@@ -1,4 +1,5 @@
-// Compiled programs and engines are code: they are loaded only from where no stranger can write.
+// Compiled programs and engines are code, so they are loaded only from files and folders that no
+// other user can write to.
 #pragma once
 
 #include <cstdint>
@@ -8,19 +9,19 @@
 
 namespace hcflow {
 
-/// Make a folder for compiled programs, if need be, and tell whether only this user may write
-/// there, and no stranger to a folder above.
+/// Creates a folder for compiled programs if it does not exist, and tells whether only this user
+/// can write to it and no other user can write to a folder above it.
 bool ensure_private_folder(const std::filesystem::path& folder);
 
-/// The bytes of a file that belongs to this user or root and that no other user can write to, where
-/// the same holds of every folder above it and above the file that a link stands for
-/// (runtime/engine_cache.py). Throws Error (backend).
+/// Reads a file that belongs to this user or root and that no other user can write to. The same is
+/// required of every folder above it and, if it is a link, above the link's target
+/// (runtime/bundle/engine_cache.py). Throws Error (backend).
 std::string read_trusted_file(const std::filesystem::path& path);
 
-/// The bytes of a file of this user's alone; none where there is no such file.
+/// Reads a file that only this user can write to; none if there is no such file.
 std::optional<std::string> read_private_file(const std::filesystem::path& path);
 
-/// Write a file whole or not at all, for this user alone; false where that cannot be done.
+/// Writes a file atomically, readable by this user only; false if that fails.
 bool write_private_file(const std::filesystem::path& path, const std::string& data);
 
 }  // namespace hcflow

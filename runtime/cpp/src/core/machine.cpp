@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The number after `key` in a file of lines `key number …`; none when it is not there.
+/// The number after `key` in a file of lines `key number …`; none if there is no such line.
 std::optional<std::uint64_t> number_after(const fs::path& path, const std::string& key) {
     std::ifstream file(path);
     std::string line;
@@ -32,7 +32,7 @@ std::optional<std::uint64_t> number_after(const fs::path& path, const std::strin
     return std::nullopt;
 }
 
-/// The process's own control group and every one above it.
+/// The process's own control group and every group above it.
 std::vector<fs::path> cgroups() {
     const fs::path root = "/sys/fs/cgroup";
     std::ifstream file("/proc/self/cgroup");
@@ -57,7 +57,7 @@ std::optional<std::uint64_t> available_memory() {
         const auto limit = number_after(group / "memory.max", "");
         const auto used = number_after(group / "memory.current", "");
         if (!limit || !used) continue;
-        // The kernel gives cached file pages back before it refuses an allocation.
+        // The kernel frees cached file pages before it refuses an allocation.
         const std::uint64_t cached =
             number_after(group / "memory.stat", "inactive_file").value_or(0);
         const std::uint64_t held = *used - std::min(cached, *used);
@@ -76,7 +76,7 @@ int usable_cpus() {
     for (const fs::path& group : cgroups()) {
         std::ifstream file(group / "cpu.max");
         std::int64_t quota = 0, period = 0;
-        if (file >> quota >> period && period > 0)  // "max" is no number: no quota
+        if (file >> quota >> period && period > 0)  // "max" means no quota
             cpus = static_cast<int>(std::min<std::int64_t>(cpus, quota / period));
     }
     return std::max(1, cpus);
@@ -86,7 +86,7 @@ std::set<std::string> cpu_flags() {
     std::ifstream file("/proc/cpuinfo");
     std::string line;
     while (std::getline(file, line)) {
-        // Arm's kernels call them features.
+        // On Arm the line starts with "Features".
         if (line.compare(0, 5, "flags") != 0 && line.compare(0, 8, "Features") != 0) continue;
         std::istringstream words(line.substr(std::min(line.find(':'), line.size() - 1) + 1));
         return {std::istream_iterator<std::string>(words), {}};

@@ -1,4 +1,5 @@
-// What this machine lets the process use, container limits included (runtime/machine.py).
+// Memory and processors that this process can use, within container limits
+// (runtime/system/machine.py).
 #pragma once
 
 #include <cstdint>
@@ -8,13 +9,13 @@
 
 namespace hcflow {
 
-/// Bytes that can be allocated without swapping; none where nothing tells.
+/// Bytes that can be allocated without swapping; none if unknown.
 std::optional<std::uint64_t> available_memory();
 
-/// Processors this process may run on, at least 1: its affinity, cut to the CPU quota.
+/// Processors that this process may run on, by its affinity and CPU quota; at least 1.
 int usable_cpus();
 
-/// What the processor can do, by Linux's names ("avx2", "avx512_vnni" …); empty if unknown.
+/// The processor's features by Linux's names ("avx2", "avx512_vnni" …); empty if unknown.
 std::set<std::string> cpu_flags();
 
 }  // namespace hcflow

@@ -63,8 +63,9 @@ bool has_sha_instructions() {
     return sse41 && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
 }
 
-/// As compress_all by the processor's own instructions, about seven times as fast. They hold the
-/// state as (a, b, e, f) and (c, d, g, h), highest lane first, and take four rounds at a time.
+/// compress_all with the processor's SHA instructions, about seven times as fast. They keep the
+/// state as (a, b, e, f) and (c, d, g, h), highest element first, and compute four rounds at a
+/// time.
 __attribute__((target("sha,sse4.1"))) void compress_all_by_instructions(State& state,
                                                                         const unsigned char* data,
                                                                         std::size_t blocks) {
@@ -118,7 +119,7 @@ std::string sha256(const void* data, std::size_t size, bool instructions) {
     const std::size_t whole = size / kBlock;
     blocks_into(state, bytes, whole);
 
-    // What is left, a one bit, zeros, and the length in bits.
+    // The last block: the remaining bytes, a one bit, zeros, and the length in bits.
     std::array<unsigned char, 2 * kBlock> tail{};
     const std::size_t left = size % kBlock;
     if (left != 0) std::memcpy(tail.data(), bytes + whole * kBlock, left);

@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4): what every TLS library has too, at the cost of linking one.
+// SHA-256 (FIPS 180-4), written here so that no TLS library has to be linked.
 #pragma once
 
 #include <cstddef>
@@ -6,8 +6,8 @@
 
 namespace hcflow {
 
-/// The digest of `size` bytes as 64 lower-case hexadecimal digits. `instructions`: by the
-/// processor's own, where it has them.
+/// The digest of `size` bytes as 64 lower-case hexadecimal digits. `instructions`: use the
+/// processor's SHA instructions if it has them.
 std::string sha256(const void* data, std::size_t size, bool instructions = true);
 
 }  // namespace hcflow

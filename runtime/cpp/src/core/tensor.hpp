@@ -1,4 +1,4 @@
-// Float32 arrays between the picture and a backend.
+// Float32 arrays that go into and come out of a backend.
 #pragma once
 
 #include <cstddef>
@@ -17,14 +17,14 @@ inline std::size_t elements(const Shape& shape) {
     return product;
 }
 
-/// An input: the caller's contiguous values under a name.
+/// An input of a graph; `values` are contiguous and belong to the caller.
 struct Feed {
     std::string name;
     Shape shape;
     const float* values;
 };
 
-/// An output: values that live as long as the tensor, wherever they lie.
+/// An output of a graph. The values live as long as the tensor does.
 struct Tensor {
     std::string name;
     Shape shape;
