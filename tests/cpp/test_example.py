@@ -137,7 +137,7 @@ def test_the_example_takes_the_overlap_of_the_model(
     expected = runtime.load(rescale_x4, backend="openvino").upscale(pixels, tau=0.0, tile=16)
     _equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
     refusal = example.refusal("--tile", "4", example.picture("in.png"), "out.png")
-    assert "states no tiles of its own: give overlap as well" in refusal
+    assert "states no overlap: give one" in refusal
     example.run("--tile", "4+1", "in.png", "out.png")
 
 

@@ -1,4 +1,4 @@
-// The C interface: checks what C cannot promise, and lets no exception out.
+// The C interface: checks its arguments and turns exceptions into error codes.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -18,7 +18,7 @@ namespace {
 using hcflow::ErrorCode;
 using hcflow::throw_error;
 
-// Not a std::string: reporting that memory is short must not need memory.
+// Not a std::string: reporting that memory is short must not allocate.
 thread_local std::array<char, 1024> last_error{};
 
 void remember(const char* message) noexcept {
@@ -47,7 +47,7 @@ hcflow_status guarded(Action&& action) noexcept {
     }
 }
 
-/// Defaults for a caller whose structure may be shorter than today's, or longer.
+/// Writes defaults to a caller's structure, which may be shorter or longer than ours.
 template <typename Struct>
 void fill(Struct* given, size_t size, Struct defaults) {
     if (given == nullptr || size < sizeof defaults.struct_size) return;
@@ -55,7 +55,7 @@ void fill(Struct* given, size_t size, Struct defaults) {
     std::memcpy(static_cast<void*>(given), &defaults, defaults.struct_size);
 }
 
-/// A structure as this library knows it; what an older caller does not have is left at its default.
+/// The caller's structure as ours; members that an older caller does not have keep their defaults.
 template <typename Struct>
 Struct grown(const Struct* given, void (*init)(Struct*, size_t), const char* what) {
     Struct full;
@@ -98,7 +98,8 @@ void check_latents(const hcflow_model& model, const hcflow_run_options& options)
             throw_error(ErrorCode::parameter, "latent z", i + 1, " is null");
 }
 
-void tell(const hcflow::Report& report, const hcflow_run_options& given) {
+/// Copies a report to the addresses in the caller's options.
+void write_report(const hcflow::Report& report, const hcflow_run_options& given) {
     if (given.healed != nullptr) *given.healed = report.healed.size();
     if (given.tile_used != nullptr) *given.tile_used = report.tiling.tile;
     if (given.disagreement != nullptr) *given.disagreement = report.disagreement.value_or(-1);
@@ -118,7 +119,7 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
     hcflow::Latents latents;
     if (given.latents != nullptr) {
         check_latents(model, given);
-        (void)hcflow::checked(image, "image", false);  // its size says how much is read below
+        (void)hcflow::checked(image, "image", false);  // its size decides how much is read below
         latents = model.model.latent_shapes({image.width, image.height});
         for (std::size_t i = 0; i < latents.size(); ++i) {
             hcflow::Latent& z = latents[i];
@@ -127,7 +128,7 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
         options.latents = &latents;
     }
     model.model.upscale(image, result, options);
-    tell(report, given);
+    write_report(report, given);
 }
 
 void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
@@ -142,7 +143,7 @@ void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow
         for (std::size_t i = 0; i < latents.size(); ++i)
             std::copy(latents[i].values.begin(), latents[i].values.end(), given.latents[i]);
     }
-    tell(report, given);
+    write_report(report, given);
 }
 
 std::vector<hcflow::DeviceTensor> tensors(const hcflow_device_tensor* given, std::size_t count,

@@ -1,4 +1,5 @@
-// Compiled with -ffp-contract=off: a fused multiply-add rounds once where the scheme rounds twice.
+// Compiled with -ffp-contract=off: the scheme rounds after each product, a fused multiply-add does
+// not.
 #include "latents.hpp"
 
 #include <cmath>
@@ -9,7 +10,7 @@
 namespace hcflow {
 namespace {
 
-constexpr double kMostTau = 1e6;                  // as runtime/latents.py has it
+constexpr double kMostTau = 1e6;                  // as in runtime/latents.py
 constexpr std::uint32_t kSqrtHalf = 0x3F3504F3U;  // bits of the float32 nearest to √½
 
 float from_bits(std::uint32_t bits) {
@@ -31,7 +32,7 @@ std::uint32_t low(std::uint64_t product) { return static_cast<std::uint32_t>(pro
 float radius(std::uint32_t word) {
     const float u = static_cast<float>(word) + 0.5F;
     const std::uint32_t bits = to_bits(u) - kSqrtHalf;
-    // An arithmetic shift; of a negative number only C++20 promises it, and every compiler does it.
+    // An arithmetic shift: guaranteed for negative numbers since C++20, and done by every compiler.
     std::int32_t split = 0;
     std::memcpy(&split, &bits, sizeof split);
     const auto exponent = static_cast<float>(split >> 23);
@@ -45,7 +46,7 @@ float radius(std::uint32_t word) {
     return std::sqrt((32.0F - exponent) * 1.3862944F - t * s);
 }
 
-/// sin(π/2·(n + ½)/2³⁰) of n < 2³⁰
+/// sin(π/2·(n + ½)/2³⁰) for n < 2³⁰
 float quarter_sine(std::uint32_t n) {
     const float t = (static_cast<float>(n) + 0.5F) * 0x1p-30F;
     const float x = t * t;

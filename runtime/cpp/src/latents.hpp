@@ -1,4 +1,4 @@
-// Latents by place (docs/latents.md): the normals of runtime/latents.py, to the bit.
+// Latents drawn by position (docs/latents.md), bit for bit those of runtime/latents.py.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@ namespace hcflow {
 /// The id of the scheme in a manifest.
 inline constexpr const char* kLatentScheme = "philox4x32-10/box-muller-f32/1";
 
-/// A region of one latent in absolute coordinates; rows and columns end at 2^32 at most.
+/// A region of one latent in absolute coordinates; rows and columns are below 2^32.
 struct Region {
     std::uint64_t top, left;
     std::size_t height, width;

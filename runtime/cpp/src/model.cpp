@@ -12,9 +12,9 @@
 namespace hcflow {
 namespace {
 
-constexpr int kMostThreads = 1024;  // as in Python: a slip of the keyboard starts no million
+constexpr int kMostThreads = 1024;  // as in Python: a typing error must not start a million threads
 
-/// Room for a downscaled image. Throws Error (image): as checked.
+/// An image of the size to downscale to. Throws Error (image): as checked.
 Image downscaled_image(const ConstView& view, std::size_t scale) {
     const ConstView image = checked(view, "image", false);
     const Size size = downscaled_size({image.width, image.height}, scale);
@@ -46,11 +46,11 @@ Model Model::load(const std::string& path, const Options& options) {
     if (options.threads < 0 || options.threads > kMostThreads)
         throw_error(ErrorCode::parameter, "threads is ", options.threads, ": it must be from 0 to ",
                     kMostThreads);
-    (void)to_string(options.precision);  // refuses one that is none
+    (void)to_string(options.precision);  // throws if it is invalid
     check_backend(options.backend);
     const Bundle bundle = Bundle::open(path);
     std::vector<Backend> choice = find_backends(bundle, options);
-    // Whether an engine loads is known when it has been: all of them now, or the next backend.
+    // Only loading an engine shows whether it works. If one fails, the next backend is tried.
     for (; choice.size() > 1; choice.erase(choice.begin())) {
         try {
             auto body = std::make_unique<Body>(bundle, choice.front(), options);
@@ -104,11 +104,10 @@ std::vector<Image> Model::draw(ConstView image, std::uint32_t samples,
                                UpscaleOptions options) const {
     if (samples < 1) throw_error(ErrorCode::parameter, "samples is 0: it must be 1 or more");
     if (options.latents != nullptr)
-        throw_error(ErrorCode::parameter,
-                    "latents take the place of samples: give one or the other");
+        throw_error(ErrorCode::parameter, "latents replace samples: give one or the other");
     if (samples - 1 > UINT32_MAX - options.sample)
         throw_error(ErrorCode::parameter, "samples ", options.sample, " and ", samples - 1,
-                    " beyond it: a sample is below 2^32");
+                    " more: a sample must be below 2^32");
     std::vector<Image> results;
     for (std::uint32_t i = 0; i < samples; ++i) {
         results.push_back(upscale(image, options));
@@ -164,13 +163,13 @@ Latents Model::latent_shapes(Size lr) const {
     constexpr std::size_t kMostValues = std::numeric_limits<std::size_t>::max() / 2 / sizeof(float);
     const auto refuse = [&] {
         throw_error(ErrorCode::parameter, "latents of a low-resolution size of ", lr.width, "x",
-                    lr.height, ": so much cannot be in memory");
+                    lr.height, ": they do not fit into memory");
     };
     if (lr.width > kMostSide || lr.height > kMostSide) refuse();
     Latents shapes;
     for (const Level& level : body_->network.manifest().levels) {
         shapes.push_back({level.channels, lr.height * level.factor, lr.width * level.factor, {}});
-        // Sides below 2^38 and channels up to 2^16: the product of two fits.
+        // Sides are below 2^38 and channels at most 2^16, so channels · height does not overflow.
         const Latent& z = shapes.back();
         if (z.width != 0 && z.channels * z.height > kMostValues / z.width) refuse();
     }

@@ -1,4 +1,4 @@
-// What runs a graph: one small interface, and the table of those compiled in.
+// The interface that a backend implements, and the backends that are compiled in.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace hcflow {
 
-/// One graph, loaded and ready.
+/// One loaded graph.
 class Session {
   public:
     Session() = default;
@@ -18,23 +18,23 @@ class Session {
     Session& operator=(const Session&) = delete;
     virtual ~Session() = default;
 
-    /// The outputs of a graph, float32 NCHW; may be called from many threads at once.
+    /// Runs the graph; its outputs are float32 NCHW. May be called from many threads at once.
     /// Throws Error (backend): the backend failed.
     virtual std::vector<Tensor> run(const std::vector<Feed>& feeds) = 0;
 
-    /// Put a run on GPU memory into the caller's CUDA stream. Throws Error (backend): it failed, or
-    /// this backend runs on no GPU; (parameter): a tensor that the graph does not have.
+    /// Enqueues a run on GPU memory in the caller's CUDA stream. Throws Error (backend): it failed,
+    /// or the backend does not run on a GPU; (parameter): a tensor is missing, unknown or invalid.
     virtual void enqueue(const std::vector<DeviceTensor>& inputs,
                          const std::vector<DeviceTensor>& outputs, void* stream);
 };
 
-/// What a backend gets to open a graph of a bundle. It must read its files by Bundle::read.
+/// What a backend needs to open a graph. It must read files with Bundle::read.
 struct OpenRequest {
     const Bundle& bundle;
     const Graph& graph;
     int threads;        ///< at least 1
-    std::string cache;  ///< folder for compiled graphs; empty: none
-    int gpu;            ///< number of the GPU, for backends that run on one
+    std::string cache;  ///< folder for compiled graphs; empty: none are kept
+    int gpu;            ///< number of the GPU, for GPU backends
 };
 
 /// Throws Error (bundle, backend).
@@ -45,19 +45,20 @@ struct Backend {
     Opener open;
 };
 
-/// The backend of options.backend; for "auto" all compiled in that should run the bundle, best
-/// first. Throws Error (parameter): no such backend; (backend): none, or not compiled in.
+/// The backend named by the options; for "auto" every backend that is compiled in and should run
+/// the bundle, best first. Throws Error (parameter): unknown backend; (backend): not compiled in,
+/// or none can run the bundle.
 std::vector<Backend> find_backends(const Bundle& bundle, const Options& options);
-/// Throws as find_backends does, before a bundle is there.
+/// Checks a backend's name. Throws Error (parameter, backend): as find_backends.
 void check_backend(const std::string& name);
 
 std::unique_ptr<Session> open_openvino(const OpenRequest& request);
 std::unique_ptr<Session> open_tensorrt(const OpenRequest& request);
 std::unique_ptr<Session> open_tensorrt_rtx(const OpenRequest& request);
-/// No network, but arithmetic of the same shapes (docs/cpp.md); for tests, never "auto".
+/// Simple arithmetic in place of a network (docs/cpp.md); for tests, never used by "auto".
 std::unique_ptr<Session> open_null(const OpenRequest& request);
 
-/// Whether a GPU answers and every graph of the precision has an engine for it.
+/// Whether there is a GPU and every graph of the precision has an engine that fits it.
 bool has_tensorrt_engines(const Bundle& bundle, const Options& options);
 bool has_tensorrt_rtx_engines(const Bundle& bundle, const Options& options);
 

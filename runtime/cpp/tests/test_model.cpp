@@ -115,7 +115,7 @@ TEST_CASE("a tile of the caller's goes with the overlap of the graph") {
     hcflow::DownscaleOptions down;
     down.tiling = hcflow::Tiling{8, hcflow::Tiling::kOwnOverlap};
     CHECK(has(error_of([&] { (void)model.downscale(noise(40, 40, 3, Pixel::u8).view(), down); }),
-              "states no tiles of its own: give overlap as well"));
+              "states no overlap: give one"));
 }
 
 TEST_CASE("rows may have gaps, and pixels need no alignment") {
@@ -172,13 +172,13 @@ TEST_CASE("latents given are used as they are") {
     CHECK(model.upscale(small.view(), given).bytes() ==
           model.upscale(small.view(), tau(0)).bytes());
     zeros[1].values[3] = std::nanf("");
-    CHECK(has(error_of([&] { (void)model.upscale(small.view(), given); }), "latent z2 has NaN"));
+    CHECK(
+        has(error_of([&] { (void)model.upscale(small.view(), given); }), "latent z2 contains NaN"));
     zeros[1].values.pop_back();
     CHECK(has(error_of([&] { (void)model.upscale(small.view(), given); }),
               "latent z2 is [21, 4, 4]"));
     given.tau = 1;
-    CHECK(
-        has(error_of([&] { (void)model.upscale(small.view(), given); }), "take the place of tau"));
+    CHECK(has(error_of([&] { (void)model.upscale(small.view(), given); }), "replace tau"));
 }
 
 TEST_CASE("NaN from a backend is an error and no picture") {

@@ -31,9 +31,9 @@ TEST_CASE("images that are none are refused, up and down") {
     both({pixels, 4, 4, 5, Pixel::u8, 0}, "has 5 channels");
     both({pixels, 4, 4, -1, Pixel::u8, 0}, "has -1 channels");
     both({pixels, 4, 4, 3, static_cast<Pixel>(3), 0}, "pixels of type 3");
-    both({pixels, 4, 4, 3, Pixel::u8, 11}, "has a stride of 11 bytes, and a row takes 12");
-    both({pixels, SIZE_MAX, 4, 3, Pixel::u8, 0}, "sides end at 2^31");
-    both({pixels, 4, 4, 3, Pixel::u8, SIZE_MAX / 2}, "so much cannot be in memory");
+    both({pixels, 4, 4, 3, Pixel::u8, 11}, "has a stride of 11 bytes, but a row has 12");
+    both({pixels, SIZE_MAX, 4, 3, Pixel::u8, 0}, "a side has at most 2^31 pixels");
+    both({pixels, 4, 4, 3, Pixel::u8, SIZE_MAX / 2}, "that does not fit into memory");
 }
 
 TEST_CASE("threads end at 1024") {
@@ -101,8 +101,8 @@ TEST_CASE("options out of their range are refused") {
     CHECK(has(error_of([&] { (void)model.draw(in.view(), 0); }), "samples is 0"));
     options = {};
     options.sample = UINT32_MAX;
-    CHECK(
-        has(error_of([&] { (void)model.draw(in.view(), 2, options); }), "a sample is below 2^32"));
+    CHECK(has(error_of([&] { (void)model.draw(in.view(), 2, options); }),
+              "a sample must be below 2^32"));
 }
 
 TEST_CASE("a backend that is unknown or not compiled in is named") {

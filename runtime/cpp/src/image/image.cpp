@@ -12,7 +12,7 @@ Error::~Error() = default;
 
 Image::Image(std::size_t width, std::size_t height, int channels, Pixel type)
     : width_(width), height_(height), channels_(channels), type_(type) {
-    // Any address but null will do to check the rest.
+    // `this` stands in for the data, so that the null check passes.
     const ConstView view = checked({this, width, height, channels, type, 0}, "image", false);
     bytes_.resize(view.stride * height);
 }

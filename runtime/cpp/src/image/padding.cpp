@@ -5,14 +5,14 @@
 namespace hcflow {
 
 std::vector<std::size_t> reflected_indices(std::size_t start, std::size_t stop, std::size_t size) {
-    std::vector<std::size_t> places;
-    places.reserve(stop - start);
+    std::vector<std::size_t> indices;
+    indices.reserve(stop - start);
     const std::size_t period = size > 1 ? 2 * (size - 1) : 1;
     for (std::size_t i = start; i < stop; ++i) {
         const std::size_t within = i % period;
-        places.push_back(within < size ? within : period - within);
+        indices.push_back(within < size ? within : period - within);
     }
-    return places;
+    return indices;
 }
 
 Size target_size(Size lr, std::size_t scale, const std::optional<Size>& wanted) {

@@ -1,4 +1,4 @@
-// Compiled with -ffp-contract=off, so that gray is NumPy's sum of products.
+// Compiled with -ffp-contract=off, so that luma is rounded as in NumPy.
 #include "image/pixels.hpp"
 
 #include <algorithm>
@@ -12,16 +12,16 @@
 namespace hcflow {
 namespace {
 
-constexpr float kMostOvershoot = 0.5F;  // how far beyond [0, 1] a float image may stray
+constexpr float kMostOvershoot = 0.5F;  // float pixels may be in [-0.5, 1.5]
 
 std::size_t bytes(Pixel type) { return static_cast<std::size_t>(type); }
 
 float clip(float value) { return value < 0.0F ? 0.0F : (value > 1.0F ? 1.0F : value); }
 
-/// To the nearest integer, half to even, of 0 … 2^22: adding 1.5·2²³ leaves no bits for a fraction.
+/// Rounds 0 … 2^22 to nearest, half to even: adding 1.5·2²³ leaves no bits for a fraction.
 float round_even(float value) { return (value + 12582912.0F) - 12582912.0F; }
 
-// Through memcpy: the caller's pixels need not be aligned.
+// With memcpy, as the caller's pixels need not be aligned.
 float load(const unsigned char* at, Pixel type) {
     if (type == Pixel::u8) return static_cast<float>(*at) / 255.0F;
     if (type == Pixel::u16) {
@@ -51,7 +51,7 @@ const unsigned char* pixel(const ConstView& view, std::size_t y, std::size_t x) 
            x * static_cast<std::size_t>(view.channels) * bytes(view.type);
 }
 
-/// The places in a pixel of red, green, blue: three times 0 for gray.
+/// Bytes from the start of a pixel to red, green or blue; 0 for gray.
 std::size_t channel_offset(const ConstView& view, std::size_t colour) {
     return view.channels < 3 ? 0 : colour * bytes(view.type);
 }
@@ -84,7 +84,7 @@ ConstView checked(ConstView view, const char* what, bool read) {
                     ": it has no pixels");
     if (view.width > kMostSide || view.height > kMostSide)
         throw_error(ErrorCode::image, what, " is ", view.width, "x", view.height,
-                    ": sides end at 2^31 pixels");
+                    ": a side has at most 2^31 pixels");
     if (view.channels < 1 || view.channels > 4)
         throw_error(ErrorCode::image, what, " has ", view.channels,
                     " channels: it must have 1 to 4");
@@ -95,10 +95,10 @@ ConstView checked(ConstView view, const char* what, bool read) {
     if (view.stride == 0) view.stride = row;
     if (view.stride < row)
         throw_error(ErrorCode::image, what, " has a stride of ", view.stride,
-                    " bytes, and a row takes ", row, ": give bytes from row to row");
+                    " bytes, but a row has ", row, ": give the bytes from row to row");
     if (view.stride > std::numeric_limits<std::size_t>::max() / 2 / view.height)
         throw_error(ErrorCode::image, what, " has a stride of ", view.stride,
-                    " bytes: so much cannot be in memory");
+                    " bytes: that does not fit into memory");
     if (read && view.type == Pixel::f32) check_floats(view, what);
     return view;
 }

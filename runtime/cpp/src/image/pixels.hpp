@@ -1,4 +1,5 @@
-// Views of the caller's pixels ↔ planes of float32 in [0, 1], as runtime/pixels.py has it.
+// Converts the caller's pixels to planes of float32 in [0, 1] and back, as
+// runtime/images/pixels.py does.
 #pragma once
 
 #include <cstddef>
@@ -13,14 +14,14 @@ namespace hcflow {
 inline constexpr std::size_t kMostSide = std::size_t{1} << 31U;
 
 /// The same view with its stride filled in. Throws Error (image): null, no pixels, wrong channels
-/// or type, a stride below a row, or float pixels that are not in [0, 1] (checked when `read`).
+/// or type, a stride smaller than a row, or, if `read`, float pixels far outside [0, 1].
 ConstView checked(ConstView view, const char* what, bool read);
 
 /// Throws Error (parameter) unless a view has this size and number of channels.
 void check_result(const View& result, Size size, int channels);
 
-/// Planes [3, rows, columns] in [0, 1] of the pixels at these rows and columns of a checked view;
-/// gray gives three equal planes.
+/// The pixels at these rows and columns of a checked view, as planes [3, rows, columns] in [0, 1];
+/// a gray image gives three equal planes.
 std::vector<float> read_colour(const ConstView& view, const std::vector<std::size_t>& rows,
                                const std::vector<std::size_t>& columns);
 
@@ -30,7 +31,7 @@ bool has_alpha(const ConstView& view);
 Plane read_alpha(const ConstView& view, const std::vector<std::size_t>& rows,
                  const std::vector<std::size_t>& columns);
 
-/// Part of three planes: the pixel at (y, x) of plane c is at[c·plane + y·row + x].
+/// A part of three planes: pixel (y, x) of plane c is at[c·plane + y·row + x].
 struct Colour {
     const float* at;
     std::size_t plane;
@@ -40,8 +41,9 @@ struct Colour {
 /// The part of an image [1, 3, height, width] that begins at (top, left).
 Colour colour_at(const Tensor& image, std::size_t top, std::size_t left);
 
-/// Write height × width pixels at (top, left) of a view: clipped, gray from the luma of the clipped
-/// colours, integers rounded to nearest, half to even. `alpha` is null for views without.
+/// Writes height × width pixels to (top, left) of a view. Values are clipped, integers rounded to
+/// nearest, half to even; gray is the luma of the clipped colours. `alpha`: null if the view has
+/// no alpha.
 void write_pixels(const View& view, std::size_t top, std::size_t left, std::size_t height,
                   std::size_t width, const Colour& colour, const Plane* alpha);
 

@@ -1,4 +1,4 @@
-// Compiled with -ffp-contract=off, as latents.cpp is.
+// Compiled with -ffp-contract=off, so that sums are rounded as in Pillow.
 #include "image/resample.hpp"
 
 #include <algorithm>
@@ -35,8 +35,8 @@ Resampling::Resampling(std::size_t input, std::size_t output, Filter filter) {
         Taps taps{first, std::vector<double>(last - first)};
         double sum = 0.0;
         for (std::size_t j = 0; j < taps.weights.size(); ++j) {
-            const double place = static_cast<double>(j + first) - centre + 0.5;
-            taps.weights[j] = weight(filter, place * inverse);
+            const double distance = static_cast<double>(j + first) - centre + 0.5;
+            taps.weights[j] = weight(filter, distance * inverse);
             sum += taps.weights[j];
         }
         if (sum != 0.0)

@@ -1,5 +1,5 @@
-// Pillow's convolution resampling of one float32 plane, for alpha: the same values to the bit.
-// Source: the algorithm of Pillow's Resample.c (two passes, weights and sums in double).
+// Pillow's resampling of one float32 plane, bit for bit; used for alpha.
+// The algorithm is that of Pillow's Resample.c: two passes, weights and sums in double.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@ namespace hcflow {
 
 enum class Filter { box, bicubic };  // bicubic with a = -0.5
 
-/// Which inputs make each output along one axis, and with what weights.
+/// The inputs and weights of each output along one axis.
 class Resampling {
   public:
     Resampling(std::size_t input, std::size_t output, Filter filter);
@@ -31,7 +31,7 @@ struct Plane {
     std::vector<float> values;
 };
 
-/// The rows [top, top + height) and columns [left, left + width) of the resized plane.
+/// Rows [top, top + height) and columns [left, left + width) of the resized plane.
 Plane resample(const Plane& plane, const Resampling& vertical, const Resampling& horizontal,
                std::size_t top, std::size_t left, std::size_t height, std::size_t width);
 

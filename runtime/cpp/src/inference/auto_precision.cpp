@@ -6,10 +6,10 @@
 namespace hcflow {
 namespace {
 
-// Linux's names of the dot products of bytes; without one INT8 is no faster than float32.
+// Linux's names of instructions for dot products of bytes; without them INT8 is not faster.
 constexpr std::array<const char*, 4> kInt8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"};
 
-/// Whether an INT8 graph within its budget can take the place of every fp32 one.
+/// Whether every fp32 graph can be replaced by an INT8 graph within its budget.
 bool int8_replaces_fp32(const Manifest& manifest) {
     const auto of_floats = [](const Graph& graph, Precision precision) {
         return graph.precision == precision && graph.io == "float32";

@@ -1,4 +1,5 @@
-// The precisions that `automatic` may take, by the manifest, the backend and the processor.
+// The precisions that `automatic` may use, by manifest, backend and processor
+// (runtime/inference/auto_precision.py).
 #pragma once
 
 #include <set>
@@ -9,9 +10,9 @@
 
 namespace hcflow {
 
-/// The precisions that `automatic` may take in a backend, the cheapest pixel first: INT8 where
-/// OpenVINO runs it, the processor multiplies bytes and an INT8 graph within its budget stands
-/// beside every fp32 one; then fp32.
+/// The precisions that `automatic` may use, the one with the lowest time per pixel first: INT8 if
+/// the backend is OpenVINO, the processor multiplies bytes and every fp32 graph has an INT8 graph
+/// within its budget beside it; then fp32.
 std::vector<Precision> automatic_precisions(const Manifest& manifest, const std::string& backend,
                                             const std::set<std::string>& flags);
 

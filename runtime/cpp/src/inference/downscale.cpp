@@ -12,7 +12,7 @@
 namespace hcflow {
 namespace {
 
-/// Copy a window's core into the whole latent.
+/// Copies a window's core into the latent of the whole image.
 void copy_core(const Tensor& output, const Level& level, const Span& y, const Span& x,
                Latent& whole) {
     const std::size_t f = level.factor;
@@ -27,7 +27,7 @@ void copy_core(const Tensor& output, const Level& level, const Span& y, const Sp
         }
 }
 
-/// The alpha of a core: means of the padded image's blocks.
+/// The alpha of a core: the means of blocks of the padded image.
 Plane downscaled_alpha(const ConstView& in, std::size_t scale, const Span& y, const Span& x) {
     const Plane blocks =
         read_alpha(in, reflected_indices(scale * y.start, scale * y.stop, in.height),
@@ -37,7 +37,7 @@ Plane downscaled_alpha(const ConstView& in, std::size_t scale, const Span& y, co
                     Resampling(blocks.width, width, Filter::box), 0, 0, height, width);
 }
 
-/// lr of one window and, if asked for, z1 … zL after it: by the graph, else by its fp32 sibling.
+/// lr of one window and, if `latents`, z1 … zL after it: by the graph, else by the fp32 graph.
 std::vector<Tensor> run_tile(Network& network, const Graph& graph, const Tile& tile,
                              const std::vector<float>& planes, bool latents, Report* report) {
     const std::size_t scale = network.manifest().scale;

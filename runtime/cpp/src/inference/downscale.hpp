@@ -1,4 +1,4 @@
-// An HR image through the forward graph, tile by tile, into the caller's pixels.
+// Downscales an HR image tile by tile with the forward graph, into the caller's pixels.
 #pragma once
 
 #include "inference/network.hpp"
@@ -8,7 +8,8 @@ namespace hcflow {
 /// Both sides / scale, rounded up.
 Size downscaled_size(Size hr, std::size_t scale);
 
-/// `latents`, if not null, has its shapes and room for its values. Throws Error: see Model.
+/// `latents`: null, or latents of the right shapes that are written. Throws Error: as
+/// Model::downscale.
 void downscale_into(Network& network, const ConstView& image, View result,
                     const DownscaleOptions& options, Latents* latents);
 

@@ -9,7 +9,7 @@
 namespace hcflow {
 namespace {
 
-/// How far outside [0, 1] a pixel of a graph below fp32 counts as saturated.
+/// Pixels of a graph below fp32 count as saturated this far outside [0, 1].
 constexpr float kSaturated = 2.0F;
 
 struct Limits {
@@ -17,7 +17,7 @@ struct Limits {
     bool finite;
 };
 
-/// Lanes that do not wait for each other, so that compilers vectorise it.
+/// Independent accumulators, so that compilers can vectorise the loop.
 Limits limits(const float* values, std::size_t count) {
     constexpr std::size_t kLanes = 16;
     float low[kLanes], high[kLanes], bad[kLanes];
@@ -44,6 +44,7 @@ Limits limits(const float* values, std::size_t count) {
     return all;
 }
 
+/// What is wrong with the outputs; none if they are valid.
 std::optional<std::string> find_fault(const std::vector<Tensor>& outputs, const Graph& graph) {
     for (const Tensor& output : outputs) {
         const Limits found = limits(output.values.get(), elements(output.shape));

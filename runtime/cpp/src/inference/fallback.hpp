@@ -1,5 +1,5 @@
-// A tile that goes wrong heals: NaN, infinity or saturation is caught, and the tile is run again
-// (runtime/healing.py).
+// The fallback of a tile: if its output has NaN, infinity or saturated pixels, it is run again in
+// another way (runtime/inference/tile_runner.py).
 #pragma once
 
 #include <functional>
@@ -12,15 +12,16 @@
 
 namespace hcflow {
 
-/// One way to compute a tile: what it is called, the graph, and how to run it.
+/// One way to compute a tile: its name, the graph, and a function that runs it.
 struct Attempt {
     std::string how;
     const Graph* graph;
     std::function<std::vector<Tensor>()> run;
 };
 
-/// The outputs of the first attempt that gives numbers. `report`, if not null, counts the tile and
-/// notes how it was healed. Throws Error (backend): every attempt failed; names the tile.
+/// The outputs of the first attempt without NaN, infinity or saturation. `report`, if not null,
+/// counts the tile and lists its fallback. Throws Error (backend): every attempt failed; the error
+/// names the tile.
 std::vector<Tensor> first_valid(const std::vector<Attempt>& attempts, const Tile& tile,
                                 Report* report);
 

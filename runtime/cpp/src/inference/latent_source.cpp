@@ -10,7 +10,7 @@
 namespace hcflow {
 namespace {
 
-/// A window of a given latent.
+/// A window of a latent of the caller's.
 std::vector<float> crop(const Latent& z, std::size_t top, std::size_t left, std::size_t height,
                         std::size_t width) {
     std::vector<float> values;
@@ -40,7 +40,7 @@ void check_latents(const Latents& given, const std::vector<Level>& levels, Size 
                         "] for this image");
         if (!std::all_of(z.values.begin(), z.values.end(),
                          [](float v) { return std::isfinite(v); }))
-            throw_error(ErrorCode::parameter, "latent z", i + 1, " has NaN or infinity in it");
+            throw_error(ErrorCode::parameter, "latent z", i + 1, " contains NaN or infinity");
     }
 }
 
@@ -51,7 +51,7 @@ LatentSource::LatentSource(const Manifest& manifest, const UpscaleOptions& optio
     if (options.latents != nullptr) {
         if (options.tau || options.sample != 0)
             throw_error(ErrorCode::parameter,
-                        "latents take the place of tau and sample: give one or the other");
+                        "latents replace tau and sample: give one or the other");
         check_latents(*options.latents, levels_, lr);
         return;
     }

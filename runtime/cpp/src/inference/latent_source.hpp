@@ -1,4 +1,5 @@
-// How the latents of a run come about: drawn by place, given by the caller, or none.
+// The latents of a run: drawn by position, given by the caller, or none
+// (runtime/inference/latent_source.py).
 #pragma once
 
 #include <vector>
@@ -11,13 +12,13 @@ namespace hcflow {
 
 class LatentSource {
   public:
-    /// For an LR image of this size. Throws Error (parameter): tau or latents that cannot be used;
-    /// (bundle): a scheme that this library does not draw by.
+    /// For an LR image of this size. Throws Error (parameter): invalid tau or latents; (bundle):
+    /// the bundle's scheme is unknown.
     LatentSource(const Manifest& manifest, const UpscaleOptions& options, Size lr);
 
-    /// Whether the graph must take latents for what was asked.
+    /// Whether the graph must have latents as inputs.
     [[nodiscard]] bool needed() const { return tau_ > 0 || options_.latents != nullptr; }
-    /// Whether they are drawn, so that a tile may be drawn again without them.
+    /// Whether latents are drawn, so that tau = 0 is a fallback for a tile.
     [[nodiscard]] bool drawn() const { return tau_ > 0; }
 
     /// The values of z1 … zL on a window.
@@ -29,7 +30,7 @@ class LatentSource {
     double tau_ = 0;
 };
 
-/// The inputs of an inverse graph: `planes` as lr, and z1 … zL if there are any.
+/// The inputs of an inverse graph: `planes` as lr, and `latents` as z1 … zL, which may be empty.
 std::vector<Feed> inverse_feeds(const std::vector<Level>& levels, const Span& y, const Span& x,
                                 const std::vector<float>& planes,
                                 const std::vector<std::vector<float>>& latents);

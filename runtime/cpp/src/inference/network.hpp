@@ -1,4 +1,4 @@
-// A bundle's network on a backend: float tensors in, float tensors out, nothing clipped.
+// A bundle's network on a backend (runtime/inference/network.py). Values are not clipped.
 #pragma once
 
 #include <map>
@@ -13,10 +13,10 @@
 
 namespace hcflow {
 
-/// Both directions of one bundle; every method may be called from many threads.
+/// Both directions of one bundle. Every method may be called from many threads.
 class Network {
   public:
-    /// Tells how much memory can be allocated, in bytes.
+    /// Returns the bytes that can be allocated; none if unknown.
     using MemoryReader = std::optional<std::uint64_t> (*)();
 
     Network(Bundle bundle, Opener open, std::string backend, const Options& options,
@@ -25,32 +25,32 @@ class Network {
     [[nodiscard]] const Manifest& manifest() const { return bundle_.manifest(); }
     [[nodiscard]] const std::string& backend() const { return backend_; }
 
-    /// What images may be computed in; tensors of the caller's take the first.
+    /// The precisions that images may use; device tensors use the first.
     [[nodiscard]] const std::vector<Precision>& precisions() const { return precisions_; }
 
     /// The graph of a direction in a precision. Throws Error (bundle).
     [[nodiscard]] const Graph& graph(Direction direction, bool latents, Precision precision) const;
 
-    /// Read, check and load a graph, if that has not been done. Throws Error (bundle, backend).
+    /// Reads, checks and loads a graph at its first use. Throws Error (bundle, backend).
     Session& session(const Graph& graph);
 
-    /// Load every graph that images may be computed by. Throws Error (bundle, backend).
+    /// Loads every graph that images may use. Throws Error (bundle, backend).
     void load_all();
 
-    /// The graph and, for one below fp32, the fp32 graph that can take its place, if there is one.
+    /// The graph and, if it is below fp32, the fp32 graph of its direction, if there is one.
     [[nodiscard]] std::vector<const Graph*> with_fp32_fallback(const Graph& graph) const;
 
-    /// An image's budget on a graph, from before its plan to its end.
+    /// The memory that one image may use, from its plan to its end.
     class MemoryBudget;
 
-    /// Outputs of a graph: those of `wanted` first, of the shapes given, then all others. Their
-    /// numbers are not looked at. Throws Error (backend, bundle).
+    /// Runs a graph. The outputs of `wanted` come first, with their shapes checked; their values
+    /// are not checked. Throws Error (backend, bundle).
     std::vector<Tensor> run(const Graph& graph, const std::vector<Feed>& feeds,
                             const std::vector<std::pair<std::string, Shape>>& wanted);
 
   private:
     struct Use {
-        double held = 0;  // bytes
+        double held = 0;  // bytes that earlier runs keep allocated
         int runs = 0;
     };
 
@@ -75,10 +75,10 @@ class Network::MemoryBudget {
     MemoryBudget& operator=(const MemoryBudget&) = delete;
     ~MemoryBudget();
 
-    /// Bytes that it may take: those free and, unless another budget had them already, those that
-    /// earlier ones hold and this one uses again; none where nothing tells.
+    /// Bytes that the image may use: free memory and, if no other image is running on the graph,
+    /// the memory that earlier runs keep allocated; none if unknown.
     [[nodiscard]] std::optional<double> available() const;
-    /// Note that it took so many bytes, which are kept.
+    /// Records that a run took this many bytes, which stay allocated.
     void record(double bytes);
 
   private:

@@ -7,15 +7,16 @@
 namespace hcflow {
 namespace {
 
-// Peak memory of a run / live activations, as in runtime/memory.py.
+// Peak memory of a run / live activations, as in runtime/inference/memory.py.
 constexpr double kMemoryOverhead = 2.0;
-// LR pixels: below this the overlap costs more than the picture.
+// In LR pixels. Smaller tiles would spend most of their time on overlap.
 constexpr std::size_t kSmallestTile = 16;
-// Of an output pixel: three colours in floats.
+// Of an output pixel: three float32 channels.
 constexpr double kPixelBytes = 12;
-// Time of a pixel in INT8 / its time in fp32: the largest ever measured (docs/precision.md, 3).
+// Time per pixel in INT8 / in fp32: the largest measured (docs/precision.md, 3).
 constexpr double kInt8Cost = 0.42;
 
+/// The time of a graph on a grid, relative to an fp32 pixel.
 double cost(const Graph& graph, const Grid& grid) {
     const Size window = grid.window();
     double total = graph.precision == Precision::int8 ? kInt8Cost : 1.0;
@@ -30,15 +31,15 @@ double window_bytes(const Graph& graph, Size window) {
            static_cast<double>(window.height) * static_cast<double>(window.width);
 }
 
-/// Python keeps two bands of the output as floats. This library does not, and counts them all the
-/// same: who has as much memory gets the same tiles, and so the same bytes.
+/// Python keeps two rows of tiles of the output as floats. This library does not, but counts them
+/// too, so that equal memory gives equal tiles and equal bytes.
 double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
     const double factor =
         graph.direction == Direction::inverse ? static_cast<double>(scale * scale) : 1;
     const Size window = grid.window();
-    const double bands = 2 * kPixelBytes * factor * static_cast<double>(window.height) *
-                         static_cast<double>(grid.lr.width);
-    return window_bytes(graph, window) + (grid.rows.size() > 1 ? bands : 0);
+    const double streamed = 2 * kPixelBytes * factor * static_cast<double>(window.height) *
+                            static_cast<double>(grid.lr.width);
+    return window_bytes(graph, window) + (grid.rows.size() > 1 ? streamed : 0);
 }
 
 }  // namespace
@@ -50,10 +51,10 @@ const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
     });
     const Graph* best = nullptr;
     double least = 0;
-    // From the last, so that of two equal ones the later is taken.
+    // From the last, so that the later of two equal graphs is chosen.
     for (auto graph = graphs.rbegin(); graph != graphs.rend(); ++graph) {
         const Grid grid = make_grid(lr, **graph, wanted);
-        // It would run whole, whatever memory that takes.
+        // It would run untiled and need more memory.
         if (cut && grid.count() == 1) continue;
         const double price = cost(**graph, grid);
         if (best == nullptr || price < least) {

@@ -19,7 +19,7 @@ std::vector<std::size_t> indices(std::size_t start, std::size_t stop) {
     return places;
 }
 
-/// The alpha plane of an image, enlarged where it is asked for.
+/// The alpha plane of an image, upscaled on demand.
 class UpscaledAlpha {
   public:
     UpscaledAlpha(const ConstView& view, std::size_t scale)
@@ -37,7 +37,7 @@ class UpscaledAlpha {
     Resampling vertical_, horizontal_;
 };
 
-/// hr of one window: by the graph, else by its fp32 sibling, else by that without latents.
+/// hr of one window: by the graph, else by the fp32 graph, else at tau = 0.
 Tensor run_tile(Network& network, const Graph& graph, const LatentSource& source, const Tile& tile,
                 const std::vector<float>& planes, Report* report) {
     using Values = std::vector<std::vector<float>>;
@@ -76,7 +76,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
     const Manifest& manifest = network.manifest();
     const std::size_t scale = manifest.scale;
     const Size lr{in.width, in.height};
-    // The result's size is the wanted one; where it was also said, both must agree.
+    // The result's size is the wanted size; if options.size is given as well, both must agree.
     const Size size =
         target_size(lr, scale, options.size.value_or(Size{result.width, result.height}));
     check_result(result, size, in.channels);
@@ -101,7 +101,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
         seams.add(tile, hr);
 
         const std::size_t top = scale * y.start, left = scale * x.start;
-        // The last tiles may end beyond the wanted size, but never start there.
+        // The last tiles may end, but never begin, beyond the wanted size.
         const std::size_t rows = std::min(scale * y.stop, size.height) - top;
         const std::size_t columns = std::min(scale * x.stop, size.width) - left;
         const std::optional<Plane> part =

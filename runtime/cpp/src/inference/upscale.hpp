@@ -1,4 +1,4 @@
-// An LR image through the inverse graph, tile by tile, into the caller's pixels.
+// Upscales an LR image tile by tile with the inverse graph, into the caller's pixels.
 #pragma once
 
 #include "image/padding.hpp"
@@ -6,7 +6,7 @@
 
 namespace hcflow {
 
-/// Memory holds one window at a time, besides the caller's pixels. Throws Error: see
+/// Keeps one window at a time in memory, besides the caller's pixels. Throws Error: as
 /// Model::upscale.
 void upscale_into(Network& network, const ConstView& image, View result,
                   const UpscaleOptions& options);

@@ -7,14 +7,13 @@
 namespace hcflow {
 namespace {
 
-/// The caller's tiling with its overlap known. The graph's own may be larger than the tile.
+/// The caller's tiling with the graph's overlap filled in, which may be larger than the tile.
 Tiling with_overlap(const Tiling& wanted, const Graph& graph) {
     const auto [tile, overlap] = wanted;
     if (overlap == Tiling::kOwnOverlap) {
         if (tile == 0) return {};
         if (!graph.overlap)
-            throw_error(ErrorCode::parameter, "'", graph.file,
-                        "' states no tiles of its own: give overlap as well");
+            throw_error(ErrorCode::parameter, "'", graph.file, "' states no overlap: give one");
         return {tile, *graph.overlap};
     }
     if (tile > 0 && overlap > tile)
@@ -29,7 +28,7 @@ Tiling with_overlap(const Tiling& wanted, const Graph& graph) {
 }  // namespace
 
 std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overlap) {
-    // Compared so that no sum can overflow, whatever tile and overlap are.
+    // Written so that no sum overflows for any tile and overlap.
     if (length <= tile || (length - tile + 1) / 2 <= overlap) return {{0, length, 0, length}};
     const std::size_t count = (length - 2 * overlap + tile - 1) / tile;
     const std::size_t window = (length + (count - 1) * 2 * overlap + count - 1) / count;

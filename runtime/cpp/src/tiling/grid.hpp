@@ -1,4 +1,5 @@
-// The grid that an image is run on: the caller's, or the graph's own, or the image whole.
+// The tiles that an image is run in (runtime/inference/grid.py): the caller's grid, else the
+// graph's, else one tile. All windows have one size; each is cropped to its core.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,7 @@
 
 namespace hcflow {
 
-/// A tile along one axis, LR pixels: its core [start, stop) inside its window.
+/// A tile along one axis, in LR pixels: its core [start, stop) inside its window.
 struct Span {
     std::size_t start, stop;
     std::size_t window_start, window_stop;
@@ -17,10 +18,10 @@ struct Span {
     [[nodiscard]] std::size_t window() const { return window_stop - window_start; }
 };
 
-/// The tiles of an axis. tile: side of a core, >= 1; overlap: beyond it on each side.
+/// The tiles of an axis. tile: side of a core, >= 1; overlap: what the window adds on each side.
 std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overlap);
 
-/// A tile and where it stands in the grid.
+/// A tile and its place in the grid.
 struct Tile {
     std::size_t row, column;
     Span y, x;
@@ -29,21 +30,22 @@ struct Tile {
 /// The tiles of an LR size along both axes.
 struct Grid {
     Size lr;
-    Tiling tiling;  ///< of an image run whole: its larger side, 0
+    Tiling tiling;  ///< {its larger side, 0} for an image that is not tiled
     std::vector<Span> rows;
     std::vector<Span> columns;
 
-    /// The tiles are their product; this is number `index`, row-major.
+    /// Tile number `index`, row by row.
     [[nodiscard]] Tile tile(std::size_t index) const;
     [[nodiscard]] std::size_t count() const { return rows.size() * columns.size(); }
-    /// The largest window there is, LR pixels.
+    /// The size of the largest window, in LR pixels.
     [[nodiscard]] Size window() const;
 };
 
 /// The grid of an LR size; tiling.tile >= 1.
 Grid make_tiles(Size lr, const Tiling& tiling);
 
-/// Throws Error (parameter): an overlap larger than its tile, or the graph's own where it has none.
+/// The grid of an image: `wanted`, else the graph's own, else one tile.
+/// Throws Error (parameter): the overlap is larger than the tile, or the graph has no overlap.
 Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted);
 
 }  // namespace hcflow

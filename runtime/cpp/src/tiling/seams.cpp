@@ -43,12 +43,12 @@ Seams::Strip Seams::strip(const Tensor& image, std::size_t top, std::size_t left
 void Seams::compare(const Strip& expected, const Tensor& image, std::size_t top, std::size_t left) {
     if (expected.values.empty()) return;
     float worst = 0;
-    const float* said = expected.values.data();
+    const float* neighbour = expected.values.data();
     for (std::size_t c = 0; c < 3; ++c)
         for (std::size_t y = 0; y < expected.height; ++y) {
             const float* found = row_of(image, c, top + y) + left;
             for (std::size_t x = 0; x < expected.width; ++x)
-                worst = std::max(worst, std::abs(std::clamp(*said++, 0.0F, 1.0F) -
+                worst = std::max(worst, std::abs(std::clamp(*neighbour++, 0.0F, 1.0F) -
                                                  std::clamp(found[x], 0.0F, 1.0F)));
         }
     report_->disagreement = std::max(report_->disagreement.value_or(0), worst);

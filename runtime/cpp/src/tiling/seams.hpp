@@ -1,4 +1,4 @@
-// Neighbouring tiles held against each other beside their seam (runtime/mosaic.py).
+// Compares neighbouring tiles beside their seam (runtime/inference/stitching.py).
 #pragma once
 
 #include <vector>
@@ -8,18 +8,18 @@
 
 namespace hcflow {
 
-/// The seams of one image, whose tiles come row by row.
+/// The seams of one image. Its tiles must be added row by row.
 class Seams {
   public:
-    /// `factor`: pixels of the tiles' images an LR pixel; `report`: takes the largest difference,
-    /// null for none.
+    /// `factor`: pixels of the tiles' images per LR pixel. The largest difference goes to `report`;
+    /// if that is null, nothing is compared.
     Seams(const Grid& grid, std::size_t factor, Report* report);
 
-    /// Hold the image [1, 3, …] of a tile's window against its neighbours to the left and above.
+    /// Compares the image [1, 3, …] of a tile's window with its neighbours to the left and above.
     void add(const Tile& tile, const Tensor& image);
 
   private:
-    /// What a window says of one LR pixel beyond its core; empty without overlap.
+    /// The pixels of a window within one LR pixel beyond its core; empty if there is no overlap.
     struct Strip {
         std::size_t height = 0, width = 0;
         std::vector<float> values;  // [3, height, width]
@@ -32,7 +32,7 @@ class Seams {
     std::size_t factor_;
     Report* report_;
     Strip right_;
-    std::vector<Strip> below_;  // of each column
+    std::vector<Strip> below_;  // one per column
 };
 
 }  // namespace hcflow
