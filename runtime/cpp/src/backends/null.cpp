@@ -1,4 +1,5 @@
-// No network: local arithmetic of a graph's shapes, so that tests need no backend's library.
+// Simple arithmetic with a graph's shapes in place of a network, so that tests need no backend's
+// library.
 
 #include "core/error.hpp"
 #include "session.hpp"
@@ -15,8 +16,9 @@ class NullSession : public Session {
         (void)request.bundle.read_graph(request.graph);
         for (const Level& level : levels_)
             if (scale_ % level.factor != 0)
-                throw_error(ErrorCode::backend, "the null backend cannot lay out a latent at ",
-                            level.factor, "x of a network of scale ", scale_);
+                throw_error(ErrorCode::backend,
+                            "the null backend does not support a latent of factor ", level.factor,
+                            " at scale ", scale_);
     }
 
     std::vector<Tensor> run(const std::vector<Feed>& feeds) override {
@@ -24,7 +26,7 @@ class NullSession : public Session {
     }
 
   private:
-    /// hr = 3/4·lr + 1/16·Σ z, both at the LR pixel and the latents' pixels that cover it.
+    /// hr = 3/4·lr + 1/16·Σ z, of the LR pixel and the latents' pixels at the same position.
     [[nodiscard]] std::vector<Tensor> inverse(const std::vector<Feed>& feeds) const {
         const Feed& lr = feeds.at(0);
         const std::size_t height = scale_ * lr.shape.at(2), width = scale_ * lr.shape.at(3);
@@ -42,7 +44,7 @@ class NullSession : public Session {
         return {Tensor::own("hr", {1, 3, height, width}, std::move(hr))};
     }
 
-    /// lr: the first pixel of each block; z: pixels of the block, minus a half.
+    /// lr: the first pixel of each block; z: the first pixel of each of its blocks, minus 1/2.
     [[nodiscard]] std::vector<Tensor> forward(const std::vector<Feed>& feeds) const {
         const Feed& hr = feeds.at(0);
         std::vector<Tensor> outputs = {pick(hr, "lr", 3, scale_, 0)};

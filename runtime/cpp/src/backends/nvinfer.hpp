@@ -1,8 +1,8 @@
-// NVIDIA's C++ interface as gpu::Library. Included once by each of tensorrt.cpp and
-// tensorrt_rtx.cpp, with the headers of the one or the other.
+// Implements gpu::Library with NVIDIA's C++ interface. Included by tensorrt.cpp and
+// tensorrt_rtx.cpp, each with the headers of its library.
 //
-// Both have their classes in namespace nvinfer1, inline and with different insides; each gets a
-// namespace of its own here, so that the linker cannot take one library's for the other's.
+// Both libraries have inline classes of the same names, but different layouts, in namespace
+// nvinfer1. Each gets a namespace of its own here, so that the linker does not merge them.
 #define nvinfer1 HCFLOW_NVINFER_NAMESPACE
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
@@ -23,7 +23,7 @@
 namespace hcflow::gpu {
 namespace {
 
-/// The library's log: errors are kept for our own messages.
+/// The library's log. It keeps the last error for our messages.
 class Log : public nvinfer1::ILogger {
   public:
     void log(Severity severity, nvinfer1::AsciiChar const* message) noexcept override try {
@@ -33,12 +33,12 @@ class Log : public nvinfer1::ILogger {
             line.begin(), line.end(), [](char c) { return c == '\n'; }, ' ');
         const std::lock_guard<std::mutex> lock(mutex_);
         last_ = std::move(line);
-    } catch (...) {  // it must not reach the library; the line is lost
+    } catch (...) {  // no exception may reach the library; the line is lost
     }
 
     [[nodiscard]] std::string last() const {
         const std::lock_guard<std::mutex> lock(mutex_);
-        return last_.empty() ? "the library does not say why" : last_;
+        return last_.empty() ? "the library gives no reason" : last_;
     }
 
   private:
@@ -106,7 +106,7 @@ class NvContext : public Context {
     const Log& log_;
 };
 
-/// What is loaded of the library, in the order in which it must go.
+/// The objects of one loaded engine; destroyed in reverse order, as the library requires.
 struct Loaded {
     Log log;
     std::unique_ptr<nvinfer1::IRuntime> runtime;
@@ -115,7 +115,7 @@ struct Loaded {
 
 #ifdef TRT_MAJOR_RTX
 
-/// TensorRT-RTX tells from an engine's header whether it can run here, and why not.
+/// TensorRT-RTX reads from an engine's header whether it can run on this machine.
 inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::string& where,
                            const std::string& remedy) {
     using Kind = nvinfer1::EngineInvalidityDiagnostics;
@@ -126,7 +126,7 @@ inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::s
         {Kind::kOLD_CUDA_RUNTIME, "the CUDA runtime is too old for it: upgrade TensorRT-RTX, or"},
         {Kind::kINSUFFICIENT_GPU_MEMORY,
          "the GPU has too little memory for it: with a smaller --max"},
-        {Kind::kMALFORMED_ENGINE, "it is no engine, or a damaged one"},
+        {Kind::kMALFORMED_ENGINE, "it is not an engine, or is damaged"},
         {Kind::kCUDA_ERROR, "the CUDA driver or runtime does not work: see nvidia-smi, or"},
     }};
     std::uint64_t found = 0;
@@ -136,12 +136,11 @@ inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::s
     std::vector<std::string> reasons;
     for (const auto& [kind, words] : kinds)
         if ((found & static_cast<std::uint64_t>(kind)) != 0) reasons.emplace_back(words);
-    throw_error(ErrorCode::backend, "engine '", where,
-                "' cannot run here: ", reasons.empty() ? loaded.log.last() : join(reasons, "; "),
-                "; ", remedy);
+    throw_error(ErrorCode::backend, "engine '", where, "' cannot run on this machine: ",
+                reasons.empty() ? loaded.log.last() : join(reasons, "; "), "; ", remedy);
 }
 
-/// It finishes compiling at run time, and is told how; what it compiles is kept in a file.
+/// TensorRT-RTX compiles kernels at run time. They are kept in a file.
 class RuntimeConfig {
   public:
     RuntimeConfig(Loaded& loaded, std::string path)
@@ -150,14 +149,17 @@ class RuntimeConfig {
             throw_error(ErrorCode::backend, "no runtime configuration: ", loaded.log.last());
         config_->setExecutionContextAllocationStrategy(
             nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
-        // Kernels made for a shape before it runs: a captured graph would keep the fallback ones.
+        // Eager: kernels are compiled before a shape runs, else a captured graph would keep the
+        // generic ones.
         config_->setDynamicShapesKernelSpecializationStrategy(
             nvinfer1::DynamicShapesKernelSpecializationStrategy::kEAGER);
-        config_->setCudaGraphStrategy(nvinfer1::CudaGraphStrategy::kDISABLED);  // captured here
+        config_->setCudaGraphStrategy(
+            nvinfer1::CudaGraphStrategy::kDISABLED);  // we capture graphs ourselves
         if (path_.empty()) return;
         cache_.reset(config_->createRuntimeCache());
         if (!cache_) return;
-        if (const auto kept = read_private_file(path_))  // one that does not fit is left unused
+        if (const auto kept =
+                read_private_file(path_))  // the library ignores one that does not fit
             cache_->deserialize(kept->data(), kept->size());
         config_->setRuntimeCache(*cache_);
     }
@@ -183,7 +185,7 @@ class RuntimeConfig {
 
 inline void refuse_invalid(Loaded&, const std::string&, const std::string&, const std::string&) {}
 
-/// TensorRT's engines are finished: there is nothing to configure and nothing to keep.
+/// TensorRT compiles nothing at run time: there is nothing to configure or keep.
 class RuntimeConfig {
   public:
     RuntimeConfig(Loaded&, const std::string&) {}
@@ -233,9 +235,9 @@ class NvEngine : public Engine {
 
 class NvLibrary : public Library {
   public:
-    /// `file` is the library's, `install` says how to get it.
+    /// `file`: of the library; `install`: how to install it, for errors.
     NvLibrary(const std::string& file, const char* install) {
-        // Never closed: it keeps threads and CUDA's state of its own.
+        // Never closed, as it has threads and CUDA state of its own.
         library_ = dlopen(file.c_str(), RTLD_NOW);
         if (library_ == nullptr)
             throw_error(ErrorCode::backend, file, " cannot be loaded (", dlerror(), "): ", install);
@@ -255,8 +257,9 @@ class NvLibrary : public Library {
         loaded->runtime.reset(static_cast<nvinfer1::IRuntime*>(
             create(&loaded->log, static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
         if (!loaded->runtime)
-            throw_error(ErrorCode::backend, "the library does not start: ", loaded->log.last());
-        // Refused unless allowed; whose the file is has been looked at by now.
+            throw_error(ErrorCode::backend,
+                        "the library cannot be initialised: ", loaded->log.last());
+        // The library refuses host code by default. The file's owner has been checked before.
         if (host_code) loaded->runtime->setEngineHostCodeAllowed(true);
         refuse_invalid(*loaded, data, where, remedy);
         loaded->engine.reset(loaded->runtime->deserializeCudaEngine(data.data(), data.size()));
@@ -271,8 +274,8 @@ class NvLibrary : public Library {
     [[nodiscard]] Function symbol(const char* name) const {
         const auto found = reinterpret_cast<Function>(dlsym(library_, name));
         if (found == nullptr)
-            throw_error(ErrorCode::backend, "the library here has no ", name, ": install version ",
-                        NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR);
+            throw_error(ErrorCode::backend, "the installed library has no ", name,
+                        ": install version ", NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR);
         return found;
     }
 

@@ -14,7 +14,7 @@
 namespace hcflow {
 namespace {
 
-/// OpenVINO's messages run over several lines with places in its source; ours have one.
+/// OpenVINO's messages have several lines; ours have one.
 std::string one_line(const std::string& message) {
     std::string line;
     for (const char c : message)
@@ -26,20 +26,20 @@ std::string one_line(const std::string& message) {
     return line;
 }
 
-/// One for the process: its plugins take time to load, and models share their threads.
+/// One per process, as its plugins are slow to load and models share its threads.
 ov::Core& core() {
     static ov::Core instance;
     return instance;
 }
 
-/// A compiled model and its idle infer requests, one for each thread that is running.
+/// A compiled model and its idle infer requests. Every running thread uses one of its own.
 class Program {
   public:
     /// `outputs`: names of the graph's outputs.
     Program(ov::CompiledModel model, const std::vector<std::string>& outputs)
         : model_(std::move(model)) {
         for (const auto& output : model_.outputs()) {
-            // A cast that was optimized away leaves its own name at an output, beside the graph's.
+            // An output may have a second name, that of a cast that OpenVINO removed.
             const auto& names = output.get_names();
             const auto found =
                 std::find_if(outputs.begin(), outputs.end(),
@@ -63,7 +63,7 @@ class Program {
                 Tensor::own(name, Shape(tensor.get_shape()), {values, values + tensor.get_size()}));
         }
         const std::lock_guard<std::mutex> lock(mutex_);
-        idle_.push_back(std::move(request));  // one that failed is not used again
+        idle_.push_back(std::move(request));  // a request that failed is not reused
         return outputs;
     }
 
@@ -86,8 +86,8 @@ class Program {
     std::vector<ov::InferRequest> idle_;
 };
 
-/// A program for inputs of any shape, and where the manifest states a grid, one for its windows.
-/// They round differently, so that the input's shape alone decides, as in Python.
+/// A program for inputs of any shape and, if the graph has a grid, one for its windows. They round
+/// differently, so the input's shape alone decides which one runs, as in Python.
 class OpenVinoSession : public Session {
   public:
     explicit OpenVinoSession(const OpenRequest& request)
@@ -97,8 +97,7 @@ class OpenVinoSession : public Session {
         const Graph& graph = request.graph;
         std::string onnx = request.bundle.read_graph(graph);
         settings_ = {
-            // OpenVINO would take bf16 where the processor has it; the parity figures would not
-            // hold.
+            // By default OpenVINO uses bf16 on processors that have it, which breaks parity.
             ov::hint::inference_precision(precision(graph.openvino_precision_hint)),
             ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
             ov::inference_num_threads(request.threads),
@@ -108,13 +107,13 @@ class OpenVinoSession : public Session {
         const std::filesystem::path cache = std::filesystem::path(request.cache) / "openvino";
         if (!request.cache.empty() && ensure_private_folder(cache))
             settings_.insert(ov::cache_dir(cache.string()));
-        // From the bytes: what is in the cache is then found without parsing the graph.
+        // Given as bytes, a cached program is found without parsing the graph.
         any_ = compiled([&] { return core().compile_model(onnx, ov::Tensor(), "CPU", settings_); });
         if (!windows_.empty()) onnx_ = std::move(onnx);
     }
 
     std::vector<Tensor> run(const std::vector<Feed>& feeds) override {
-        Program& program = is_window(feeds) ? of_windows() : *any_;
+        Program& program = is_window(feeds) ? window_program() : *any_;
         try {
             return program.run(feeds);
         } catch (const std::exception& error) {
@@ -139,7 +138,7 @@ class OpenVinoSession : public Session {
         return names;
     }
 
-    /// The inputs' shapes for a window of the graph's own grid; empty where it has none.
+    /// The inputs' shapes for a window of the graph's grid; empty if it has none.
     static std::map<std::string, Shape> window_shapes(const OpenRequest& request) {
         const Graph& graph = request.graph;
         if (graph.tile.value_or(0) == 0) return {};
@@ -162,7 +161,7 @@ class OpenVinoSession : public Session {
         });
     }
 
-    Program& of_windows() {
+    Program& window_program() {
         const std::lock_guard<std::mutex> lock(compiling_);
         if (!fixed_)
             fixed_ = compiled([&] {
@@ -189,7 +188,7 @@ class OpenVinoSession : public Session {
     std::vector<std::string> outputs_;
     std::map<std::string, Shape> windows_;
     ov::AnyMap settings_;
-    std::string onnx_;  // kept for the windows' program alone
+    std::string onnx_;  // kept to compile the windows' program
     std::unique_ptr<Program> any_, fixed_;
     std::mutex compiling_;
 };

@@ -13,10 +13,10 @@ bool never(const Bundle&, const Options&) { return false; }
 struct Entry {
     const char* name;
     Opener open;  // null: not compiled in
-    bool (*automatic)(const Bundle&, const Options&);
+    bool (*for_auto)(const Bundle&, const Options&);
 };
 
-// Best first: "auto" is the first that is there and can run the bundle.
+// Best first: "auto" is the first that is compiled in and can run the bundle.
 constexpr std::array<Entry, 4> kBackends = {{
 #ifdef HCFLOW_WITH_TENSORRT
     {"tensorrt", open_tensorrt, has_tensorrt_engines},
@@ -61,7 +61,7 @@ void check_backend(const std::string& name) {
     const std::vector<std::string> there = backends();
     if (name != "auto" && std::find(there.begin(), there.end(), name) == there.end())
         throw_error(ErrorCode::backend, "backend '", name,
-                    "' was not compiled in; there are: ", list(there),
+                    "' was not compiled in; available: ", list(there),
                     ". Build hcflow where CMake finds its SDK");
 }
 
@@ -71,17 +71,17 @@ std::vector<Backend> find_backends(const Bundle& bundle, const Options& options)
     std::vector<Backend> found;
     for (const Entry& entry : kBackends)
         if (entry.open != nullptr &&
-            (any ? entry.automatic(bundle, options) : options.backend == entry.name))
+            (any ? entry.for_auto(bundle, options) : options.backend == entry.name))
             found.push_back({entry.name, entry.open});
     if (!found.empty()) return found;
-    throw_error(ErrorCode::backend,
-                "no backend here can run this bundle; compiled in are: ", list(backends()),
+    throw_error(ErrorCode::backend, "no backend can run this bundle; available: ", list(backends()),
                 ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");
 }
 
 void Session::enqueue(const std::vector<DeviceTensor>&, const std::vector<DeviceTensor>&, void*) {
-    throw_error(ErrorCode::backend,
-                "this backend runs on no GPU: open the bundle with tensorrt or tensorrt-rtx");
+    throw_error(
+        ErrorCode::backend,
+        "this backend does not run on a GPU: open the bundle with tensorrt or tensorrt-rtx");
 }
 
 }  // namespace hcflow

@@ -1,4 +1,4 @@
-// TensorRT, compiled with its headers; the library itself is loaded when first used.
+// TensorRT, compiled with its headers. The library is loaded at first use.
 #define HCFLOW_NVINFER_NAMESPACE nvinfer1_of_tensorrt
 #include "nvinfer.hpp"
 
@@ -10,7 +10,7 @@ namespace {
 std::unique_ptr<gpu::Library> load() {
     return std::make_unique<gpu::NvLibrary>(
         concat("libnvinfer.so.", NV_TENSORRT_MAJOR),
-        "install TensorRT, or put its folder into LD_LIBRARY_PATH");
+        "install TensorRT, or add its folder to LD_LIBRARY_PATH");
 }
 
 }  // namespace

@@ -51,8 +51,8 @@ const Device& Device::open(int ordinal) {
     int count = 0;
     check(driver().cuDeviceGetCount(&count));
     if (ordinal < 0 || ordinal >= count)
-        throw_error(ErrorCode::backend, "there is no GPU number ", ordinal, " here, ", count,
-                    " answer: see nvidia-smi and CUDA_VISIBLE_DEVICES");
+        throw_error(ErrorCode::backend, "there is no GPU number ", ordinal, " (", count,
+                    " found): see nvidia-smi and CUDA_VISIBLE_DEVICES");
     return devices.emplace(ordinal, Device(ordinal)).first->second;
 }
 
@@ -69,7 +69,7 @@ CurrentDevice::CurrentDevice(const Device& device) {
     check(driver().cuCtxSetCurrent(device.context_));
 }
 
-// Nobody could do anything about a failure here.
+// Nothing can be done about a failure here.
 CurrentDevice::~CurrentDevice() { (void)driver().cuCtxSetCurrent(before_); }
 
 DeviceBuffer::DeviceBuffer(std::size_t size) : size_(size), memory_(allocate(size)) {}

@@ -1,5 +1,5 @@
-// An NVIDIA GPU: memory, streams, events and captured graphs (runtime/device.py).
-// The primary context is used, so pointers and streams are shared with the CUDA runtime.
+// An NVIDIA GPU: memory, streams, events and captured graphs (runtime/backends/cuda_device.py).
+// It uses the primary context, so that pointers and streams are shared with the CUDA runtime.
 #pragma once
 
 #include <functional>
@@ -10,10 +10,10 @@
 
 namespace hcflow::gpu {
 
-/// One GPU. Whatever is below is made, called and given back where it is `CurrentDevice`.
+/// One GPU. The classes below are created, used and destroyed while a CurrentDevice exists.
 class Device {
   public:
-    /// The GPU of that number, opened once in a process. Throws Error (backend): no driver, no GPU.
+    /// The GPU of this number, opened once per process. Throws Error (backend): no driver, no GPU.
     static const Device& open(int ordinal);
 
     /// "8.9"
@@ -28,10 +28,10 @@ class Device {
     std::string capability_;
 };
 
-/// Makes a GPU's primary context current in this thread; at the end the caller's is so again.
+/// Makes a GPU's primary context current in this thread, and at its end the previous context again.
 class CurrentDevice {
   public:
-    /// Throws Error (backend): the GPU is gone.
+    /// Throws Error (backend): the GPU cannot be used any more.
     explicit CurrentDevice(const Device& device);
     CurrentDevice(const CurrentDevice&) = delete;
     CurrentDevice& operator=(const CurrentDevice&) = delete;
@@ -43,12 +43,12 @@ class CurrentDevice {
 
 struct Destroy {
     int (*function)(void*);
-    // Nobody could do anything about a failure here.
+    // Nothing can be done about a failure here.
     void operator()(void* owned) const noexcept { (void)function(owned); }
 };
 using Owned = std::unique_ptr<void, Destroy>;
 
-/// Device memory. Throws Error (backend): there is not so much.
+/// Device memory. Throws Error (backend): out of GPU memory.
 class DeviceBuffer {
   public:
     explicit DeviceBuffer(std::size_t size);
@@ -60,7 +60,7 @@ class DeviceBuffer {
     Owned memory_;
 };
 
-/// Page-locked host memory, that the GPU copies from and to by itself.
+/// Page-locked host memory, for asynchronous copies.
 class PinnedBuffer {
   public:
     explicit PinnedBuffer(std::size_t count);
@@ -72,21 +72,21 @@ class PinnedBuffer {
     Owned memory_;
 };
 
-/// A point in a stream that others can wait for.
+/// A point in a stream that other streams and the host can wait for.
 class Event {
   public:
     Event();
     void record(Handle stream) const;
-    /// Let work from here on in a stream wait for it, on the GPU.
+    /// Makes the later work of a stream wait for the event, on the GPU.
     void make_wait(Handle stream) const;
-    /// Wait for it on the host.
+    /// Waits for the event on the host.
     void synchronise() const;
 
   private:
     Owned handle_;
 };
 
-/// Work recorded and ready to launch, with the addresses it was captured with.
+/// A captured CUDA graph, ready to launch. It uses the addresses of its capture.
 class CapturedGraph {
   public:
     explicit CapturedGraph(Handle graph);
@@ -96,7 +96,7 @@ class CapturedGraph {
     Owned executable_;
 };
 
-/// Work in order. Every method but `synchronise` returns before the work is done.
+/// A CUDA stream. Every method but `synchronise` returns before the work is done.
 class Stream {
   public:
     Stream();  ///< does not wait for the default stream
@@ -104,8 +104,8 @@ class Stream {
     void synchronise() const;
     void upload(Address target, const PinnedBuffer& source) const;
     void download(const PinnedBuffer& target, Address source) const;
-    /// What `work` puts into this stream, recorded and not run. Throws what `work` throws, or Error
-    /// (backend): something in it cannot be captured.
+    /// Records what `work` enqueues in this stream, without running it. Throws what `work` throws,
+    /// or Error (backend): a part of it cannot be captured.
     [[nodiscard]] CapturedGraph capture(const std::function<void()>& work) const;
 
   private:

@@ -11,7 +11,7 @@
 namespace hcflow::gpu {
 namespace {
 
-/// CUDA version a driver must speak: stream-ordered memory and graphs as used here.
+/// The oldest CUDA version whose graphs and capture modes are those used here.
 constexpr int kOldestDriver = 12000;
 
 struct Entry {
@@ -24,10 +24,9 @@ std::string version(int number) { return concat(number / 1000, ".", number % 100
 Driver load() {
     void* library = dlopen("libcuda.so.1", RTLD_NOW);
     if (library == nullptr)
-        throw_error(
-            ErrorCode::backend,
-            "there is no NVIDIA driver on this machine: install one, or use another backend");
-    // The driver's own table: asked for a version, it gives the functions of that version.
+        throw_error(ErrorCode::backend,
+                    "this machine has no NVIDIA driver: install one, or use another backend");
+    // The driver's lookup returns each function as it was in the version asked for.
     using Lookup = int (*)(const char*, void**, int, std::uint64_t, int*);
     const auto lookup = reinterpret_cast<Lookup>(dlsym(library, "cuGetProcAddress_v2"));
     if (lookup == nullptr)
@@ -78,11 +77,11 @@ const Driver& driver() {
     static const Driver instance = [] {
         const Driver loaded = load();
         check_with(loaded, loaded.cuInit(0));
-        int speaks = 0;
-        check_with(loaded, loaded.cuDriverGetVersion(&speaks));
-        if (speaks < kOldestDriver)
-            throw_error(ErrorCode::backend, "the NVIDIA driver is too old: it speaks CUDA ",
-                        version(speaks), ", and ", version(kOldestDriver),
+        int supported = 0;
+        check_with(loaded, loaded.cuDriverGetVersion(&supported));
+        if (supported < kOldestDriver)
+            throw_error(ErrorCode::backend, "the NVIDIA driver is too old: it supports CUDA ",
+                        version(supported), ", but ", version(kOldestDriver),
                         " is needed: upgrade it");
         return loaded;
     }();

@@ -1,4 +1,4 @@
-// The CUDA driver's C interface, loaded when first needed: nothing of CUDA is linked.
+// The CUDA driver's C interface, loaded at first use. No CUDA library is linked.
 #pragma once
 
 #include <cstddef>
@@ -48,10 +48,10 @@ struct Driver {
 #undef HCFLOW_DRIVER_MEMBER
 };
 
-/// The driver, initialised. Throws Error (backend): there is none, it is too old, or it refuses.
+/// The initialised driver. Throws Error (backend): it is missing, too old, or fails.
 const Driver& driver();
 
-/// Throws Error (backend) unless a call of the driver succeeded.
+/// Throws Error (backend) unless `status` is that of a successful driver call.
 void check(int status);
 
 }  // namespace hcflow::gpu

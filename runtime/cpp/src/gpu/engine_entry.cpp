@@ -10,7 +10,7 @@ namespace {
 
 using Numbers = std::vector<std::uint64_t>;
 
-/// The numbers between dots; beyond 64 bits they all count as the largest.
+/// The numbers between dots. Numbers beyond 64 bits become the largest.
 Numbers numbers(const std::string& version) {
     constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
     Numbers all = {0};
@@ -58,8 +58,8 @@ const char* title(const std::string& library) {
     return library == "tensorrt" ? "TensorRT" : "TensorRT-RTX";
 }
 
-/// Same version; a version-compatible engine also runs on later ones of its major version. Three
-/// numbers count: a fourth is of the build, and the library here does not tell its own.
+/// The version must be equal; a version-compatible engine also runs on later versions with the same
+/// major number. Three numbers are compared: the library does not report its fourth.
 bool version_fits(const EngineEntry& engine, const std::string& version) {
     Numbers built = numbers(engine.version), here = numbers(version);
     built.resize(std::min<std::size_t>(built.size(), 3));
@@ -71,7 +71,7 @@ bool capability_fits(const EngineEntry& engine, const std::string& capability) {
     const auto& built = engine.compute_capabilities;
     if (std::find(built.begin(), built.end(), capability) != built.end()) return true;
     const Numbers here = numbers(capability), ampere = {8, 0};
-    if (engine.library == "tensorrt-rtx")  // code for 12.0 also runs on 12.1, and so on
+    if (engine.library == "tensorrt-rtx")  // from 12.0 on, code also runs on later minor versions
         return std::any_of(built.begin(), built.end(), [&](const std::string& each) {
             const Numbers b = numbers(each);
             return b[0] == here[0] && here[0] >= 12 && b <= here;
@@ -81,6 +81,7 @@ bool capability_fits(const EngineEntry& engine, const std::string& capability) {
                        [&](const std::string& each) { return numbers(each) >= ampere; });
 }
 
+/// Checks the values of an entry that this library does not use.
 void check_unused(const JsonReader& json) {
     (void)json["direction"].choice({"inverse", "forward"});
     (void)json["precision"].choice({"fp32", "fp16", "int8"});
@@ -105,10 +106,11 @@ bool Range::contains(const Shape& shape) const {
     return true;
 }
 
-std::optional<std::size_t> EngineEntry::find_profile(const std::map<std::string, Shape>& s) const {
+std::optional<std::size_t> EngineEntry::find_profile(
+    const std::map<std::string, Shape>& shapes) const {
     for (std::size_t index = 0; index < profiles.size(); ++index) {
         const Profile& profile = profiles[index];
-        if (std::all_of(s.begin(), s.end(), [&](const auto& input) {
+        if (std::all_of(shapes.begin(), shapes.end(), [&](const auto& input) {
                 const auto range = profile.find(input.first);
                 return range != profile.end() && range->second.contains(input.second);
             }))
@@ -142,7 +144,7 @@ EngineEntry read_engine_entry(const JsonReader& json) {
 }
 
 EngineEntry parse_engine_entry(const std::string& json, const std::string& where) {
-    const JsonDocument document(json, where, "no engine's sidecar");
+    const JsonDocument document(json, where, "not an engine's entry");
     return read_engine_entry(document.root());
 }
 

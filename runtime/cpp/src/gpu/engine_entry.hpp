@@ -1,4 +1,5 @@
-// A compiled engine's entry, and whether it fits a machine (runtime/engines.py).
+// The manifest entry of a compiled engine, and whether it fits a machine
+// (runtime/bundle/engine_entry.py).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace hcflow::gpu {
 
-/// Shapes of one input that an engine accepts.
+/// The shapes of one input that an engine accepts.
 struct Range {
     Shape smallest, largest;
 
@@ -22,7 +23,7 @@ struct Range {
 /// The range of every input by name.
 using Profile = std::map<std::string, Range>;
 
-/// What is used of the sidecar of one engine file.
+/// The part of an engine's entry that is used here.
 struct EngineEntry {
     std::string file;
     std::string sha256;
@@ -33,30 +34,30 @@ struct EngineEntry {
     std::vector<std::string> compute_capabilities;
     std::vector<Profile> profiles;
     bool version_compatible;
-    std::string hardware;  ///< GPUs beyond its own: "none", "ampere+", "same-capability"
+    std::string hardware;  ///< other GPUs: "none", "ampere+", "same-capability"
 
-    /// The first profile that holds these input shapes.
+    /// The first profile that contains these input shapes.
     [[nodiscard]] std::optional<std::size_t> find_profile(
-        const std::map<std::string, Shape>& s) const;
+        const std::map<std::string, Shape>& shapes) const;
 };
 
-/// Throws Error (bundle): something is missing, or of a wrong type or range.
+/// Throws Error (bundle): a value is missing or invalid.
 EngineEntry read_engine_entry(const JsonReader& json);
-/// The same of a text; `where` names it in errors.
+/// Decodes an entry from JSON text; `where` names it in errors.
 EngineEntry parse_engine_entry(const std::string& json, const std::string& where);
 
-/// What an engine must fit.
+/// The machine that an engine must fit.
 struct Machine {
     std::string library, version, compute_capability;
 };
 
-/// Why an engine does not fit a machine, in a few words; none when it does.
+/// Why an engine does not fit a machine; none if it fits.
 std::optional<std::string> misfit(const EngineEntry& engine, const Machine& machine);
 
 /// The command line that compiles a bundle's graphs for this machine.
 std::string command(const std::string& library, const std::string& bundle);
 
-/// The accepted shapes in words.
+/// The accepted shapes, for errors.
 std::string describe_ranges(const EngineEntry& engine);
 
 /// "1x3x8x8"

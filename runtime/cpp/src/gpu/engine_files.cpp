@@ -49,12 +49,13 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
         json << std::ifstream(sidecar, std::ios::binary).rdbuf();
         try {
             add(parse_engine_entry(json.str(), "'" + sidecar.string() + "'"), cache);
-        } catch (const Error&) {  // a cache: what cannot be read is made again
+        } catch (const Error&) {  // damaged: the engine will be compiled again
         }
     }
     const std::vector<std::string>& listed = bundle.manifest().engines;
     for (std::size_t i = 0; i < listed.size(); ++i) {
-        const JsonDocument document(listed[i], "'" + bundle.folder().string() + "'", "no engine");
+        const JsonDocument document(listed[i], "'" + bundle.folder().string() + "'",
+                                    "not an engine's entry");
         add(read_engine_entry(document.root(concat("$.engines[", i, "]"))), bundle.folder());
     }
     return engines;
@@ -72,7 +73,7 @@ const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Ma
     if (reasons.empty())
         reasons = {"there is no " + machine.library + " engine of this graph here"};
     throw_error(ErrorCode::backend, join(reasons, "; "),
-                "; make one: ", command(machine.library, bundle.folder().string()));
+                "; compile one: ", command(machine.library, bundle.folder().string()));
 }
 
 std::string read_engine(const EngineFile& engine) {

@@ -1,5 +1,5 @@
-// The engines of a graph: in the user's cache, made on this machine, and in the bundle
-// (runtime/engine_cache.py).
+// The engines of a graph, in the user's cache and in the bundle
+// (runtime/bundle/engine_cache.py).
 #pragma once
 
 #include <filesystem>
@@ -16,16 +16,18 @@ struct EngineFile {
     std::filesystem::path path;
 };
 
-/// Every engine of a graph: the cache's before the bundle's; an empty path is no cache. Damaged
-/// sidecars of the cache are left out. Throws Error (bundle): the bundle's own cannot be read.
+/// Every engine of a graph, those of the cache first. An empty path means no cache. Damaged entries
+/// in the cache are skipped. Throws Error (bundle): an entry in the manifest is invalid.
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const std::filesystem::path& cache);
 
-/// The first that fits. Throws Error (backend): none does; says why, and which command makes one.
+/// The first engine that fits. Throws Error (backend): none fits; the error says why, and which
+/// command compiles one.
 const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Machine& machine,
                                 const Bundle& bundle);
 
-/// Its bytes. Throws Error (backend): missing, not this user's, or of another size or digest.
+/// Reads an engine. Throws Error (backend): the file is missing, another user can write to it, or
+/// its size or digest differs.
 std::string read_engine(const EngineFile& engine);
 
 }  // namespace hcflow::gpu

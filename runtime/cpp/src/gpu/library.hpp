@@ -1,4 +1,4 @@
-// An engine in a library, as little of it as running one takes.
+// The interface to NVIDIA's library: what running an engine needs.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,8 @@
 
 namespace hcflow::gpu {
 
-/// A context of an engine, in which one run at a time may be under way. Methods throw Error
-/// (backend) with the library's reason.
+/// An execution context of an engine, for one run at a time. Methods throw Error (backend) with the
+/// library's reason.
 class Context {
   public:
     Context() = default;
@@ -21,9 +21,9 @@ class Context {
 
     virtual void select_profile(std::size_t index, Handle stream) = 0;
     virtual void set_input_shape(const std::string& name, const Shape& shape) = 0;
-    /// Of an output, once every input's shape is set.
+    /// The shape of an output. Every input's shape must be set.
     [[nodiscard]] virtual Shape output_shape(const std::string& name) = 0;
-    /// Bytes of scratch memory that the shapes set need.
+    /// Bytes of scratch memory for the shapes that are set.
     [[nodiscard]] virtual std::size_t scratch_size() = 0;
     virtual void set_scratch(Address address, std::size_t size) = 0;
     virtual void set_address(const std::string& name, Address address) = 0;
@@ -40,9 +40,9 @@ class Engine {
 
     [[nodiscard]] const std::vector<std::string>& inputs() const { return inputs_; }
     [[nodiscard]] const std::vector<std::string>& outputs() const { return outputs_; }
-    /// A context whose scratch memory the caller provides. One thread at a time.
+    /// Creates a context. The caller provides its scratch memory.
     [[nodiscard]] virtual std::unique_ptr<Context> context() = 0;
-    /// Keep on disk what the library compiled for this machine while running; a failure is none.
+    /// Saves the kernels that the library compiled at run time; failures are ignored.
     virtual void keep_runtime_cache() {}
 
   protected:
@@ -59,9 +59,9 @@ class Library {
 
     /// "10.14.1"
     [[nodiscard]] virtual std::string version() const = 0;
-    /// `where` names the engine in errors, `remedy` says how to get another; `runtime_cache` is a
-    /// file for what is compiled while running, or empty. `host_code`: the engine brings code for
-    /// the host along, as version-compatible ones do. Throws Error (backend).
+    /// Loads an engine. `where` names it in errors, `remedy` says how to get another;
+    /// `runtime_cache`: the file for kernels compiled at run time, or empty; `host_code`: the
+    /// engine contains host code, as version-compatible engines do. Throws Error (backend).
     [[nodiscard]] virtual std::unique_ptr<Engine> load(const std::string& data,
                                                        const std::string& where,
                                                        const std::string& remedy,

@@ -12,14 +12,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where compiled engines are looked for, whether or not anything is to be kept there; empty where
-/// no cache is known: the current folder, whose engines may be anybody's, is none.
+/// The folder of compiled engines; empty if no cache folder is known, as the current folder must
+/// not be used: its engines may be another user's.
 fs::path engine_folder(const std::string& cache) {
     const fs::path base = cache.empty() ? user_cache() : cache;
     return base.empty() ? base : base / "engines";
 }
 
-/// Where TensorRT-RTX may keep the kernels it made for an engine on this machine; or nowhere.
+/// The file for the kernels that TensorRT-RTX compiles at run time; empty: they are not kept.
 std::string runtime_cache(const std::string& cache, const EngineEntry& engine,
                           const Machine& machine) {
     if (cache.empty() || !ensure_private_folder(engine_folder(cache))) return {};
@@ -72,7 +72,7 @@ EngineSession::~EngineSession() {
         const CurrentDevice current(device_);
         streams_.clear();
         engine_.reset();
-    } catch (const Error&) {  // the GPU is gone, and its memory with it
+    } catch (const Error&) {  // the GPU cannot be used any more, and its memory is lost
     }
 }
 
@@ -88,7 +88,7 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
     if (stream == nullptr)
         throw_error(
             ErrorCode::parameter,
-            "stream is the default stream, on which TensorRT waits for the whole GPU: make one");
+            "stream is the default stream, on which TensorRT waits for the whole GPU: create one");
     Shapes shapes, given;
     Addresses addresses;
     const auto take = [&](const DeviceTensor& tensor, Shapes& into) {
@@ -152,7 +152,7 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
     return std::make_unique<EngineSession>(
         device,
         library->load(read_engine(engine), engine.path.string(),
-                      "make a fitting one: " + command(name, bundle),
+                      "compile one that fits: " + command(name, bundle),
                       runtime_cache(request.cache, engine.entry, machine),
                       engine.entry.version_compatible),
         engine.entry, bundle);
@@ -161,13 +161,13 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load) try {
     std::vector<std::vector<EngineFile>> of_graphs;
-    // `automatic` is fp32 here (inference/auto_precision.hpp).
+    // On GPUs `automatic` is fp32 (inference/auto_precision.hpp).
     const Precision wanted =
         options.precision == Precision::automatic ? Precision::fp32 : options.precision;
     for (const Graph& graph : bundle.manifest().graphs)
         if (graph.precision == wanted && graph.io == "float32")
             of_graphs.push_back(engines_of(bundle, graph, engine_folder(options.cache)));
-    // The usual case: neither driver nor library is touched.
+    // Most bundles have no engines: then neither driver nor library is loaded.
     if (std::all_of(of_graphs.begin(), of_graphs.end(),
                     [](const auto& engines) { return engines.empty(); }))
         return false;
@@ -175,7 +175,7 @@ bool has_engines(const Bundle& bundle, const Options& options, const std::string
     const Machine machine{name, load()->version(), device.compute_capability()};
     for (const auto& engines : of_graphs) (void)choose_engine(engines, machine, bundle);
     return true;
-} catch (const Error&) {  // what is asked here: no driver, no library, no engine
+} catch (const Error&) {  // no driver, no library or no engine
     return false;
 }
 

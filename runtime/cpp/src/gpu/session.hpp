@@ -1,4 +1,4 @@
-// TensorRT and TensorRT-RTX: a bundle's engines on an NVIDIA GPU (runtime/backends/tensorrt.py).
+// Runs a bundle's engines by TensorRT or TensorRT-RTX (runtime/backends/tensorrt.py).
 #pragma once
 
 #include <condition_variable>
@@ -14,14 +14,14 @@
 
 namespace hcflow::gpu {
 
-/// One engine, loaded. Host values travel through pinned memory, a shape's second run is captured
-/// as a CUDA graph; device pointers go in and out as they are, on the caller's stream.
+/// One loaded engine. Host values are copied through pinned memory, and the second run of a shape
+/// is captured as a CUDA graph. Device pointers are used as they are, on the caller's stream.
 class EngineSession : public Session {
   public:
-    /// Streams with contexts of their own: one computes while the other's images cross the bus.
+    /// Two streams with contexts of their own: one computes while the other copies.
     static constexpr std::size_t kStreams = 2;
 
-    /// The device must be `CurrentDevice`.
+    /// A CurrentDevice must exist.
     EngineSession(const Device& device, std::unique_ptr<Engine> engine, EngineEntry entry,
                   std::string bundle);
     EngineSession(const EngineSession&) = delete;
@@ -33,7 +33,7 @@ class EngineSession : public Session {
                  void* stream) override;
 
   private:
-    /// A stream for one caller; its end returns the stream to the pool.
+    /// Exclusive use of one stream, until it is destroyed.
     class StreamLease;
 
     [[nodiscard]] std::size_t profile(const Shapes& shapes) const;
@@ -52,12 +52,12 @@ class EngineSession : public Session {
 /// Throws Error (backend): the library cannot be loaded.
 using LoadLibrary = std::unique_ptr<Library> (*)();
 
-/// Load the engine that was compiled from a graph and fits this machine. `name`: the library's.
-/// Throws Error (backend): no driver, library, or fitting engine; says what to do.
+/// Loads the engine of a graph that fits this machine. `name`: of the library.
+/// Throws Error (backend): no driver, library or fitting engine; the error says what to do.
 std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
                                      LoadLibrary load);
 
-/// Whether every graph of a precision has an engine here that fits.
+/// Whether every graph of a precision has an engine that fits this machine.
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load);
 

@@ -19,7 +19,7 @@ EngineStream::EngineStream(Engine& engine, std::function<std::size_t(const Shape
 EngineStream::~EngineStream() {
     try {
         synchronise();
-    } catch (const Error&) {  // the GPU is gone, and its memory with it
+    } catch (const Error&) {  // the GPU cannot be used any more, and its memory is lost
     }
 }
 
@@ -39,10 +39,10 @@ std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
         idle_.record(stream_.handle());
         stream_.synchronise();
     } catch (...) {
-        // Copies from and to its buffers may still be under way.
+        // Copies from and to its buffers may still be running.
         try {
             synchronise();
-        } catch (const Error&) {  // the first error says more
+        } catch (const Error&) {  // the first error is the useful one
         }
         plans_.pop_front();
         throw;
@@ -65,14 +65,14 @@ void EngineStream::enqueue(const Shapes& inputs, const Addresses& addresses, Han
     idle_.record(stream);
 }
 
-/// Let a stream wait on the GPU for this stream's last run: they share scratch memory.
+/// Makes a stream wait on the GPU for the last run, which may use the same scratch memory.
 void EngineStream::wait_for_last_run(Handle stream) {
     if (stream == last_) return;
     idle_.make_wait(stream);
     last_ = stream;
 }
 
-/// Wait on the host until nothing of this stream runs.
+/// Waits on the host for every run.
 void EngineStream::synchronise() const {
     idle_.synchronise();
     stream_.synchronise();
@@ -93,7 +93,7 @@ EngineStream::Plan& EngineStream::plan(const Shapes& inputs) {
     return plans_.front();
 }
 
-/// A context with its shapes set and scratch memory given.
+/// Creates a context with shapes and scratch memory set.
 EngineStream::Plan EngineStream::prepare(const Shapes& inputs) {
     const std::size_t profile = profile_(inputs);
     Plan plan;
@@ -114,12 +114,12 @@ void EngineStream::give_scratch(Plan& plan) {
     const std::size_t size = plan.context->scratch_size();
     if (!scratch_ || scratch_->size() < size) {
         synchronise();
-        for (Plan& each : plans_) each.graph.reset();  // it was captured with the old address
+        for (Plan& each : plans_) each.graph.reset();  // captured with the old address
         scratch_.reset();
         try {
             scratch_.emplace(size);
         } catch (...) {
-            plans_.clear();  // their contexts know the memory that is gone
+            plans_.clear();  // their contexts refer to freed memory
             throw;
         }
         for (Plan& each : plans_) each.context->set_scratch(scratch_->address(), scratch_->size());
@@ -127,7 +127,7 @@ void EngineStream::give_scratch(Plan& plan) {
     plan.context->set_scratch(scratch_->address(), scratch_->size());
 }
 
-/// Buffers on both sides for every input and output.
+/// Allocates device and host buffers for every input and output.
 void EngineStream::allocate_buffers(Plan& plan) {
     for (const Shapes* shapes : {&plan.inputs, &plan.outputs})
         for (const auto& [name, shape] : *shapes) {
@@ -136,7 +136,7 @@ void EngineStream::allocate_buffers(Plan& plan) {
         }
 }
 
-/// Record the run as a graph; where that cannot be done it goes on without.
+/// Captures the run as a graph; without one if that fails.
 void EngineStream::capture(Plan& plan) {
     try {
         plan.graph.emplace(stream_.capture([&] { submit(plan); }));

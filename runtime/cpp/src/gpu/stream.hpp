@@ -1,8 +1,8 @@
-// One stream with its contexts: buffers made once a shape, one captured graph a shape.
+// One CUDA stream with its execution contexts (runtime/backends/tensorrt_stream.py).
 //
-// A captured graph holds addresses, so each shape has a context and buffers of its own, and
-// whatever moves memory drops the graphs that knew it. Scratch memory is one for the stream: its
-// contexts run one after another (runtime/backends/tensorrt_lane.py).
+// A captured graph contains addresses, so each input shape has a context, buffers and a graph of
+// its own, and graphs are dropped when memory that they use moves. The contexts share scratch
+// memory as they run one after another.
 #pragma once
 
 #include <functional>
@@ -26,37 +26,37 @@ Shapes shapes_of(const std::vector<Feed>& feeds);
 /// Device addresses of inputs and outputs by name.
 using Addresses = std::map<std::string, Address>;
 
-/// Runs an engine on one stream, one run at a time; callers take turns. Its GPU must be
-/// `CurrentDevice` in every call, and where it is made and given back.
+/// Runs an engine on one stream, one run at a time; callers must take turns. A CurrentDevice must
+/// exist in every call, constructor and destructor included.
 class EngineStream {
   public:
-    /// Shapes whose buffers and graph a stream keeps; the one unused for longest goes.
+    /// How many shapes keep buffers and graph; the least recently used one is dropped.
     static constexpr std::size_t kMostShapes = 8;
 
-    /// `profile` gives the engine's profile for shapes, or throws.
+    /// `profile` returns the engine's profile for shapes, or throws.
     EngineStream(Engine& engine, std::function<std::size_t(const Shapes&)> profile);
     EngineStream(const EngineStream&) = delete;
     EngineStream& operator=(const EngineStream&) = delete;
     ~EngineStream();
 
-    /// Host values in, host values out; returns when they are there. Throws Error (backend).
+    /// Runs on host values and waits for the outputs. Throws Error (backend).
     std::vector<Tensor> run(const std::vector<Feed>& feeds);
-    /// Shapes of the outputs for these of the inputs.
+    /// The shapes of the outputs for these shapes of the inputs.
     Shapes output_shapes(const Shapes& inputs);
-    /// Put a run on these addresses into a stream of the caller's, and do not wait.
+    /// Enqueues a run on device addresses in the caller's stream and returns at once.
     void enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream);
 
     [[nodiscard]] std::size_t shapes_kept() const { return plans_.size(); }
 
   private:
-    /// Everything that one set of input shapes needs.
+    /// Context, buffers and graph of one set of input shapes.
     struct Plan {
         Shapes inputs;
         Shapes outputs;
         std::unique_ptr<Context> context;
-        std::map<std::string, DeviceBuffer> device;  // made when host values first come
+        std::map<std::string, DeviceBuffer> device;  // allocated at the first run on host values
         std::map<std::string, PinnedBuffer> host;
-        std::size_t runs = 0;  // of host values: the first warms up, the second is captured
+        std::size_t runs = 0;  // on host values: the first is plain, the second captured
         std::optional<CapturedGraph> graph;
         bool capturable = true;
     };
@@ -77,7 +77,7 @@ class EngineStream {
     Event idle_;
     Handle last_;
     std::optional<DeviceBuffer> scratch_;
-    std::list<Plan> plans_;  // the one used last is in front
+    std::list<Plan> plans_;  // most recently used first
 };
 
 }  // namespace hcflow::gpu

@@ -40,7 +40,7 @@ TEST_CASE("an engine of another version, GPU, library or graph is refused with t
     CHECK(has(version,
               "4: engine 'inverse.tensorrt-rtx.engine' does not fit: it was built by "
               "TensorRT-RTX 1.6.0.5, here is 1.7.1"));
-    CHECK(has(version, "; make one: hcflow compile '"));
+    CHECK(has(version, "; compile one: hcflow compile '"));
     CHECK(has(with("compute_capabilities", {"7.5", "12.0"}),
               "it was built for compute capability 7.5, 12.0, this GPU has 8.9"));
     CHECK(has(with("graph", std::string(64, 'f')), "there is no tensorrt-rtx engine of this"));
@@ -101,7 +101,7 @@ TEST_CASE("an engine file that is truncated, altered, missing or no engine is re
         other.write_manifest();
         CHECK(has(upscale_error(other, library), library == "tensorrt"
                                                      ? "does not load: magic tag does not match"
-                                                     : "it is no engine, or a damaged one"));
+                                                     : "it is not an engine, or is damaged"));
     }
 }
 
@@ -236,7 +236,7 @@ TEST_CASE("auto takes engines that fit, and else another backend") {
     const EngineFolder old("tensorrt", [](nlohmann::json& s) { s["version"] = "9.0.0"; });
     const auto others = hcflow::backends();
     const bool openvino = std::find(others.begin(), others.end(), "openvino") != others.end();
-    CHECK(has(backend(old), openvino ? "openvino" : "4: no backend here can run this bundle"));
+    CHECK(has(backend(old), openvino ? "openvino" : "4: no backend can run this bundle"));
     // Images of bytes are not run here: their graph needs no engine.
     EngineFolder bytes;
     nlohmann::json graph = bytes.manifest["graphs"][0];
@@ -278,5 +278,5 @@ TEST_CASE("a GPU that is not there is said so") {
                   (void)hcflow::Model::load(folder.path(), options)
                       .upscale(noise(4, 4, 3, Pixel::u8).view());
               }),
-              "4: there is no GPU number 3 here, 1 answer"));
+              "4: there is no GPU number 3 (1 found)"));
 }
