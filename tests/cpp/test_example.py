@@ -228,7 +228,7 @@ def test_the_image_that_is_read_is_not_written_over(example: Example) -> None:
     before = image.read_bytes()
     for name in ("in.png", "./in.png", "link.png", "same.png"):
         refusal = example.refusal(image, name)
-        assert f"'{name}' is the image to be read: give another file to write" in refusal
+        assert f"'{name}' is the input image: give another file to write" in refusal
     assert image.read_bytes() == before
 
 

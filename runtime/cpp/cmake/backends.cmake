@@ -1,13 +1,13 @@
-# Finds each backend's SDK and adds the backends whose SDK is there.
+# Finds each backend's SDK and adds the backends whose SDK is found.
 
-# The wheel of OpenVINO carries headers, libraries and CMake files: ask the Python that has it.
-function(hcflow_openvino_of_python)
+# OpenVINO's wheel contains headers, libraries and CMake files. Python tells where it is.
+function(hcflow_find_openvino_wheel)
     set(python "${HCFLOW_PYTHON}")
     if(NOT python)
         find_program(python NAMES python3 NO_CACHE)
     endif()
-    # One that was given stays; what a Python said before does not.
-    if(NOT python OR (OpenVINO_DIR AND NOT "${OpenVINO_DIR}" STREQUAL "${HCFLOW_OPENVINO_OF_PYTHON}"))
+    # Keeps a folder that the user gave, and replaces one that a Python gave before.
+    if(NOT python OR (OpenVINO_DIR AND NOT "${OpenVINO_DIR}" STREQUAL "${HCFLOW_OPENVINO_WHEEL}"))
         return()
     endif()
     execute_process(
@@ -16,12 +16,12 @@ function(hcflow_openvino_of_python)
         OUTPUT_VARIABLE folder OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
     if(NOT failed AND EXISTS "${folder}/cmake/OpenVINOConfig.cmake")
         set(OpenVINO_DIR "${folder}/cmake" CACHE PATH "OpenVINO's CMake files" FORCE)
-        set(HCFLOW_OPENVINO_OF_PYTHON "${OpenVINO_DIR}" CACHE INTERNAL "What a Python said last")
+        set(HCFLOW_OPENVINO_WHEEL "${OpenVINO_DIR}" CACHE INTERNAL "Found by Python")
     endif()
 endfunction()
 
 if(HCFLOW_OPENVINO)
-    hcflow_openvino_of_python()
+    hcflow_find_openvino_wheel()
     if(HCFLOW_OPENVINO STREQUAL "AUTO")
         find_package(OpenVINO QUIET COMPONENTS Runtime)
     else()
@@ -30,8 +30,8 @@ if(HCFLOW_OPENVINO)
 endif()
 message(STATUS "hcflow: backend openvino: ${OpenVINO_FOUND} ${OpenVINO_VERSION}")
 
-# TensorRT's and TensorRT-RTX's headers have the same names; NvInferVersion.h tells them apart.
-# Only headers are needed: libraries and driver are loaded when used, where there are any.
+# The headers of TensorRT and TensorRT-RTX have the same names; NvInferVersion.h distinguishes them.
+# Only headers are needed: libraries and driver are loaded at run time.
 function(hcflow_find_nvinfer name option is_rtx)
     if(NOT ${option})
         return()
@@ -46,11 +46,11 @@ function(hcflow_find_nvinfer name option is_rtx)
         if((is_rtx AND rtx) OR (NOT is_rtx AND NOT rtx))
             set(found TRUE)
         else()
-            unset(${name}_INCLUDE_DIR CACHE)  # of the other one: look again next time
+            unset(${name}_INCLUDE_DIR CACHE)  # the other library's: search again next time
         endif()
     endif()
     if(NOT found AND NOT ${option} STREQUAL "AUTO")
-        message(FATAL_ERROR "${name}: no NvInferRuntime.h and cuda_runtime_api.h of it: set "
+        message(FATAL_ERROR "${name}: NvInferRuntime.h and cuda_runtime_api.h not found: set "
             "${name}_ROOT and CUDAToolkit_ROOT")
     endif()
     set(HCFLOW_HAS_${name} ${found} PARENT_SCOPE)
@@ -71,22 +71,22 @@ function(hcflow_add_nvinfer target name source definition)
     if(HCFLOW_HAS_${name})
         target_sources(${target} PRIVATE ${source})
         target_compile_definitions(${target} PRIVATE ${definition})
-        # For this file alone: the headers of one must not be found by the other.
+        # For this file only, as the other library's headers have the same names.
         set(options "")
         foreach(folder "${${name}_INCLUDE_DIR}" "${CUDA_RUNTIME_INCLUDE_DIR}")
-            # The compiler's own are searched anyway; moved to the front they break #include_next.
+            # The compiler's own folders must keep their order, or #include_next fails.
             if(NOT folder IN_LIST CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES)
                 list(APPEND options "-isystem${folder}")
             endif()
         endforeach()
         if(HCFLOW_SANITIZE)
-            list(APPEND options -fno-sanitize=vptr)  # the objects' types are the library's own
+            list(APPEND options -fno-sanitize=vptr)  # typeinfo is in NVIDIA's library
         endif()
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}")
     endif()
 endfunction()
 
-# Compiles the backends into a target; HCFLOW_BACKEND_TARGETS is what a program then links.
+# Compiles the backends into a target. HCFLOW_BACKEND_TARGETS: what a program has to link.
 function(hcflow_add_backends target)
     set(targets "")
     if(HCFLOW_HAS_TensorRT OR HCFLOW_HAS_TensorRT_RTX)

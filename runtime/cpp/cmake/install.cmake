@@ -1,4 +1,4 @@
-# Libraries, headers, CMake's package files and pkg-config's.
+# Installs libraries, headers and the package files of CMake and pkg-config.
 install(TARGETS hcflow EXPORT hcflow
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
@@ -13,7 +13,7 @@ write_basic_package_version_file(hcflowConfigVersion.cmake COMPATIBILITY SameMin
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/hcflowConfig.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/hcflowConfigVersion.cmake DESTINATION ${package})
 
-# A static library leaves its backends to the program: their files, for pkg-config.
+# With a static library the program links the backends: their files, for pkg-config.
 set(pkg_config_private "-pthread")
 set(pkg_config_flags "")
 if(NOT BUILD_SHARED_LIBS)

@@ -1,11 +1,11 @@
-# What every target of ours is compiled with.
+# Compiler options of every target.
 function(hcflow_strict target)
     target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
         $<$<BOOL:${HCFLOW_WERROR}>:-Werror>
-        # Latents and alpha are defined by single roundings (docs/latents.md).
+        # Latents and alpha need a rounding after each operation (docs/latents.md).
         -ffp-contract=off -fno-fast-math)
     if(HCFLOW_SANITIZE)
-        # GCC's own false alarms about the standard library's insides, once it instruments them.
+        # With sanitizers GCC warns falsely about the standard library.
         target_compile_options(${target} PRIVATE
             $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
         target_compile_options(${target} PUBLIC

@@ -1,4 +1,4 @@
-// libFuzzer: whatever a manifest holds is read, or refused by Error (bundle), and nothing else.
+// libFuzzer: any text is read as a manifest or refused with Error (bundle).
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,4 +1,4 @@
-/* hcflow-embed: the library from C, on pixels made up here.
+/* hcflow-embed: uses the library from C, on generated pixels.
  *
  *     hcflow-embed BUNDLE [BACKEND]
  */

@@ -1,4 +1,4 @@
-// hcflow-cpp: one PNG up or down by a bundle. The example to copy from.
+// hcflow-cpp: upscales or downscales a PNG with a bundle. The example to copy from.
 //
 //     hcflow-cpp --bundle bundles/rescale_x4 --down photo.png small.png
 //     hcflow-cpp --bundle bundles/rescale_x4 small.png large.png
@@ -18,17 +18,17 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: hcflow-cpp [options] in.png out.png\n"
-    "in.png is turned upright as its EXIF or XMP says; its colour profile goes along.\n"
+    "in.png is turned upright by its EXIF or XMP; its colour profile is kept.\n"
     "  --bundle PATH     the model: a bundle's folder (or set HCFLOW_BUNDLE)\n"
-    "  --down            downscale; else upscale\n"
+    "  --down            downscale; default: upscale\n"
     "  --size WxH        exact size of the upscaled image\n"
-    "  --tau NUMBER      temperature of the latents; else the bundle's default\n"
-    "  --seed NUMBER     of the latents; else 0\n"
+    "  --tau NUMBER      temperature of the latents; default: the bundle's\n"
+    "  --seed NUMBER     seed of the latents; default: 0\n"
     "  --tile N[+M]      tiles of N low-resolution pixels, overlapping by M on each side;\n"
-    "                    without M by what the model was measured with\n"
-    "  --precision P     fp32, fp16, int8, or auto: whichever is fastest within its budget\n"
-    "  --backend NAME    see --backends; else the best there is\n"
-    "  --threads N       else every processor\n"
+    "                    default for M: the model's own overlap\n"
+    "  --precision P     fp32, fp16, int8, or auto: the fastest within the error budget\n"
+    "  --backend NAME    one of --backends; default: the best available\n"
+    "  --threads N       default: one per processor\n"
     "  --no-cache        do not keep the compiled graph for the next start\n"
     "  --backends        list the backends compiled in\n";
 
@@ -115,10 +115,10 @@ Arguments parse(const std::vector<std::string>& words) {
         refuse("--size, --tau and --seed are for upscaling: leave them out with --down");
     arguments.in = files[0];
     arguments.out = files[1];
-    std::error_code none;  // of a file that is not there
+    std::error_code none;  // the file may not exist
     if (std::filesystem::is_regular_file(arguments.in, none) &&
         std::filesystem::equivalent(arguments.in, arguments.out, none))
-        refuse("'" + arguments.out + "' is the image to be read: give another file to write");
+        refuse("'" + arguments.out + "' is the input image: give another file to write");
     return arguments;
 }
 
@@ -141,7 +141,7 @@ int main(int argc, char** argv) try {
     const hcflow::Image result = arguments.down ? model.downscale(image, {arguments.run.tiling})
                                                 : model.upscale(image, arguments.run);
     write_png(arguments.out, result, photo.profile);
-    // Taking a network apart takes time, and the system takes the memory back anyway.
+    // Destroying the network takes time, and the system frees the memory anyway.
     std::_Exit(0);
 } catch (const std::exception& error) {
     std::fprintf(stderr, "hcflow-cpp: %s\n", error.what());

@@ -1,4 +1,4 @@
-// hcflow-latency: how long upscaling one size takes, run after run.
+// hcflow-latency: measures the time of upscaling images of one size.
 //
 //     hcflow-latency BUNDLE WIDTH HEIGHT [RUNS [BACKEND]]      sizes in LR pixels
 #include <algorithm>
@@ -40,7 +40,7 @@ int main(int argc, char** argv) try {
     std::printf("%s on %s: ready after %.1f ms\n", model.name().c_str(), model.backend().c_str(),
                 milliseconds(start));
 
-    // One input, one output, allocated once: what a service in steady state does.
+    // Input and output are allocated once, as a service would do.
     const hcflow::Image image(positive(argv[2]), positive(argv[3]), 3, hcflow::Pixel::u8);
     hcflow::Image result(image.width() * model.scale(), image.height() * model.scale(), 3,
                          hcflow::Pixel::u8);

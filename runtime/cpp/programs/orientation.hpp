@@ -1,4 +1,4 @@
-// Which way up a picture is, by its EXIF or else its XMP, and turning it upright.
+// The orientation of an image by its EXIF or else its XMP, and turning it upright.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +9,13 @@
 
 #include "hcflow/hcflow.hpp"
 
-/// The orientation that EXIF states; 0 where it states none.
+/// The orientation in EXIF; 0 if there is none.
 inline std::size_t exif_orientation(std::string exif) {
     constexpr std::size_t kOrientation = 0x0112, kEntry = 12, kLong = 4;
     if (exif.compare(0, 6, std::string("Exif\0\0", 6)) == 0) exif.erase(0, 6);
     const bool little = exif.compare(0, 2, "II") == 0;
     const auto number = [&](std::size_t at, std::size_t bytes) {
-        std::size_t value = 0;  // also of what is cut off
+        std::size_t value = 0;  // also if the data is truncated
         if (at > exif.size() || bytes > exif.size() - at) return value;
         for (std::size_t i = 0; i < bytes; ++i)
             value =
@@ -32,7 +32,7 @@ inline std::size_t exif_orientation(std::string exif) {
     return 0;
 }
 
-/// The EXIF in a PNG text "Raw profile type exif": three lines, then hexadecimal digits.
+/// The EXIF in a PNG's text "Raw profile type exif": three lines, then hexadecimal digits.
 inline std::string raw_profile(const std::string& text) {
     std::size_t at = 0;
     for (int line = 0; line < 3 && at != std::string::npos; ++line)
@@ -45,7 +45,7 @@ inline std::string raw_profile(const std::string& text) {
     return bytes;
 }
 
-/// The orientation that an XMP packet states, 1 to 8; 1 where it states none.
+/// The orientation in an XMP packet, 1 to 8; 1 if there is none.
 inline std::size_t xmp_orientation(const std::string& xmp) {
     const std::string key = "tiff:Orientation";
     for (std::size_t at = xmp.find(key); at != std::string::npos; at = xmp.find(key, at + 1)) {
@@ -62,8 +62,7 @@ inline std::size_t xmp_orientation(const std::string& xmp) {
     return 1;
 }
 
-/// The picture of an image in 8 bits whose file states this orientation; else than 2 to 8 says
-/// nothing.
+/// Turns an 8-bit image of this orientation upright; orientations other than 2 to 8 change nothing.
 inline hcflow::Image upright(hcflow::Image image, std::size_t orientation) {
     if (orientation < 2 || orientation > 8) return image;
     const bool transposed = orientation >= 5;

@@ -1,5 +1,5 @@
-// PNG files in 8 bits, upright, with their colour profile. Values come as they are in the file:
-// what it says of gamma is not applied.
+// Reads and writes PNG files of 8 bits, upright, with their colour profile. A file's gamma is not
+// applied to its values.
 #pragma once
 
 #include <png.h>
@@ -21,7 +21,7 @@
 #include "orientation.hpp"
 #include "whole_file.hpp"
 
-/// An upright image and its colour profile (ICC), empty where there is none.
+/// An upright image and its colour profile (ICC), which may be empty.
 struct Photo {
     hcflow::Image image;
     std::string profile;
@@ -40,7 +40,7 @@ class PngFile {
         png = create(PNG_LIBPNG_VER_STRING, message_.data(), jump, ignore);
         info = png != nullptr ? png_create_info_struct(png) : nullptr;
         if (info == nullptr) throw std::bad_alloc();
-        png_set_benign_errors(png, 1);  // what is wrong with a profile does not cost the picture
+        png_set_benign_errors(png, 1);  // a damaged profile must not make the image unreadable
         png_init_io(png, read ? in_.get() : out_->stream());
     }
     PngFile(const PngFile&) = delete;
@@ -52,8 +52,8 @@ class PngFile {
             png_destroy_write_struct(&png, &info);
     }
 
-    /// Whether `action` goes through. libpng reports by a jump past all destructors: what it calls
-    /// must have none.
+    /// Whether `action` succeeds. libpng reports errors with longjmp, which skips destructors, so
+    /// `action` must not have any.
     template <typename Action>
     bool tries(const Action& action) {
         if (setjmp(png_jmpbuf(png)) != 0)  // NOLINT(cert-err52-cpp): libpng's only way
@@ -66,7 +66,7 @@ class PngFile {
         if (!tries(action)) refuse(message_.data());
     }
 
-    /// Let the file that was written take its place.
+    /// Completes a written file and moves it into place.
     void commit() { out_->commit(); }
 
     [[noreturn]] void refuse(const std::string& why) const {
@@ -97,7 +97,7 @@ class PngFile {
     Message message_{};
 };
 
-/// The orientation that a file states, once all of it has been read: by EXIF, else by XMP.
+/// The orientation of a file that has been read to its end: by EXIF, else by XMP.
 inline std::size_t orientation_of(const PngFile& file) {
     std::string exif, xmp;
     png_bytep block = nullptr;
@@ -125,7 +125,7 @@ inline std::string profile_of(const PngFile& file) {
 }
 
 inline Photo read_png(const std::string& path) {
-    constexpr std::uint64_t kMostPixels = 178'956'970;  // Python's limit too (runtime/files.py)
+    constexpr std::uint64_t kMostPixels = 178'956'970;  // as in Python (runtime/images/files.py)
     PngFile file(path, true);
     png_structp png = file.png;
     int passes = 1;
@@ -148,12 +148,12 @@ inline Photo read_png(const std::string& path) {
         for (int pass = 0; pass < passes; ++pass)
             for (std::size_t y = 0; y < height; ++y) png_read_row(png, pixels + y * row, nullptr);
     });
-    // What is said of the picture may follow it; a file that is cut off there has all its pixels.
+    // Metadata may follow the pixels. A file truncated there still has all its pixels.
     (void)file.tries([&] { png_read_end(png, file.info); });
     return {upright(std::move(image), orientation_of(file)), profile_of(file)};
 }
 
-/// `profile`: a Photo's.
+/// Writes a PNG; `profile` is a Photo's.
 inline void write_png(const std::string& path, const hcflow::Image& image,
                       const std::string& profile) {
     constexpr std::array<int, 4> kTypes = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
@@ -165,7 +165,8 @@ inline void write_png(const std::string& path, const hcflow::Image& image,
     const auto channels = static_cast<std::size_t>(image.channels());
     const unsigned char* pixels = image.bytes().data();
     file.run([&] {
-        png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // else a million a side
+        png_set_user_limits(png, PNG_UINT_31_MAX,
+                            PNG_UINT_31_MAX);  // the default limit is a million a side
         png_set_IHDR(png, file.info, static_cast<png_uint_32>(image.width()),
                      static_cast<png_uint_32>(image.height()), 8, kTypes[channels - 1],
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);

@@ -1,4 +1,4 @@
-// A file is written whole or not at all, as in Python (runtime/atomic.py).
+// Writes a file atomically, as in Python (runtime/system/atomic.py).
 #pragma once
 
 #include <unistd.h>
@@ -14,10 +14,10 @@
 #include <system_error>
 #include <utility>
 
-/// Takes the place of `path` once it is committed; until then what stands there stays.
+/// A file that replaces `path` when it is committed, and not before.
 ///
-/// It is written beside the file that the path stands for, links followed, and renamed. A device or
-/// a pipe is written to directly.
+/// It is written beside the target of the path, with links resolved, and renamed. Devices and pipes
+/// are written to directly.
 class WholeFile {
   public:
     explicit WholeFile(std::string path) : path_(std::move(path)) {
@@ -26,7 +26,7 @@ class WholeFile {
         const fs::file_status old = fs::status(path_, none);
         if (fs::is_directory(old)) refuse("it is a folder");
         const fs::path target = followed(path_);
-        // Behind /dev/stdout may be a file that has no name any more.
+        // /dev/stdout may be a file that has been deleted.
         const bool named =
             !fs::exists(old) || (fs::is_regular_file(old) && fs::equivalent(path_, target, none));
         if (named) {
@@ -36,10 +36,10 @@ class WholeFile {
         const fs::path& opened = named ? temporary_ : fs::path(path_);
         file_.reset(std::fopen(opened.c_str(), named ? "wbx" : "wb"));
         if (!file_) {
-            temporary_.clear();  // not ours
+            temporary_.clear();  // the file is not ours
             refuse(std::strerror(errno));
         }
-        if (named && fs::exists(old))  // else what the umask leaves
+        if (named && fs::exists(old))  // a new file gets the umask's
             fs::permissions(temporary_, old.permissions() & fs::perms(0777), none);
     }
     WholeFile(const WholeFile&) = delete;
@@ -48,7 +48,7 @@ class WholeFile {
 
     [[nodiscard]] std::FILE* stream() const { return file_.get(); }
 
-    /// Write what is left in buffers, to the disk as well, and give the file its name.
+    /// Flushes the file to the disk and renames it.
     void commit() {
         if (std::fflush(file_.get()) != 0) refuse(std::strerror(errno));
         if (!temporary_.empty() && fsync(fileno(file_.get())) != 0) refuse(std::strerror(errno));
@@ -65,7 +65,7 @@ class WholeFile {
         void operator()(std::FILE* file) const { (void)std::fclose(file); }
     };
 
-    /// What a path stands for, whether or not a file is there yet.
+    /// A path with links resolved; the file need not exist.
     static std::filesystem::path followed(std::filesystem::path path) {
         constexpr int kMostLinks = 40;
         std::error_code error;
@@ -90,11 +90,11 @@ class WholeFile {
     }
 
     [[noreturn]] void refuse(const std::string& why) {
-        discard();  // a constructor that throws is followed by no destructor
+        discard();  // if the constructor throws, no destructor runs
         throw std::runtime_error("cannot write '" + path_ + "': " + why);
     }
 
     std::string path_;
-    std::filesystem::path target_, temporary_;  // empty: it is written to directly
+    std::filesystem::path target_, temporary_;  // empty: written directly
     std::unique_ptr<std::FILE, Close> file_;
 };

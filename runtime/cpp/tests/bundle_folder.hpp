@@ -1,4 +1,4 @@
-// A bundle of the null backend in a temporary folder, and what tests do with it.
+// A bundle for the null backend in a temporary folder, and helpers of tests.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@
 
 namespace tests {
 
-/// Gone at the end. `change` may alter the manifest before it is written.
+/// Removed by the destructor. `change` may alter the manifest before it is written.
 class BundleFolder {
   public:
     explicit BundleFolder(const std::function<void(nlohmann::json&)>& change = {});
@@ -27,16 +27,16 @@ class BundleFolder {
 
 void write(const std::filesystem::path& path, const std::string& bytes);
 
-/// Pixels that differ everywhere.
+/// An image of pseudo-random pixels.
 hcflow::Image noise(std::size_t width, std::size_t height, int channels, hcflow::Pixel type);
 
 /// Options with this temperature.
 hcflow::UpscaleOptions tau(double value);
 
-/// The one line of the error that an action throws, "code: message"; "nothing" when it throws none.
+/// The error that an action throws, as "code: message"; "nothing" if it throws none.
 std::string error_of(const std::function<void()>& action);
 
-/// Whether a text stands in another; on a failure doctest shows both.
+/// Whether a text contains another.
 bool has(const std::string& text, const std::string& part);
 
 }  // namespace tests

@@ -1,5 +1,5 @@
-// Runs an image as if so much memory were free: raw RGB bytes in, raw RGB bytes out, the report as
-// JSON on stderr.
+// Runs an image as if AVAILABLE_BYTES of memory were free. Reads and writes raw RGB bytes; the
+// report goes to stderr as JSON.
 //
 //     hcflow-memory-limit BUNDLE BACKEND up|down WIDTH HEIGHT AVAILABLE_BYTES < in > out
 #include <cstdio>
@@ -49,7 +49,7 @@ int main(int argc, char** argv) try {
                  report.tiling.tile, report.memory_short ? "true" : "false",
                  static_cast<double>(report.disagreement.value_or(-1)));
     std::fflush(nullptr);
-    std::_Exit(0);  // as hcflow-cpp: what OpenVINO unloads at the end is no part of this test
+    std::_Exit(0);  // as in hcflow-cpp: OpenVINO's unloading is not tested
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -1,4 +1,4 @@
-// Where memory is short, no exception crosses the C interface: hcflow_backends() says "".
+// When allocations fail, no exception leaves the C interface: hcflow_backends() returns "".
 //
 //     hcflow-out-of-memory
 #include <cstdio>

@@ -1,5 +1,5 @@
-// What a model costs beside its graph: upscale and the bare graph call in turn, times as JSON.
-// First come the parts of a start: to open the graph, and the first call.
+// Measures the overhead of a model over its graph: upscale and the bare graph call in turn, times
+// as JSON. The first line has the times to open the graph and of the first call.
 //
 //     hcflow-overhead BUNDLE WIDTH HEIGHT RUNS BACKEND THREADS [CACHE]       sizes in LR pixels
 #include <chrono>
@@ -43,14 +43,14 @@ int main(int argc, char** argv) try {
     for (std::size_t i = 0; i < feeds.size(); ++i) feeds[i].values = values[i].data();
 
     hcflow::UpscaleOptions drawn;
-    drawn.tau = 1.0;  // with latents drawn: the dearest case
+    drawn.tau = 1.0;  // with latents drawn: the slowest case
     const auto bare = [&] { (void)session.run(feeds); };
     const auto whole = [&] { upscale_into(network, image.view(), result.view(), drawn); };
     const double first_call = timed(bare);
     std::printf("{\"open\": %.6f, \"first\": %.6f}\n", open_seconds, first_call);
     whole();
     for (int i = 0; i < std::stoi(argv[4]); ++i) {
-        // In turn, and each first every other time: what drifts hits both.
+        // Each goes first every other time, so that drift affects both.
         double first = 0, second = 0;
         if (i % 2 == 0)
             first = timed(bare), second = timed(whole);

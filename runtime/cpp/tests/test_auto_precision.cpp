@@ -1,10 +1,10 @@
-// The precisions that `automatic` may take.
+// The precisions that `automatic` may use.
 #include <doctest/doctest.h>
 
 #include "bundle_folder.hpp"
 #include "inference/auto_precision.hpp"
 
-TEST_CASE("automatic takes INT8 where it is complete, within budget, and fast") {
+TEST_CASE("automatic uses INT8 if it is complete, within budget and fast") {
     using hcflow::Precision;
     nlohmann::json manifest = tests::BundleFolder().manifest;
     const auto graphs = manifest["graphs"];

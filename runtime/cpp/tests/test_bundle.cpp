@@ -1,4 +1,4 @@
-// Files of a bundle: altered, missing or outside ones are refused when used, and not before.
+// A bundle's files are checked at their first use: altered, missing and outside files are refused.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -34,7 +34,7 @@ TEST_CASE("a bundle opens by its folder and by its manifest") {
     CHECK(hcflow::Model::load(bundle.path() + "/manifest.json", null).scale() == 4);
 }
 
-TEST_CASE("what is no bundle is said to be none") {
+TEST_CASE("what is not a bundle is refused") {
     const BundleFolder bundle;
     const auto open = [](const std::string& path) {
         return error_of([&] { hcflow::Bundle::open(path); });
@@ -67,7 +67,7 @@ TEST_CASE("altered, truncated, missing and linked files are refused") {
     CHECK(upscale_error(bundle.open()) == "nothing");
 }
 
-TEST_CASE("a graph whose weights lie outside of it is refused") {
+TEST_CASE("a graph with weights in another file is refused") {
     const std::string graph = "no network; location: weights.bin";
     const BundleFolder bundle([&](nlohmann::json& manifest) {
         manifest["graphs"][0]["sha256"] = hcflow::sha256(graph.data(), graph.size());
@@ -77,7 +77,7 @@ TEST_CASE("a graph whose weights lie outside of it is refused") {
     CHECK(has(upscale_error(bundle.open()), "stores weights in another file: refused"));
 }
 
-TEST_CASE("a bundle that changes while in use changes nothing of what is loaded") {
+TEST_CASE("changes to a bundle's files do not affect loaded graphs") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     CHECK(upscale_error(model) == "nothing");
@@ -86,7 +86,7 @@ TEST_CASE("a bundle that changes while in use changes nothing of what is loaded"
     CHECK(upscale_error(model) == "nothing");
     fs::remove_all(bundle.folder);
     CHECK(upscale_error(model) == "nothing");
-    // The other direction had not been read yet.
+    // The other direction has not been read yet.
     CHECK(has(error_of([&] { (void)model.downscale(tests::noise(8, 8, 3, Pixel::u8).view()); }),
               "2: "));
 }
@@ -100,7 +100,7 @@ TEST_CASE("a failed load is tried again") {
     CHECK(upscale_error(model) == "nothing");
 }
 
-TEST_CASE("what a bundle lacks is named") {
+TEST_CASE("the error names what a bundle lacks") {
     const BundleFolder up([](nlohmann::json& m) { m["graphs"].erase(1); });
     CHECK(has(error_of([&] { (void)up.open().downscale(tests::noise(8, 8, 3, Pixel::u8).view()); }),
               "no forward graph: build it with --direction forward"));

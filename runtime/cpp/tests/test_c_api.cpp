@@ -1,4 +1,4 @@
-// The C interface: the same pixels, and errors in place of exceptions.
+// The C interface gives the same pixels, and errors instead of exceptions.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -41,7 +41,7 @@ struct Opened {
 
 }  // namespace
 
-TEST_CASE("C gives what C++ gives, latents included") {
+TEST_CASE("C and C++ give the same, latents included") {
     const BundleFolder bundle;
     const Opened opened(bundle);
     CHECK(hcflow_scale(opened.model) == 4);
@@ -82,7 +82,7 @@ TEST_CASE("C gives what C++ gives, latents included") {
     pointers[1] = nullptr;
     CHECK(hcflow_upscale(opened.model, &out, &back, &run) == HCFLOW_ERROR_PARAMETER);
     CHECK(has(hcflow_last_error(), "latent z2 is null"));
-    // So large an image would have latents that nobody gave: it is looked at first.
+    // The image is checked first: the latents of so large an image would be read out of bounds.
     pointers[1] = z[1].data();
     for (const std::size_t side : {std::size_t{1} << 32U, std::size_t{1} << 63U}) {
         hcflow_image huge = out;
@@ -149,7 +149,7 @@ TEST_CASE("null pointers, zero sizes and empty structures are errors in C") {
     hcflow_options_init(nullptr, 64);
 }
 
-TEST_CASE("an older caller's shorter structure gets today's defaults for the rest") {
+TEST_CASE("a shorter structure of an older caller gets defaults for the rest") {
     const BundleFolder bundle;
     const Opened opened(bundle);
     hcflow::Image small = noise(4, 4, 3, hcflow::Pixel::u8), large(16, 16, 3, hcflow::Pixel::u8);
@@ -158,12 +158,12 @@ TEST_CASE("an older caller's shorter structure gets today's defaults for the res
     std::memset(&run, 0x5a, sizeof run);
     hcflow_run_options_init(&run, offsetof(hcflow_run_options, seed));
     CHECK(run.struct_size == offsetof(hcflow_run_options, seed));
-    CHECK(run.seed == 0x5a5a5a5a5a5a5a5aU);  // beyond the size it says: neither written nor read
+    CHECK(run.seed == 0x5a5a5a5a5a5a5a5aU);  // beyond struct_size: neither written nor read
     CHECK(run.own_grid != 0);
     CHECK(hcflow_upscale(opened.model, &in, &out, &run) == HCFLOW_OK);
 }
 
-TEST_CASE("the last error is each thread's own") {
+TEST_CASE("each thread has its own last error") {
     CHECK(hcflow_open(nullptr, nullptr, nullptr) == HCFLOW_ERROR_PARAMETER);
     std::string other = "?";
     std::thread([&] { other = hcflow_last_error(); }).join();

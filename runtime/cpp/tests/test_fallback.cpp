@@ -1,4 +1,4 @@
-// A tile that gives no picture is run again: in fp32, then without its latents; or the call fails.
+// A tile with invalid output is run again: in fp32, then at tau = 0; else the call fails.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -22,7 +22,7 @@ namespace {
 
 enum class Fault { none, nan, saturation, nan_with_latents };
 
-/// The null backend, but for a fault wherever the image is white.
+/// The null backend with a fault wherever the image is white.
 template <Fault below_fp32, Fault in_fp32>
 std::unique_ptr<hcflow::Session> open_faulty(const hcflow::OpenRequest& request) {
     class Faulty : public hcflow::Session {
@@ -56,7 +56,7 @@ std::unique_ptr<hcflow::Session> open_faulty(const hcflow::OpenRequest& request)
 
 std::string half_file(std::string file) { return file.replace(file.find("fp32"), 4, "fp16"); }
 
-/// A bundle with fp16 graphs beside the fp32 ones.
+/// A bundle with fp16 and fp32 graphs.
 struct WithHalf : BundleFolder {
     WithHalf()
         : BundleFolder([](nlohmann::json& m) {
@@ -74,7 +74,7 @@ struct WithHalf : BundleFolder {
     }
 };
 
-/// Eight columns, the right half white: the second of two tiles is at fault.
+/// Eight columns, the right half white: the second of two tiles has the fault.
 Image half_white() {
     Image image(8, 4, 3, Pixel::u8);
     auto* bytes = static_cast<unsigned char*>(image.view().data);
@@ -110,45 +110,45 @@ constexpr auto kFull = hcflow::Precision::fp32;
 
 TEST_CASE("a tile that overflows in fp16 is computed in fp32, and only that tile") {
     const WithHalf bundle;
-    const Outcome right = upscaled(bundle, open_faulty<Fault::none, Fault::none>, kFull, 0.5);
-    CHECK(right.report.healed.empty());
-    CHECK(right.report.tiles == 2);
+    const Outcome expected = upscaled(bundle, open_faulty<Fault::none, Fault::none>, kFull, 0.5);
+    CHECK(expected.report.healed.empty());
+    CHECK(expected.report.tiles == 2);
     for (const auto open :
          {open_faulty<Fault::nan, Fault::none>, open_faulty<Fault::saturation, Fault::none>}) {
-        const Outcome healed = upscaled(bundle, open, kHalf, 0.5);
-        CHECK(healed.error == "nothing");
-        REQUIRE(healed.report.healed.size() == 1);
-        CHECK(healed.report.tiles == 2);
-        CHECK(healed.report.healed[0].column == 1);
-        CHECK(healed.report.healed[0].how == "fp32");
-        CHECK(healed.image.bytes() == right.image.bytes());
+        const Outcome outcome = upscaled(bundle, open, kHalf, 0.5);
+        CHECK(outcome.error == "nothing");
+        REQUIRE(outcome.report.healed.size() == 1);
+        CHECK(outcome.report.tiles == 2);
+        CHECK(outcome.report.healed[0].column == 1);
+        CHECK(outcome.report.healed[0].how == "fp32");
+        CHECK(outcome.image.bytes() == expected.image.bytes());
     }
 }
 
-TEST_CASE("a tile that is bad with its latents even in fp32 is drawn at tau = 0") {
+TEST_CASE("a tile that is invalid in fp32 too is computed at tau = 0") {
     const WithHalf bundle;
     const auto open = open_faulty<Fault::nan, Fault::nan_with_latents>;
     for (const auto precision : {kHalf, kFull}) {
-        const Outcome healed = upscaled(bundle, open, precision, 0.5);
-        CHECK(healed.error == "nothing");
-        REQUIRE(healed.report.healed.size() == 1);
-        CHECK(healed.report.healed[0].how == "fp32 at tau = 0");
-        CHECK(healed.report.healed[0].reason == "NaN or infinity in 'hr'");
+        const Outcome outcome = upscaled(bundle, open, precision, 0.5);
+        CHECK(outcome.error == "nothing");
+        REQUIRE(outcome.report.healed.size() == 1);
+        CHECK(outcome.report.healed[0].how == "fp32 at tau = 0");
+        CHECK(outcome.report.healed[0].reason == "NaN or infinity in 'hr'");
     }
 }
 
-TEST_CASE("what nothing heals is an error that names the tile") {
+TEST_CASE("if every fallback fails, the error names the tile") {
     const WithHalf bundle;
     const Outcome failed = upscaled(bundle, open_faulty<Fault::nan, Fault::nan>, kHalf, 0.5);
     CHECK(has(failed.error, "4: 'inverse.fp32."));
     CHECK(has(failed.error, "gave NaN or infinity in 'hr' on tile 0,1"));
     CHECK(has(failed.error, "columns 4 to 8"));
-    // Saturation is a fault of low precision alone: fp32 may be far outside.
+    // Saturation counts below fp32 only: fp32 may be far outside [0, 1].
     CHECK(upscaled(bundle, open_faulty<Fault::none, Fault::saturation>, kFull, 0).error ==
           "nothing");
 }
 
-TEST_CASE("downscaling heals too, and counts what it did") {
+TEST_CASE("downscaling has a fallback too, and reports it") {
     const WithHalf bundle;
     hcflow::Options options;
     options.precision = kHalf;

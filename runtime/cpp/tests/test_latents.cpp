@@ -52,7 +52,7 @@ TEST_CASE("a region is the crop of a larger one") {
                 REQUIRE(region[(c * 9 + y) * 11 + x] == whole[(c * 20 + y + 7) * 30 + x + 5]);
 }
 
-TEST_CASE("a latent beyond its coordinates, or a wrong tau, is refused") {
+TEST_CASE("coordinates out of range and an invalid tau are refused") {
     CHECK(tests::has(tests::error_of([] {
                          hcflow::draw_latent(0, 0, 1, 1, {1ULL << 32, 0, 1, 1}, 1);
                      }),

@@ -1,4 +1,4 @@
-// What is wrong in a manifest is named; what is none is refused.
+// Invalid manifests are refused, and the error names what is wrong.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -36,7 +36,7 @@ TEST_CASE("a manifest is read") {
     CHECK(!manifest.graphs[0].tile);
 }
 
-TEST_CASE("an overlap that dwarfs its tile is refused") {
+TEST_CASE("an overlap much larger than its tile is refused") {
     json manifest = BundleFolder().manifest;
     manifest["graphs"][0]["tile"] = 8;
     manifest["graphs"][0]["overlap"] = 32;
@@ -45,7 +45,7 @@ TEST_CASE("an overlap that dwarfs its tile is refused") {
     CHECK(has(refusal(manifest.dump()), "overlap is 33; it must be an integer, 32 or less"));
 }
 
-TEST_CASE("what is wrong in a manifest is named by its path") {
+TEST_CASE("the error names the path of an invalid value") {
     CHECK(has(refusal_of("/schema", 2), "2: 'm' was made by a newer hcflow-deploy (schema 2"));
     CHECK(has(refusal_of("/schema", "1"), "$.schema is \"1\"; it must be an integer, 1 or more"));
     CHECK(has(refusal_of("/schema", true), "$.schema is true; it must be an integer"));
@@ -86,13 +86,13 @@ TEST_CASE("what is wrong in a manifest is named by its path") {
     CHECK(has(refusal_of("/engines", json::array({1})), "$.engines[0] is 1; it must be an object"));
 }
 
-TEST_CASE("keys are named on one line") {
+TEST_CASE("errors show keys on one line") {
     json manifest = BundleFolder().manifest;
     manifest["tools"]["\x1b[2J\xC2\x9B\n"] = 1;
     CHECK(has(refusal(manifest.dump()), "$.tools.\\u001b[2J\\u009b\\n is 1; it must be a string"));
 }
 
-TEST_CASE("a missing key is named") {
+TEST_CASE("the error names a missing key") {
     for (const char* key : {"schema", "name", "scale", "latents", "graphs", "vectors", "engines"}) {
         json manifest = BundleFolder().manifest;
         manifest.erase(key);
@@ -105,7 +105,7 @@ TEST_CASE("unknown keys are ignored") {
     CHECK(refusal_of("/graphs/0/colour", "blue") == "nothing");
 }
 
-TEST_CASE("what is no manifest is refused") {
+TEST_CASE("what is not a manifest is refused") {
     for (const std::string& text :
          {std::string(), std::string("[1"), std::string(1, '\0'), std::string("{\"schema\": NaN}"),
           std::string("\"text\""), std::string("\xEF\xBB\xBF{}"), std::string("{\"a\":\"\xff\"}"),

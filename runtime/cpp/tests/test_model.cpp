@@ -1,4 +1,4 @@
-// Pictures through the null backend, whose arithmetic is local and known.
+// Images on the null backend, whose arithmetic is local and known.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -34,7 +34,7 @@ class Broken : public hcflow::Session {
 
 }  // namespace
 
-TEST_CASE("what goes in comes out: size times scale, channels, type") {
+TEST_CASE("the result has the scaled size and the input's channels and type") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     for (const Pixel type : kTypes)
@@ -61,7 +61,7 @@ TEST_CASE("integers are rounded to the nearest") {
     }
 }
 
-TEST_CASE("a tiled image is the whole one, both ways, latents too") {
+TEST_CASE("tiling does not change an image, in both directions, latents included") {
     const BundleFolder bundle([](nlohmann::json& m) { m["default_tau"] = 0.8; });
     const hcflow::Model model = bundle.open();
     for (const int channels : {1, 2, 3, 4}) {
@@ -82,7 +82,7 @@ TEST_CASE("a tiled image is the whole one, both ways, latents too") {
     }
 }
 
-TEST_CASE("the manifest's grid is used, and another may be asked for") {
+TEST_CASE("the manifest's grid is used, and can be replaced") {
     const BundleFolder bundle([](nlohmann::json& m) {
         m["graphs"][0]["tile"] = 4;
         m["graphs"][0]["overlap"] = 1;
@@ -94,7 +94,7 @@ TEST_CASE("the manifest's grid is used, and another may be asked for") {
     CHECK(model.upscale(small.view()).bytes() == model.upscale(small.view(), whole).bytes());
 }
 
-TEST_CASE("a tile of the caller's goes with the overlap of the graph") {
+TEST_CASE("a tile of the caller's can use the overlap of the graph") {
     const BundleFolder bundle([](nlohmann::json& m) {
         m["graphs"][0]["tile"] = 4;
         m["graphs"][0]["overlap"] = 3;
@@ -110,8 +110,8 @@ TEST_CASE("a tile of the caller's goes with the overlap of the graph") {
     };
     CHECK(used(8).tile == 8);
     CHECK(used(8).overlap == 3);
-    CHECK(used(2).overlap == 3);  // it may be larger than the tile: that is the graph's word
-    CHECK(used(0).tile == 23);    // whole
+    CHECK(used(2).overlap == 3);  // the graph's overlap may be larger than the tile
+    CHECK(used(0).tile == 23);    // not tiled
     hcflow::DownscaleOptions down;
     down.tiling = hcflow::Tiling{8, hcflow::Tiling::kOwnOverlap};
     CHECK(has(error_of([&] { (void)model.downscale(noise(40, 40, 3, Pixel::u8).view(), down); }),
@@ -137,12 +137,12 @@ TEST_CASE("rows may have gaps, and pixels need no alignment") {
         for (std::size_t y = 0; y < 20; ++y) {
             CHECK(std::memcmp(&out[1 + y * out_stride], &expected.bytes()[y * out_row], out_row) ==
                   0);
-            CHECK(out[1 + y * out_stride + out_row] == 0xEE);  // the gap is not ours
+            CHECK(out[1 + y * out_stride + out_row] == 0xEE);  // gaps are not written
         }
     }
 }
 
-TEST_CASE("a batch gives what each image gives alone; samples differ and can be had one by one") {
+TEST_CASE("a batch equals its images one by one; samples differ and can be drawn alone") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     const Image one = noise(5, 4, 3, Pixel::u8), two = noise(3, 6, 1, Pixel::u16);
@@ -161,7 +161,7 @@ TEST_CASE("a batch gives what each image gives alone; samples differ and can be 
     CHECK(model.upscale(one.view(), seeded).bytes() != draws[0].bytes());
 }
 
-TEST_CASE("latents given are used as they are") {
+TEST_CASE("the caller's latents are used unchanged") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     const Image small = noise(4, 4, 3, Pixel::u8);
@@ -181,7 +181,7 @@ TEST_CASE("latents given are used as they are") {
     CHECK(has(error_of([&] { (void)model.upscale(small.view(), given); }), "replace tau"));
 }
 
-TEST_CASE("NaN from a backend is an error and no picture") {
+TEST_CASE("NaN from a backend is an error") {
     const BundleFolder bundle;
     const auto open = [](const hcflow::OpenRequest&) -> std::unique_ptr<hcflow::Session> {
         return std::make_unique<Broken>();

@@ -1,4 +1,4 @@
-// Whatever a caller does wrong gives an error code and a message.
+// Invalid arguments give an error code and a message.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ using tests::error_of;
 using tests::has;
 using tests::noise;
 
-TEST_CASE("images that are none are refused, up and down") {
+TEST_CASE("invalid images are refused, in both directions") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     const auto both = [&](const ConstView& view, const char* part) {
@@ -36,7 +36,7 @@ TEST_CASE("images that are none are refused, up and down") {
     both({pixels, 4, 4, 3, Pixel::u8, SIZE_MAX / 2}, "that does not fit into memory");
 }
 
-TEST_CASE("threads end at 1024") {
+TEST_CASE("at most 1024 threads are allowed") {
     const BundleFolder bundle;
     const auto with = [&](int threads) {
         hcflow::Options options;
@@ -50,7 +50,7 @@ TEST_CASE("threads end at 1024") {
     CHECK(has(with(-1), "1: threads is -1"));
 }
 
-TEST_CASE("float pixels that are no picture are refused") {
+TEST_CASE("float pixels far outside [0, 1] are refused") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     float pixels[12] = {};
@@ -62,7 +62,7 @@ TEST_CASE("float pixels that are no picture are refused") {
     CHECK(has(error_of([&] { (void)model.downscale(view); }), "3: image has NaN"));
 }
 
-TEST_CASE("a result of another size or form is refused") {
+TEST_CASE("a result of a wrong size or type is refused") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     const Image in = noise(4, 4, 3, Pixel::u8);
@@ -81,7 +81,7 @@ TEST_CASE("a result of another size or form is refused") {
     CHECK(has(error_of([&] { Image(0, 1, 3, Pixel::u8); }), "3: image is 0x1"));
 }
 
-TEST_CASE("options out of their range are refused") {
+TEST_CASE("options out of range are refused") {
     const BundleFolder bundle;
     const hcflow::Model model = bundle.open();
     const Image in = noise(4, 4, 3, Pixel::u8);

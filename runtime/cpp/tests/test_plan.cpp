@@ -1,4 +1,4 @@
-// Which graph and which tiles an image is computed with, and how much memory that may take.
+// The graph, the tiles and the memory of an image.
 #include <doctest/doctest.h>
 
 #include "bundle_folder.hpp"
@@ -13,7 +13,7 @@ using tests::error_of;
 using tests::has;
 using tests::noise;
 
-TEST_CASE("INT8 is left where its overlaps cost more than it wins") {
+TEST_CASE("INT8 is not used if its overlaps cost more time than it saves") {
     const auto graph = [](hcflow::Precision precision, std::size_t tile, std::size_t overlap) {
         hcflow::Graph made{};
         made.precision = precision;
@@ -26,21 +26,22 @@ TEST_CASE("INT8 is left where its overlaps cost more than it wins") {
     CHECK(&hcflow::cheapest({&low, &exact}, {20, 20}, {}) == &low);
     CHECK(&hcflow::cheapest({&low, &exact}, {200, 200}, {}) == &exact);
     const hcflow::Graph same = graph(hcflow::Precision::fp16, 16, 2);
-    CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}) == &exact);  // of two equal ones
+    CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}) ==
+          &exact);  // the later of two equal graphs
     hcflow::Graph whole = low;
-    whole.tile = whole.overlap = std::nullopt;  // no overlap held
+    whole.tile = whole.overlap = std::nullopt;  // it has no overlap
     CHECK(&hcflow::cheapest({&whole, &exact}, {20, 20}, {}) == &whole);
     CHECK(&hcflow::cheapest({&whole, &exact}, {21, 21}, {}) == &exact);
 }
 
-TEST_CASE("an image that cannot fit into memory is refused before it starts") {
+TEST_CASE("an image that does not fit into memory is refused before its run") {
     const BundleFolder bundle(
         [](nlohmann::json& m) { m["graphs"][0]["bytes_per_lr_pixel"] = std::int64_t{1} << 50; });
     CHECK(has(error_of([&] { (void)bundle.open().upscale(noise(4, 4, 3, Pixel::u8).view()); }),
               "3: a low-resolution size of 4x4 needs about"));
 }
 
-TEST_CASE("memory that earlier runs hold is counted for one run at a time") {
+TEST_CASE("memory that earlier runs keep is counted for one run at a time") {
     const BundleFolder bundle;
     hcflow::Network network(hcflow::Bundle::open(bundle.path()), hcflow::open_null, "null", {},
                             [] { return std::optional<std::uint64_t>(1000); });
@@ -56,8 +57,7 @@ TEST_CASE("memory that earlier runs hold is counted for one run at a time") {
     CHECK(Budget(network, graph).available() == 1500.0);
 }
 
-TEST_CASE(
-    "tiles become smaller where memory is short, and neighbours are held against each other") {
+TEST_CASE("tiles get smaller if memory is short, and neighbours are compared") {
     const BundleFolder bundle([](nlohmann::json& m) {
         m["graphs"][0]["tile"] = 64;
         m["graphs"][0]["overlap"] = 2;
@@ -83,8 +83,8 @@ TEST_CASE(
     const hcflow::Report reduced = run([] { return Memory(4'000'000'000); }, little);
     CHECK(reduced.tiling.tile == 32);
     CHECK(reduced.memory_short);
-    CHECK(little.bytes() == plenty.bytes());  // a local network: any grid gives the same
+    CHECK(little.bytes() == plenty.bytes());  // local arithmetic: every grid gives the same
     CHECK(reduced.disagreement == 0.0F);
     CHECK(run([] { return Memory(100'000'000); }, little).tiles == 0);
-    CHECK(run([] { return Memory(); }, little).tiling.tile == 64);  // nothing tells
+    CHECK(run([] { return Memory(); }, little).tiling.tile == 64);  // free memory is unknown
 }

@@ -1,4 +1,4 @@
-// Many threads over one model.
+// Many threads on one model.
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -9,14 +9,14 @@
 using hcflow::Image;
 using hcflow::Pixel;
 
-TEST_CASE("eight threads over one model get what one gets") {
+TEST_CASE("eight threads on one model give the same as one") {
     const tests::BundleFolder bundle([](nlohmann::json& m) { m["default_tau"] = 0.5; });
     const Image small = tests::noise(19, 13, 4, Pixel::u8),
                 large = tests::noise(50, 37, 3, Pixel::f32);
     const auto draws = bundle.open().draw(small.view(), 8);
     const Image reduced = bundle.open().downscale(large.view());
 
-    const hcflow::Model model = bundle.open();  // opened in the threads, all at once
+    const hcflow::Model model = bundle.open();  // its graphs are loaded by the threads
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
     for (std::uint32_t id = 0; id < 8; ++id)

@@ -1,4 +1,4 @@
-/** Which symbols leave the shared library, and its version. */
+/** The export macro of the shared library, and the library's version. */
 #ifndef HCFLOW_API_H
 #define HCFLOW_API_H
 

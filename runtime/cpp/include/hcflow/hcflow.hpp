@@ -1,10 +1,10 @@
-/** hcflow: a bundle as a model; images in, images of the same form out.
+/** hcflow: opens a bundle as a model, and upscales and downscales images.
  *
  *     hcflow::Model model = hcflow::Model::load("bundles/rescale_x4");
  *     hcflow::Image large = model.upscale(small.view());
  *
- * The same bundle, backend, image, tau and seed give the bytes that the Python runtime gives.
- * C++17. Errors are hcflow::Error; nothing else leaves but std::bad_alloc.
+ * The same bundle, backend, image, tau and seed give the same bytes as the Python runtime.
+ * C++17. Functions throw hcflow::Error and std::bad_alloc, nothing else.
  */
 #ifndef HCFLOW_HCFLOW_HPP
 #define HCFLOW_HCFLOW_HPP
@@ -21,15 +21,15 @@
 
 namespace hcflow {
 
-/** What kind of thing is wrong; the values are those of the C interface. */
+/** The kind of an error; the values are those of the C interface. */
 enum class ErrorCode : int {
-    parameter = 1,  ///< an argument is out of its range
-    bundle = 2,     ///< a bundle is missing, damaged, newer than this library, or lacks something
-    image = 3,      ///< an image cannot be used, or its run would not fit into memory
-    backend = 4,    ///< a backend is not compiled in, failed, or gave NaN or infinity
+    parameter = 1,  ///< an argument is out of range
+    bundle = 2,     ///< a bundle is missing, damaged, newer than this library or incomplete
+    image = 3,      ///< an image is invalid, or its run does not fit into memory
+    backend = 4,    ///< a backend is not compiled in, failed, or returned NaN or infinity
 };
 
-/** The one exception of this library; what() is one line for the user. */
+/** The exception of this library. what() is one line for the user. */
 class HCFLOW_API Error : public std::runtime_error {
   public:
     Error(ErrorCode code, const std::string& message);
@@ -45,10 +45,10 @@ class HCFLOW_API Error : public std::runtime_error {
 /** Type of one channel: 0 … 255, 0 … 65535, or float in [0, 1]. */
 enum class Pixel : int { u8 = 1, u16 = 2, f32 = 4 };
 
-/** Pixels that belong to somebody else: interleaved channels, rows `stride` bytes apart.
+/** The caller's pixels: interleaved channels, rows `stride` bytes apart.
  *
  * channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. stride: at least a row of pixels;
- * 0 means rows without gaps. No alignment is asked for.
+ * 0: rows without gaps. Pixels need no alignment.
  */
 struct ConstView {
     const void* data = nullptr;
@@ -59,7 +59,7 @@ struct ConstView {
     std::size_t stride = 0;
 };
 
-/** As ConstView, to write to. */
+/** A ConstView that can be written to. */
 struct View {
     void* data = nullptr;
     std::size_t width = 0;
@@ -75,7 +75,7 @@ struct View {
 class HCFLOW_API Image {
   public:
     Image() = default;
-    /** All zero. Throws Error (image) for zero or absurd sizes. */
+    /** All pixels are zero. Throws Error (image): a size is zero or too large. */
     Image(std::size_t width, std::size_t height, int channels, Pixel type);
 
     [[nodiscard]] View view();
@@ -103,25 +103,25 @@ struct Latent {
     std::vector<float> values;
 };
 
-/** z1 … zL, finest first, already multiplied by tau. */
+/** z1 … zL, finest first, multiplied by tau. */
 using Latents = std::vector<Latent>;
 
-/** `automatic`: for each image fp32 or int8, whichever takes less time here, within the budget that
- *  the bundle was built to. It follows from image, bundle, backend and processor alone. */
+/** `automatic`: fp32 or int8 for each image, whichever is faster and within the bundle's error
+ *  budget. It depends on image size, bundle, backend and processor alone. */
 enum class Precision { fp32, fp16, int8, automatic };
 
 /** How a model is opened. */
 struct Options {
-    /** One of backends(), or "auto": the first of them that can run the bundle here. */
+    /** One of backends(), or "auto": the first that can run the bundle on this machine. */
     std::string backend = "auto";
     Precision precision = Precision::fp32;
-    /** Threads of the backend, 0 to 1024; 0 is every processor this process may use. */
+    /** Threads of the backend, 0 to 1024; 0: one per processor of this process. */
     int threads = 0;
-    /** Folder where a backend may keep compiled graphs, so that the next start is faster; only for
-     *  this user to write to. Empty: nothing is kept. user_cache() is the usual one; engines that
-     *  `hcflow compile` made are looked for here, or there if this is empty. */
+    /** Folder for compiled graphs, which make the next start faster. No other user may be able to
+     *  write to it. Empty: none are kept. The usual folder is user_cache(). Engines of `hcflow
+     *  compile` are looked for in this folder, or in user_cache() if it is empty. */
     std::string cache;
-    /** Number of the GPU, for backends that run on one. */
+    /** Number of the GPU, for GPU backends. */
     int gpu = 0;
 };
 
@@ -130,8 +130,8 @@ struct Size {
     std::size_t height = 0;
 };
 
-/** Side of a tile and what its window has beyond it on each side, LR pixels; tile 0: never cut.
- *  overlap `kOwnOverlap`: the one that the graph states, which it was measured with. */
+/** Side of a tile and its overlap on each side, in LR pixels. tile 0: do not tile.
+ *  overlap `kOwnOverlap`: the graph's own overlap. */
 struct Tiling {
     static constexpr std::size_t kOwnOverlap = static_cast<std::size_t>(-1);
 
@@ -139,7 +139,8 @@ struct Tiling {
     std::size_t overlap = 0;
 };
 
-/** A tile whose first result was no picture: where in the grid, what was wrong, what helped. */
+/** A tile whose first output was invalid: its place in the grid, the reason, and how it was
+ * computed instead. */
 struct Healed {
     std::size_t row = 0;
     std::size_t column = 0;
@@ -147,21 +148,21 @@ struct Healed {
     std::string how;
 };
 
-/** Filled while an image is computed; several images may add to one, from one thread at a time. */
+/** Filled while an image is computed. Several images may use one report, one after another. */
 struct Report {
-    /** Computed, healed ones counted once. */
+    /** Number of tiles; one that was computed again counts once. */
     std::size_t tiles = 0;
     std::vector<Healed> healed;
-    /** Of the graph that computed the last image. */
+    /** The precision of the graph that computed the last image. */
     Precision precision = Precision::fp32;
-    /** Of the last image; of one that ran whole, its larger side in LR pixels and 0. */
+    /** The tiling of the last image; {larger side in LR pixels, 0} if it was not tiled. */
     Tiling tiling;
-    /** Memory was short and tiles are smaller than they were to be: pixels may differ by up to
-     *  1/255 from what more memory gives. */
+    /** Tiles were made smaller as memory was short. Pixels may differ by up to 1/255 from those
+     * with enough memory. */
     bool memory_short = false;
     /** Largest difference of two neighbouring tiles on a strip of one LR pixel beside their seam,
-     *  of images clipped to [0, 1]; above 1/255 a larger overlap brings them together. None where
-     *  no two were compared. */
+     * with values clipped to [0, 1]. If it is above 1/255, use a larger overlap. None: no tiles
+     * were compared. */
     std::optional<float> disagreement;
 };
 
@@ -169,15 +170,15 @@ struct UpscaleOptions {
     /** Temperature, 0 to 1e6; none: default_tau(). 0 always gives the same image. */
     std::optional<double> tau;
     std::uint64_t seed = 0;
-    /** Which of the seed's pictures. */
+    /** Number of the seed's sample. */
     std::uint32_t sample = 0;
-    /** Exact size of the result, at most scale - 1 below scale x the input. */
+    /** Exact size of the result: scale x the input, or up to scale - 1 smaller. */
     std::optional<Size> size;
-    /** Another grid than the graph's own. */
+    /** Replaces the graph's own grid. */
     std::optional<Tiling> tiling;
-    /** Latents to use as they are in place of drawn ones and of tau. Must outlive the call. */
+    /** Latents to use unchanged; they replace tau, seed and sample. Must outlive the call. */
     const Latents* latents = nullptr;
-    /** Takes notes if not null. Must outlive the call. */
+    /** Filled if not null. Must outlive the call. */
     Report* report = nullptr;
 };
 
@@ -194,7 +195,7 @@ struct DeviceTensor {
     void* address = nullptr;
 };
 
-/** What downscale_with_latents gives. */
+/** The result of downscale_with_latents. */
 struct Reduced {
     Image image;
     Latents latents;
@@ -202,14 +203,15 @@ struct Reduced {
 
 /** A bundle's network on a backend. Every method may be called from many threads at once.
  *
- * Images of a batch and samples run one at a time, so neither batch, threads nor order can change a
- * byte. Graphs are read, checked against their SHA-256 and loaded when first used (engines that
- * "auto" found, at once where another backend is left), then kept: what happens to the files
- * afterwards changes nothing.
+ * The images of a batch and the samples run one at a time, so batch, threads and order do not
+ * change the bytes. A graph is read, checked against its SHA-256 and loaded at its first use, then
+ * kept: later changes to the files have no effect. With "auto", engines are loaded when the model
+ * is opened if another backend could replace them.
  */
 class HCFLOW_API Model {
   public:
-    /** Open a bundle's folder, or its manifest.json. Throws Error (bundle, backend, parameter). */
+    /** Open a bundle by its folder or its manifest.json. Throws Error (bundle, backend,
+     *  parameter). */
     static Model load(const std::string& path, const Options& options = {});
 
     Model(Model&&) noexcept;
@@ -224,50 +226,49 @@ class HCFLOW_API Model {
     [[nodiscard]] double default_tau() const;
     /** The backend in use. */
     [[nodiscard]] const std::string& backend() const;
-    /** Read, check and load a direction's graph now and not at the first image. */
+    /** Load the graphs of a direction now instead of at the first image. */
     void prepare(bool upscale, bool downscale) const;
 
-    /** Upscale by `scale`: what goes in (type, channels) comes out, clipped and rounded to nearest.
-     *  Throws Error: image (null, no pixels, a stride below a row, floats beyond [-0.5, 1.5],
-     *  memory), parameter, bundle, backend. */
+    /** Upscale by `scale`. The result has the input's type and channels; values are clipped and
+     *  rounded to nearest. Throws Error: image (null, no pixels, a stride smaller than a row,
+     * floats outside [-0.5, 1.5], too little memory), parameter, bundle, backend. */
     [[nodiscard]] Image upscale(ConstView image, const UpscaleOptions& options = {}) const;
-    /** As above into the caller's pixels: `size`, or scale x the input, with the input's channels
-     *  and any type. They must not overlap the input; on an error they may be partly written. */
+    /** Upscale into the caller's pixels, of `size` or scale x the input, with the input's channels
+     *  and any type. They must not overlap the input. After an error they may be partly written. */
     void upscale(ConstView image, View result, const UpscaleOptions& options = {}) const;
-    /** Each image by itself, of any size and form; each gets the latents it would get alone. */
+    /** Upscale images of any size and type. Each gets the same latents as it would alone. */
     [[nodiscard]] std::vector<Image> upscale(const std::vector<ConstView>& images,
                                              const UpscaleOptions& options = {}) const;
-    /** `samples` >= 1 different pictures of one image: sample, sample + 1, … */
+    /** Draw `samples` >= 1 upscaled images of one image: sample, sample + 1, … */
     [[nodiscard]] std::vector<Image> draw(ConstView image, std::uint32_t samples,
                                           UpscaleOptions options = {}) const;
 
-    /** Downscale by `scale`, sides rounded up (padded by reflection); upscale's `size` undoes it.
-     */
+    /** Downscale by `scale`. Sides are rounded up, with padding by reflection; upscale's `size`
+     *  removes the padding. */
     [[nodiscard]] Image downscale(ConstView image, const DownscaleOptions& options = {}) const;
     void downscale(ConstView image, View result, const DownscaleOptions& options = {}) const;
     [[nodiscard]] std::vector<Image> downscale(const std::vector<ConstView>& images,
                                                const DownscaleOptions& options = {}) const;
-    /** Also the latents, for upscale's `latents`. */
+    /** Downscale and return the latents too, for upscale's `latents`. */
     [[nodiscard]] Reduced downscale_with_latents(ConstView image,
                                                  const DownscaleOptions& options = {}) const;
 
     [[nodiscard]] Latents downscale_with_latents(ConstView image, View result,
                                                  const DownscaleOptions& options = {}) const;
 
-    /** Put a run on GPU memory into a CUDA stream of the caller's and return at once; backends
-     *  tensorrt and tensorrt-rtx. Nothing is copied, clipped, rounded or checked for NaN, and
-     *  nobody waits. Inputs: lr and, for tau > 0, z1 … zL; output: hr. All must stay as they are
-     *  until the stream has come past the run. stream: a cudaStream_t or CUstream, not the default
-     *  one. Throws Error: parameter (a tensor missing, unknown, null or of another shape), backend,
-     *  bundle. */
+    /** Enqueue a run on GPU memory in a CUDA stream of the caller's and return at once; for the
+     *  backends tensorrt and tensorrt-rtx. Tensors are not copied, clipped, rounded or checked for
+     *  NaN. Inputs: lr and, for tau > 0, z1 … zL; output: hr. No tensor may change until the run is
+     *  complete. stream: a cudaStream_t or CUstream, not the default stream. Throws Error:
+     * parameter (a tensor is missing, unknown, null or has a wrong shape), backend, bundle. */
     void enqueue_upscale(const std::vector<DeviceTensor>& inputs,
                          const std::vector<DeviceTensor>& outputs, void* stream) const;
-    /** As above. Input: hr; outputs: every output of the graph. */
+    /** As enqueue_upscale. Input: hr; outputs: every output of the graph. */
     void enqueue_downscale(const std::vector<DeviceTensor>& inputs,
                            const std::vector<DeviceTensor>& outputs, void* stream) const;
 
-    /** Shapes of z1 … zL of an LR image of that size, without values. Throws Error (parameter):
-     *  more than memory can hold. */
+    /** The shapes of z1 … zL for an LR image of this size, without values. Throws Error
+     * (parameter): they do not fit into memory. */
     [[nodiscard]] Latents latent_shapes(Size lr) const;
 
   private:
@@ -279,10 +280,10 @@ class HCFLOW_API Model {
 /** The backends this library was compiled with, best first. */
 HCFLOW_API std::vector<std::string> backends();
 
-/** $HCFLOW_CACHE, $XDG_CACHE_HOME/hcflow or ~/.cache/hcflow; empty where none of them is known. */
+/** $HCFLOW_CACHE, $XDG_CACHE_HOME/hcflow or ~/.cache/hcflow; empty if none of them is known. */
 HCFLOW_API std::string user_cache();
 
-/** Version of the library, "0.1.0". */
+/** The library's version, such as "0.1.0". */
 HCFLOW_API const char* version() noexcept;
 
 }  // namespace hcflow

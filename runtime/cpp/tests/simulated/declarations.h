@@ -1,7 +1,6 @@
-/* As much of NVIDIA's C++ interface as hcflow uses, so that its backends are compiled and run where
- * NVIDIA's headers are not: names, parameters and meanings are those of TensorRT 10 and later, and
- * of TensorRT-RTX 1. For tests alone: the layout of these classes is not that of NVIDIA's
- * libraries.
+/* The part of NVIDIA's C++ interface that hcflow uses, to compile and run its backends without
+ * NVIDIA's headers. Names, parameters and meanings are those of TensorRT 10 and later, and of
+ * TensorRT-RTX 1. For tests only: the layout of these classes is not that of NVIDIA's libraries.
  */
 #pragma once
 

@@ -1,5 +1,5 @@
-// How engines are judged, for a comparison with Python: reads lines of
-// LIBRARY, VERSION, COMPUTE CAPABILITY and SIDECAR apart by tabs, writes why it does not fit, or
+// Checks whether engines fit a machine, for the comparison with Python. Reads lines of LIBRARY,
+// VERSION, COMPUTE CAPABILITY and ENTRY, separated by tabs; writes why the engine does not fit, or
 // "fits".
 #include "gpu/engine_entry.hpp"
 

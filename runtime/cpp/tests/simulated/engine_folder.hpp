@@ -1,4 +1,4 @@
-// A bundle with engines for the simulated GPU, and what tests see of that GPU.
+// A bundle with engines for the simulated GPU, and access to that GPU.
 #pragma once
 
 #include <map>
@@ -23,21 +23,21 @@ const char* sim_kernels();
 
 namespace tests {
 
-/// Shapes of one profile: every input by name, smallest and largest.
+/// The smallest and largest shape of every input of a profile.
 using Ranges = std::map<std::string, std::pair<std::vector<std::size_t>, std::vector<std::size_t>>>;
 
 /// A profile of LR images from 1x1 to side x side, `batch` at once.
 Ranges ranges(const std::string& direction, std::size_t side, std::size_t batch);
 
-/// An engine as its compiler would have written it, and its sidecar.
+/// An engine's file and its entry.
 struct EngineText {
     std::string data;
     nlohmann::json sidecar;
 };
 EngineText engine(const nlohmann::json& graph, const std::string& library, bool host_code = false);
 
-/// BundleFolder with an engine of each graph in it; `change` may alter sidecars before they are
-/// written, but files, sizes and digests are those of the data. `host_code`: engines need it.
+/// A BundleFolder with an engine of each graph. `change` may alter entries before they are written.
+/// `host_code`: the engines need host code.
 class EngineFolder : public BundleFolder {
   public:
     explicit EngineFolder(const std::string& library = "tensorrt-rtx",
@@ -49,7 +49,7 @@ class EngineFolder : public BundleFolder {
     void write_manifest() const;
 };
 
-/// The GPU saw no mistake so far.
+/// Whether the GPU has seen no mistake so far.
 bool fine();
 
 }  // namespace tests

@@ -1,8 +1,8 @@
-// Stands in for NVIDIA's library on the simulated driver: strict, and really computes.
+// A simulation of NVIDIA's library on the simulated driver.
 //
-// An engine is a text (engine_folder.cpp writes it); its kernel is the null backend's arithmetic,
-// run by the stream when it comes to it. What the real library leaves undefined is an error here:
-// an address not set, a shape outside the profile, scratch memory missing or too small.
+// An engine is a text (written by engine_folder.cpp). Its kernel is the null backend's arithmetic,
+// run by the stream. What is undefined in the real library is an error here: an address not set, a
+// shape outside the profile, scratch memory missing or too small.
 #include <cstring>
 #include <map>
 #include <memory>
@@ -105,7 +105,7 @@ class Context : public IExecutionContext {
     std::map<std::string, float*> at_;
     void* scratch_ = nullptr;
     std::size_t scratch_size_ = 0;
-    std::vector<std::shared_ptr<Run>> runs_;  // captured graphs may still call them
+    std::vector<std::shared_ptr<Run>> runs_;  // captured graphs may still use them
 };
 
 #ifdef TRT_MAJOR_RTX

@@ -1,4 +1,4 @@
-// The network of a simulated engine: what its text says, and the null backend's arithmetic.
+// The network of a simulated engine: decoded from its text, with the null backend's arithmetic.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ inline std::size_t count(const Shape& shape) {
     return product;
 }
 
-/// What the text of an engine says.
+/// The contents of an engine's text.
 struct Facts {
     std::string capability, direction;
     std::int64_t scale = 0;
@@ -78,7 +78,7 @@ struct Facts {
     }
 };
 
-/// One run as the stream will do it, with the shapes and addresses of the moment it was enqueued.
+/// One run, with the shapes and addresses that were set when it was enqueued.
 struct Run {
     const Facts* facts;
     std::map<std::string, Shape> shapes;

@@ -1,4 +1,4 @@
-// Memory on the GPU that is the caller's: runs in its stream, and mistakes that are seen.
+// Runs on the caller's GPU memory and stream, and mistakes that the simulation detects.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -48,7 +48,7 @@ struct GpuRun {
     OnGpu z1{"z1", {1, 6, 8, 8}, 1.0F, stream};
     OnGpu z2{"z2", {1, 21, 4, 4}, 2.0F, stream};
     OnGpu hr{"hr", {1, 3, 16, 16}, 0.0F, stream};
-    ~GpuRun() { stream.synchronise(); }  // its memory goes with it
+    ~GpuRun() { stream.synchronise(); }  // before its memory is freed
 
     static constexpr float kExpected = 0.75F * 0.5F + 1.0F / 16 + 2.0F / 16;
 };
@@ -88,7 +88,7 @@ TEST_CASE("runs on two streams of the caller's and on the model's own wait for e
     fine();
 }
 
-TEST_CASE("whatever context was the caller's is so again after every call") {
+TEST_CASE("every call restores the caller's context") {
     int others = 0;
     for (void* theirs : {static_cast<void*>(nullptr), static_cast<void*>(&others)}) {
         GpuRun run;
@@ -130,7 +130,7 @@ TEST_CASE("whatever context was the caller's is so again after every call") {
     fine();
 }
 
-TEST_CASE("device tensors that will not do are refused") {
+TEST_CASE("invalid device tensors are refused") {
     const EngineFolder folder;
     const hcflow::Model model = folder.open();
     GpuRun run;
@@ -157,7 +157,7 @@ TEST_CASE("device tensors that will not do are refused") {
     fine();
 }
 
-TEST_CASE("the simulated GPU sees what a fast one forgives") {
+TEST_CASE("the simulated GPU detects races") {
     const gpu::CurrentDevice current(gpu::Device::open(0));
     const gpu::Stream stream;
     {

@@ -1,4 +1,4 @@
-// Which engine is taken, from where, and which are refused: before a library is asked to load one.
+// Which engines are found, and which are refused before a library loads them.
 #include <doctest/doctest.h>
 
 #include <unistd.h>
@@ -34,7 +34,7 @@ std::string with(const std::string& key, const nlohmann::json& value,
 
 }  // namespace
 
-TEST_CASE("an engine of another version, GPU, library or graph is refused with the way out") {
+TEST_CASE("an engine of another version, GPU, library or graph is refused, with advice") {
     CHECK(with("version", "1.7.1.5") == "nothing");
     const std::string version = with("version", "1.6.0.5");
     CHECK(has(version,
@@ -47,7 +47,7 @@ TEST_CASE("an engine of another version, GPU, library or graph is refused with t
     CHECK(has(upscale_error(EngineFolder("tensorrt"), "tensorrt-rtx"), "there is no tensorrt-rtx"));
 }
 
-TEST_CASE("TensorRT's own compatibilities count") {
+TEST_CASE("TensorRT's compatibility options count") {
     CHECK(with("version", "10.3.0", "tensorrt") != "nothing");
     const auto error = [](const nlohmann::json& changes) {
         return upscale_error(
@@ -61,7 +61,7 @@ TEST_CASE("TensorRT's own compatibilities count") {
     CHECK(error({{"compute_capabilities", {"8.0"}}}) != "nothing");
 }
 
-TEST_CASE("host code is allowed to version-compatible engines alone") {
+TEST_CASE("host code is allowed for version-compatible engines only") {
     for (const bool compatible : {true, false}) {
         const EngineFolder folder(
             "tensorrt", [&](nlohmann::json& s) { s["version_compatible"] = compatible; }, true);
@@ -70,7 +70,7 @@ TEST_CASE("host code is allowed to version-compatible engines alone") {
     }
 }
 
-TEST_CASE("a damaged passport in the manifest is named by its path") {
+TEST_CASE("the error names the path of an invalid entry in the manifest") {
     CHECK(has(with("profiles", 1), "$.engines[0].profiles is 1; it must be an array"));
     CHECK(has(with("version", "1..2"), "it must be a version of numbers and dots"));
     CHECK(has(with("file", "../evil.engine"), "it must be a plain file name"));
@@ -78,7 +78,7 @@ TEST_CASE("a damaged passport in the manifest is named by its path") {
     CHECK(has(with("bytes", 0), "$.engines[0].bytes is 0"));
 }
 
-TEST_CASE("an engine file that is truncated, altered, missing or no engine is refused") {
+TEST_CASE("an engine file that is truncated, altered, missing or not an engine is refused") {
     const EngineFolder folder;
     const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
     const std::uintmax_t size = fs::file_size(file);
@@ -93,7 +93,7 @@ TEST_CASE("an engine file that is truncated, altered, missing or no engine is re
 
     for (const std::string library : {"tensorrt", "tensorrt-rtx"}) {
         EngineFolder other(library);
-        const std::string data = "no engine at all";
+        const std::string data = "not an engine";
         nlohmann::json& sidecar = other.manifest["engines"][0];
         sidecar["bytes"] = data.size();
         sidecar["sha256"] = hcflow::sha256(data.data(), data.size());
@@ -105,7 +105,7 @@ TEST_CASE("an engine file that is truncated, altered, missing or no engine is re
     }
 }
 
-TEST_CASE("an engine is code: nobody else may be able to write it") {
+TEST_CASE("an engine that another user can write to is refused") {
     const EngineFolder folder;
     const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
     fs::permissions(file, fs::perms::others_write, fs::perm_options::add);
@@ -115,14 +115,14 @@ TEST_CASE("an engine is code: nobody else may be able to write it") {
     CHECK(has(upscale_error(folder), "can be written by everyone"));
     fs::permissions(folder.folder, fs::perms::others_write, fs::perm_options::remove);
     CHECK(upscale_error(folder) == "nothing");
-    // Sticky folders, as /tmp, keep what is ours; on a file the bit says nothing.
+    // In sticky folders such as /tmp others cannot replace files; on a file the bit has no meaning.
     fs::permissions(folder.folder, fs::perms(01777));
     CHECK(upscale_error(folder) == "nothing");
     fs::permissions(file, fs::perms(01646));
     CHECK(has(upscale_error(folder), "can be written by everyone"));
 }
 
-TEST_CASE("nor any folder above it, or above what a link to it stands for") {
+TEST_CASE("so is one below such a folder, or a link to a file below one") {
     const BundleFolder home, elsewhere;
     EngineFolder folder;
     const fs::path outer = home.folder / "outer", inner = outer / "inner";
@@ -144,7 +144,7 @@ TEST_CASE("nor any folder above it, or above what a link to it stands for") {
               "'" + elsewhere.folder.string() + "' can be written by everyone"));
 }
 
-TEST_CASE("a group of others may not be able to write it either") {
+TEST_CASE("so is one that a group can write to") {
     if (geteuid() != 0) return;  // only root can give a file to a group that it is not in
     const EngineFolder folder;
     const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
@@ -161,7 +161,7 @@ TEST_CASE("a group of others may not be able to write it either") {
     }
 }
 
-TEST_CASE("compiled programs are kept only where no stranger can write, nor above") {
+TEST_CASE("compiled programs are kept only in folders that no other user can write to") {
     const BundleFolder bundle;
     const fs::path cache = bundle.folder / "cache" / "engines";
     CHECK(hcflow::ensure_private_folder(cache));
@@ -171,7 +171,7 @@ TEST_CASE("compiled programs are kept only where no stranger can write, nor abov
     CHECK(hcflow::ensure_private_folder(cache));
 }
 
-TEST_CASE("the user's cache comes first, and what is damaged in it is left out") {
+TEST_CASE("the user's cache is searched first, and damaged entries are skipped") {
     EngineFolder folder;
     const fs::path cache = folder.folder / "cache", engines = cache / "engines";
     fs::create_directories(engines);
@@ -189,7 +189,7 @@ TEST_CASE("the user's cache comes first, and what is damaged in it is left out")
     unsetenv("HCFLOW_CACHE");
 }
 
-TEST_CASE("where no home is known, the current folder is no cache") {
+TEST_CASE("without a home folder, the current folder is not used as cache") {
     EngineFolder folder;
     const fs::path engines = folder.folder / "engines", before = fs::current_path();
     const nlohmann::json sidecar = folder.manifest["engines"][0];
@@ -206,11 +206,11 @@ TEST_CASE("where no home is known, the current folder is no cache") {
     CHECK(hcflow::user_cache().empty());
     CHECK(has(upscale_error(folder), "4: there is no tensorrt-rtx engine of this graph here"));
     setenv("HOME", kept.c_str(), 1);
-    CHECK(upscale_error(folder, "tensorrt-rtx", ".") == "nothing");  // asked for, it is one
+    CHECK(upscale_error(folder, "tensorrt-rtx", ".") == "nothing");  // given as cache, it is used
     fs::current_path(before);
 }
 
-TEST_CASE("what TensorRT-RTX compiles while running is kept, where a cache is given") {
+TEST_CASE("kernels that TensorRT-RTX compiles are kept if a cache is given") {
     const EngineFolder folder;
     const fs::path cache = folder.folder / "cache", engines = cache / "engines";
     CHECK(upscale_error(folder) == "nothing");
@@ -225,7 +225,7 @@ TEST_CASE("what TensorRT-RTX compiles while running is kept, where a cache is gi
     CHECK(std::string(sim_kernels()) == "kernels of yesterday");
 }
 
-TEST_CASE("auto takes engines that fit, and else another backend") {
+TEST_CASE("auto uses engines that fit, else another backend") {
     const auto backend = [](const EngineFolder& folder) {
         std::string name;
         const std::string error = error_of([&] { name = folder.open("auto").backend(); });
@@ -237,7 +237,7 @@ TEST_CASE("auto takes engines that fit, and else another backend") {
     const auto others = hcflow::backends();
     const bool openvino = std::find(others.begin(), others.end(), "openvino") != others.end();
     CHECK(has(backend(old), openvino ? "openvino" : "4: no backend can run this bundle"));
-    // Images of bytes are not run here: their graph needs no engine.
+    // Graphs of uint8 images are not supported, so they need no engine.
     EngineFolder bytes;
     nlohmann::json graph = bytes.manifest["graphs"][0];
     graph["io"] = "uint8";
@@ -252,7 +252,7 @@ TEST_CASE("auto takes engines that fit, and else another backend") {
     CHECK(backend(one_way) != "tensorrt-rtx");
 }
 
-TEST_CASE("auto goes on with another backend where an engine that should fit does not load") {
+TEST_CASE("auto uses another backend if an engine does not load") {
     const EngineFolder rtx;
     EngineFolder folder("tensorrt");
     for (const nlohmann::json& sidecar : rtx.manifest["engines"]) {
@@ -266,10 +266,11 @@ TEST_CASE("auto goes on with another backend where an engine that should fit doe
     const hcflow::Model model = folder.open("auto");
     CHECK(model.backend() == "tensorrt-rtx");
     CHECK(model.downscale(noise(8, 8, 3, Pixel::u8).view()).width() == 2);
-    CHECK(has(upscale_error(folder, "tensorrt"), "nothing"));  // asked for by name: its engine goes
+    CHECK(has(upscale_error(folder, "tensorrt"),
+              "nothing"));  // by name: only its inverse engine is loaded
 }
 
-TEST_CASE("a GPU that is not there is said so") {
+TEST_CASE("a GPU that does not exist is named") {
     const EngineFolder folder;
     hcflow::Options options;
     options.backend = "tensorrt-rtx";

@@ -1,6 +1,5 @@
-// The GPU backends on a simulated driver and library: every run right, nothing copied, waited for
-// or leaked unasked, and mistakes seen. Pixels are held against the null backend's, whose
-// arithmetic the simulated engine has too.
+// The GPU backends on a simulated driver and library. Pixels are compared with the null backend's,
+// which has the same arithmetic as the simulated engine.
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -59,7 +58,7 @@ std::unique_ptr<hcflow::Session> session_of(const EngineFolder& folder) {
 
 }  // namespace
 
-TEST_CASE("a model on engines gives the null backend's bytes, both ways, whole and tiled") {
+TEST_CASE("engines give the null backend's bytes, in both directions, tiled and not") {
     for (const std::string library : {"tensorrt", "tensorrt-rtx"}) {
         const EngineFolder folder(library);
         const hcflow::Model on_gpu = folder.open(library), on_null = folder.open("null");
@@ -94,12 +93,12 @@ TEST_CASE("the second run of a shape is captured, later ones are one launch") {
         const Inputs other(5, 0.01F * static_cast<float>(i));
         CHECK(all_are(session->run(other.feeds)[0], other.expected()));
     }
-    CHECK(sim_copies() == copies);  // in the graph, none by itself
+    CHECK(sim_copies() == copies);  // all copies are in the graph
     CHECK(sim_used() == used);
     fine();
 }
 
-TEST_CASE("shapes are bounded, and memory returns to its start") {
+TEST_CASE("the number of shapes is bounded, and memory is freed") {
     const std::size_t start = sim_used();
     {
         const EngineFolder folder;
@@ -119,7 +118,7 @@ TEST_CASE("shapes are bounded, and memory returns to its start") {
     fine();
 }
 
-TEST_CASE("growing scratch memory drops the graphs that knew it") {
+TEST_CASE("growing scratch memory drops the graphs that use it") {
     const EngineFolder folder;
     const auto session = session_of(folder);
     for (const std::size_t side : {2U, 2U, 2U, 16U, 2U, 16U, 16U, 2U}) {
@@ -129,7 +128,7 @@ TEST_CASE("growing scratch memory drops the graphs that knew it") {
     fine();
 }
 
-TEST_CASE("a second profile takes what the first does not, and a shape outside both is refused") {
+TEST_CASE("a second profile is used if the first does not fit, and other shapes are refused") {
     const EngineFolder folder;
     const auto session = session_of(folder);
     const Inputs batch(12, 0.5F, 2);
@@ -164,7 +163,7 @@ TEST_CASE("eight threads share a model") {
     fine();
 }
 
-TEST_CASE("too little GPU memory is an error, and what was there still runs") {
+TEST_CASE("too little GPU memory is an error, and loaded shapes still run") {
     const EngineFolder folder;
     const auto session = session_of(folder);
     const Inputs small(2), large(16);
