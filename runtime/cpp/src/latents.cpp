@@ -70,7 +70,7 @@ void check_span(const char* name, std::uint64_t start, std::size_t size) {
     constexpr std::uint64_t kEnd = std::uint64_t{1} << 32U;
     if (start >= kEnd || size > kEnd - start)
         throw_error(ErrorCode::parameter, name, " ", start, " and ", size,
-                    " beyond it: a latent ends at 2^32");
+                    " more: rows and columns must be below 2^32");
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ constexpr int kMostDepth = 100;     // of nested JSON
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-/// Whether a text holds at least one character, and letters, digits and `others` alone.
+/// Whether a text is not empty and has only letters, digits and the characters of `others`.
 bool is_plain(const std::string& text, const std::string& others) {
     return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
         return is_digit(c) || is_letter(c) || others.find(c) != std::string::npos;

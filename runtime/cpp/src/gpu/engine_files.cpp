@@ -80,11 +80,10 @@ std::string read_engine(const EngineFile& engine) {
     std::string data = read_trusted_file(engine.path);
     if (data.size() != engine.entry.bytes)
         throw_error(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
-                    " bytes, its sidecar says ", engine.entry.bytes,
-                    ": truncated; compile it again");
+                    " bytes, its entry says ", engine.entry.bytes, ": truncated; compile it again");
     if (sha256(data.data(), data.size()) != engine.entry.sha256)
         throw_error(ErrorCode::backend, "engine '", engine.path.string(),
-                    "' does not have its sidecar's SHA-256: damaged; compile it again");
+                    "' does not have its entry's SHA-256: damaged; compile it again");
     return data;
 }
 

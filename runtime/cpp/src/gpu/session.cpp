@@ -136,7 +136,7 @@ std::size_t EngineSession::profile(const Shapes& shapes) const {
     for (const auto& [name, shape] : shapes) given.push_back(name + " " + describe(shape));
     throw_error(ErrorCode::backend, join(given), " is outside the engine's shapes (",
                 describe_ranges(entry_),
-                "): give tiles or smaller images, or compile a larger one: ",
+                "): give tiles or smaller images, or compile an engine for larger ones: ",
                 command(entry_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
 }
 

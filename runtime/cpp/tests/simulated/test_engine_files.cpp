@@ -83,9 +83,9 @@ TEST_CASE("an engine file that is truncated, altered, missing or not an engine i
     const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
     const std::uintmax_t size = fs::file_size(file);
     fs::resize_file(file, size - 1);
-    CHECK(has(upscale_error(folder), "its sidecar says"));
+    CHECK(has(upscale_error(folder), "its entry says"));
     tests::write(file, std::string(size, 'x'));
-    CHECK(has(upscale_error(folder), "does not have its sidecar's SHA-256"));
+    CHECK(has(upscale_error(folder), "does not have its entry's SHA-256"));
     fs::remove(file);
     CHECK(has(upscale_error(folder), "4: cannot read engine '"));
     fs::create_directory(file);
@@ -122,7 +122,7 @@ TEST_CASE("an engine that another user can write to is refused") {
     CHECK(has(upscale_error(folder), "can be written by everyone"));
 }
 
-TEST_CASE("so is one below such a folder, or a link to a file below one") {
+TEST_CASE("an engine below such a folder is refused, also through a link") {
     const BundleFolder home, elsewhere;
     EngineFolder folder;
     const fs::path outer = home.folder / "outer", inner = outer / "inner";
@@ -144,7 +144,7 @@ TEST_CASE("so is one below such a folder, or a link to a file below one") {
               "'" + elsewhere.folder.string() + "' can be written by everyone"));
 }
 
-TEST_CASE("so is one that a group can write to") {
+TEST_CASE("an engine that a group can write to is refused") {
     if (geteuid() != 0) return;  // only root can give a file to a group that it is not in
     const EngineFolder folder;
     const fs::path file = folder.folder / "inverse.tensorrt-rtx.engine";
