@@ -1,4 +1,4 @@
-"""The C++ runtime builds, is installed, passes its own tests under sanitizers, and is tidy."""
+"""The C++ runtime builds, installs, passes its own tests under sanitizers, and is linted."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_manifest_reader_survives_the_fuzzer(tmp_path: Path) -> None:
 
 
 @slow
-def test_clang_format_has_nothing_to_say() -> None:
+def test_clang_format_changes_nothing() -> None:
     need("clang-format")
     folders = ("include", "src", "programs", "tests", "fuzz")
     files = [f for folder in folders for f in sorted((SOURCE / folder).rglob("*.[ch]*"))]
@@ -73,16 +73,16 @@ def test_clang_format_has_nothing_to_say() -> None:
 
 
 @slow
-def test_clang_tidy_has_nothing_to_say() -> None:
+def test_clang_tidy_finds_nothing() -> None:
     need("run-clang-tidy")
-    # One file after another takes too long: as many at once as there are processors.
+    # In parallel, as one file after another takes too long.
     sources = f"^{re.escape(str(SOURCE))}/(src|programs)/"
     run("run-clang-tidy", "-quiet", "-j", str(machine.usable_cpus()), "-p", build("test"), sources)
 
 
 @slow
 def test_the_tensorrt_backend_compiles_with_nvidias_own_headers(tmp_path: Path) -> None:
-    # A wheel that carries them (TensorRT 10.14.1, Apache-2.0); none of its code is run.
+    # This wheel contains the headers (TensorRT 10.14.1, Apache-2.0); its code is not run.
     wheel = "kernel-lens==2.0.1 --hash=sha256:" + KERNEL_LENS
     (tmp_path / "requirements.txt").write_text(wheel, encoding="utf-8")
     run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
@@ -95,7 +95,7 @@ def test_the_tensorrt_backend_compiles_with_nvidias_own_headers(tmp_path: Path) 
         "-isystem", cuda, "-I", SOURCE / "include", "-I", SOURCE / "src", source)  # fmt: skip
 
 
-def test_what_is_given_to_a_later_configuration_counts(tmp_path: Path) -> None:
+def test_later_configurations_use_new_options(tmp_path: Path) -> None:
     need("cmake", "ninja", "c++")
     simulated = SOURCE / "tests" / "simulated"
 
@@ -105,12 +105,12 @@ def test_what_is_given_to_a_later_configuration_counts(tmp_path: Path) -> None:
     plain = configure(
         "-DHCFLOW_PROGRAMS=OFF", "-DHCFLOW_PYTHON=/bin/false",
         f"-DTensorRT_INCLUDE_DIR={simulated / 'tensorrt'}",
-        f"-DTensorRT_RTX_INCLUDE_DIR={simulated / 'tensorrt'}",  # the other one's headers
+        f"-DTensorRT_RTX_INCLUDE_DIR={simulated / 'tensorrt'}",  # TensorRT's headers
         "-DCUDA_RUNTIME_INCLUDE_DIR=/usr/include",
     )  # fmt: skip
     assert "backend tensorrt: TRUE" in plain
     assert "backend tensorrt-rtx: FALSE" in plain
-    # The compiler's own folder, named again, would hide its headers from each other.
+    # The compiler's own folder must not be given again: #include_next would fail.
     commands = (tmp_path / "compile_commands.json").read_text(encoding="utf-8")
     assert f"-isystem{simulated / 'tensorrt'} " in commands
     assert "-isystem/usr/include " not in commands
@@ -138,7 +138,7 @@ def test_the_version_is_the_distributions(installed: Path) -> None:
     )
 
 
-def test_only_the_public_names_leave_the_library(installed: Path) -> None:
+def test_only_public_names_are_exported(installed: Path) -> None:
     library = next(installed.rglob("libhcflow.so"))
     names = run("nm", "-DC", "--defined-only", "--format=just-symbols", library).split("\n")
     c_names = sorted(name for name in names if name.startswith("hcflow_"))

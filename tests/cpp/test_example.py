@@ -1,4 +1,4 @@
-"""The C++ runtime's example, hcflow-cpp: PNG files in and out as with Python, and none lost."""
+"""The C++ runtime's example, hcflow-cpp, reads and writes PNG files as Python does."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def example(sanitized: Path, tmp_path: Path) -> Example:
     return Example(sanitized / "programs" / "hcflow-cpp", tmp_path)
 
 
-def test_the_example_takes_a_png_down_and_up(
+def test_the_example_downscales_and_upscales_a_png(
     installed: Path, rescale_x4: Path, tmp_path: Path
 ) -> None:
     pixels = _noise((40, 53, 3), "uint8")
@@ -86,7 +86,7 @@ def test_the_example_takes_a_png_down_and_up(
     assert len((SOURCE / "programs" / "hcflow_cpp.cpp").read_text().splitlines()) < 150
 
 
-def test_the_example_takes_a_pngs_values_as_they_are(
+def test_the_example_does_not_apply_gamma(
     installed: Path, rescale_x4: Path, tmp_path: Path
 ) -> None:
     pixels = _noise((8, 12), "uint8")
@@ -127,7 +127,7 @@ def test_the_example_refuses_before_it_computes(
     assert refusal in done.stderr
 
 
-def test_the_example_takes_the_overlap_of_the_model(
+def test_the_example_uses_the_models_overlap(
     installed: Path, rescale_x4: Path, tmp_path: Path, example: Example
 ) -> None:
     pixels = _noise((40, 53, 3), "uint8")
@@ -143,7 +143,7 @@ def test_the_example_takes_the_overlap_of_the_model(
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("orientation", range(1, 10))
-def test_a_picture_is_turned_upright_as_in_python(example: Example, orientation: int) -> None:
+def test_an_image_is_turned_upright_as_in_python(example: Example, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "a maker", orientation
     big, little = exif.tobytes().removeprefix(b"Exif\0\0"), _little_endian(orientation)
@@ -174,7 +174,7 @@ def test_a_picture_is_turned_upright_as_in_python(example: Example, orientation:
         assert results[0] == results[1], name
 
 
-def test_a_colour_profile_goes_along(example: Example) -> None:
+def test_the_colour_profile_is_kept(example: Example) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for name, icc in (("sound", profile), ("damaged", profile[:100])):
         example.run(example.picture(f"{name}.png", icc_profile=icc), "out.png")
@@ -183,7 +183,7 @@ def test_a_colour_profile_goes_along(example: Example) -> None:
             assert out.size == (28, 20)
 
 
-def test_what_cannot_be_written_leaves_what_was_there(example: Example) -> None:
+def test_a_failed_write_keeps_the_old_file(example: Example) -> None:
     image, out = example.picture("in.png"), example.folder / "out.png"
     out.write_bytes(b"an older result")
 
@@ -200,7 +200,7 @@ def test_what_cannot_be_written_leaves_what_was_there(example: Example) -> None:
     assert "No such file" in example.refusal(image, "nowhere/out.png")
 
 
-def test_a_result_takes_the_place_of_an_older_file(example: Example) -> None:
+def test_a_result_replaces_an_older_file(example: Example) -> None:
     image, out = example.picture("in.png"), example.folder / "out.png"
     out.write_bytes(b"an older result")
     out.chmod(0o640)
@@ -221,7 +221,7 @@ def test_a_result_takes_the_place_of_an_older_file(example: Example) -> None:
     assert example.names() == names
 
 
-def test_the_image_that_is_read_is_not_written_over(example: Example) -> None:
+def test_the_input_is_not_overwritten(example: Example) -> None:
     image = example.picture("in.png")
     (example.folder / "link.png").symlink_to("in.png")
     os.link(image, example.folder / "same.png")
@@ -232,7 +232,7 @@ def test_the_image_that_is_read_is_not_written_over(example: Example) -> None:
     assert image.read_bytes() == before
 
 
-def test_pipes_and_files_without_a_name_are_written_to(example: Example, tmp_path: Path) -> None:
+def test_pipes_and_deleted_files_are_written_to(example: Example, tmp_path: Path) -> None:
     image = example.picture("in.png")
     example.run(image, "out.png")
     expected = (example.folder / "out.png").read_bytes()
@@ -250,7 +250,7 @@ def test_pipes_and_files_without_a_name_are_written_to(example: Example, tmp_pat
 
 
 def _with_chunk(path: Path, kind: bytes, data: bytes) -> Path:
-    """A PNG file with one chunk more, behind its pixels."""
+    """Add a chunk to a PNG file, behind its pixels."""
     whole, body = path.read_bytes(), kind + data
     chunk = struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
     path.write_bytes(whole[:-12] + chunk + whole[-12:])  # before IEND

@@ -1,4 +1,4 @@
-"""The C++ runtime gives Python's pixels and judges engines as Python does."""
+"""The C++ runtime gives the same pixels as Python and accepts the same engines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _library(installed: Path) -> Path:
 @pytest.mark.parametrize("tiles", [None, (8, 3)], ids=["whole", "tiled"])
 @pytest.mark.parametrize("form", ["rgb", "rgba", "gray", "gray alpha"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_a_small_bundle_gives_pythons_bytes(
+def test_a_small_bundle_gives_the_same_bytes_as_python(
     installed: Path, tmp_path: Path, tiles: tuple[int, int] | None, form: str, dtype: str
 ) -> None:
     bundle = write_bundle(tmp_path / "tiny", default_tau=0.05)
@@ -43,7 +43,7 @@ def test_a_small_bundle_gives_pythons_bytes(
     grid = {} if tiles is None else {"tile": tiles[0], "overlap": tiles[1]}
     one, two = theirs.upscale(image, seed=5, **grid), ours.upscale(image, seed=5, **grid)
     if tiles is not None and channels % 2 == 0:
-        # Pillow takes rows or columns first, whichever is less work for a band: a float32 bit.
+        # Pillow resizes rows or columns first, depending on the strip: a float32 bit may differ.
         np.testing.assert_allclose(
             one[..., -1].astype(float), two[..., -1].astype(float), rtol=0, atol=_step(dtype)
         )
@@ -59,7 +59,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: shipped.write(folder / name, name) for name in models.weights()}
 
 
-def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
+def test_a_tile_without_overlap_uses_the_graphs_overlap_as_in_python(
     installed: Path, bundles: dict[str, Path]
 ) -> None:
     bundle = bundles["rescale_x4"]
@@ -69,7 +69,7 @@ def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
         (ours.upscale, theirs.upscale, 1), (ours.downscale, theirs.downscale, 4),
     ):  # fmt: skip
         image = _noise((24 * factor, 21 * factor, 3), "uint8")
-        for tile in (shipped.TILE, shipped.OVERLAP - 1):  # also one smaller than the overlap
+        for tile in (shipped.TILE, shipped.OVERLAP - 1):  # also a tile smaller than the overlap
             report, bare = Report(), Report()
             _equal(theirs_way(image, tile=tile), ours_way(image, tile=tile, report=report))
             assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
@@ -80,13 +80,13 @@ def test_a_tile_alone_goes_with_the_graphs_overlap_as_in_python(
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", sorted(models.weights()))
-def test_shipped_models_give_pythons_bytes(
+def test_shipped_models_give_the_same_bytes_as_python(
     installed: Path, bundles: dict[str, Path], name: str, precision: str
 ) -> None:
     bundle = bundles[name]
     ours = runtime.load(bundle, backend="openvino", precision=precision, threads=1)
     theirs = cpp_library.Model(_library(installed), bundle, "openvino", precision)
-    # On the bundle's own grid: 2×2 windows of its full size, which have a program of their own.
+    # The bundle's own grid: 2×2 windows of full size, which have a compiled program of their own.
     side = 2 * shipped.TILE + 2 * shipped.OVERLAP
     image = _noise((side * ours.scale, side * ours.scale, 3), "uint8")
     report = Report()
@@ -99,7 +99,7 @@ def test_shipped_models_give_pythons_bytes(
     _equal(theirs.upscale(small, **options), ours.upscale(small, report=report, **options))
     assert (theirs.tile, theirs.disagreement) == (report.tile, report.disagreement)
     assert report.disagreement
-    # On another: windows of any shape, one of them the whole image.
+    # Another grid: windows of other shapes.
     _equal(
         theirs.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
         ours.upscale(small[:19, :15], tau=0.0, tile=24, overlap=4),
@@ -122,8 +122,8 @@ def test_a_backend_that_was_not_compiled_in_is_named(installed: Path, tmp_path: 
     assert done.stderr.startswith("hcflow-embed: open: backend 'null' was not compiled in")
 
 
-def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
-    # Pixels far outside what a precision below fp32 may give; there is fp32 to take its place.
+def test_tiles_fall_back_as_in_python(installed: Path, tmp_path: Path) -> None:
+    # Pixels far outside [0, 1], which are invalid below fp32; fp32 graphs are the fallback.
     bundle = write_bundle(tmp_path / "tiny", gain=40.0, precision="fp16", tile=8, overlap=1)
     exact = json.loads((write_bundle(tmp_path / "exact") / "manifest.json").read_text())
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -134,7 +134,7 @@ def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
     ours = runtime.load(bundle, backend="openvino", precision="fp16", threads=1)
     theirs = cpp_library.Model(_library(installed), bundle, "openvino", "fp16")
     image = _noise((20, 17, 3), "uint8")
-    image[:, :12] = 0  # gives nothing to heal
+    image[:, :12] = 0  # needs no fallback
     report = Report()
     _equal(theirs.upscale(image), ours.upscale(image, report=report))
     assert 0 < len(report.fallbacks) < report.tiles
@@ -142,8 +142,8 @@ def test_tiles_heal_as_in_python(installed: Path, tmp_path: Path) -> None:
     theirs.close()
 
 
-def test_auto_takes_pythons_precision_for_each_image(installed: Path, tmp_path: Path) -> None:
-    # INT8 with overlaps that cost more than it saves on many tiles, and none on a single one.
+def test_auto_chooses_the_same_precision_as_python(installed: Path, tmp_path: Path) -> None:
+    # INT8's overlaps cost more than it saves on many tiles, and nothing on a single one.
     bundle = write_bundle(tmp_path / "b", tile=16, overlap=2)
     manifest = runtime.Bundle.open(bundle).manifest
     low = tuple(replace(g, precision="int8", overlap=16) for g in manifest.graphs)
@@ -168,7 +168,7 @@ def test_auto_takes_pythons_precision_for_each_image(installed: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_short_memory_takes_pythons_smaller_tiles(
+def test_short_memory_gives_the_same_tiles_as_python(
     sanitized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
 ) -> None:
     bundle = write_bundle(tmp_path / "b", tile=64, overlap=2, bytes_per_lr_pixel=10_000)
@@ -178,7 +178,7 @@ def test_short_memory_takes_pythons_smaller_tiles(
     for megabytes in (200, 90, 80, 25, 12, 9, 8, 1):
         have = megabytes * 1_000_000
         monkeypatch.setattr(machine, "available_memory", lambda have=have: have)
-        ours = runtime.load(bundle, backend="openvino", threads=1)  # holds nothing yet
+        ours = runtime.load(bundle, backend="openvino", threads=1)  # no memory is in use yet
         report, expected, refused = Report(), None, ""
         try:
             run = ours.upscale if direction == "up" else ours.downscale
@@ -205,7 +205,7 @@ def test_short_memory_takes_pythons_smaller_tiles(
     assert {64, 32, 16, 0} == set(tiles)
 
 
-def test_engines_are_judged_as_in_python(sanitized: Path) -> None:
+def test_engines_fit_as_in_python(sanitized: Path) -> None:
     plain = {
         "file": "inverse.engine", "sha256": "a" * 64, "bytes": 10, "graph": "b" * 64,
         "direction": "inverse", "precision": "fp32", "latents": True, "tf32": False,

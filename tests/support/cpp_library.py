@@ -1,4 +1,4 @@
-"""The C++ runtime from Python: built by CMake's presets, called through its C interface."""
+"""Builds the C++ runtime with CMake's presets and calls it through its C interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "runtime" / "cpp"
 TOOLS = ("cmake", "ninja", "c++")
-# Set by `make cpp` and `make cpp-slow`: what is missing then fails in place of skipping.
+# Set by `make cpp` and `make cpp-slow`: tests then fail instead of being skipped.
 REQUIRED = "HCFLOW_REQUIRE_CPP"
 OWN_OVERLAP = ctypes.c_size_t(-1).value  # HCFLOW_OWN_OVERLAP
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # HCFLOW_FP32 …
@@ -30,7 +30,7 @@ MARKS = [
 
 
 def need(*tools: str) -> None:
-    """Skip, or under `make cpp` fail, unless these programs are there."""
+    """Skip the test if a program is not installed; under `make cpp` fail."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         reason = f"not installed: {', '.join(missing)} (see docs/cpp.md for the Debian packages)"
@@ -40,7 +40,7 @@ def need(*tools: str) -> None:
 
 
 def run(*command: str | Path, **options: Any) -> str:
-    """Standard output of a command; the test fails with all it said when it does."""
+    """Run a command and return its standard output; if it fails, show all its output."""
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, **options
     )
@@ -51,7 +51,7 @@ def run(*command: str | Path, **options: Any) -> str:
 
 
 def build(preset: str) -> Path:
-    """Configure and build a preset with this Python's OpenVINO; its folder."""
+    """Configure and build a preset with this Python's OpenVINO, and return its folder."""
     need(*TOOLS)
     run("cmake", "--preset", preset, f"-DHCFLOW_PYTHON={sys.executable}", cwd=SOURCE)
     run("cmake", "--build", "--preset", preset, "--parallel", "2", cwd=SOURCE)
@@ -61,8 +61,7 @@ def build(preset: str) -> Path:
 def sanitized_openvino() -> dict[str, str]:
     """The environment in which OpenVINO runs under sanitizers.
 
-    TBB's own way of loading a library does not go with them; its leaks at the end of the process
-    are not ours to mend.
+    TBB's default way of loading a library fails under sanitizers, and it leaks at exit.
     """
     return {**os.environ, "TBB_ENABLE_SANITIZERS": "1", "ASAN_OPTIONS": "detect_leaks=0"}
 
@@ -116,7 +115,7 @@ class Run(ctypes.Structure):
 
 
 class Model:
-    """A bundle opened by a library; the other attributes are of the last image."""
+    """A bundle opened by the C++ library; the other attributes are those of the last image."""
 
     def __init__(self, library: Path, bundle: Path, backend: str, precision: str = "fp32") -> None:
         self._library = ctypes.CDLL(str(library))
