@@ -76,8 +76,8 @@ def _need_gpu(options: EngineOptions) -> None:
         return
     what = "--refit" if options.refittable else "--engine tensorrt"
     raise ExportError(
-        f"{what} needs a GPU on the machine that compiles: {missing}. Without one: "
-        "--engine tensorrt-rtx, not refittable"
+        f"{what} needs a GPU on the machine that compiles: {missing}. Without one, use "
+        "--engine tensorrt-rtx without --refit"
     )
 
 

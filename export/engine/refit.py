@@ -60,8 +60,7 @@ def refit_bundle(
     graphs = asked_for(bundle, directions, precisions)
     if not graphs:
         raise ExportError(
-            f"bundle '{bundle.manifest.name}' has no such graph to put weights in from: see "
-            "hcflow info"
+            f"bundle '{bundle.manifest.name}' has none of these graphs: see hcflow info"
         )
     try:
         device = Device.open()

@@ -47,7 +47,7 @@ def actnorm(layer: ActNorm) -> Affine:
 
 
 def step_linear(step: AffineStep) -> Affine:
-    """What a flow step does before its coupling: ActNorm and 1×1 convolution."""
+    """A flow step's affine map before its coupling: ActNorm and 1×1 convolution."""
     affine = actnorm(step.actnorm)
     weight = step.permute.weight.double()
     return affine.then(Affine(weight, torch.zeros_like(affine.bias)))
@@ -96,7 +96,7 @@ def scaled(conv: ScaledConv) -> Kernel:
 
 
 def plain(conv: torch.nn.Conv2d) -> Kernel:
-    """A convolution as it stands."""
+    """A convolution unchanged."""
     assert conv.bias is not None
     return Kernel(conv.weight.double(), conv.bias.double())
 

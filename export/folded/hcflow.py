@@ -21,7 +21,7 @@ from runtime.bundle.manifest import Direction
 
 
 class DeployFlow(nn.Module):
-    """What both directions share: levels named `level0` (finest) and up, and the features."""
+    """The base of both directions: levels named `level0` (finest) and up, and the features."""
 
     def __init__(self, model: HCFlow, direction: Direction, with_latents: bool = True) -> None:
         super().__init__()

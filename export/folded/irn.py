@@ -67,7 +67,7 @@ def _dense(net: DenseBlock, gain: float) -> DeployDenseBlock:
 
 
 class DeployIRN(nn.Module):
-    """What both directions share: `operations`, counted as in the reference."""
+    """The base of both directions: `operations`, numbered as in the reference."""
 
     def __init__(self, model: IRN, direction: Direction) -> None:
         super().__init__()

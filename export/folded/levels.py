@@ -1,4 +1,4 @@
-"""A level as a deploy module: its main flow, and the conditional flow of what is split off.
+"""A level as a deploy module: its main flow, and the conditional flow of the split-off channels.
 
 `MixingLevel` is the SR networks' kind, whose steps mix all channels; the rescaling network's main
 flow is `export.folded.rescaling`.
@@ -55,12 +55,12 @@ class DeployConditional(DeployFeatures, LowPrecision):
 
 
 class DeployLevel(nn.Module, ABC):
-    """What all levels have: `steps` of the main flow, and `cond`.
+    """A level: `steps` of the main flow, and `cond`, the conditional flow.
 
     Args:
         level: of the reference.
         direction: which way; `encode` or `decode` is there for it.
-        channels: of what is squeezed.
+        channels: before the squeeze.
         with_latent: whether an inverse takes this level's latent.
     """
 
@@ -75,11 +75,11 @@ class DeployLevel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """N×C×2H×2W → what is kept and what is split off, and log-scales' sums, N×H×W each."""
+        """N×C×2H×2W → the kept and the split-off channels, and log-scales' sums, N×H×W each."""
 
     @abstractmethod
     def decode(self, kept: Tensor, a: Tensor) -> Tensor:
-        """What was kept and what was split off → N×C×2H×2W."""
+        """The kept and the split-off channels → N×C×2H×2W."""
 
 
 class MixingLevel(DeployLevel):

@@ -33,13 +33,13 @@ FIRST = 3
 
 @dataclass(frozen=True)
 class Part:
-    """What a tensor `x` stands for: `v = scale · x + bias`; both [C], float64."""
+    """The true part that a tensor `x` stands for: `v = scale · x + bias`; both [C], float64."""
 
     scale: Tensor
     bias: Tensor
 
     def then(self, affine: Affine) -> Part:
-        """Behind a map with a diagonal matrix."""
+        """The same tensor after a map with a diagonal matrix."""
         scale = affine.matrix.diagonal()
         return Part(scale * self.scale, scale * self.bias + affine.bias)
 
@@ -49,7 +49,7 @@ class RescalingCoupling(LowPrecision):
 
     Args:
         net: the folded dense block.
-        driven: channels of what is scaled; `None` for a shift alone.
+        driven: channels that are scaled; `None` for a shift alone.
         direction: which way.
         offset: added to the driven part beyond its factor, [C], where there is a bias to add.
     """
@@ -116,7 +116,7 @@ class RescalingLevel(DeployLevel):
         size = 4 * channels
         start = Part(torch.ones(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64))
         if direction == "forward":
-            # Such a scale at the start that it is 1 in the end, where others read the parts.
+            # The scale starts so that it ends at 1, where others read the parts.
             total = torch.stack([m.matrix.diagonal() for m in maps[1:]]).prod(0) if maps[1:] else 1
             start = replace(start, scale=start.scale / total)
             held = Affine(torch.diag(1 / start.scale), start.bias)
@@ -134,7 +134,7 @@ class RescalingLevel(DeployLevel):
         self.extra = level.kept - FIRST
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """See `DeployLevel`; nobody asks for this network's log-scales."""
+        """See `DeployLevel`; this network has no likelihood, so no log-scales."""
         v = self._linear(x)
         first, rest = torch.split(v, self.sizes, 1)
         for step in self.steps:

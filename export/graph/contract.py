@@ -52,7 +52,7 @@ def check(model: ir.Model, io: str = "float32") -> None:
 
     Args:
         model: the graph.
-        io: its boundary, `float32`, or `uint8` where images are bytes.
+        io: dtype of the images at its boundary, `float32` or `uint8`.
 
     Raises:
         ExportError: names the node that breaks the contract.

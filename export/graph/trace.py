@@ -16,14 +16,14 @@ from export.folded.irn import DeployIRN, IRNInverse
 
 
 class _Tracer(Tracer):
-    """Convolutions are leaves; everything else is taken apart."""
+    """Convolutions are leaves; everything else is traced into."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d)
 
 
 class _MetaShapes(ShapeProp):
-    """Notes shapes and dtypes without computing a value."""
+    """Records shapes and dtypes without computing a value."""
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """A constant of shape alone."""
@@ -59,7 +59,7 @@ def trace(module: DeployFlow | DeployIRN, side: int = 8) -> GraphModule:
         concrete = {"latents": tuple(PH for _ in inputs[1:])}
     traced = GraphModule(module, _Tracer().trace(module, concrete))
     traced.graph.set_codegen(CodeGen())  # flat arguments, as the graph has them
-    traced.graph.eliminate_dead_code()  # log-scales that no likelihood asks for
+    traced.graph.eliminate_dead_code()  # log-scales that no likelihood needs
     with torch.no_grad():
         _MetaShapes(traced).propagate(*inputs)
     return traced
