@@ -11,6 +11,7 @@ import runtime
 from export.folded.fold import GraphSpec, deploy
 from export.graph import contract, emit, trace
 from export.pipeline import Request, build
+from export.precision import evaluation
 from hcflow_ref.checkpoint.load import load, save
 from hcflow_ref.errors import CheckpointError
 from hcflow_ref.network.irn import IRN, IRN_X4, IRNConfig
@@ -178,7 +179,8 @@ def test_every_depth_and_width_exports():
         assert np.abs(back - hr.numpy()).max() <= 1e-4
 
 
-def test_a_bundle_holds_checked_graphs_of_both_precisions_and_runs(tmp_path, golden):
+def test_a_bundle_holds_checked_graphs_of_both_precisions_and_runs(tmp_path, golden, monkeypatch):
+    monkeypatch.setattr(evaluation, "PHOTOGRAPH_SIDE", 64)
     request = Request("irn", precisions=("fp32", "fp16"))
     manifest = build(load(WEIGHTS), tmp_path / "bundle", request)
     assert len(manifest.graphs) == 4
