@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Plan:
+class Prepared:
     """Everything that one set of input shapes needs.
 
     Attributes:
@@ -86,63 +86,64 @@ class EngineStream:
         self._stream = loaded.device.stream()
         self._idle = Event()
         self._last = self._stream.handle
-        self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+        self._prepared: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._scratch: Buffer | None = None
 
     def outputs(self, shapes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shape and dtype of every output for these input shapes."""
-        return self._plan(shapes).outputs
+        return self._prepared_for(shapes).outputs
 
     def run(self, arrays: Mapping[str, NDArray[Any] | Region]) -> dict[str, NDArray[Any]]:
         """Run on host arrays and regions to be drawn; returns host arrays when they are ready."""
         self._loaded.device.use()
         shapes = {name: array.shape for name, array in arrays.items()}
-        plan = self._plan(shapes, [n for n, each in arrays.items() if isinstance(each, Region)])
-        if not plan.host:
-            self._stage(plan, arrays)
+        drawn = [name for name, array in arrays.items() if isinstance(array, Region)]
+        prepared = self._prepared_for(shapes, drawn)
+        if not prepared.host:
+            self._stage(prepared, arrays)
         self._follow(self._stream)
         for name, array in arrays.items():
-            plan.host[name].array[...] = array.words() if isinstance(array, Region) else array
-        if plan.graph is None and plan.runs == 1 and plan.capturable:
-            self._capture(plan)
-        if plan.graph is not None:
-            self._stream.launch(plan.graph)
+            prepared.host[name].array[...] = array.words() if isinstance(array, Region) else array
+        if prepared.graph is None and prepared.runs == 1 and prepared.capturable:
+            self._capture(prepared)
+        if prepared.graph is not None:
+            self._stream.launch(prepared.graph)
         else:
-            self._work(plan)
+            self._work(prepared)
         self._stream.record(self._idle)
         self._stream.synchronise()
-        plan.runs += 1
-        if plan.runs == 1:
+        prepared.runs += 1
+        if prepared.runs == 1:
             self._loaded.save_runtime_cache()
-        return {name: plan.host[name].array.copy() for name in plan.outputs}
+        return {name: prepared.host[name].array.copy() for name in prepared.outputs}
 
     def enqueue(self, shapes: Shapes, pointers: Mapping[str, int], stream: Stream) -> None:
         """Put a run on these addresses into the caller's stream, and do not wait."""
-        plan = self._plan(shapes)
+        prepared = self._prepared_for(shapes)
         self._follow(stream)
-        self._execute(plan, pointers, stream)
+        self._execute(prepared, pointers, stream)
         stream.record(self._idle)
 
     def layer_times(self, arrays: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
         """Mean seconds of every layer; runs without a graph, which would hide the layers."""
         shapes = {name: array.shape for name, array in arrays.items()}
         self.run(arrays)
-        plan = self._plan(shapes)
-        plan.drop_graph()
-        plan.capturable = False
-        times, plan.context.profiler = profiler(self._loaded.trt)
+        prepared = self._prepared_for(shapes)
+        prepared.drop_graph()
+        prepared.capturable = False
+        times, prepared.context.profiler = profiler(self._loaded.trt)
         for _ in range(runs):
             self.run(arrays)
-        self._plans.pop(_key(shapes)).free()  # its context would go on being profiled
+        self._prepared.pop(_key(shapes)).free()  # its context would go on being profiled
         return {name: seconds / runs for name, seconds in times.items()}
 
     def close(self) -> None:
         """Free everything; waits for what is running."""
         self._loaded.device.use()
         self._wait()
-        for plan in self._plans.values():
-            plan.free()
-        self._plans.clear()
+        for prepared in self._prepared.values():
+            prepared.free()
+        self._prepared.clear()
         if self._scratch is not None:
             self._scratch.free()
             self._scratch = None
@@ -160,21 +161,21 @@ class EngineStream:
         self._idle.synchronise()
         self._stream.synchronise()
 
-    def _plan(self, shapes: Shapes, drawn: Sequence[str] = ()) -> Plan:
+    def _prepared_for(self, shapes: Shapes, drawn: Sequence[str] = ()) -> Prepared:
         key = _key(shapes, drawn)
-        if key in self._plans:
-            self._plans.move_to_end(key)
-            return self._plans[key]
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
         profile = self._profile(shapes)
         self._loaded.device.use()
-        if len(self._plans) >= MOST_SHAPES:
+        if len(self._prepared) >= MOST_SHAPES:
             self._wait()
-            self._plans.popitem(last=False)[1].free()
-        plan = self._prepare(shapes, profile, drawn)
-        self._plans[key] = plan
-        return plan
+            self._prepared.popitem(last=False)[1].free()
+        prepared = self._prepare(shapes, profile, drawn)
+        self._prepared[key] = prepared
+        return prepared
 
-    def _prepare(self, shapes: Shapes, profile: int, drawn: Sequence[str]) -> Plan:
+    def _prepare(self, shapes: Shapes, profile: int, drawn: Sequence[str]) -> Prepared:
         """A context with its input shapes and scratch memory set."""
         context = self._loaded.context()
         if context.active_optimization_profile != profile:
@@ -193,74 +194,74 @@ class EngineStream:
         if bad := [name for name, (shape, _) in outputs.items() if min(shape, default=1) < 0]:
             raise BackendError(f"the engine cannot tell the shape of its output '{bad[0]}'")
         self._give_scratch(context)
-        return Plan(context, outputs, {name: shapes[name] for name in drawn})
+        return Prepared(context, outputs, {name: shapes[name] for name in drawn})
 
     def _give_scratch(self, context: api.IExecutionContext) -> None:
         size = int(context.update_device_memory_size_for_shapes())
         if self._scratch is None or self._scratch.size < size:
             self._wait()
             old, self._scratch = self._scratch, None
-            for plan in self._plans.values():
-                plan.drop_graph()  # it was captured with the old address
+            for prepared in self._prepared.values():
+                prepared.drop_graph()  # it was captured with the old address
             if old is not None:
                 old.free()
             try:
                 self._scratch = self._loaded.device.allocate(max(size, old.size if old else 0))
             except BackendError:
-                while self._plans:  # their contexts point at what was freed
-                    self._plans.popitem()[1].free()
+                while self._prepared:  # their contexts point at what was freed
+                    self._prepared.popitem()[1].free()
                 raise
-            for plan in self._plans.values():
-                plan.context.set_device_memory(self._scratch.pointer, self._scratch.size)
+            for prepared in self._prepared.values():
+                prepared.context.set_device_memory(self._scratch.pointer, self._scratch.size)
         context.set_device_memory(self._scratch.pointer, self._scratch.size)
 
-    def _stage(self, plan: Plan, arrays: Mapping[str, NDArray[Any] | Region]) -> None:
+    def _stage(self, prepared: Prepared, arrays: Mapping[str, NDArray[Any] | Region]) -> None:
         """Buffers on both sides for every input and output; for a region its words on the host."""
         device = self._loaded.device
         needed = {name: (array.shape, self._loaded.inputs[name]) for name, array in arrays.items()}
         try:
-            for name, (shape, dtype) in (needed | plan.outputs).items():
-                plan.device[name] = device.allocate(math.prod(shape) * dtype.itemsize)
-                words = name in plan.drawn
-                plan.host[name] = (
+            for name, (shape, dtype) in (needed | prepared.outputs).items():
+                prepared.device[name] = device.allocate(math.prod(shape) * dtype.itemsize)
+                words = name in prepared.drawn
+                prepared.host[name] = (
                     device.pinned((12,), np.dtype(np.uint32))
                     if words
                     else device.pinned(shape, dtype)
                 )
         except BaseException:
-            plan.free()
+            prepared.free()
             raise
 
-    def _capture(self, plan: Plan) -> None:
+    def _capture(self, prepared: Prepared) -> None:
         """Record the run as a graph; an engine that cannot be captured runs without one."""
-        capturable = plan.context.is_stream_capturable(self._stream.handle)
+        capturable = prepared.context.is_stream_capturable(self._stream.handle)
         try:
             if capturable:
-                plan.graph = self._stream.capture(lambda: self._work(plan))
+                prepared.graph = self._stream.capture(lambda: self._work(prepared))
         except BackendError as error:
             _logger.info("this engine runs without CUDA graphs: %s", error)
-        plan.capturable = plan.graph is not None
+        prepared.capturable = prepared.graph is not None
 
-    def _work(self, plan: Plan) -> None:
-        inputs = [name for name in plan.device if name not in plan.outputs]
+    def _work(self, prepared: Prepared) -> None:
+        inputs = [name for name in prepared.device if name not in prepared.outputs]
         for name in inputs:
-            target = plan.device[name].pointer
-            if name in plan.drawn:
+            target = prepared.device[name].pointer
+            if name in prepared.drawn:
                 assert self._drawer is not None
-                place = plan.host[name].pointer
-                self._drawer.enqueue_at(place, plan.drawn[name], target, self._stream)
+                place = prepared.host[name].pointer
+                self._drawer.enqueue_at(place, prepared.drawn[name], target, self._stream)
             else:
-                self._stream.upload(target, plan.host[name])
-        pointers = {name: buffer.pointer for name, buffer in plan.device.items()}
-        self._execute(plan, pointers, self._stream)
-        for name in plan.outputs:
-            self._stream.download(plan.host[name], plan.device[name].pointer)
+                self._stream.upload(target, prepared.host[name])
+        pointers = {name: buffer.pointer for name, buffer in prepared.device.items()}
+        self._execute(prepared, pointers, self._stream)
+        for name in prepared.outputs:
+            self._stream.download(prepared.host[name], prepared.device[name].pointer)
 
-    def _execute(self, plan: Plan, pointers: Mapping[str, int], stream: Stream) -> None:
+    def _execute(self, prepared: Prepared, pointers: Mapping[str, int], stream: Stream) -> None:
         for name, pointer in pointers.items():
-            if not plan.context.set_tensor_address(name, pointer):
+            if not prepared.context.set_tensor_address(name, pointer):
                 raise BackendError(f"no address for '{name}': {self._loaded.last_error()}")
-        if not plan.context.execute_async_v3(stream.handle):
+        if not prepared.context.execute_async_v3(stream.handle):
             raise BackendError(f"the engine failed: {self._loaded.last_error()}")
 
 

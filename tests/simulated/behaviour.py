@@ -50,7 +50,7 @@ def host_arrays_give_what_the_cpu_gives(folder: Path) -> None:
 def the_second_run_of_a_shape_is_captured_and_then_replayed(folder: Path) -> None:
     s = session(folder)
     s.run(feeds())
-    (made,) = s._streams[-1]._plans.values()
+    (made,) = s._streams[-1]._prepared.values()
     assert made.graph is None
     s.run(feeds())
     assert made.graph is not None
@@ -79,7 +79,7 @@ def many_shapes_are_bounded_and_memory_returns_to_its_start(folder: Path) -> Non
         values = feeds(height=height)
         for _ in range(3):
             assert np.array_equal(s.run(values)["hr"], expected(values))
-    assert len(s._streams[-1]._plans) == tensorrt_stream.MOST_SHAPES
+    assert len(s._streams[-1]._prepared) == tensorrt_stream.MOST_SHAPES
     s.close()
     assert DRIVER.sim_used() == start
     fine()
@@ -275,7 +275,7 @@ def layers_are_timed_without_a_graph_and_leave_nothing_behind(folder: Path) -> N
     for _ in range(3):
         s.run(values)
     assert s.layer_times(values, 4) == [Layer("the whole graph", "engine layer", 0.5e-3)]
-    assert not s._streams[-1]._plans
+    assert not s._streams[-1]._prepared
     assert np.array_equal(s.run(values)["hr"], expected(values))
     fine()
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends import tensorrt, tensorrt_stream
+from runtime.backends import tensorrt
 from runtime.backends.cuda_arrays import DeviceArray, view
 from runtime.backends.cuda_device import Device, Event, Stream
+from runtime.backends.tensorrt_stream import EngineStream, Prepared
 from runtime.errors import BackendError
 from tests.simulated.rig import caught, download, feeds, fine, raises, scenario, session, upload
 
@@ -41,7 +42,7 @@ def mistake_a_shape_outside_the_profile(folder: Path) -> None:
     own = s._streams[-1]
     own._profile = lambda shapes: 0  # type: ignore[assignment]
     shapes = {name: value.shape for name, value in feeds(height=30).items()}
-    raises(BackendError, "outside the profile", lambda: own._plan(shapes))
+    raises(BackendError, "outside the profile", lambda: own._prepared_for(shapes))
 
 
 @scenario
@@ -51,7 +52,7 @@ def mistake_memory_freed_in_flight(folder: Path) -> None:
     values = feeds()
     given = upload(stream, values)
     s.enqueue(given, stream.handle)
-    (made,) = s._streams[-1]._plans.values()
+    (made,) = s._streams[-1]._prepared.values()
     assert made is not None
     s._streams[-1]._scratch.free()  # type: ignore[union-attr]
     caught("freed in flight")
@@ -60,12 +61,13 @@ def mistake_memory_freed_in_flight(folder: Path) -> None:
 @scenario
 def mistake_a_graph_replayed_with_stale_addresses(folder: Path) -> None:
     s = session(folder)
-    tensorrt_stream.Plan.drop_graph, right = lambda self: None, tensorrt_stream.Plan.drop_graph  # type: ignore[method-assign]
+    right = Prepared.drop_graph
+    Prepared.drop_graph = lambda self: None  # type: ignore[method-assign]
     try:
         for values in (feeds(1, 2, 2), feeds(1, 2, 2), feeds(2, 16, 16), feeds(1, 2, 2)):
             s.run(values)
     finally:
-        tensorrt_stream.Plan.drop_graph = right  # type: ignore[method-assign]
+        Prepared.drop_graph = right  # type: ignore[method-assign]
     caught("stale address")
 
 
@@ -102,14 +104,14 @@ def _unordered(array: DeviceArray) -> Any:
 def mistake_one_context_on_two_streams_at_once(folder: Path) -> None:
     s = session(folder)
     first, second = Device.open().stream(), Device.open().stream()
-    kind, right = tensorrt_stream.EngineStream, tensorrt_stream.EngineStream._follow
-    kind._follow = lambda self, stream: None  # type: ignore[method-assign]
+    right = EngineStream._follow
+    EngineStream._follow = lambda self, stream: None  # type: ignore[method-assign]
     try:
         s.enqueue(upload(first, feeds()), first.handle)
         result = s.enqueue(upload(second, feeds()), second.handle)["hr"]
         download(second, result)
     finally:
-        kind._follow = right  # type: ignore[method-assign]
+        EngineStream._follow = right  # type: ignore[method-assign]
     caught("nothing orders them")
 
 

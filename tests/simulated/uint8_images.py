@@ -72,8 +72,8 @@ def uint8_images_cross_the_bus_as_uint8(folder: Path) -> None:
         assert got["hr"].dtype == np.uint8
         assert np.array_equal(got["hr"], want["hr"])
         assert np.array_equal(got["health"], want["health"])
-    (plan_,) = s._streams[-1]._plans.values()
-    assert plan_.host["lr"].array.nbytes == 3 * 3 * 5
+    (prepared,) = s._streams[-1]._prepared.values()
+    assert prepared.host["lr"].array.nbytes == 3 * 3 * 5
     fine()
 
 
