@@ -39,6 +39,7 @@ from tests.support.golden_files import weights
 
 NETWORK = "rescale_x4"
 TYPES = onnx.TensorProto
+INT8 = GraphSpec("inverse", "int8")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -259,6 +260,7 @@ def test_a_cached_calibration_gives_the_same_graph_without_photographs(
 def test_a_record_that_does_not_fit_is_refused(
     bundle: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
+    model = load(weights(NETWORK)).model
     fitting = calibration_cache.read(record_of(bundle))
     some = next(iter(fitting.channels))
     for record, budget, message in (
@@ -266,11 +268,9 @@ def test_a_record_that_does_not_fit_is_refused(
         (replace(fitting, ranges={"level9/conv": 1.0}), 50.0, "does not fit"),
         (fitting, fitting.choice.loss_db - 1e-6, "cached calibration loses"),
     ):
-        request = Request(
-            "x", ("inverse",), int8_budget_db=budget, cached_calibrations={"inverse": record}
-        )
+        calibration = Calibration(int8_budget_db=budget, cached=record)
         with pytest.raises(ExportError, match=message):
-            build(load(weights(NETWORK)), tmp_path / "b", request)
+            lower.lower(model, INT8, record.taus, calibration, None, lambda _: None)
     for other in ({"tau": 1.5}, {"with_latents": False}, {"directions": ("inverse", "forward")}):
         request = Request(
             "x", ("inverse",), int8_budget_db=50.0, cached_calibrations={"inverse": fitting}
@@ -378,10 +378,10 @@ def test_the_command_says_what_is_missing(
     assert message in " ".join(result.stderr.split())
 
 
-def test_every_precision_compiles_for_an_nvidia_gpu(bundle: tuple[Path, Manifest]) -> None:
+def test_the_int8_graph_compiles_for_an_nvidia_gpu(bundle: tuple[Path, Manifest]) -> None:
     pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
     folder, manifest = bundle
     options = EngineOptions("tensorrt-rtx", SIZES, compute_capabilities=("8.9",))
-    for entry in manifest.graphs:
-        data = Bundle.open(folder).read_graph(entry)
-        assert compile_graph(data, ranges(data), entry.precision, options).data
+    (entry,) = [graph for graph in manifest.graphs if graph.precision == "int8"]
+    data = Bundle.open(folder).read_graph(entry)
+    assert compile_graph(data, ranges(data), "int8", options).data
