@@ -7,11 +7,12 @@ are compared with bicubic upscaling of the bicubic LR image.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -256,44 +257,17 @@ def _bits_per_pixel(model: Evaluated, hr: Pixels, lr: Pixels, settings: Settings
     return model.bits_per_pixel(hr, lr, noise - 0.5 if centred else noise)
 
 
-def _mean(values: Sequence[Fidelity]) -> Fidelity | None:
-    if not values:
-        return None
-    columns = zip(*((v.psnr, v.ssim, v.psnr_y, v.ssim_y) for v in values), strict=True)
-    return Fidelity(*(float(np.mean(column)) for column in columns))
-
-
 def average(rows: Sequence[Row]) -> Row:
     """The mean of every figure over the images; None where an image has none."""
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "name"]
+    return Row("average", **{name: _mean([getattr(row, name) for row in rows]) for name in names})
 
-    def mean(values: Sequence[float | None]) -> float | None:
-        present = [v for v in values if v is not None]
-        return float(np.mean(present)) if len(present) == len(values) else None
 
-    def fidelities(values: Sequence[Fidelity | None]) -> Fidelity | None:
-        present = [v for v in values if v is not None]
-        return _mean(present) if len(present) == len(values) else None
-
-    restored, bicubic = (
-        fidelities([r.restored for r in rows]),
-        fidelities([r.bicubic for r in rows]),
-    )
-    agreement = fidelities([r.consistency for r in rows])
-    assert restored is not None
-    assert bicubic is not None
-    assert agreement is not None
-    return Row(
-        "average",
-        bicubic,
-        restored,
-        fidelities([r.sampled for r in rows]),
-        float(np.mean([r.lr_psnr for r in rows])),
-        agreement,
-        fidelities([r.sampled_consistency for r in rows]),
-        mean([r.diversity for r in rows]),
-        mean([r.bits_per_pixel for r in rows]),
-        mean([r.vif for r in rows]),
-        mean([r.lpips for r in rows]),
-        mean([r.sampled_vif for r in rows]),
-        mean([r.sampled_lpips for r in rows]),
-    )
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean of numbers or of fidelities; None where there are none or one is None."""
+    if not values or any(value is None for value in values):
+        return None
+    if isinstance(values[0], Fidelity):
+        columns = zip(*map(dataclasses.astuple, values), strict=True)
+        return Fidelity(*map(_mean, columns))
+    return float(np.mean(values))
