@@ -76,8 +76,8 @@ def build(
         ExportError: int8 graphs are requested without one, and no cached calibration fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
-        ExportError: the folder holds something else, or graphs for another τ that stay; or no grid
-            can be made as asked (`tile_grid.check`).
+        ExportError: the folder holds something else, or graphs for another τ that stay; or
+            `tile_grid.check` refuses the grid.
         FileError: the folder cannot be written into, by its permissions.
         ParameterError: τ is negative or not a number.
         OSError: the folder cannot be written.
@@ -118,6 +118,7 @@ def build(
             certified[1:] = [artifact.build_uint8(each, answers) for each in certified]
         artifacts += certified
     misses = [line for built in artifacts for line in over_budget(built.entry)]
+    misses += [line for built in artifacts for line in tile_grid.over_budget(built.entry)]
     if misses and not request.accept_over_budget:
         raise BudgetError(
             f"over budget: {'; '.join(misses)}. Nothing was written; use --accept-over-budget "
@@ -186,7 +187,8 @@ def _calibrations(
     """What each direction's precisions are chosen by."""
     cached = {direction: _cached(request, direction, tau) for direction in request.directions}
     if request.calibration is None:
-        if request.int8_budget_db is not None and None in cached.values():
+        int8 = request.int8_budget_db is not None or "int8" in request.precisions
+        if int8 and None in cached.values():
             raise ExportError(
                 "--int8 needs --calibration DIR, a folder of photographs: there is no cached "
                 "calibration for these weights, directions, latents and temperature"
@@ -226,7 +228,7 @@ def over_budget(graph: Graph) -> list[str]:
         "dB against the photograph"
         for row in artifact.too_lossy(graph.precision, graph.losses)
     ]
-    return outputs + losses + tile_grid.over_budget(graph)
+    return outputs + losses
 
 
 def _figures(row: Parity) -> str:
