@@ -201,7 +201,7 @@ def test_a_build_that_dies_leaves_the_old_bundle_or_none(
     (tmp_path / "empty").mkdir()
     for fresh in ("new", "empty"):
         with pytest.raises(OSError, match="No space left"):
-            small(checkpoint, tmp_path / fresh)
+            small(checkpoint, tmp_path / fresh, directions=["inverse"])
     assert not (tmp_path / "new").exists()
     assert not any((tmp_path / "empty").iterdir())
 
