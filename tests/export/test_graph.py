@@ -31,7 +31,9 @@ def test_the_contract_names_every_operator_that_is_written() -> None:
     texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
     written = {text for text in texts if isinstance(text, str) and onnx.defs.has(text)}
     page = Path("docs/graph-contract.md").read_text(encoding="utf-8")
-    named = page.partition("These are all that are written")[2].partition("These are forbidden")[0]
+    named = page.partition("These are all that the exporter writes")[2].partition(
+        "These are forbidden"
+    )[0]
     assert {"Conv", "Tanh"} <= written
     assert [kind for kind in sorted(written) if f"`{kind}`" not in named] == []
 
