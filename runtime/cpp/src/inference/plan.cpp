@@ -62,6 +62,7 @@ const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
             least = price;
         }
     }
+    if (best == nullptr) throw_error(ErrorCode::bundle, "there is no graph to choose from");
     return *best;
 }
 
