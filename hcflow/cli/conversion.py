@@ -77,7 +77,7 @@ class ConversionOptions:
         bool | None,
         _computing(
             "--strips/--no-strips",
-            help="Read and write by strips, so that the image need not fit into memory (needs "
+            help="Read and write in strips, so that the image need not fit into memory (needs "
             "pyvips).",
             show_default="for large images, where pyvips is installed",
         ),

@@ -62,7 +62,7 @@ Threads = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        help=f"One of {', '.join(NAMES)}. auto takes the fastest that works here: without a GPU, "
+        help=f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
         "OpenVINO if it is installed.",
         rich_help_panel=COMPUTING,
     ),
@@ -72,7 +72,7 @@ PrecisionName = Annotated[
     typer.Option(
         "--precision",
         metavar="fp32|fp16|int8|auto",
-        help="Precision of the graph. auto takes the fastest here within the model's budgets.",
+        help="Precision of the graph. auto selects the fastest here within the model's budgets.",
         show_default="fp32",
         rich_help_panel=COMPUTING,
     ),

@@ -28,7 +28,7 @@ def build(
     *,
     checkpoint: Annotated[
         Path | None,
-        _model(help="A .pth or .safetensors file; its keys tell the architecture."),
+        _model(help="A .pth or .safetensors file; the architecture is detected from its keys."),
     ] = None,
     model: Annotated[
         str | None,
@@ -56,10 +56,10 @@ def build(
     ] = False,
     io: Annotated[
         Literal["float32", "uint8"],
-        _graphs(help="dtype of images at the boundary; uint8 is rounded inside the graph."),
+        _graphs(help="dtype of the graph's images; uint8 graphs round inside the graph."),
     ] = "float32",
     no_latents: Annotated[
-        bool, _graphs("--no-latents", help="An inverse without latents, for τ = 0 only.")
+        bool, _graphs("--no-latents", help="Build the inverse without latents, for τ = 0 only.")
     ] = False,
     calibration: Annotated[
         Path | None,
@@ -71,7 +71,7 @@ def build(
     ] = None,
     accept_over_budget: Annotated[
         bool,
-        _graphs("--accept-over-budget", help="Keep graphs that miss the budget, marked."),
+        _graphs("--accept-over-budget", help="Keep graphs that miss the budget and mark them."),
     ] = False,
     tile: Annotated[
         int | None,
@@ -82,7 +82,7 @@ def build(
         _tiles(
             min=0,
             help="Tile overlap in LR pixels.",
-            show_default="the smallest that keeps to 1/255",
+            show_default="the smallest with an error up to 1/255",
         ),
     ] = None,
     tile_photographs: Annotated[

@@ -33,7 +33,7 @@ def compare(
     ],
     truth: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The original of which INPUT is a downscaled copy."),
+        typer.Option(metavar="FILE", help="The original; INPUT is a downscaled copy of it."),
     ] = None,
     round_trip: Annotated[
         bool, typer.Option("--round-trip", help="INPUT is the original: downscale it first.")
@@ -51,8 +51,8 @@ def compare(
 ) -> None:
     """Write a page that compares an image with its bicubic and the model's upscale.
 
-    With the original (--truth, --round-trip) the residual and the figures are against it, else the
-    residual is what the model adds to bicubic. The page needs no other file and no network.
+    With the original (--truth, --round-trip), the residual and the figures compare the result with
+    it; without, the residual is the difference from bicubic. The page is one self-contained file.
     """
     if round_trip and truth is not None:
         raise typer.BadParameter("--round-trip takes INPUT itself as the truth: leave out --truth")

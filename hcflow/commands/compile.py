@@ -23,7 +23,7 @@ def compile_engines(
     *,
     bundle: options.Bundle = None,
     engine: Annotated[
-        Compiler, typer.Option(help="auto: TensorRT where a GPU answers, else TensorRT-RTX.")
+        Compiler, typer.Option(help="auto: TensorRT if a GPU is found, else TensorRT-RTX.")
     ] = "auto",
     direction: Annotated[Directions, typer.Option(help="Which graphs.")] = Directions.both,
     precision: Annotated[
@@ -34,15 +34,15 @@ def compile_engines(
         Path | None,
         typer.Option(
             metavar="BUNDLE",
-            help="Reuse the engines of BUNDLE, of the same architecture and compiled with --refit, "
-            "with this bundle's weights; needs a GPU.",
+            help="Reuse BUNDLE's engines with this bundle's weights. Needs a GPU, the same "
+            "architecture, and engines compiled with --refit.",
         ),
     ] = None,
     into_bundle: Annotated[
-        bool, typer.Option("--into-bundle", help="Keep the engines in the bundle.")
+        bool, typer.Option("--into-bundle", help="Write the engines into the bundle.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Also compile what the cache already holds.")
+        bool, typer.Option("--again", help="Also compile graphs whose engines are already cached.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:

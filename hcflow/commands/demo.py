@@ -35,8 +35,8 @@ def demo(
 ) -> None:
     """Downscale and restore four photographs, with HCFlow and with bicubic.
 
-    The LR images are 8-bit PNG files; PSNR is on RGB inside a border of the scale's width, bicubic
-    as MATLAB has it.
+    The LR images are 8-bit PNG files; PSNR is on RGB without a border as wide as
+    the scale; bicubic is MATLAB's.
     """
     network = hcflow.load(model)
     output.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,8 @@ def evaluate(
         ),
     ],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of images; default: the four test photographs.")
+        Path | None,
+        typer.Option(help="Folder of images.", show_default="the four test photographs"),
     ] = None,
     tau: Annotated[
         float | None,
@@ -53,7 +54,12 @@ def evaluate(
         typer.Option(help="Noise of the likelihood: U(0, 1)/q as published, or U(−½, ½)/q."),
     ] = Dequantisation.official,
     backend: Annotated[
-        str | None, typer.Option(help="Backend of a bundle.", show_default="onnxruntime")
+        str | None,
+        typer.Option(
+            help="Backend of a bundle.",
+            show_default="onnxruntime",
+            rich_help_panel=options.COMPUTATION,
+        ),
     ] = None,
     precision: options.PrecisionName = None,
     threads: options.Threads = None,

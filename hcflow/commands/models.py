@@ -50,7 +50,7 @@ class Shipped:
 
 
 def models(*, as_json: options.Json = False) -> None:
-    """List the shipped models: `--model NAME` takes one of them, and so does `hcflow evaluate`."""
+    """List the shipped models; `--model NAME` and `hcflow evaluate NAME` select one."""
     found = [describe(path) for path in weights().values()]
     if as_json:
         print(json.dumps([asdict(model) for model in found]))

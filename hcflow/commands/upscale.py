@@ -67,7 +67,7 @@ def upscale(
         bool,
         typer.Option(
             "--recall/--no-recall",
-            help="Take model and exact size from the record that downscale left in the file.",
+            help="Read model and exact size from the record that downscale put in the file.",
         ),
     ] = True,
     vary_latents: Annotated[
