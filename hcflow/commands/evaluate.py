@@ -58,7 +58,7 @@ def evaluate(
         typer.Option(
             help="Backend of a bundle.",
             show_default="onnxruntime",
-            rich_help_panel=options.COMPUTATION,
+            rich_help_panel=options.COMPUTING,
         ),
     ] = None,
     precision: options.PrecisionName = None,
