@@ -152,7 +152,7 @@ std::optional<std::string> misfit(const EngineEntry& engine, const Machine& mach
     if (engine.library != machine.library)
         return concat("it is a ", title(engine.library), " engine, not ", title(machine.library));
     if (!version_fits(engine, machine.version))
-        return concat("it was built by ", title(engine.library), " ", engine.version, ", here is ",
+        return concat("it was built by ", title(engine.library), " ", engine.version, ", not ",
                       machine.version);
     if (!capability_fits(engine, machine.compute_capability))
         return concat("it was built for compute capability ", join(engine.compute_capabilities),
