@@ -39,7 +39,7 @@ TEST_CASE("an engine of another version, GPU, library or graph is refused, with 
     const std::string version = with("version", "1.6.0.5");
     CHECK(has(version,
               "4: engine 'inverse.tensorrt-rtx.engine' does not fit: it was built by "
-              "TensorRT-RTX 1.6.0.5, here is 1.7.1"));
+              "TensorRT-RTX 1.6.0.5, not 1.7.1"));
     CHECK(has(version, "; compile one: hcflow compile '"));
     CHECK(has(with("compute_capabilities", {"7.5", "12.0"}),
               "it was built for compute capability 7.5, 12.0, this GPU has 8.9"));
