@@ -48,7 +48,8 @@ class Journal:
         real = os.path.realpath(result)
         self.pixels = Path(real + _PIXELS)
         self._path = Path(real + _JOURNAL)
-        self._head = json.dumps({"settings": settings}, sort_keys=True)
+        # Keys on disk are those of version 0.1, whose journals are resumed.
+        self._head = json.dumps({"recipe": settings}, sort_keys=True)
         self._lines: IO[str] = open(  # noqa: SIM115
             self._path, "a+", encoding="ascii", errors="replace", opener=_no_link
         )
@@ -67,7 +68,7 @@ class Journal:
         self._raw.write(data)
         self._raw.flush()
         os.fsync(self._raw.fileno())
-        line = {"block": self.blocks, "bytes": len(data), "crc32": zlib.crc32(data)}
+        line = {"band": self.blocks, "bytes": len(data), "crc32": zlib.crc32(data)}
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
         os.fsync(self._lines.fileno())
@@ -120,7 +121,7 @@ class Journal:
         """The size of the block that a line lists, if its pixels are on disk as it says."""
         try:
             entry = json.loads(line)
-            number, size, crc = (int(entry[key]) for key in ("block", "bytes", "crc32"))
+            number, size, crc = (int(entry[key]) for key in ("band", "bytes", "crc32"))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         if number != index or not 0 < size <= os.fstat(self._raw.fileno()).st_size:

@@ -213,7 +213,7 @@ def _dependencies(source: str, conversion: _Conversion, plan: Plan) -> dict[str,
         "graph": network.graph(plan.direction, conversion.latents, plan.precision).sha256,
         "backend": network.backend,
         "grid": [grid.height, grid.width, grid.tile, grid.overlap],
-        "blocks": [grid.row(index).stop for index in range(grid.rows)],
+        "bands": [grid.row(index).stop for index in range(grid.rows)],
     }
 
 

@@ -64,7 +64,7 @@ def test_a_journal_goes_on_after_its_last_whole_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "left", [b"\xff\xfe\x00", b"[" * 100_000, b'{"block": Infinity, "bytes": 1, "crc32": 1}']
+    "left", [b"\xff\xfe\x00", b"[" * 100_000, b'{"band": Infinity, "bytes": 1, "crc32": 1}']
 )
 def test_whatever_stands_in_a_journal_the_work_begins_anew(tmp_path: Path, left: bytes) -> None:
     result = tmp_path / "out.png"
