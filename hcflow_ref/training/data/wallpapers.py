@@ -12,15 +12,14 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hcflow_ref.errors import TrainingError
 from hcflow_ref.images.files import UNREADABLE, verified_size
+from hcflow_ref.training.data import debian
 
 PACKAGES = (
     "gnome-backgrounds",
@@ -107,27 +106,8 @@ def fetch(package: str, folder: Path) -> list[Entry]:
     Raises:
         TrainingError: `apt-get` or `dpkg-deb` is missing or fails; the message gives its last line.
     """
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        _run(["apt-get", "download", package], work)
-        archives = list(work.glob("*.deb"))
-        if not archives:
-            raise TrainingError(f"apt-get downloaded no archive for {package}")
-        version = _run(["dpkg-deb", "-f", str(archives[0]), "Version"], work).strip()
-        unpacked = work / "unpacked"
-        _run(["dpkg-deb", "-x", str(archives[0]), str(unpacked)], work)
-        return collect(unpacked, package, version, folder)
-
-
-def _run(command: list[str], folder: Path) -> str:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise TrainingError(f"'{command[0]}' is not on this machine; this needs Debian") from error
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise TrainingError(f"'{' '.join(command[:3])}' failed: {reason}") from error
-    return done.stdout
+    with debian.unpacked(package) as (files, version):
+        return collect(files, package, version, folder)
 
 
 def build(folder: Path, packages: Iterable[str], report: Callable[[str], None]) -> list[Entry]:
