@@ -46,7 +46,7 @@ std::vector<Tensor> run_tile(Network& network, const Graph& graph, const Tile& t
     std::vector<std::pair<std::string, Shape>> wanted = {{"lr", {1, 3, height, width}}};
     if (latents)
         for (const Level& level : network.manifest().levels)
-            wanted.push_back({latent_name(wanted.size() - 1), level.shape(height, width)});
+            wanted.emplace_back(latent_name(wanted.size() - 1), level.shape(height, width));
     std::vector<Attempt> attempts;
     for (const Graph* each : network.with_fp32_fallback(graph))
         attempts.push_back({to_string(each->precision), each,
