@@ -3,7 +3,7 @@
 `hcflow upscale` of a 64×64 file with the default model, as installed beside this interpreter,
 against the least that enlarges the same file by a naive export in ONNX Runtime: read, run, write,
 no tiles, no digests, no errors in words. Rounds are interleaved; medians of the time by the clock
-and of the processors' time, after one run of each. Of the least script also its network alone.
+and of the processors' time, after one run of each. Of the smallest script also its network alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def measure(rounds: int) -> dict[str, tuple[float, float]]:
         ours = [str(Path(sys.executable).with_name("hcflow")), "upscale"]
         commands = {
             "hcflow upscale": [*ours, str(source), "-o", str(folder / "ours.png")],
-            "least script, naive export": [
+            "smallest script, naive export": [
                 *(sys.executable, str(script), str(naive), str(source)),
                 *(str(folder / "naive.png"), threads),
             ],
