@@ -23,7 +23,7 @@ import numpy as np
 
 import runtime
 from runtime.bundle.manifest import Graph
-from runtime.images.pixels import Canvas, split
+from runtime.images.pixels.arrays import Canvas, split
 from runtime.inference import streaming
 from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network

@@ -13,7 +13,8 @@ from PIL import Image
 
 from calib.errors import CalibrationError
 from runtime.errors import HcflowError
-from runtime.images import files, pixels
+from runtime.images.codecs import files
+from runtime.images.pixels import arrays
 
 CALIBRATE, HOLD_OUT = 12, 6
 """Crops that ranges are measured on, and crops that every choice is made on."""
@@ -40,7 +41,7 @@ def crops(folder: Path, side: int, report: Callable[[str], None]) -> Crops:
     photograph: ranges of smooth ones alone clip the values of a sharp one.
 
     Args:
-        folder: searched with its subfolders; every format of `runtime.images.files`.
+        folder: searched with its subfolders; every format of `runtime.images.codecs.files`.
         side: of a crop, in HR pixels.
         report: called with a line about each file that is skipped.
 
@@ -81,7 +82,7 @@ def _spread(paths: Sequence[Path]) -> list[Path]:
 
 def _crop(path: Path, side: int, sharp: bool) -> Batch:
     image = files.read(path).image
-    pictures, _ = pixels.split(_reduced(image, max(side, SHARP_SIDE)) if sharp else image)
+    pictures, _ = arrays.split(_reduced(image, max(side, SHARP_SIDE)) if sharp else image)
     picture = pictures[0]
     if min(picture.height, picture.width) < side:
         raise CalibrationError(

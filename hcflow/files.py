@@ -83,7 +83,7 @@ def convert_path(
     # Imported here: `import hcflow` is quick.
     from runtime.convert.file import convert_file
     from runtime.convert.job import Job
-    from runtime.images import files
+    from runtime.images.codecs import files
     from runtime.inference.grid import Tiling
 
     job_options = {*_JOB, *(("tau", "seed", "size") if direction == "upscale" else ())}

@@ -11,9 +11,9 @@ from PIL import Image
 
 from runtime.bundle.manifest import Manifest, Task
 from runtime.errors import ParameterError
-from runtime.images import padding, pixels
-from runtime.images.alpha_rows import ImageRows
-from runtime.images.pixels import Canvas
+from runtime.images.pixels import arrays, padding
+from runtime.images.pixels.alpha_rows import ImageRows
+from runtime.images.pixels.arrays import Canvas
 from runtime.inference import streaming
 from runtime.inference.grid import Tiling
 from runtime.inference.latent_source import Sampling
@@ -77,7 +77,7 @@ class Model:
         """Upscale an image by `scale`.
 
         Args:
-            image: Pillow image, array H×W, H×W×C or batch N×H×W×C (see `pixels.split`), or a list
+            image: Pillow image, array H×W, H×W×C or batch N×H×W×C (see `arrays.split`), or a list
                 of images, whose results come as a list.
             tau: temperature, 0 to 10⁶; None is `default_tau`. At 0 every seed gives the same image.
             seed: of the latents, unsigned 64 bits; None draws one and logs it at level INFO.
@@ -129,7 +129,7 @@ class Model:
         tiling: Tiling,
         report: Report | None,
     ) -> Any:
-        pictures, layout = pixels.split(image)
+        pictures, layout = arrays.split(image)
         latents = sampling.latents
         if latents is not None:
             self._check_batch(latents, len(pictures))
@@ -195,7 +195,7 @@ class Model:
         if samples < 2:
             raise ParameterError(f"samples is {samples}: a deviation needs 2 or more")
         sampling, tiling = self._sampling(tau, seed), Tiling(tile, overlap)
-        pictures, layout = pixels.split(image)
+        pictures, layout = arrays.split(image)
         if len(pictures) > 1:
             raise ParameterError("uncertainty takes one image: give them one at a time")
         (picture,) = pictures
@@ -257,7 +257,7 @@ class Model:
     def _downscale(
         self, image: Any, return_latents: bool, tiling: Tiling, report: Report | None
     ) -> Any:
-        pictures, layout = pixels.split(image)
+        pictures, layout = arrays.split(image)
         height, width = (-(-side // self.scale) for side in (pictures[0].height, pictures[0].width))
         canvas = Canvas(layout, len(pictures), height, width)
         shapes = self._network.latent_shapes(len(pictures), height, width)

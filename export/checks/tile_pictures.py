@@ -18,7 +18,8 @@ from runtime.bundle.manifest import Direction
 from runtime.checks import tile_error
 from runtime.checks.tile_error import Scene
 from runtime.errors import HcflowError
-from runtime.images import files, pixels
+from runtime.images.codecs import files
+from runtime.images.pixels import arrays
 
 PHOTOGRAPH = "astronaut"
 MOST_PHOTOGRAPHS = 4
@@ -44,7 +45,7 @@ def photographs(
     """Squares [3, side, side] in [0, 1] from the middle of a folder's first large photographs.
 
     Args:
-        folder: searched without its subfolders; every format of `runtime.images.files`.
+        folder: searched without its subfolders; every format of `runtime.images.codecs.files`.
         side: in HR pixels.
         report: called with a line about each file that is not an image.
 
@@ -62,7 +63,7 @@ def photographs(
         if len(found) == MOST_PHOTOGRAPHS:
             break
         try:
-            pictures, _ = pixels.split(files.read(path).image)
+            pictures, _ = arrays.split(files.read(path).image)
         except HcflowError as error:  # a folder of photographs may hold other files
             report(f"skipped: {error}")
             continue

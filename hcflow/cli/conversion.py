@@ -12,7 +12,7 @@ import typer
 from hcflow.cli import input_output, options
 from hcflow.models.load import Models
 from runtime.convert.job import Direction, Job
-from runtime.images.files import FORMATS, MAX_PIXELS
+from runtime.images.codecs.files import FORMATS, MAX_PIXELS
 from runtime.inference.grid import Tiling
 
 _computing = functools.partial(typer.Option, rich_help_panel=options.COMPUTING)

@@ -12,8 +12,8 @@ import typer
 
 from runtime.convert import streamable
 from runtime.convert.job import Job
-from runtime.images import files
-from runtime.images.files import Photo
+from runtime.images.codecs import files
+from runtime.images.codecs.files import Photo
 from runtime.system import atomic
 
 STANDARD = "-"

@@ -14,7 +14,8 @@ import typer
 from hcflow.cli import input_output
 from runtime.convert.job import Job
 from runtime.errors import ParameterError
-from runtime.images import padding, video
+from runtime.images import video
+from runtime.images.pixels import padding
 from runtime.images.video import Convert, Frame
 
 

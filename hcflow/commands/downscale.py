@@ -14,7 +14,7 @@ from hcflow.cli.option_groups import option_groups
 from runtime.convert import image, large_file
 from runtime.convert.image import Downscaled
 from runtime.convert.job import Job
-from runtime.images.files import check_mode
+from runtime.images.codecs.files import check_mode
 from runtime.inference.report import Report
 
 

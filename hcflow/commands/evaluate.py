@@ -78,7 +78,7 @@ def evaluate(
 
     from hcflow_ref.errors import CheckpointError
     from hcflow_ref.evaluation import perceptual_metrics, protocol, report
-    from runtime.images import files, size_limits
+    from runtime.images.codecs import files, size_limits
     from runtime.latents import check_tau
     from runtime.system import atomic
 
@@ -235,7 +235,7 @@ def _open(
 def _encoded(image: Any, path: Path) -> bytes:
     from PIL import Image
 
-    from runtime.images.files import format_of
+    from runtime.images.codecs.files import format_of
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format_of(path))

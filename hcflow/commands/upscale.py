@@ -20,7 +20,7 @@ from runtime.convert import image, large_file, uncertainty
 from runtime.convert.job import Job
 from runtime.convert.large_file import Converted
 from runtime.convert.restore import Restoration, restoration_of
-from runtime.images.files import Photo, check_mode
+from runtime.images.codecs.files import Photo, check_mode
 from runtime.inference.report import Report
 from runtime.latents import fresh_seed
 from runtime.model import Model

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.images.pixels import Planes
+from runtime.images.pixels.arrays import Planes
 
 # Black, dark red, orange, yellow, white: the stops of the page's own ramp.
 _STOPS = np.array([[0, 0, 0], [128, 0, 0], [255, 64, 0], [255, 192, 0], [255, 255, 255]], float)

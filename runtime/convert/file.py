@@ -13,7 +13,7 @@ from runtime.convert import image, large_file, streamable
 from runtime.convert.job import Job
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
-from runtime.images import files
+from runtime.images.codecs import files
 from runtime.system import atomic
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -17,9 +17,9 @@ from runtime.convert import psnr
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
 from runtime.errors import BundleError, ImageError, ParameterError
-from runtime.images import files, provenance, size_limits
-from runtime.images.files import Photo
-from runtime.images.provenance import Provenance
+from runtime.images.codecs import files, provenance, size_limits
+from runtime.images.codecs.files import Photo
+from runtime.images.codecs.provenance import Provenance
 from runtime.inference.report import Report
 from runtime.model import Model
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from runtime.bundle.manifest import Manifest
-from runtime.images.files import MAX_PIXELS
-from runtime.images.provenance import digest
+from runtime.images.codecs.files import MAX_PIXELS
+from runtime.images.codecs.provenance import digest
 from runtime.inference.grid import DEFAULT_TILING, Tiling
 from runtime.inference.latent_source import Sampling
 from runtime.latents import fixed_seed

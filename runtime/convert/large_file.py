@@ -21,11 +21,11 @@ from runtime.convert.job import Job
 from runtime.convert.journal import Journal
 from runtime.convert.restore import blame_record, restoration
 from runtime.errors import ImageError
-from runtime.images import files, provenance, size_limits, strips
-from runtime.images.alpha_rows import MARGIN, ImageRows
-from runtime.images.pixels import Canvas, Layout, Planes
-from runtime.images.provenance import Provenance
-from runtime.images.strips import Form, Rows
+from runtime.images.codecs import files, provenance, size_limits, strips
+from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.strips import Form, Rows
+from runtime.images.pixels.alpha_rows import MARGIN, ImageRows
+from runtime.images.pixels.arrays import Canvas, Layout, Planes
 from runtime.inference import streaming
 from runtime.inference.plan import Plan, plan_for
 from runtime.inference.report import Report

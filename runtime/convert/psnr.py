@@ -14,8 +14,8 @@ from PIL.Image import Resampling
 
 from runtime.checks import parity
 from runtime.errors import ImageError
-from runtime.images import pixels
-from runtime.images.pixels import Canvas
+from runtime.images.pixels import arrays
+from runtime.images.pixels.arrays import Canvas
 
 _ROWS = 512  # compared at a time, so that float copies of a large image never stand whole
 
@@ -31,7 +31,7 @@ def psnr(first: Any, second: Any) -> float:
     """PSNR of two images' colour in dB, peak 1, over every pixel; infinite when identical.
 
     Args:
-        first: Pillow image or array [H, W, C] (`pixels.split`); gray counts as three equal colours.
+        first: Pillow image or array [H, W, C] (`arrays.split`); gray counts as three equal colours.
         second: of the same size.
 
     Raises:
@@ -41,8 +41,8 @@ def psnr(first: Any, second: Any) -> float:
     if size_of(second) != (width, height):
         wide, high = size_of(second)
         raise ImageError(f"sizes {width}×{height} and {wide}×{high} cannot be compared")
-    (one,), _ = pixels.split(first)
-    (other,), _ = pixels.split(second)
+    (one,), _ = arrays.split(first)
+    (other,), _ = arrays.split(second)
     total = 0.0
     for top in range(0, height, _ROWS):
         bottom = min(top + _ROWS, height)
@@ -51,20 +51,20 @@ def psnr(first: Any, second: Any) -> float:
     return parity.psnr_of(total / (3 * width * height))
 
 
-def colour(image: Any) -> pixels.Planes:
+def colour(image: Any) -> arrays.Planes:
     """An image's colour as planes [3, H, W] in [0, 1]."""
-    (picture,), _ = pixels.split(image)
+    (picture,), _ = arrays.split(image)
     return picture.colour(0, picture.height)
 
 
 def bicubic(image: Any, width: int, height: int) -> Any:
     """The image resized by Pillow's bicubic filter, in the form it came in."""
     if isinstance(image, Image.Image):
-        mode = pixels.result_mode(image)
+        mode = arrays.result_mode(image)
         if mode in ("L", "LA", "RGB", "RGBA"):
             plain = image if image.mode == mode else image.convert(mode)
             return plain.resize((width, height), Resampling.BICUBIC)
-    (picture,), layout = pixels.split(image)
+    (picture,), layout = arrays.split(image)
     planes = [_resized(plane, width, height) for plane in picture.colour(0, picture.height)]
     alpha = picture.alpha()
     canvas = Canvas(layout, 1, height, width)
@@ -72,6 +72,6 @@ def bicubic(image: Any, width: int, height: int) -> Any:
     return canvas.image()
 
 
-def _resized(plane: pixels.Planes, width: int, height: int) -> pixels.Planes:
+def _resized(plane: arrays.Planes, width: int, height: int) -> arrays.Planes:
     resized = Image.fromarray(plane).resize((width, height), Resampling.BICUBIC)
     return np.asarray(resized, np.float32)

@@ -1,4 +1,4 @@
-"""What an LR image's own record (`runtime.images.provenance`) decides: model and exact size."""
+"""What an LR image's own record (`codecs.provenance`) decides: model and exact size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
-from runtime.images import padding, provenance, size_limits
-from runtime.images.files import Photo
-from runtime.images.provenance import Provenance
+from runtime.images.codecs import provenance, size_limits
+from runtime.images.codecs.files import Photo
+from runtime.images.codecs.provenance import Provenance
+from runtime.images.pixels import padding
 from runtime.model import Model
 
 _logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import os
 from runtime.convert.job import Job
 from runtime.convert.journal import LONGEST_NAME
 from runtime.errors import FileError, ImageError
-from runtime.images import files, strips, vips
+from runtime.images.codecs import files, strips, vips
 
 LARGE = {"upscale": 2_000_000, "downscale": 32_000_000}
 """Pixels of an input from which it is streamed where libvips is installed: about 32 million of the

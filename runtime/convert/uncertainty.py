@@ -10,8 +10,8 @@ from PIL import Image
 
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
-from runtime.images import provenance
-from runtime.images.files import Photo
+from runtime.images.codecs import provenance
+from runtime.images.codecs.files import Photo
 from runtime.inference.report import Report
 
 SAMPLES = 8

@@ -1,1 +1,1 @@
-"""Image files, pixels, metadata and video frames."""
+"""Image files, pixels and video frames."""

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
-from runtime.images.pixels import Planes
+from runtime.images.pixels.arrays import Planes
 
 
 class RowReader(Protocol):
-    """An image whose rows are read on demand: in memory (`images.pixels.Picture`), or a file."""
+    """An image whose rows are read on demand: in memory (`pixels.arrays.Picture`), or a file."""
 
     @property
     def height(self) -> int:
@@ -30,7 +30,7 @@ class RowBuffer:
     """Windows of rows that move down an image; a sequential decoder is enough behind them.
 
     The image is read in ranges that follow each other without gap or overlap. Rows and columns
-    beyond it reflect it as `images.padding.pad` does.
+    beyond it reflect it as `images.pixels.padding.pad` does.
 
     Args:
         image: what is read.

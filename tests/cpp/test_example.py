@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 import runtime
-from runtime.images import files
+from runtime.images.codecs import files
 from tests.support import cpp_library, shipped
 from tests.support.bundles import write_bundle
 from tests.support.cpp_library import SOURCE, run

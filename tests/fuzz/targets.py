@@ -7,7 +7,8 @@ import io
 
 from runtime.bundle.manifest import Manifest
 from runtime.errors import HcflowError
-from runtime.images import files, provenance, video
+from runtime.images import video
+from runtime.images.codecs import files, provenance
 
 MAX_PIXELS = 1_000_000
 

@@ -291,7 +291,7 @@ def test_debug_shows_the_traceback(run: Runner, monkeypatch: pytest.MonkeyPatch)
 def test_even_a_fault_of_the_program_is_one_line(
     run: Runner, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.images.pixels.split", lambda image: 1 // 0)
+    monkeypatch.setattr("runtime.images.pixels.arrays.split", lambda image: 1 // 0)
     message = _error(run("upscale", picture, "-o", picture.with_name("out.png")))
     assert "ZeroDivisionError" in message
     assert "HCFLOW_DEBUG=1" in message

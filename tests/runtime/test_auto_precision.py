@@ -16,7 +16,7 @@ from runtime.backends import auto
 from runtime.bundle.manifest import Manifest, Precision
 from runtime.convert import image
 from runtime.convert.job import Job
-from runtime.images.files import Photo
+from runtime.images.codecs.files import Photo
 from runtime.inference import auto_precision
 from runtime.inference.grid import Grid
 from runtime.inference.report import Report

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from runtime import FileError, ImageError
-from runtime.images import files, metadata, size_limits, strips
-from runtime.images.files import Photo
+from runtime.images.codecs import files, metadata, size_limits, strips
+from runtime.images.codecs.files import Photo
 from runtime.system import atomic
 from tests.support.odd_files import png, tiff
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "runtime.images.vips.find", lambda: None
+        "runtime.images.codecs.vips.find", lambda: None
     )  # as where pyvips is not installed
     with pytest.raises(ImageError, match=re.escape(message)) as caught:
         files.decode(data, "x")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import ParameterError
-from runtime.images import padding
+from runtime.images.pixels import padding
 from runtime.inference.grid import Grid
 from runtime.inference.row_buffer import RowBuffer
 

@@ -17,7 +17,7 @@ from runtime import FileError
 from runtime.convert import large_file
 from runtime.convert.job import Job
 from runtime.convert.journal import Journal
-from runtime.images import vips
+from runtime.images.codecs import vips
 from runtime.inference.grid import Tiling
 from tests.support.bundles import write_bundle
 from tests.support.one_model import OneModel

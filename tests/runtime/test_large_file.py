@@ -21,9 +21,9 @@ from runtime import FileError, ImageError, ParameterError
 from runtime.bundle.reader import Bundle
 from runtime.convert import file, large_file, restore, streamable
 from runtime.convert.job import Job
-from runtime.images import files, strips, vips
-from runtime.images.files import Photo
-from runtime.images.strips import Form
+from runtime.images.codecs import files, strips, vips
+from runtime.images.codecs.files import Photo
+from runtime.images.codecs.strips import Form
 from runtime.inference.report import Report
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import png, tiff

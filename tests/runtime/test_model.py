@@ -19,7 +19,7 @@ from PIL import Image
 import runtime
 from runtime import BackendError, BundleError, ImageError, Model, ParameterError
 from runtime.checks.verify import check_graphs, round_trips
-from runtime.images import pixels
+from runtime.images.pixels import arrays
 from runtime.system import machine
 from tests.support.bundles import INVERSE, reference_forward, reference_inverse, write_bundle
 
@@ -362,7 +362,7 @@ def test_alpha_enlarged_in_bands_is_alpha_enlarged_at_once(shape: tuple[int, int
     whole = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))
     for rows in (1, 5, 24):
         bands = [
-            pixels.upscale_alpha(alpha, 4, top, min(rows, height - top))
+            arrays.upscale_alpha(alpha, 4, top, min(rows, height - top))
             for top in range(0, height, rows)
         ]
         np.testing.assert_array_equal(np.concatenate(bands), whole)

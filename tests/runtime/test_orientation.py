@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from runtime.images import files, sixteen_bit, vips
-from runtime.images.strips import Rows
+from runtime.images.codecs import files, sixteen_bit, vips
+from runtime.images.codecs.strips import Rows
 from tests.support.odd_files import png
 
 PACKET = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'

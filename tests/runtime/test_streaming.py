@@ -19,7 +19,7 @@ import runtime
 from hcflow.cli.program import application
 from runtime import ImageError, Model
 from runtime.checks import tile_error
-from runtime.images.pixels import Picture
+from runtime.images.pixels.arrays import Picture
 from runtime.inference import streaming
 from runtime.inference.grid import Tiling
 from runtime.inference.latent_source import Sampling

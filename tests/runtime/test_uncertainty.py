@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from hcflow.cli.program import application
 from runtime import Model, ParameterError
-from runtime.images import files, provenance
+from runtime.images.codecs import files, provenance
 from tests.support.noise import noise
 
 

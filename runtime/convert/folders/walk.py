@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from runtime.images import files
+from runtime.images.codecs import files
 
 _FALLBACK = "PNG"  # for formats that are read but not written: GIF, TGA
 

@@ -125,7 +125,7 @@ inline std::string profile_of(const PngFile& file) {
 }
 
 inline Photo read_png(const std::string& path) {
-    constexpr std::uint64_t kMostPixels = 178'956'970;  // as in Python (runtime/images/files.py)
+    constexpr std::uint64_t kMostPixels = 178'956'970;  // as in Python (runtime/images/codecs/files.py)
     PngFile file(path, true);
     png_structp png = file.png;
     int passes = 1;

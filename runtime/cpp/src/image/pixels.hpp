@@ -1,5 +1,5 @@
 // Converts the caller's pixels to planes of float32 in [0, 1] and back, as
-// runtime/images/pixels.py does.
+// runtime/images/pixels/arrays.py does.
 #pragma once
 
 #include <cstddef>

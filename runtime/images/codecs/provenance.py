@@ -20,7 +20,7 @@ from PIL import Image
 
 from runtime.bundle.json_reader import Field
 from runtime.errors import BundleError, one_line
-from runtime.images.pixels import result_mode
+from runtime.images.pixels.arrays import result_mode
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")
 """Formats that can hold the record."""
@@ -120,7 +120,7 @@ def digest(image: Any) -> str:
     """SHA-256 of an image's shape and pixels, whatever the file format.
 
     Args:
-        image: as `runtime.images.pixels.split` takes it; a palette counts as its colours.
+        image: as `runtime.images.pixels.arrays.split` takes it; a palette counts as its colours.
     """
     if isinstance(image, Image.Image):
         mode = result_mode(image)

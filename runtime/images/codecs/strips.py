@@ -1,8 +1,7 @@
 """Image files in strips: rows decoded when they are asked for, and encoded from a raw file.
 
 So neither the image that is read nor the one that is written is held in memory. libvips does it
-(`runtime.images.vips`); interlaced PNG, progressive JPEG and WebP are decoded whole by their own
-libraries.
+(`codecs.vips`); interlaced PNG, progressive JPEG and WebP are decoded whole by their own libraries.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.errors import ImageError, one_line
-from runtime.images import metadata, size_limits, vips
+from runtime.images.codecs import metadata, size_limits, vips
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
 """Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""

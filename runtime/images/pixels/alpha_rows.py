@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.images import padding, pixels
-from runtime.images.pixels import Picture, Planes
+from runtime.images.pixels import arrays, padding
+from runtime.images.pixels.arrays import Picture, Planes
 
 MARGIN = 3
 """Rows beyond a block that Pillow's bicubic filter looks at, and one more."""
@@ -59,7 +59,7 @@ class ImageRows:
         part = self._part(max(first - MARGIN, 0), last)
         if part is None:
             return None
-        return pixels.upscale_alpha(part, scale, top - self._start * scale, rows)
+        return arrays.upscale_alpha(part, scale, top - self._start * scale, rows)
 
     def downscaled_alpha(self, top: int, rows: int, scale: int) -> Planes | None:
         """Rows [top, top + rows) of padded alpha downscaled, or None; `top` never falls."""
@@ -69,7 +69,7 @@ class ImageRows:
         if part is None:
             return None
         padded = padding.pad(part[None], scale)[0]
-        return pixels.downscale_alpha(padded, scale)[top - first // scale :][:rows]
+        return arrays.downscale_alpha(padded, scale)[top - first // scale :][:rows]
 
     def _part(self, first: int, last: int) -> Planes | None:
         """Rows [first, last) of alpha; what lies above is forgotten."""

@@ -1,7 +1,7 @@
 """Colour of more than 8 bits a channel: detected where Pillow would cut it, read and written whole.
 
 Pillow has no such mode; an array uint16 [H, W, C] takes the place of its image. libvips reads and
-writes the files (`runtime.images.vips`).
+writes the files (`runtime.images.codecs.vips`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from runtime.errors import ImageError, one_line
-from runtime.images import vips
+from runtime.images.codecs import vips
 
 Array = NDArray[np.uint16]
 

@@ -1,7 +1,7 @@
 """Image files ↔ upright pixels with their colour profile, EXIF and XMP.
 
 Nothing is lost in silence: a format that would drop alpha or bits is refused. Colour of 16 bits a
-channel, which Pillow reads as 8, goes through libvips (`runtime.images.sixteen_bit`).
+channel, which Pillow reads as 8, goes through libvips (`runtime.images.codecs.sixteen_bit`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from runtime.errors import FileError, HcflowError, ImageError, one_line
-from runtime.images import metadata, pixels, sixteen_bit, size_limits
+from runtime.images.codecs import metadata, sixteen_bit, size_limits
+from runtime.images.pixels import arrays
 from runtime.system import atomic
 
 MAX_PIXELS = 178_956_970
@@ -79,7 +80,7 @@ class Photo:
     def result_mode(self) -> str:
         """The mode of a model's result for the image (for `check_mode`)."""
         if isinstance(self.image, Image.Image):
-            return pixels.result_mode(self.image)
+            return arrays.result_mode(self.image)
         return sixteen_bit.mode(self.image)
 
 
@@ -108,7 +109,7 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """An image from the bytes of a file; an animation gives its first frame and logs a warning.
 
     CMYK becomes RGB (by its profile where there is one); EXIF orientation is applied; colour of
-    more than 8 bits gives an array uint16 (`runtime.images.sixteen_bit`).
+    more than 8 bits gives an array uint16 (`runtime.images.codecs.sixteen_bit`).
 
     Args:
         data: the file's bytes.

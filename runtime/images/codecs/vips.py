@@ -15,7 +15,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from runtime.errors import BackendError
-from runtime.images import metadata, size_limits
+from runtime.images.codecs import metadata, size_limits
 
 # Pillow's format names → libvips's loader: no other loader ever sees a file.
 _LOADERS = {"PNG": "pngload", "TIFF": "tiffload", "JPEG": "jpegload", "WEBP": "webpload"}

@@ -1,0 +1,1 @@
+"""Image files: decoders, encoders, metadata and what they can hold."""

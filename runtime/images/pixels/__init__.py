@@ -1,0 +1,1 @@
+"""Pixels as arrays: colour, alpha and padding."""
