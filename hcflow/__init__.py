@@ -15,6 +15,7 @@ from hcflow.version import __version__
 from runtime import (
     BackendError,
     BundleError,
+    Cancelled,
     FileError,
     HcflowError,
     ImageError,
@@ -25,6 +26,7 @@ from runtime import (
 __all__ = [
     "BackendError",
     "BundleError",
+    "Cancelled",
     "FileError",
     "HcflowError",
     "ImageError",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LOAD = ("backend", "precision", "threads", "io", "compile_engines")
 _TILING = ("tile", "overlap")
-_JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force")
+_JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force", "cancel")
 
 
 def upscale_file(
@@ -34,13 +34,14 @@ def upscale_file(
         output: the file to write, whole or not at all; the format by its suffix.
         model: as for `load`.
         **options: `backend`, `precision`, `threads`, `io` of `load`; `tau`, `seed`, `size`, `tile`,
-            `overlap` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`.
+            `overlap`, `cancel` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`.
 
     Returns:
         `model` (its name) and `size` [width, height].
 
     Raises:
-        HcflowError: it cannot be read, computed or written, or the output is the input.
+        HcflowError: it cannot be read, computed or written, or the output is the input; `Cancelled`
+            where `cancel` said so, and then nothing is left of the result.
         OSError: the disk is full or not writable.
     """
     return convert_path("upscale", source, output, model, options)
@@ -59,8 +60,8 @@ def downscale_file(
         source: as for `upscale_file`.
         output: as for `upscale_file`.
         model: as for `load`.
-        **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap` of
-            `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.
+        **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap`, `cancel`
+            of `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.
 
     Returns:
         `model`, `size`, and where the image was not streamed `bytes`, `bicubic_bytes`,

@@ -16,6 +16,7 @@ from runtime.bundle.reader import IOS, Bundle
 from runtime.errors import (
     BackendError,
     BundleError,
+    Cancelled,
     FileError,
     HcflowError,
     ImageError,
@@ -31,6 +32,7 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "Cancelled",
     "FileError",
     "HcflowError",
     "ImageError",

@@ -25,6 +25,10 @@ class ParameterError(HcflowError, ValueError):
     """An argument is out of its range; the message names it and the range."""
 
 
+class Cancelled(HcflowError):  # noqa: N818 - nothing went wrong
+    """The caller's `cancel` said that the call is to end."""
+
+
 def one_line(error: BaseException) -> str:
     """The text of an error on one line; of one without a text, the name of its type."""
     text = getattr(error, "detail", "") or error  # libvips keeps its text in `detail`

@@ -15,6 +15,7 @@ from runtime.images.pixels import arrays, padding
 from runtime.images.pixels.alpha_rows import ImageRows
 from runtime.images.pixels.arrays import Canvas
 from runtime.inference import streaming
+from runtime.inference.cancel import Cancel, check_of
 from runtime.inference.grid import Tiling
 from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network
@@ -73,6 +74,7 @@ class Model:
         tile: int | None = None,
         overlap: int | None = None,
         report: Report | None = None,
+        cancel: Cancel | None = None,
     ) -> Any:
         """Upscale an image by `scale`.
 
@@ -93,6 +95,8 @@ class Model:
             overlap: LR pixels computed beyond a tile on each side, at least 0, instead of the
                 graph's own.
             report: filled with the tiles and their fallbacks.
+            cancel: a function that is true, or a `threading.Event` that is set, once the call is to
+                end: it ends within one tile. Asked from several threads.
 
         Returns:
             An image like the input (type, dtype, axes; gray and alpha kept; palette and other
@@ -103,6 +107,7 @@ class Model:
             ImageError: the image cannot be used, or needs more memory than is free.
             ParameterError: an argument out of its range.
             BundleError, BackendError: the graph is damaged, missing, or gave NaN or infinity.
+            Cancelled: `cancel` said so.
         """
         samples = whole("samples", samples, 1)
         if latents is not None:
@@ -112,10 +117,11 @@ class Model:
                 raise ParameterError("latents replace tau and samples: give one or the other")
             tau = 0.0
         sampling = self._sampling(tau, seed, latents)
-        tiling = Tiling(tile, overlap)
+        tiling, check = Tiling(tile, overlap), check_of(cancel)
 
         def one(image: Any) -> Any:
-            return self._upscale(image, sampling, tau_map, samples, size, tiling, report)
+            check()
+            return self._upscale(image, sampling, tau_map, samples, size, tiling, report, cancel)
 
         return [one(each) for each in image] if isinstance(image, list | tuple) else one(image)
 
@@ -128,6 +134,7 @@ class Model:
         size: tuple[int, int] | None,
         tiling: Tiling,
         report: Report | None,
+        cancel: Cancel | None,
     ) -> Any:
         pictures, layout = arrays.split(image)
         latents = sampling.latents
@@ -149,6 +156,7 @@ class Model:
                 samples=range(samples),
                 tiling=tiling,
                 report=report,
+                cancel=cancel,
             ):
                 top, made = blocks[0].top, blocks[0].planes.shape[1]
                 alpha = rows.upscaled_alpha(top, made, self.scale)
@@ -170,6 +178,7 @@ class Model:
         tile: int | None = None,
         overlap: int | None = None,
         report: Report | None = None,
+        cancel: Cancel | None = None,
     ) -> tuple[Any, Array]:
         """Draw many images; their mean and their deviation at each pixel.
 
@@ -183,18 +192,20 @@ class Model:
             tile: as for `upscale`.
             overlap: as for `upscale`.
             report: as for `upscale`.
+            cancel: as for `upscale`.
 
         Returns:
             The mean image, in the form of the input, and the standard deviation over the samples at
             each pixel, float32 [H, W] in [0, 1]: the root of the mean variance of its colours.
 
         Raises:
-            ImageError, ParameterError, BundleError, BackendError: as `upscale`.
+            ImageError, ParameterError, BundleError, BackendError, Cancelled: as `upscale`.
         """
         samples = whole("samples", samples, 1)
         if samples < 2:
             raise ParameterError(f"samples is {samples}: a deviation needs 2 or more")
         sampling, tiling = self._sampling(tau, seed), Tiling(tile, overlap)
+        check_of(cancel)()
         pictures, layout = arrays.split(image)
         if len(pictures) > 1:
             raise ParameterError("uncertainty takes one image: give them one at a time")
@@ -213,6 +224,7 @@ class Model:
             samples=range(samples),
             tiling=tiling,
             report=report,
+            cancel=cancel,
         ):
             made = block.planes.shape[1]
             alpha = rows.upscaled_alpha(block.top, made, self.scale)
@@ -230,6 +242,7 @@ class Model:
         tile: int | None = None,
         overlap: int | None = None,
         report: Report | None = None,
+        cancel: Cancel | None = None,
     ) -> Any:
         """Downscale an image by `scale`; sides are rounded up.
 
@@ -243,19 +256,26 @@ class Model:
             tile: as for `upscale`.
             overlap: as for `upscale`.
             report: as for `upscale`.
+            cancel: as for `upscale`.
 
         Raises:
-            ImageError, ParameterError, BundleError, BackendError: as `upscale`.
+            ImageError, ParameterError, BundleError, BackendError, Cancelled: as `upscale`.
         """
-        tiling = Tiling(tile, overlap)
+        tiling, check = Tiling(tile, overlap), check_of(cancel)
 
         def one(image: Any) -> Any:
-            return self._downscale(image, return_latents, tiling, report)
+            check()
+            return self._downscale(image, return_latents, tiling, report, cancel)
 
         return [one(each) for each in image] if isinstance(image, list | tuple) else one(image)
 
     def _downscale(
-        self, image: Any, return_latents: bool, tiling: Tiling, report: Report | None
+        self,
+        image: Any,
+        return_latents: bool,
+        tiling: Tiling,
+        report: Report | None,
+        cancel: Cancel | None,
     ) -> Any:
         pictures, layout = arrays.split(image)
         height, width = (-(-side // self.scale) for side in (pictures[0].height, pictures[0].width))
@@ -266,7 +286,12 @@ class Model:
         for i, picture in enumerate(pictures):
             rows = ImageRows.of(picture)
             for block in streaming.downscale(
-                self._network, rows, latents=return_latents, tiling=tiling, report=report
+                self._network,
+                rows,
+                latents=return_latents,
+                tiling=tiling,
+                report=report,
+                cancel=cancel,
             ):
                 alpha = rows.downscaled_alpha(block.top, block.planes.shape[1], self.scale)
                 canvas.paint(i, block.top, block.planes, alpha)

@@ -14,6 +14,7 @@ from runtime.convert.job import Job
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
 from runtime.images.codecs import files
+from runtime.inference.cancel import check_of
 from runtime.system import atomic
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -52,19 +53,24 @@ def convert_file(
     if not job.force and os.path.exists(output) and os.path.samefile(source, output):
         raise FileError(f"'{output}' is the input itself: --force overwrites it")
     atomic.check_place(output)
+    check = check_of(job.cancel)
+    check()
     if streamable.wants_strips(source, output, job, format_name):
         with gate:
             streamed = large_file.convert(job, source, output, format_name)
         return {"model": streamed.model.manifest.name, "size": list(streamed.size)}
     photo = files.read(source, job.max_pixels)
+    check()
     files.check_mode(photo.result_mode, format_name)
     if job.direction == "downscale":
         model = job.models.open(job.model)
         with gate:
             small = image.downscale(job, model, photo, format_name)
+        check()
         atomic.write(output, small.data)
         return {"model": model.manifest.name, **small.as_json()}
     restoration = restoration_of(job, photo, f"'{source}'", (format_name,))
     (large,) = image.upscale(job, photo, restoration, gate=gate)
+    check()
     files.write(large, output, format_name)
     return {"model": restoration.model.manifest.name, "size": list(large.size)}

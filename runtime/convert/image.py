@@ -76,13 +76,13 @@ def downscale(
     width, height = (-(-side // model.scale) for side in photo.size)
     size_limits.check_sides(format_name, width, height)
     report = report or Report()
-    small = model.downscale(photo.image, **job.tiling_options(), report=report)
+    small = model.downscale(photo.image, **job.tiling_options(), report=report, cancel=job.cancel)
     precision = report.precision
     assert precision is not None
     result = replace(photo, image=small, xmp=provenance.remove(photo.xmp))
     # What the file gives back is what can be upscaled again: a lossy format has changed it.
     kept = files.decode(files.encode(result, format_name), "the result", width * height).image
-    round_trip_psnr = _round_trip(model, photo, kept) if job.round_trip else None
+    round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
     record = record_of(model, photo.size, provenance.digest(kept), round_trip_psnr, precision)
     has_place = format_name in provenance.FORMATS
     if has_place:
@@ -147,12 +147,12 @@ def record_of(
     )
 
 
-def _round_trip(model: Model, photo: Photo, small: Any) -> float | None:
+def _round_trip(job: Job, model: Model, photo: Photo, small: Any) -> float | None:
     if not any(graph.direction == "inverse" for graph in model.manifest.graphs):
         return None
     width, height = photo.size
     try:
-        large = model.upscale(small, size=(height, width))
+        large = model.upscale(small, size=(height, width), cancel=job.cancel)
     except (BundleError, ImageError, ParameterError) as error:
         # An inverse in another precision only, or one that runs whole what was downscaled in tiles.
         _logger.warning("the round trip was not measured: %s", error)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from runtime.bundle.manifest import Manifest
 from runtime.images.codecs.files import MAX_PIXELS
 from runtime.images.codecs.provenance import digest
+from runtime.inference.cancel import Cancel
 from runtime.inference.grid import DEFAULT_TILING, Tiling
 from runtime.inference.latent_source import Sampling
 from runtime.latents import fixed_seed
@@ -52,6 +53,7 @@ class Job:
         obey_record: let a small image's own record choose model and size.
         strips: convert by strips; None does so for large images, where that is possible.
         force: let a result replace its own image.
+        cancel: ends the work, as `Model.upscale` takes it; not for a job that another process does.
     """
 
     direction: Direction
@@ -68,6 +70,7 @@ class Job:
     obey_record: bool = True
     strips: bool | None = None
     force: bool = False
+    cancel: Cancel | None = None
 
     def sampling(self, model: Model) -> Sampling:
         """The latents of an upscale by a model, without a τ map.
@@ -85,6 +88,7 @@ class Job:
             "samples": self.samples,
             "size": self.size,
             "tau_map": self.tau_map,
+            "cancel": self.cancel,
             **self.tiling_options(),
         }
 

@@ -2,7 +2,7 @@
 
 Finished blocks of rows stand in `RESULT.hcflow-pixels` as raw pixels, and are listed, with their
 CRC-32, in `RESULT.hcflow-journal`, whose first line holds what they depend on. A block is listed
-only once its pixels are on disk. Both files are removed when the result is complete.
+only once its pixels are on disk. Both files are removed when the result is complete or cancelled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from runtime.errors import FileError
+from runtime.errors import Cancelled, FileError
 from runtime.system.lock import lock
 
 _logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self.blocks == 0:  # nothing to resume
+        if self.blocks == 0 or isinstance(exc[1], Cancelled):  # nothing to resume
             self.discard()
         self._raw.close()
         self._lines.close()

@@ -27,6 +27,7 @@ from runtime.images.codecs.strips import Form, Rows
 from runtime.images.pixels.alpha_rows import MARGIN, ImageRows
 from runtime.images.pixels.arrays import Canvas, Layout, Planes
 from runtime.inference import streaming
+from runtime.inference.cancel import check_of
 from runtime.inference.plan import Plan, plan_for
 from runtime.inference.report import Report
 from runtime.inference.streaming import RowBlock
@@ -129,6 +130,7 @@ def convert(
             digest = _digest(journal.pixels, result) if format_name in _LOSSLESS else None
             record = record_of(model, (form.width, form.height), digest, None, plan.precision)
             result = replace(result, xmp=provenance.embed(result.xmp, record))
+        check_of(job.cancel)()
         with atomic.replacement(output) as temporary:
             strips.encode(journal.pixels, result, temporary, format_name)
         journal.discard()
@@ -146,7 +148,13 @@ def _upscale(
     def blocks(plan: Plan, first_row: int) -> Iterator[RowBlock]:
         network = found.model.network
         return streaming.upscale(
-            network, rows, sampling, plan=plan, first_row=first_row, report=report
+            network,
+            rows,
+            sampling,
+            plan=plan,
+            first_row=first_row,
+            report=report,
+            cancel=job.cancel,
         )
 
     settings = {"tau": float(sampling.tau), "seed": sampling.seed, "size": found.output_size}
@@ -174,7 +182,12 @@ def _downscale(
 
     def blocks(plan: Plan, first_row: int) -> Iterator[RowBlock]:
         return streaming.downscale(
-            model.network, rows, plan=plan, first_row=first_row, report=report
+            model.network,
+            rows,
+            plan=plan,
+            first_row=first_row,
+            report=report,
+            cancel=job.cancel,
         )
 
     return _Conversion(model, "forward", (height, width), blocks, rows.downscaled_alpha)

@@ -20,6 +20,7 @@ import numpy as np
 from runtime.bundle.manifest import Graph
 from runtime.errors import ParameterError
 from runtime.inference import memory, stitching
+from runtime.inference.cancel import Cancel, check_of
 from runtime.inference.grid import DEFAULT_TILING, Tile, Tiling
 from runtime.inference.latent_source import Sampling
 from runtime.inference.network import Network
@@ -65,7 +66,7 @@ class MeanBlock:
     deviation: Array
 
 
-def upscale(
+def upscale(  # noqa: PLR0913 - keywords of the public API
     network: Network,
     image: RowReader,
     sampling: Sampling,
@@ -75,6 +76,7 @@ def upscale(
     tiling: Tiling = DEFAULT_TILING,
     first_row: int = 0,
     report: Report | None = None,
+    cancel: Cancel | None = None,
 ) -> Iterator[RowBlock]:
     """Upscale an image of any size.
 
@@ -88,6 +90,7 @@ def upscale(
         tiling: of the plan to make.
         first_row: rows of tiles before it are skipped; the others are what they would be without.
         report: filled while the image is computed.
+        cancel: asked before every tile, from the threads that compute them.
 
     Yields:
         Blocks top to bottom; in all `scale` × the LR image.
@@ -105,12 +108,13 @@ def upscale(
         tiling=tiling,
         first_row=first_row,
         report=report,
+        cancel=cancel,
     )
     with closing(blocks):
         yield from map(itemgetter(0), blocks)
 
 
-def upscale_samples(
+def upscale_samples(  # noqa: PLR0913 - keywords of the public API
     network: Network,
     image: RowReader,
     sampling: Sampling,
@@ -120,10 +124,12 @@ def upscale_samples(
     tiling: Tiling = DEFAULT_TILING,
     first_row: int = 0,
     report: Report | None = None,
+    cancel: Cancel | None = None,
 ) -> Generator[tuple[RowBlock, ...]]:
     """As `upscale`, several samples at once: each tile is read once and run for all of them."""
     plan = plan or _inverse_plan(network, image, sampling, tiling, len(samples))
-    runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
+    size, check = (image.height, image.width), check_of(cancel)
+    runner = InverseRunner(network, plan.precision, *size, sampling, check)
 
     def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Fallback | None]]:
         return [runner.compute(tile, lr, sample) for sample in samples]
@@ -146,13 +152,15 @@ def uncertainty(
     plan: Plan | None = None,
     tiling: Tiling = DEFAULT_TILING,
     report: Report | None = None,
+    cancel: Cancel | None = None,
 ) -> Iterator[MeanBlock]:
     """Mean and standard deviation over samples; memory does not grow with their number.
 
     The deviation is that of the population, √(Σ(x − mean)²/K), by Welford's recurrence.
     """
     plan = plan or _inverse_plan(network, image, sampling, tiling, 2)
-    runner = InverseRunner(network, plan.precision, image.height, image.width, sampling)
+    size, check = (image.height, image.width), check_of(cancel)
+    runner = InverseRunner(network, plan.precision, *size, sampling, check)
 
     def compute(tile: Tile, lr: Array) -> list[tuple[Outputs, Fallback | None]]:
         fallback = None
@@ -185,6 +193,7 @@ def downscale(
     tiling: Tiling = DEFAULT_TILING,
     first_row: int = 0,
     report: Report | None = None,
+    cancel: Cancel | None = None,
 ) -> Iterator[RowBlock]:
     """Downscale an image of any size; sides that are no multiple of the scale are padded.
 
@@ -196,6 +205,7 @@ def downscale(
         tiling: of the plan to make.
         first_row: rows of tiles before it are skipped.
         report: filled while the image is computed.
+        cancel: as for `upscale`.
 
     Yields:
         Blocks top to bottom; in all the image downscaled by the scale, sides rounded up.
@@ -206,7 +216,7 @@ def downscale(
     plan = plan or plan_for(
         network, "forward", image.height, image.width, latents=latents, tiling=tiling
     )
-    runner = ForwardRunner(network, plan.precision, latents)
+    runner = ForwardRunner(network, plan.precision, latents, check_of(cancel))
     factor = network.manifest.scale
     work = Work(lambda tile, hr: [runner.compute(tile, hr)], runner.factors, "lr", factor)
     for index, (outputs,) in _run(network, runner.graph, plan, image, work, first_row, report):

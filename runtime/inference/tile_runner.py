@@ -16,6 +16,7 @@ import numpy as np
 from runtime.bundle.graph_entry import IMAGES, Graph, Precision
 from runtime.bundle.uint8_images import HEALTH, SATURATED
 from runtime.errors import BackendError, BundleError, ParameterError
+from runtime.inference.cancel import Check, no_check
 from runtime.inference.grid import Tile
 from runtime.inference.latent_source import Latent, LatentSource, Sampling
 from runtime.inference.network import Network
@@ -36,6 +37,7 @@ class InverseRunner:
         height: LR rows of the image.
         width: LR columns.
         sampling: its latents.
+        check: called before a tile is computed; what it raises ends the call.
 
     Raises:
         ParameterError: latents of another shape, or for a graph built for τ = 0.
@@ -43,9 +45,15 @@ class InverseRunner:
     """
 
     def __init__(
-        self, network: Network, precision: Precision, height: int, width: int, sampling: Sampling
+        self,
+        network: Network,
+        precision: Precision,
+        height: int,
+        width: int,
+        sampling: Sampling,
+        check: Check = no_check,
     ) -> None:
-        self._network = network
+        self._network, self._check = network, check
         self.graph = network.graph("inverse", sampling.needs_latents, precision)
         if sampling.latents is not None:
             network.check_latents(self.graph, sampling.latents, 1, height, width)
@@ -57,6 +65,7 @@ class InverseRunner:
 
     def compute(self, tile: Tile, lr: Array, sample: int) -> tuple[Outputs, Fallback | None]:
         """`hr` [1, 3, …] of a tile's window from its `lr` [1, 3, …], and the fallback it took."""
+        self._check()
         latents = self._source.window(tile, sample)
 
         def attempt(graph: Graph, zs: Sequence[Latent] | None, how: str) -> _Attempt:
@@ -85,8 +94,10 @@ class ForwardRunner:
         BundleError: no such graph.
     """
 
-    def __init__(self, network: Network, precision: Precision, latents: bool) -> None:
-        self._network = network
+    def __init__(
+        self, network: Network, precision: Precision, latents: bool, check: Check = no_check
+    ) -> None:
+        self._network, self._check = network, check
         self.graph = network.graph("forward", latents, precision)
         self.factors = {"lr": 1}
         if latents:
@@ -97,6 +108,7 @@ class ForwardRunner:
 
     def compute(self, tile: Tile, hr: Array) -> tuple[Outputs, Fallback | None]:
         """`lr`, and latents where asked for, of a tile's window; and the fallback it took."""
+        self._check()
 
         def attempt(graph: Graph) -> _Attempt:
             return _Attempt(graph.precision, graph, lambda: self._network.run(graph, {"hr": hr}))
