@@ -56,7 +56,7 @@ def test_sixteen_bits_are_turned_by_xmp(format_name: str) -> None:
         rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
         data = png(10, 6, 16, 2, rows, PACKET)
     else:  # without the tag that libvips writes
-        data = sixteen_bit.encode(values, format_name, None, None, PACKET)
+        data = sixteen_bit.encode(values, format_name, vips.Metadata(xmp=PACKET))
         data = data.replace(b"\x12\x01\x03\0", b"\x13\x01\x03\0")
     photo = files.decode(data, "x")
     np.testing.assert_array_equal(photo.image, np.rot90(values, -1))

@@ -1,4 +1,4 @@
-"""Image files ↔ upright pixels with their colour profile, EXIF and XMP.
+"""Image files ↔ upright pixels with their colour profile, EXIF, XMP and density.
 
 Nothing is lost in silence: a format that would drop alpha or bits is refused. Colour of 16 bits a
 channel, which Pillow reads as 8, goes through libvips (`runtime.images.codecs.sixteen_bit`).
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from runtime.errors import FileError, HcflowError, ImageError, one_line
-from runtime.images.codecs import metadata, sixteen_bit, size_limits
+from runtime.images.codecs import density, metadata, sixteen_bit, size_limits, vips
 from runtime.images.pixels import arrays
 from runtime.system import atomic
 
@@ -59,7 +59,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright image and its metadata: ICC profile, EXIF without orientation, XMP.
+    """An upright image and its metadata: ICC profile, EXIF without orientation, XMP, density.
 
     Colour of 16 bits is an array uint16 [H, W, C]: Pillow has no such image.
     """
@@ -68,6 +68,7 @@ class Photo:
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    density: density.Density | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -162,18 +163,20 @@ def _readable() -> list[str]:
 
 def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
     if sixteen_bit.needs_vips(opened, data):
-        array, fields = sixteen_bit.decode(data, str(opened.format), where)
+        array, orientation, fields = sixteen_bit.decode(data, str(opened.format), where)
         if opened.format == "TIFF":
             fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
         else:
             fields["exif"] = metadata.upright_exif(fields["exif"])
         # Gray without alpha: Pillow has a mode for it, and writes formats that libvips does not.
         shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
-        return Photo(array if shade is None else shade, **fields)
+        dots = density.of(opened, fields["exif"], orientation)
+        return Photo(array if shade is None else shade, **fields, density=dots)
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         _logger.warning("%s has %d frames: the first is used", where, frames)
     opened.load()
-    metadata.sound_exif(opened.getexif)
+    parsed = metadata.sound_exif(opened.getexif)
+    orientation = 1 if parsed is None else metadata.orientation(parsed)
     # The parsed EXIF stays: rotating the image, Pillow would write it again, which can fail.
     for block in ("exif", "Raw profile type exif"):
         opened.info.pop(block, None)
@@ -182,7 +185,9 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
     icc = image.info.get("icc_profile")
     if image.mode == "CMYK":
         image, icc = _cmyk_to_rgb(image, icc, where), None
-    return Photo(sixteen_bit.over_sixteen_bits(image, opened), icc, exif, metadata.xmp_of(opened))
+    image = sixteen_bit.over_sixteen_bits(image, opened)
+    dots = density.of(opened, exif, orientation)
+    return Photo(image, icc, exif, metadata.xmp_of(opened), dots)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -221,7 +226,7 @@ def check_mode(mode: str, format_name: str) -> str:
 
 
 def encode(photo: Photo, format_name: str) -> bytes:
-    """The bytes of an image file, with profile, EXIF and XMP where the format can hold them.
+    """The bytes of an image file, with profile, EXIF, XMP and density where it can hold them.
 
     JPEG is written at quality 95 without chroma subsampling, AVIF at 90; the others are lossless.
     Pixel dimensions in EXIF and XMP are set to the image's.
@@ -231,15 +236,19 @@ def encode(photo: Photo, format_name: str) -> bytes:
         BackendError: 16-bit colour without libvips.
     """
     exif = metadata.sized_exif(photo.exif, *photo.size)
+    exif = density.in_exif(exif, photo.density, format_name)
     xmp = metadata.sized_xmp(photo.xmp, *photo.size)
     if not isinstance(photo.image, Image.Image):
         check_mode(sixteen_bit.mode(photo.image), format_name)
-        return sixteen_bit.encode(photo.image, format_name, photo.icc, exif, xmp)
+        fields = vips.Metadata(photo.icc, exif, xmp, photo.density)
+        return sixteen_bit.encode(photo.image, format_name, fields)
     mode = check_mode(photo.image.mode, format_name)
     image = photo.image if mode == photo.image.mode else photo.image.convert(mode)
     buffer = io.BytesIO()
     try:
-        image.save(buffer, format_name, **_save_options(format_name, photo.icc, exif, xmp))
+        options = _save_options(format_name, photo.icc, exif, xmp)
+        options |= density.save_options(photo.density, format_name)
+        image.save(buffer, format_name, **options)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot write this image as {format_name}: {error}") from error
     return buffer.getvalue()

@@ -27,7 +27,7 @@ _DESCRIPTIVE = (
 XMP_TAG = 700
 """TIFF's tag for an XMP packet."""
 
-_Exif = TypeVar("_Exif", Image.Exif, bytes | None)
+_Found = TypeVar("_Found")
 
 _logger = logging.getLogger(__name__)
 
@@ -57,6 +57,12 @@ def xmp_of(image: Image.Image) -> bytes | None:
     return xmp if isinstance(xmp, bytes) else None
 
 
+def orientation(exif: Image.Exif) -> int:
+    """The orientation that EXIF states, 1 to 8; 1 where it states none."""
+    stated = exif.get(_Base.Orientation, 1)
+    return stated if isinstance(stated, int) and 1 <= stated <= 8 else 1
+
+
 def xmp_orientation(data: bytes) -> int:
     """The orientation that an XMP packet states, 1 to 8; 1 where it states none."""
     found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', data)  # what Pillow looks for
@@ -65,11 +71,11 @@ def xmp_orientation(data: bytes) -> int:
 
 def upright_exif(data: bytes | None) -> bytes | None:
     """EXIF without orientation; None, with a warning, where it is damaged."""
-    exif = None if data is None else sound_exif(lambda: _loaded(data))
+    exif = None if data is None else sound_exif(lambda: loaded_exif(data))
     return None if exif is None else _upright(exif)
 
 
-def sound_exif(read: Callable[[], _Exif]) -> _Exif | None:
+def sound_exif(read: Callable[[], _Found]) -> _Found | None:
     """What `read` gives; None, with a warning, where the EXIF is damaged: the image need not be."""
     try:
         return read()
@@ -82,7 +88,7 @@ def sized_exif(data: bytes | None, width: int, height: int) -> bytes | None:
     """EXIF whose pixel dimensions, where it states any, are set to width × height."""
     if data is None:
         return None
-    exif = _loaded(data)
+    exif = loaded_exif(data)
     detail = exif.get_ifd(_Ifd.Exif)
     for tags, names in (
         (exif, (_Base.ImageWidth, _Base.ImageLength)),
@@ -111,7 +117,7 @@ def sized_xmp(data: bytes | None, width: int, height: int) -> bytes | None:
 
 def tiff_tags(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
     """The tags of EXIF and XMP that a TIFF takes: the descriptive ones and the XMP packet."""
-    whole = Image.Exif() if exif is None else _loaded(exif)
+    whole = Image.Exif() if exif is None else loaded_exif(exif)
     tags = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in whole:
@@ -121,7 +127,8 @@ def tiff_tags(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
     return tags
 
 
-def _loaded(data: bytes) -> Image.Exif:
+def loaded_exif(data: bytes) -> Image.Exif:
+    """EXIF, parsed; damaged EXIF raises all kinds of errors."""
     exif = Image.Exif()
     exif.load(data)
     return exif

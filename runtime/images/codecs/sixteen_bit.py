@@ -70,8 +70,10 @@ def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.
     return Image.fromarray(((values * 0xFFFF + top // 2) // top).astype(np.uint16))
 
 
-def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, bytes | None]]:
-    """Pixels uint16 [H, W, C], upright, and `icc`, `exif`, `xmp` of a file that needs libvips.
+def decode(data: bytes, format_name: str, where: str) -> tuple[Array, int, dict[str, bytes | None]]:
+    """Pixels uint16 [H, W, C], upright, the orientation that the file states, and its metadata.
+
+    Its metadata are `icc`, `exif` and `xmp`.
 
     For a TIFF without `exif`, which libvips leaves in the directory (`metadata.portable_exif`).
     10 and 12 bits are scaled to 16; CMYK becomes sRGB.
@@ -93,19 +95,19 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, dict[str, 
     pyvips = vips.require("16-bit colour")
     try:
         image = vips.load(data, format_name, fail_on="truncated")
-        image, icc = vips.upright_rgb(image, vips.orientation(image, data, format_name))
+        orientation = vips.orientation(image, data, format_name)
+        image, icc = vips.upright_rgb(image, orientation)
         if image.format != "ushort":
             raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
         pixels: Array = np.asarray(image.numpy(), np.uint16)
     except pyvips.Error as error:
         raise ImageError(f"{where} is damaged: {one_line(error)}") from error
     fields = {"exif": vips.field(image, "exif-data"), "xmp": vips.field(image, "xmp-data")}
-    return pixels[..., None] if pixels.ndim == 2 else pixels, {"icc": icc, **fields}
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return pixels, orientation, {"icc": icc, **fields}
 
 
-def encode(
-    pixels: Array, format_name: str, icc: bytes | None, exif: bytes | None, xmp: bytes | None
-) -> bytes:
+def encode(pixels: Array, format_name: str, fields: vips.Metadata) -> bytes:
     """The bytes of a PNG or TIFF with 16 bits a channel.
 
     Raises:
@@ -114,8 +116,7 @@ def encode(
     """
     pyvips = vips.require("writing 16-bit colour")
     try:
-        image = vips.with_metadata(pyvips.Image.new_from_array(pixels), icc, exif, xmp)
-        data: bytes = vips.save(image, format_name)
+        data: bytes = vips.save(pyvips.Image.new_from_array(pixels), format_name, fields)
     except pyvips.Error as error:
         raise ImageError(f"cannot write this image as {format_name}: {one_line(error)}") from error
     return data

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.errors import ImageError, one_line
-from runtime.images.codecs import metadata, size_limits, vips
+from runtime.images.codecs import density, metadata, size_limits, vips
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
 """Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""
@@ -42,6 +42,7 @@ class Form:
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    density: density.Density | None = None
 
     @property
     def mode(self) -> str:
@@ -79,10 +80,16 @@ def _is_plain(tiff: Any) -> bool:
 
 
 @size_limits.any_size()
-def _tiff_exif(path: str | os.PathLike[str]) -> bytes | None:
-    """The EXIF of a TIFF, which libvips does not give."""
-    with Image.open(path, formats=["TIFF"]) as image:
-        return metadata.sound_exif(lambda: metadata.portable_exif(image))
+def _header(
+    path: str | os.PathLike[str], format_name: str, exif: bytes | None, orientation: int
+) -> tuple[bytes | None, density.Density | None]:
+    """EXIF and density; libvips gives neither a TIFF's EXIF nor whether a density was stated."""
+    with Image.open(path, formats=[format_name]) as image:
+        if format_name == "TIFF":
+            exif = metadata.sound_exif(lambda: metadata.portable_exif(image))
+        else:
+            exif = metadata.upright_exif(exif)
+        return exif, density.of(image, exif, orientation)
 
 
 class Rows:
@@ -117,14 +124,16 @@ class Rows:
                 f"{self._where} has {self._image.bands} channels of type '{self._image.format}': "
                 "strips take 1 to 4 of 8 or 16 bits; convert it, or use --no-strips"
             )
+        exif, dots = _header(path, format_name, exif, orientation)
         self.form = Form(
             self._image.width,
             self._image.height,
             self._image.bands,
             kinds[self._image.format],
             icc,
-            _tiff_exif(path) if format_name == "TIFF" else metadata.upright_exif(exif),
+            exif,
             xmp,
+            dots,
         )
         self._region = self._pyvips.Region.new(self._image)
 
@@ -161,6 +170,7 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     pyvips = vips.require("writing strips of images")
     kind = "uchar" if form.dtype == np.uint8 else "ushort"
     exif = metadata.sized_exif(form.exif, form.width, form.height)
+    exif = density.in_exif(exif, form.density, format_name)
     xmp = metadata.sized_xmp(form.xmp, form.width, form.height)
     pixel_bytes = form.channels * form.dtype.itemsize
     is_big = form.width * form.height * pixel_bytes > _BIG_TIFF
@@ -168,8 +178,8 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     try:
         image = pyvips.Image.rawload(str(raw), form.width, form.height, pixel_bytes)
         image = image.copy(format=kind, bands=form.channels)
-        image = vips.with_metadata(image, form.icc, exif, xmp)
-        vips.save(image, format_name, str(path), **options)
+        fields = vips.Metadata(form.icc, exif, xmp, form.density)
+        vips.save(image, format_name, fields, str(path), **options)
     except pyvips.Error as error:
         text = one_line(error)
         if "No space" in text or "File too large" in text:

@@ -10,12 +10,15 @@ import importlib
 import io
 import logging
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image
 
 from runtime.errors import BackendError
-from runtime.images.codecs import metadata, size_limits
+from runtime.images.codecs import metadata, size_limits, vips_density
+from runtime.images.codecs.density import Density
 
 # Pillow's format names → libvips's loader: no other loader ever sees a file.
 _LOADERS = {"PNG": "pngload", "TIFF": "tiffload", "JPEG": "jpegload", "WEBP": "webpload"}
@@ -77,6 +80,9 @@ def field(image: Any, name: str) -> bytes | None:
     return bytes(image.get(name)) if image.get_typeof(name) else None
 
 
+_MM_PER_INCH = 25.4  # libvips counts dots per millimetre
+_KEEP_BUT_EXIF = 2 | 8  # libvips's flags: XMP and ICC profile
+
 SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": ("pngsave", {}),
     "TIFF": ("tiffsave", {"compression": "deflate", "predictor": "horizontal"}),
@@ -87,8 +93,22 @@ SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
 """Formats written → libvips's saver and the options that match `files.encode`."""
 
 
-def save(image: Any, format_name: str, path: str | None = None, **options: Any) -> Any:
+@dataclass(frozen=True)
+class Metadata:
+    """What goes into a file beside the pixels; None is left out."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    density: Density | None = None
+
+
+def save(
+    image: Any, format_name: str, fields: Metadata, path: str | None = None, **options: Any
+) -> Any:
     """Encode an image in a format of `SAVERS`: into a file, or else the bytes.
+
+    The colour space is that of the channels and bits.
 
     Raises:
         pyvips.Error: the format cannot hold the image, or the disk is full.
@@ -98,9 +118,17 @@ def save(image: Any, format_name: str, path: str | None = None, **options: Any) 
     options = {**usual, **options}
     if not pyvips.at_least_libvips(8, 18):
         options.pop("exact", None)  # which an older libvips does not know
+    needs_exif = format_name == "JPEG" and fields.density is not None  # its only place for one
+    if fields.exif is None and not needs_exif and pyvips.at_least_libvips(8, 15):
+        options["keep"] = _KEEP_BUT_EXIF  # else it writes EXIF of its own
+    image = _with_metadata(image, fields)
     if path is None:
-        return pyvips.Operation.call(f"{saver}_buffer", image, **options)
-    return pyvips.Operation.call(saver, image, path, **options)
+        data: bytes = pyvips.Operation.call(f"{saver}_buffer", image, **options)
+        return data if fields.density else vips_density.erase(data, format_name)
+    pyvips.Operation.call(saver, image, path, **options)
+    if not fields.density:
+        vips_density.erase_file(Path(path), format_name)
+    return None
 
 
 def orientation(image: Any, source: str | bytes, format_name: str) -> int:
@@ -145,13 +173,17 @@ def upright_rgb(image: Any, orientation: int) -> tuple[Any, bytes | None]:
     return image, icc
 
 
-def with_metadata(image: Any, icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> Any:
-    """The image with profile, EXIF and XMP, and its colour space set by channels and bits."""
+def _with_metadata(image: Any, fields: Metadata) -> Any:
     names = ("grey16", "rgb16") if image.format == "ushort" else ("b-w", "srgb")
     name = names[image.bands >= 3]
-    image = image.copy(interpretation=name)
+    x, y = fields.density or (1.0, 1.0)
+    image = image.copy(interpretation=name, xres=x / _MM_PER_INCH, yres=y / _MM_PER_INCH)
     pyvips = require("metadata")
-    blobs = {"icc-profile-data": icc, "exif-data": exif, "xmp-data": xmp}
+    blobs = {
+        "icc-profile-data": fields.icc,
+        "exif-data": fields.exif,
+        "xmp-data": fields.xmp,
+    }
     for key, value in blobs.items():
         if value is not None:
             image.set_type(pyvips.GValue.blob_type, key, value)
