@@ -138,6 +138,16 @@ def test_the_version_is_the_distributions(installed: Path) -> None:
     )
 
 
+def test_the_shared_library_is_named_by_its_binary_interface(installed: Path) -> None:
+    # UpscaleOptions and DownscaleOptions grew after 0.1, whose library is libhcflow.so.0.1.
+    header = (installed / "include" / "hcflow" / "api.h").read_text(encoding="utf-8")
+    (number,) = re.findall(r"#define HCFLOW_ABI_VERSION (\d+)", header)
+    assert int(number) >= 2
+    library = next(installed.rglob("libhcflow.so"))
+    assert f"Library soname: [libhcflow.so.{number}]" in run("readelf", "-d", library)
+    assert library.resolve().name == f"libhcflow.so.{number}"
+
+
 def test_only_public_names_are_exported(installed: Path) -> None:
     library = next(installed.rglob("libhcflow.so"))
     names = run("nm", "-DC", "--defined-only", "--format=just-symbols", library).split("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import stat
@@ -221,6 +222,21 @@ def test_a_result_replaces_an_older_file(example: Example) -> None:
     assert example.names() == names
 
 
+def test_without_a_second_file_the_result_lies_beside_the_first(example: Example) -> None:
+    image = example.picture("in.v2.png")
+    example.run(image, "named.png")
+    example.run(image)
+    assert example.names() == ["in.v2.png", "in.v2_x4.png", "named.png"]
+    result = (example.folder / "in.v2_x4.png").read_bytes()
+    assert result == (example.folder / "named.png").read_bytes()
+    assert "in.v2_x4.png' exists: name the file to write to replace it" in example.refusal(image)
+    example.run("in.v2.png", "in.v2_x4.png")
+    assert "give a file to write" in example.refusal("--down", image)
+    (example.folder / "new.png").symlink_to("in.v2.png")
+    (example.folder / "new_x4.png").symlink_to("nowhere.png")
+    assert "new_x4.png' exists" in example.refusal("new.png")
+
+
 def test_the_input_is_not_overwritten(example: Example) -> None:
     image = example.picture("in.png")
     (example.folder / "link.png").symlink_to("in.png")
@@ -240,7 +256,8 @@ def test_pipes_and_deleted_files_are_written_to(example: Example, tmp_path: Path
     os.mkfifo(example.folder / "pipe")
     program = example.start(image, "pipe")
     assert (example.folder / "pipe").read_bytes() == expected
-    assert program.communicate()[1] == b""
+    line = program.communicate()[1].decode()
+    assert re.fullmatch(r"pipe: 28×20, tiny_x4, fp32 on null, \d+\.\d s\n", line)
     assert program.returncode == 0
     with (tmp_path / "gone").open("w+b") as gone:
         (tmp_path / "gone").unlink()

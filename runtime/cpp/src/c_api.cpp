@@ -25,6 +25,10 @@ void remember(const char* message) noexcept {
     const std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
     std::memcpy(last_error.data(), message, size);
     last_error[size] = '\0';
+    // Messages of our own are on one line already; those of the standard library may name anything.
+    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
+    std::replace_if(last_error.begin(), last_error.begin() + static_cast<std::ptrdiff_t>(size),
+                    is_control, ' ');
 }
 
 template <typename Action>
@@ -98,6 +102,11 @@ void check_latents(const hcflow_model& model, const hcflow_run_options& options)
             throw_error(ErrorCode::parameter, "latent z", i + 1, " is null");
 }
 
+hcflow::Cancel cancel(const hcflow_run_options& options) {
+    if (options.cancel == nullptr) return nullptr;
+    return [ask = options.cancel, user = options.cancel_user] { return ask(user) != 0; };
+}
+
 /// Copies a report to the addresses in the caller's options.
 void write_report(const hcflow::Report& report, const hcflow_run_options& given) {
     if (given.healed != nullptr) *given.healed = report.healed.size();
@@ -114,6 +123,7 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
     options.seed = given.seed;
     options.sample = given.sample;
     options.tiling = tiling(given);
+    options.cancel = cancel(given);
     hcflow::Report report;
     options.report = &report;
     hcflow::Latents latents;
@@ -134,7 +144,7 @@ void upscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::
 void downscale(const hcflow_model& model, const hcflow::ConstView& image, hcflow::View result,
                const hcflow_run_options& given) {
     hcflow::Report report;
-    const hcflow::DownscaleOptions options{tiling(given), &report};
+    const hcflow::DownscaleOptions options{tiling(given), &report, cancel(given)};
     if (given.latents == nullptr) {
         model.model.downscale(image, result, options);
     } else {
@@ -176,7 +186,8 @@ void hcflow_options_init(hcflow_options* options, size_t struct_size) {
 
 void hcflow_run_options_init(hcflow_run_options* options, size_t struct_size) {
     fill(options, struct_size,
-         {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr, nullptr});
+         {sizeof *options, -1, 0, 0, 0, 0, 0, nullptr, 0, nullptr, nullptr, nullptr, nullptr,
+          nullptr, nullptr});
 }
 
 hcflow_status hcflow_open(const char* path, const hcflow_options* options, hcflow_model** model) {

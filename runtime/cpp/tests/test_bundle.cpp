@@ -1,5 +1,6 @@
 // A bundle's files are checked at their first use: altered, missing and outside files are refused.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 
@@ -65,6 +66,24 @@ TEST_CASE("altered, truncated, missing and linked files are refused") {
     fs::remove(inverse(bundle));
     tests::write(inverse(bundle), good);
     CHECK(upscale_error(bundle.open()) == "nothing");
+}
+
+TEST_CASE("a pipe in place of a bundle's file is refused at once") {
+    const BundleFolder bundle;
+    fs::remove(inverse(bundle));
+    REQUIRE(mkfifo(inverse(bundle).c_str(), 0600) == 0);
+    CHECK(has(upscale_error(bundle.open()), "it is not a file"));
+    fs::remove(bundle.folder / "manifest.json");
+    REQUIRE(mkfifo((bundle.folder / "manifest.json").c_str(), 0600) == 0);
+    CHECK(has(error_of([&] { hcflow::Bundle::open(bundle.path()); }), "it is not a file"));
+}
+
+TEST_CASE("a sparse file of 40 GiB is not read, whatever the manifest says") {
+    static constexpr std::uint64_t kHuge = std::uint64_t{40} << 30U;
+    const BundleFolder honest, lying([](nlohmann::json& m) { m["graphs"][0]["bytes"] = kHuge; });
+    for (const BundleFolder* bundle : {&honest, &lying}) fs::resize_file(inverse(*bundle), kHuge);
+    CHECK(has(upscale_error(honest.open()), "has 42949672960 bytes, the manifest says 19"));
+    CHECK(has(upscale_error(lying.open()), "it has 42949672960 bytes, the limit is 2147483647"));
 }
 
 TEST_CASE("a graph with weights in another file is refused") {

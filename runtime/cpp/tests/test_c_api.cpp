@@ -163,6 +163,29 @@ TEST_CASE("a shorter structure of an older caller gets defaults for the rest") {
     CHECK(hcflow_upscale(opened.model, &in, &out, &run) == HCFLOW_OK);
 }
 
+TEST_CASE("members of a structure keep their place from version to version") {
+    CHECK(offsetof(hcflow_image, type) == 44);
+    CHECK(sizeof(hcflow_image) == 48);
+    CHECK(offsetof(hcflow_options, gpu) == 32);
+    CHECK(sizeof(hcflow_options) == 40);
+    CHECK(offsetof(hcflow_run_options, tau) == 8);
+    CHECK(offsetof(hcflow_run_options, latents) == 48);
+    CHECK(offsetof(hcflow_run_options, precision_used) == 88);
+    CHECK(offsetof(hcflow_run_options, cancel) == 96);
+    CHECK(sizeof(hcflow_run_options) == 112);
+}
+
+#if defined(__x86_64__) && defined(__GLIBCXX__)
+TEST_CASE("a change of a C++ structure raises the version of the binary interface") {
+    CHECK(HCFLOW_ABI_VERSION == 2);  // raise it, in api.h, if a size below changes
+    CHECK(sizeof(hcflow::Options) == 80);
+    CHECK(sizeof(hcflow::UpscaleOptions) == 128);
+    CHECK(sizeof(hcflow::DownscaleOptions) == 64);
+    CHECK(sizeof(hcflow::Report) == 72);
+    CHECK(sizeof(hcflow::Image) == 48);
+}
+#endif
+
 TEST_CASE("each thread has its own last error") {
     CHECK(hcflow_open(nullptr, nullptr, nullptr) == HCFLOW_ERROR_PARAMETER);
     std::string other = "?";

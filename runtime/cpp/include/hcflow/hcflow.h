@@ -24,7 +24,8 @@ typedef enum hcflow_status {
     HCFLOW_ERROR_IMAGE = 3,     /**< an image is invalid or does not fit into memory */
     HCFLOW_ERROR_BACKEND = 4,   /**< a backend is not compiled in, failed, or returned NaN */
     HCFLOW_ERROR_MEMORY = 5,    /**< an allocation failed */
-    HCFLOW_ERROR_INTERNAL = 6   /**< anything else: a bug of this library */
+    HCFLOW_ERROR_INTERNAL = 6,  /**< anything else: a bug of this library */
+    HCFLOW_CANCELLED = 7        /**< the caller's cancel function ended the call */
 } hcflow_status;
 
 /** Type of one channel: 0 … 255, 0 … 65535, float in [0, 1]. */
@@ -70,6 +71,9 @@ typedef struct hcflow_device_tensor {
     void* address;       /**< device pointer */
 } hcflow_device_tensor;
 
+/** Returns nonzero once the call that asks is to end. It must return: no longjmp, no exception. */
+typedef int32_t (*hcflow_cancel)(void* user);
+
 typedef struct hcflow_run_options {
     size_t struct_size;
     double tau;              /**< temperature; below 0: the model's default */
@@ -88,6 +92,9 @@ typedef struct hcflow_run_options {
     float* disagreement;     /**< written if not null: largest difference of two neighbouring tiles
                                   beside their seam, in [0, 1]; -1: no tiles were compared */
     int32_t* precision_used; /**< written if not null: precision of the graph that ran */
+    hcflow_cancel cancel;    /**< asked before every tile, in the thread of the call, with
+                                  cancel_user; null: never cancelled */
+    void* cancel_user;
 } hcflow_run_options;
 
 /** Fill a structure with defaults. struct_size: its sizeof in the caller's code. */
@@ -117,7 +124,8 @@ HCFLOW_API hcflow_status hcflow_latent_shape(const hcflow_model* model, size_t l
                                              size_t lr_width, size_t lr_height, size_t shape[3]);
 
 /** Upscale into the caller's pixels. The result's sides are scale x the input's, or up to scale - 1
- *  smaller; it has the input's channels and any type. options may be null. */
+ *  smaller; it has the input's channels and any type. options may be null. After an error, or
+ *  HCFLOW_CANCELLED, the result's pixels and the latents are undefined. */
 HCFLOW_API hcflow_status hcflow_upscale(const hcflow_model* model, const hcflow_image* image,
                                         const hcflow_image* result,
                                         const hcflow_run_options* options);

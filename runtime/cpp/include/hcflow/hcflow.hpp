@@ -4,13 +4,15 @@
  *     hcflow::Image large = model.upscale(small.view());
  *
  * The same bundle, backend, image, tau and seed give the same bytes as the Python runtime.
- * C++17. Functions throw hcflow::Error and std::bad_alloc, nothing else.
+ * C++17. Functions throw hcflow::Error and std::bad_alloc, nothing else but what the caller's own
+ * Cancel throws.
  */
 #ifndef HCFLOW_HCFLOW_HPP
 #define HCFLOW_HCFLOW_HPP
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -27,9 +29,11 @@ enum class ErrorCode : int {
     bundle = 2,     ///< a bundle is missing, damaged, newer than this library or incomplete
     image = 3,      ///< an image is invalid, or its run does not fit into memory
     backend = 4,    ///< a backend is not compiled in, failed, or returned NaN or infinity
+    cancelled = 7,  ///< the caller's Cancel ended the call
 };
 
-/** The exception of this library. what() is one line for the user. */
+/** The exception of this library. what() is one line for the user, with control characters
+ *  of names and paths escaped. */
 class HCFLOW_API Error : public std::runtime_error {
   public:
     Error(ErrorCode code, const std::string& message);
@@ -166,6 +170,11 @@ struct Report {
     std::optional<float> disagreement;
 };
 
+/** Returns true once the call that asks is to end. It is asked before every tile, in the thread of
+ *  the call, which then ends with Error (cancelled). Pixels and latents of the caller's that the
+ * call was to write are then undefined; a model may be used as before. */
+using Cancel = std::function<bool()>;
+
 struct UpscaleOptions {
     /** Temperature, 0 to 1e6; none: default_tau(). 0 always gives the same image. */
     std::optional<double> tau;
@@ -180,12 +189,16 @@ struct UpscaleOptions {
     const Latents* latents = nullptr;
     /** Filled if not null. Must outlive the call. */
     Report* report = nullptr;
+    /** None: the call is not cancelled. */
+    Cancel cancel = nullptr;
 };
 
 struct DownscaleOptions {
     std::optional<Tiling> tiling;
     /** As in UpscaleOptions. */
     Report* report = nullptr;
+    /** As in UpscaleOptions. */
+    Cancel cancel = nullptr;
 };
 
 /** A tensor in GPU memory: float32, contiguous; `address` is a device pointer. */
@@ -231,10 +244,10 @@ class HCFLOW_API Model {
 
     /** Upscale by `scale`. The result has the input's type and channels; values are clipped and
      *  rounded to nearest. Throws Error: image (null, no pixels, a stride smaller than a row,
-     * floats outside [-0.5, 1.5], too little memory), parameter, bundle, backend. */
+     * floats outside [-0.5, 1.5], too little memory), parameter, bundle, backend, cancelled. */
     [[nodiscard]] Image upscale(ConstView image, const UpscaleOptions& options = {}) const;
     /** Upscale into the caller's pixels, of `size` or scale x the input, with the input's channels
-     *  and any type. They must not overlap the input. After an error they may be partly written. */
+     *  and any type. They must not overlap the input. After an error they are undefined. */
     void upscale(ConstView image, View result, const UpscaleOptions& options = {}) const;
     /** Upscale images of any size and type. Each gets the same latents as it would alone. */
     [[nodiscard]] std::vector<Image> upscale(const std::vector<ConstView>& images,

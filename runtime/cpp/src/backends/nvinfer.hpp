@@ -7,7 +7,6 @@
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -29,8 +28,6 @@ class Log : public nvinfer1::ILogger {
     void log(Severity severity, nvinfer1::AsciiChar const* message) noexcept override try {
         if (severity > Severity::kERROR) return;
         std::string line(message);
-        std::replace_if(
-            line.begin(), line.end(), [](char c) { return c == '\n'; }, ' ');
         const std::lock_guard<std::mutex> lock(mutex_);
         last_ = std::move(line);
     } catch (...) {  // no exception may reach the library; the line is lost

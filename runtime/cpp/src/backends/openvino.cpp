@@ -7,24 +7,13 @@
 #include <vector>
 
 #include "bundle/json_reader.hpp"
+#include "bundle/onnx_outline.hpp"
 #include "core/error.hpp"
 #include "core/file_trust.hpp"
 #include "session.hpp"
 
 namespace hcflow {
 namespace {
-
-/// OpenVINO's messages have several lines; ours have one.
-std::string one_line(const std::string& message) {
-    std::string line;
-    for (const char c : message)
-        if (c != '\n' && c != '\t')
-            line += c;
-        else if (!line.empty() && line.back() != ' ')
-            line += ' ';
-    while (!line.empty() && line.back() == ' ') line.pop_back();
-    return line;
-}
 
 /// One per process, as its plugins are slow to load and models share its threads.
 ov::Core& core() {
@@ -96,6 +85,7 @@ class OpenVinoSession : public Session {
           windows_(window_shapes(request)) {
         const Graph& graph = request.graph;
         std::string onnx = request.bundle.read_graph(graph);
+        check_onnx_outline(onnx, graph.file);
         settings_ = {
             // By default OpenVINO uses bf16 on processors that have it, which breaks parity.
             ov::hint::inference_precision(precision(graph.openvino_precision_hint)),
@@ -105,7 +95,7 @@ class OpenVinoSession : public Session {
             ov::hint::enable_cpu_pinning(false),  // several processes may share the processors
         };
         const std::filesystem::path cache = std::filesystem::path(request.cache) / "openvino";
-        if (!request.cache.empty() && ensure_private_folder(cache))
+        if (!request.cache.empty() && ensure_private_folder(cache) && holds_only_files(cache))
             settings_.insert(ov::cache_dir(cache.string()));
         // Given as bytes, a cached program is found without parsing the graph.
         any_ = compiled([&] { return core().compile_model(onnx, ov::Tensor(), "CPU", settings_); });
@@ -117,7 +107,7 @@ class OpenVinoSession : public Session {
         try {
             return program.run(feeds);
         } catch (const std::exception& error) {
-            throw_error(ErrorCode::backend, "OpenVINO failed: ", one_line(error.what()));
+            throw_error(ErrorCode::backend, "OpenVINO failed: ", error.what());
         }
     }
 
@@ -179,8 +169,7 @@ class OpenVinoSession : public Session {
         try {
             return std::make_unique<Program>(compile(), outputs_);
         } catch (const std::exception& error) {
-            throw_error(ErrorCode::backend, "OpenVINO refuses '", file_,
-                        "': ", one_line(error.what()));
+            throw_error(ErrorCode::backend, "OpenVINO refuses '", file_, "': ", error.what());
         }
     }
 

@@ -1,13 +1,11 @@
 #include "bundle/bundle.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
 
 #include "bundle/json_reader.hpp"
 #include "core/error.hpp"
+#include "core/regular_file.hpp"
 #include "core/sha256.hpp"
 
 namespace hcflow {
@@ -17,20 +15,17 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMostManifest = std::uint64_t{4} << 20;
 
-std::string read_file(const fs::path& path) {
-    std::error_code error;
-    // Reading a pipe or a device could block for ever or never end.
-    if (!fs::is_regular_file(path, error))
-        throw_error(ErrorCode::bundle, "cannot read '", path.string(), "': it is not a file");
-    errno = 0;
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-    std::string data(static_cast<std::size_t>(std::max<std::streamoff>(size, 0)), '\0');
-    if (size < 0 || !file.seekg(0).read(data.data(), size))
-        throw_error(
-            ErrorCode::bundle, "cannot read '", path.string(),
-            "': ", errno != 0 ? std::strerror(errno) : "the file became shorter while it was read");
-    return data;
+// The largest ONNX file that its own format, protobuf, allows.
+constexpr std::uint64_t kMostGraph = (std::uint64_t{1} << 31) - 1;
+
+/// Reads a file of at most `most` bytes after `check` has seen its size.
+template <typename Check>
+std::string read_file(const fs::path& path, std::uint64_t most, const Check& check) try {
+    const RegularFile file(path);
+    check(file.size());
+    return file.read(most);
+} catch (const Unreadable& error) {
+    throw_error(ErrorCode::bundle, "cannot read '", path.string(), "': ", error.what());
 }
 
 bool is_there(const fs::path& path) {
@@ -67,10 +62,13 @@ Bundle Bundle::open(const std::string& path) {
     if (!is_there(source))
         throw_error(ErrorCode::bundle, "'", folder.string(), "' is not a bundle: it has no ",
                     kManifestName);
-    if (fs::file_size(source, error) > kMostManifest && !error)
-        throw_error(ErrorCode::bundle, "'", source.string(),
-                    "' is not a manifest: it is larger than ", kMostManifest >> 20, " MiB");
-    return {folder, parse_manifest(read_file(source), concat("'", source.string(), "'"))};
+    const auto check_size = [&](std::uint64_t found) {
+        if (found > kMostManifest)
+            throw_error(ErrorCode::bundle, "'", source.string(),
+                        "' is not a manifest: it is larger than ", kMostManifest >> 20, " MiB");
+    };
+    const std::string json = read_file(source, kMostManifest, check_size);
+    return {folder, parse_manifest(json, concat("'", source.string(), "'"))};
 }
 
 const Graph& Bundle::graph(Direction direction, Precision precision, bool latents) const {
@@ -125,12 +123,7 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
                         " bytes, the manifest says ", size,
                         ": incomplete; fetch or build the bundle again");
     };
-    std::error_code error;
-    // Checked before that much memory is allocated. read_file refuses what is not a file.
-    if (const std::uintmax_t found = fs::file_size(path, error); !error) check_size(found);
-    // The file is opened once, so that the bytes hashed are the bytes used.
-    std::string data = read_file(path);
-    check_size(data.size());
+    std::string data = read_file(path, kMostGraph, check_size);
     if (hcflow::sha256(data.data(), data.size()) != sha256)
         throw_error(
             ErrorCode::bundle, "'", path.string(),

@@ -1,6 +1,5 @@
 #include "core/file_trust.hpp"
 
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include <cstring>
 
 #include "core/error.hpp"
+#include "core/regular_file.hpp"
 
 namespace hcflow {
 namespace {
@@ -32,9 +32,11 @@ class Descriptor {
     int number_;
 };
 
-[[noreturn]] void throw_unreadable(const fs::path& path) {
-    throw_error(ErrorCode::backend, "cannot read engine '", path.string(),
-                "': ", std::strerror(errno), "; compile it again");
+constexpr std::uint64_t kMostPrivate = std::uint64_t{1} << 30U;  // bytes of a file of our own
+
+[[noreturn]] void throw_unreadable(const fs::path& path, const char* why) {
+    throw_error(ErrorCode::backend, "cannot read engine '", path.string(), "': ", why,
+                "; compile it again");
 }
 
 /// Whether a group is root's, or this user's own group without other members.
@@ -80,28 +82,15 @@ void check_owner(const fs::path& path, const struct stat& status) {
 void check_folders_above(const fs::path& path) {
     std::error_code error;
     for (const fs::path& end : {fs::absolute(path), fs::weakly_canonical(path, error)}) {
-        if (error) {
-            errno = error.value();
-            throw_unreadable(path);
-        }
+        if (error) throw_unreadable(path, error.message().c_str());
         fs::path folder = end;
         while (folder.has_relative_path()) {
             folder = folder.parent_path();
             struct stat status {};
-            if (stat(folder.c_str(), &status) != 0) throw_unreadable(path);
+            if (stat(folder.c_str(), &status) != 0) throw_unreadable(path, std::strerror(errno));
             check_owner(folder, status);
         }
     }
-}
-
-bool read_all(int descriptor, std::string& data) {
-    for (std::size_t at = 0; at < data.size();) {
-        const ssize_t got = read(descriptor, data.data() + at, data.size() - at);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        at += static_cast<std::size_t>(got);
-    }
-    return true;
 }
 
 bool write_all(int descriptor, const std::string& data) {
@@ -129,33 +118,32 @@ bool ensure_private_folder(const fs::path& folder) try {
     return false;
 }
 
-std::string read_trusted_file(const fs::path& path) {
-    check_folders_above(path);
-    struct stat status {};
-    // Opened once, so that the checked file is the one that is read. O_NONBLOCK: a pipe without a
-    // writer must not block.
-    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (file.number() < 0 || fstat(file.number(), &status) != 0) throw_unreadable(path);
-    check_owner(path, status);
-    if (!S_ISREG(status.st_mode)) {
-        errno = EINVAL;
-        throw_unreadable(path);
+bool holds_only_files(const fs::path& folder) {
+    std::error_code error;
+    for (fs::directory_iterator each(folder, error), end; !error && each != end;
+         each.increment(error)) {
+        const fs::file_status status = each->symlink_status(error);
+        if (error || !fs::is_regular_file(status) || each->file_size(error) > kMostPrivate)
+            return false;
     }
-    std::string data(static_cast<std::size_t>(status.st_size), '\0');
-    errno = EIO;
-    if (!read_all(file.number(), data)) throw_unreadable(path);
-    return data;
+    return !error;
 }
 
-std::optional<std::string> read_private_file(const fs::path& path) {
-    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
-    struct stat status {};
-    if (file.number() < 0 || fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode) ||
-        !is_private(status))
-        return std::nullopt;
-    std::string data(static_cast<std::size_t>(status.st_size), '\0');
-    if (!read_all(file.number(), data)) return std::nullopt;
-    return data;
+std::string read_trusted_file(const fs::path& path, std::uint64_t most) try {
+    check_folders_above(path);
+    const RegularFile file(path);
+    check_owner(path, file.status());
+    return file.read(most);
+} catch (const Unreadable& error) {
+    throw_unreadable(path, error.what());
+}
+
+std::optional<std::string> read_private_file(const fs::path& path) try {
+    const RegularFile file(path, RegularFile::Links::refuse);
+    if (!is_private(file.status())) return std::nullopt;
+    return file.read(kMostPrivate);
+} catch (const Unreadable&) {  // there is none
+    return std::nullopt;
 }
 
 bool write_private_file(const fs::path& path, const std::string& data) {

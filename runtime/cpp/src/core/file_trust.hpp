@@ -13,12 +13,16 @@ namespace hcflow {
 /// can write to it and no other user can write to a folder above it.
 bool ensure_private_folder(const std::filesystem::path& folder);
 
-/// Reads a file that belongs to this user or root and that no other user can write to. The same is
-/// required of every folder above it and, if it is a link, above the link's target
-/// (runtime/bundle/engine_cache.py). Throws Error (backend).
-std::string read_trusted_file(const std::filesystem::path& path);
+/// Whether a folder holds nothing but files of at most 1 GiB: another library that reads a pipe, a
+/// device or a link in it could wait for ever, or exhaust memory.
+bool holds_only_files(const std::filesystem::path& folder);
 
-/// Reads a file that only this user can write to; none if there is no such file.
+/// Reads a file of at most `most` bytes that belongs to this user or root and that no other user
+/// can write to. The same is required of every folder above it and, if it is a link, above the
+/// link's target (runtime/bundle/engine_cache.py). Throws Error (backend).
+std::string read_trusted_file(const std::filesystem::path& path, std::uint64_t most);
+
+/// Reads a file of at most 1 GiB that only this user can write to; none if there is no such file.
 std::optional<std::string> read_private_file(const std::filesystem::path& path);
 
 /// Writes a file atomically, readable by this user only; false if that fails.

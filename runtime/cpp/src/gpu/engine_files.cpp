@@ -1,11 +1,10 @@
 #include "gpu/engine_files.hpp"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #include "core/error.hpp"
 #include "core/file_trust.hpp"
+#include "core/regular_file.hpp"
 #include "core/sha256.hpp"
 
 namespace hcflow::gpu {
@@ -13,7 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uintmax_t kMostSidecar = std::uintmax_t{1} << 20U;
+constexpr std::uint64_t kMostSidecar = std::uint64_t{1} << 20U;
+constexpr std::uint64_t kMostEngine = std::uint64_t{4} << 30U;  // ten times the largest of ours
 
 bool begins(const std::string& text, const std::string& with) {
     return text.compare(0, with.size(), with) == 0;
@@ -42,14 +42,12 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
         engines.push_back({std::move(entry), path});
     };
     for (const fs::path& sidecar : sidecars(cache, graph.sha256.substr(0, 12) + ".")) {
-        std::error_code error;
-        if (!fs::is_regular_file(sidecar, error) || fs::file_size(sidecar, error) > kMostSidecar)
-            continue;
-        std::ostringstream json;
-        json << std::ifstream(sidecar, std::ios::binary).rdbuf();
         try {
-            add(parse_engine_entry(json.str(), "'" + sidecar.string() + "'"), cache);
-        } catch (const Error&) {  // damaged: the engine will be compiled again
+            add(parse_engine_entry(RegularFile(sidecar).read(kMostSidecar),
+                                   "'" + sidecar.string() + "'"),
+                cache);
+        } catch (const Unreadable&) {  // as if there were none
+        } catch (const Error&) {       // damaged: the engine will be compiled again
         }
     }
     const std::vector<std::string>& listed = bundle.manifest().engines;
@@ -77,7 +75,7 @@ const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Ma
 }
 
 std::string read_engine(const EngineFile& engine) {
-    std::string data = read_trusted_file(engine.path);
+    std::string data = read_trusted_file(engine.path, kMostEngine);
     if (data.size() != engine.entry.bytes)
         throw_error(ErrorCode::backend, "engine '", engine.path.string(), "' has ", data.size(),
                     " bytes, its entry says ", engine.entry.bytes, ": truncated; compile it again");

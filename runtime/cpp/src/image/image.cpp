@@ -1,13 +1,14 @@
 #include <cstdlib>
 
 #include "core/error.hpp"
+#include "core/one_line.hpp"
 #include "hcflow/hcflow.hpp"
 #include "image/pixels.hpp"
 
 namespace hcflow {
 
 Error::Error(ErrorCode code, const std::string& message)
-    : std::runtime_error(message), code_(code) {}
+    : std::runtime_error(one_line(message)), code_(code) {}
 Error::~Error() = default;
 
 Image::Image(std::size_t width, std::size_t height, int channels, Pixel type)

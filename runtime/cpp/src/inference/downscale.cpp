@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/cancel.hpp"
 #include "core/error.hpp"
 #include "image/padding.hpp"
 #include "image/pixels.hpp"
@@ -78,6 +79,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
         make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
     Seams seams(grid, 1, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
+        check_cancelled(options.cancel);
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
         const std::vector<float> planes = read_colour(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/cancel.hpp"
 #include "core/error.hpp"
 #include "image/pixels.hpp"
 #include "inference/fallback.hpp"
@@ -93,6 +94,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
         make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
     Seams seams(grid, scale, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
+        check_cancelled(options.cancel);
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
         const std::vector<float> planes = read_colour(in, indices(y.window_start, y.window_stop),
