@@ -4,8 +4,7 @@
  *     hcflow::Image large = model.upscale(small.view());
  *
  * The same bundle, backend, image, tau and seed give the same bytes as the Python runtime.
- * C++17. Functions throw hcflow::Error and std::bad_alloc, nothing else but what the caller's own
- * Cancel throws.
+ * C++17. Functions throw hcflow::Error, std::bad_alloc and what the caller's Cancel throws.
  */
 #ifndef HCFLOW_HCFLOW_HPP
 #define HCFLOW_HCFLOW_HPP
@@ -32,8 +31,7 @@ enum class ErrorCode : int {
     cancelled = 7,  ///< the caller's Cancel ended the call
 };
 
-/** The exception of this library. what() is one line for the user, with control characters
- *  of names and paths escaped. */
+/** The exception of this library. what() is one line; control characters in it are escaped. */
 class HCFLOW_API Error : public std::runtime_error {
   public:
     Error(ErrorCode code, const std::string& message);
@@ -170,9 +168,8 @@ struct Report {
     std::optional<float> disagreement;
 };
 
-/** Returns true once the call that asks is to end. It is asked before every tile, in the thread of
- *  the call, which then ends with Error (cancelled). Pixels and latents of the caller's that the
- * call was to write are then undefined; a model may be used as before. */
+/** Returns true once the call is to end. It is asked before every tile, in the thread of the call,
+ *  which then ends with Error (cancelled); a result that the call was to write to is undefined. */
 using Cancel = std::function<bool()>;
 
 struct UpscaleOptions {
@@ -189,7 +186,6 @@ struct UpscaleOptions {
     const Latents* latents = nullptr;
     /** Filled if not null. Must outlive the call. */
     Report* report = nullptr;
-    /** None: the call is not cancelled. */
     Cancel cancel = nullptr;
 };
 
@@ -197,7 +193,6 @@ struct DownscaleOptions {
     std::optional<Tiling> tiling;
     /** As in UpscaleOptions. */
     Report* report = nullptr;
-    /** As in UpscaleOptions. */
     Cancel cancel = nullptr;
 };
 
