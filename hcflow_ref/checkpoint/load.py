@@ -1,16 +1,16 @@
-"""Loads official `.pth` files and safetensors; saves safetensors with provenance."""
+"""Loads networks from files of `torch.save` and safetensors; saves safetensors with provenance."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import pickle
-import re
-import zipfile
+import logging
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as serialise
 from torch import Size, Tensor
 
+from hcflow_ref.checkpoint import candidates, tensors, torch_file
 from hcflow_ref.checkpoint.detect import infer_config, infer_irn_config, is_irn
 from hcflow_ref.checkpoint.official_names import (
     haar_filters,
@@ -25,19 +26,21 @@ from hcflow_ref.checkpoint.official_names import (
     official_shapes,
     to_official,
 )
-from hcflow_ref.errors import CheckpointError, one_line
+from hcflow_ref.errors import CheckpointError
 from hcflow_ref.network.config import HCFlowConfig
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
 
-FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
-"""Number formats that a checkpoint may have; networks compute in float32."""
+MOST_BYTES = 1 << 30
+"""Of a file: a network has some 100 MB, a training state with its optimiser several times that."""
 
-WRAPPERS = ("params_ema", "state_dict", "params", "model", "model_state_dict")
-"""Keys under which frameworks put a state_dict; averaged weights come first."""
+MOST_HEADER_BYTES = 1 << 23
+"""Of a safetensors file: some 100 bytes a tensor."""
 
-MOST_REPEATED = 2
-"""How many times its own size a file may unpack to; beyond it no memory is allocated."""
+CHOICE = "weights"
+"""The key of the provenance that says which of a file's networks was chosen."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Checkpoint:
 
     Attributes:
         network: HCFlow or IRN, in float32, in eval mode, on the CPU.
-        provenance: metadata of the file; empty for a `.pth`.
+        provenance: metadata of the file, and which weights were chosen where there were several.
         sha256: SHA-256 of the file, 64 hex digits.
     """
 
@@ -92,21 +95,27 @@ class Checkpoint:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Load an HCFlow network or an IRN from a `.pth` or `.safetensors` file.
+    """Load an HCFlow network or an IRN from a file of `torch.save` or safetensors.
+
+    Nothing in the file is run. Keys and prefixes around the network are taken off, averaged
+    weights (EMA) are preferred to raw ones, which a warning says.
 
     Raises:
-        CheckpointError: the file is missing or damaged, its pickle contains more than tensors, or
-            it is not exactly one of these networks; names the key and what was expected.
+        CheckpointError: the file is missing, damaged or too large, its pickle contains more than
+            tensors and settings, or it is not exactly one of these networks; names the key and
+            what was expected.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
-        weights, provenance = _read(path, data)
+        data = _read_file(path)
+        weights, provenance = _network_weights(data)
         network = _build(weights)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if CHOICE in provenance:
+        _logger.warning("%s: %s", path, provenance[CHOICE])
     return Checkpoint(network, provenance, hashlib.sha256(data).hexdigest())
 
 
@@ -132,108 +141,80 @@ def save_weights(
     Path(path).write_bytes(serialise(weights, metadata=dict(provenance)))
 
 
-def _read(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if path.suffix == ".safetensors":
-        return _read_safetensors(data)
-    return _read_pickle(data), {}
+def _read_file(path: Path) -> bytes:
+    """The bytes of a regular file of a size that a checkpoint may have."""
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    with open(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError("it is no regular file")
+        if status.st_size > MOST_BYTES:
+            raise CheckpointError(
+                f"it has {status.st_size} bytes, more than the {MOST_BYTES} a checkpoint may have"
+            )
+        return file.read(MOST_BYTES)
+
+
+def _network_weights(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights of the network that is meant, under official names, and the provenance.
+
+    What a file is shows in its bytes: people rename checkpoints.
+    """
+    if _is_safetensors(data):
+        root, provenance = _read_safetensors(data)
+        found, choice = _choose(root)
+        weights = tensors.of_tensors(found)
+    else:
+        file = torch_file.read(data)
+        found, choice = _choose(file.root)
+        weights, provenance = tensors.of_file(file, found), {}
+    return weights, provenance | ({CHOICE: choice} if choice else {})
+
+
+def _is_safetensors(data: bytes) -> bool:
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data)
 
 
 def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    length = int.from_bytes(data[:8], "little")
+    if length > MOST_HEADER_BYTES:
+        raise CheckpointError(f"its header has {length} bytes, far too many; refused")
     try:
         weights = load_safetensors(data)
     except (SafetensorError, KeyError) as error:  # KeyError: a number format that PyTorch lacks
         raise CheckpointError(f"not a whole safetensors file ({error})") from error
-    length = int.from_bytes(data[:8], "little")  # loading has checked this header
     return weights, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 
 
-def _check_unpacked(data: bytes) -> None:
-    """Refuse an archive that would fill the memory; PyTorch's own are not compressed."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except Exception:  # an older format, or damaged: PyTorch says which
-        return
-    if unpacked > MOST_REPEATED * len(data):
-        raise CheckpointError(
-            f"not a PyTorch checkpoint: {len(data)} bytes unpack to {unpacked}; refused"
-        )
-
-
-def _read_pickle(data: bytes) -> dict[str, Tensor]:
-    _check_unpacked(data)
-    try:
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can fail in any way there is
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            raise CheckpointError(
-                "refused: the pickle contains more than tensors and could run code. "
-                "Save the plain state_dict, or convert the file to safetensors if you trust it"
-            ) from error
-        raise CheckpointError(f"not a whole PyTorch checkpoint ({one_line(error)})") from error
-    if isinstance(loaded, dict) and {"average", "optimisers"} <= loaded.keys():
+def _choose(root: Any) -> tuple[Mapping[str, Any], str]:
+    """The values of the network that is meant, and a sentence about the choice."""
+    if isinstance(root, dict) and {"average", "optimisers"} <= root.keys():
         raise CheckpointError(
             "this is the state of a training run; its weights are in model.safetensors beside it"
         )
-    loaded = _unwrapped(loaded)
-    if not isinstance(loaded, dict) or not loaded:
-        raise CheckpointError(f"contains a {type(loaded).__name__}, expected a state_dict")
-    for key, value in loaded.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"key {key!r} is a {type(value).__name__}, expected a state_dict of tensors"
-            )
-    return loaded
-
-
-def _unwrapped(loaded: object) -> object:
-    """The state_dict without the dictionaries that training frameworks put around it."""
-    for _ in WRAPPERS:  # bounded: a dictionary may contain itself
-        if isinstance(loaded, dict):
-            inner = (loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict))
-            loaded = next(inner, loaded)
-    return loaded
-
-
-def _plain(key: str) -> str:
-    """An official name without the prefixes of data-parallel training."""
-    return re.sub(r"^(?:module\.)+", "", key)
+    if found := candidates.find(root):
+        chosen, choice = candidates.choose(found)
+        if chosen.twins is not None:
+            one, other = chosen.twins
+            raise CheckpointError(f"keys {one!r} and {other!r} are the same weight twice")
+        return chosen.weights, choice
+    others = candidates.largest_dictionary(root)
+    if others:
+        infer_config({key: value.shape for key, value in others.items()})  # says what is missing
+    if not isinstance(root, dict) or not root:
+        raise CheckpointError(f"contains a {type(root).__name__}, expected a state_dict")
+    key, value = next(iter(root.items()))
+    shown = f"key {key!r}" if isinstance(key, (str, int)) else "a key"
+    raise CheckpointError(f"{shown} is a {type(value).__name__}, expected a state_dict of tensors")
 
 
 def _build(weights: dict[str, Tensor]) -> HCFlow | IRN:
     """The network with these weights, after every key, shape and value has been checked."""
-    named: dict[str, str] = {}
-    for key in weights:
-        if (twin := named.setdefault(_plain(key), key)) != key:
-            raise CheckpointError(f"keys {twin!r} and {key!r} are the same weight twice")
-    _check_stored(weights)
-    weights = {_plain(key): _float32(key, w) for key, w in weights.items()}
-    shapes = {key: w.shape for key, w in weights.items()}
+    weights = {key: _float32(key, weight) for key, weight in weights.items()}
+    shapes = {key: weight.shape for key, weight in weights.items()}
     return _build_irn(weights, shapes) if is_irn(shapes) else _build_hcflow(weights, shapes)
-
-
-def _check_stored(weights: dict[str, Tensor]) -> None:
-    """Allow only dense floats that the file really contains: a pickle can repeat one at will."""
-    asked, held = 0, {}
-    for key, weight in weights.items():
-        dense = weight.layout == torch.strided and weight.device.type == "cpu"
-        if weight.dtype not in FLOATS or not dense:
-            kind = f"{weight.dtype}, {weight.layout}, {weight.device}".replace("torch.", "")
-            raise CheckpointError(
-                f"key {key!r} is {kind}; expected dense floats of 16, 32 or 64 bits"
-            )
-        size, storage = weight.numel() * weight.element_size(), weight.untyped_storage()
-        if size > storage.nbytes():
-            raise CheckpointError(
-                f"key {key!r} has shape {list(weight.shape)}, more numbers than the file has"
-            )
-        asked += size
-        held[storage.data_ptr()] = storage.nbytes()
-    if asked > MOST_REPEATED * sum(held.values()):
-        raise CheckpointError(
-            f"the keys share {sum(held.values())} bytes of numbers as if there were {asked}; "
-            "each key must have its own"
-        )
 
 
 def _float32(key: str, weight: Tensor) -> Tensor:

@@ -1,0 +1,206 @@
+"""Finds the network in whatever was saved around it, and chooses where there are several.
+
+Frameworks put weights under keys ("params_ema", "state_dict" …), and prefixes before their names
+("module.", "_orig_mod.", "netG." …), in any nesting; a discriminator, an optimiser's state or
+settings may lie beside them. What is a network is seen from its own names, not from a list of keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hcflow_ref.checkpoint.stored import Opaque, StoredTensor
+from hcflow_ref.errors import CheckpointError
+
+_INSIDE = frozenset(
+    {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+)
+"""Parts that wrappers put anywhere in a name: data-parallel, compiled, sharded, checkpointed."""
+
+_COUNTERS = frozenset({"n_averaged", "num_updates", "decay", "step", "initted"})
+"""What averages keep beside their weights."""
+
+_BESIDE = re.compile(
+    r"(?i)(?:^|[._-])(?:optim\w*|\w*sched\w*|grads?|gradients?|\w*discriminators?|net_?d|vgg\w*|"
+    r"criterion|loss(?:es)?)(?:$|[._-])"
+)
+"""Keys beside a network that hold none of its weights."""
+
+_AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|avg|averaged?|swa)(?:$|[^a-z])")
+_DEEPEST, _MOST_PREFIXES = 8, 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network found in a file.
+
+    Attributes:
+        place: the keys and prefixes above it, joined by dots; empty at the top.
+        weights: its values under official names, which are not checked yet.
+        twins: two keys of the file that are the same weight, if there are.
+    """
+
+    place: str
+    weights: Mapping[str, Any]
+    twins: tuple[str, str] | None
+
+    @property
+    def averaged(self) -> bool:
+        """Whether its place says that it is an average of weights (EMA)."""
+        return _AVERAGED.search(self.place) is not None
+
+
+def find(root: Any) -> list[Candidate]:
+    """All networks in a saved object, in the file's order, each once."""
+    found: list[Candidate] = []
+    for path, flat in _dictionaries(root, (), set()):
+        found += _networks(path, flat)
+    distinct: dict[frozenset[tuple[str, object]], Candidate] = {}
+    for candidate in found:  # one network under two keys is one network
+        distinct.setdefault(_identity(candidate), candidate)
+    return list(distinct.values())
+
+
+def choose(candidates: list[Candidate]) -> tuple[Candidate, str]:
+    """The network that is meant, and a sentence about the choice, empty where there was none.
+
+    Averaged weights (EMA) are preferred to the raw ones.
+
+    Raises:
+        CheckpointError: several could be meant; names the keys that they are under.
+    """
+    averaged = [candidate for candidate in candidates if candidate.averaged]
+    raw = [candidate for candidate in candidates if not candidate.averaged]
+    if len(candidates) == 1:
+        return candidates[0], ""
+    if len(averaged) == 1 and len(raw) == 1:
+        chosen = averaged[0]
+        return chosen, f"the averaged weights (EMA) {_shown(chosen)} are used, not {_shown(raw[0])}"
+    places = ", ".join(_shown(candidate) for candidate in candidates[:6])
+    raise CheckpointError(
+        f"it holds {len(candidates)} networks, under {places}: save the one that is meant by itself"
+    )
+
+
+def largest_dictionary(root: Any) -> dict[str, Any]:
+    """The tensors of a file without a network, for the message about it."""
+    largest: dict[str, Any] = {}
+    for _, flat in _dictionaries(root, (), set()):
+        tensors = {key: value for key, value in flat.items() if hasattr(value, "shape")}
+        largest = max(largest, tensors, key=len)
+    return {".".join(_parts(key)): value for key, value in largest.items()}
+
+
+def _identity(candidate: Candidate) -> frozenset[tuple[str, object]]:
+    return frozenset(
+        (key, value if isinstance(value, StoredTensor) else id(value))
+        for key, value in candidate.weights.items()
+    )
+
+
+def _shown(candidate: Candidate) -> str:
+    return repr(candidate.place[:80]) if candidate.place else "no key"
+
+
+def _dictionaries(
+    value: Any, path: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """All dictionaries of an object, each once: the keys above, and what is under string keys."""
+    if len(path) > _DEEPEST or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Opaque) and value.kind.startswith("__torch__"):
+        yield path, dict(_attributes(value, "", set()))
+        return
+    if isinstance(value, (list, tuple)):
+        value = {str(index): item for index, item in enumerate(value)}
+    if isinstance(value, dict):
+        texts = {key: item for key, item in value.items() if isinstance(key, str)}
+        yield path, texts
+        for key, item in texts.items():
+            if isinstance(item, (dict, list, tuple, Opaque)) and not _BESIDE.search(key[:200]):
+                yield from _dictionaries(item, (*path, key), seen)
+
+
+def _attributes(module: Opaque, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The attributes of a TorchScript module and its submodules by their full names."""
+    if id(module) in seen or prefix.count(".") > _DEEPEST:
+        return
+    seen.add(id(module))
+    for key, value in module.state.items():
+        if isinstance(value, Opaque):
+            yield from _attributes(value, f"{prefix}{key}.", seen)
+        elif hasattr(value, "shape"):
+            yield f"{prefix}{key}", value
+
+
+def _networks(path: tuple[str, ...], flat: Mapping[str, Any]) -> Iterator[Candidate]:
+    """The networks of one dictionary: its keys grouped by what precedes the official names."""
+    groups: dict[str, dict[str, str]] = {}
+    above: dict[str, set[str]] = {}
+    twins: dict[str, tuple[str, str]] = {}
+    strangers = []
+    for key in flat:
+        split = _split(key)
+        if split is None:
+            strangers.append(key)
+            continue
+        raw, prefix, own = split
+        if _BESIDE.search(prefix[:200]):
+            continue
+        earlier = groups.setdefault(prefix, {}).setdefault(own, key)
+        if earlier != key:
+            twins.setdefault(prefix, (earlier, key))
+        above.setdefault(prefix, set()).add(raw)
+    owners = {raw: prefix for prefix, raws in above.items() for raw in raws}
+    if len(owners) > _MOST_PREFIXES:
+        raise CheckpointError(f"its keys have {len(owners)} different prefixes; refused")
+    extra = _below(strangers, owners)
+    for prefix, names in groups.items():
+        weights = {own: flat[key] for own, key in names.items()}
+        weights |= {own: flat[key] for own, key in extra.get(prefix, {}).items()}
+        place = ".".join((*path, prefix)).strip(".")
+        yield Candidate(place, weights, twins.get(prefix))
+
+
+def _below(keys: list[str], owners: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Keys that are no official names, by the network whose prefix they have: its weights too."""
+    below: dict[str, dict[str, str]] = {}
+    longest_first = sorted(owners, key=len, reverse=True)
+    for key in keys:
+        raw = next((raw for raw in longest_first if key.startswith(raw)), None)
+        rest = key if raw is None else key[len(raw) :]
+        if raw is not None and rest not in _COUNTERS and not _BESIDE.search(rest[:200]):
+            below.setdefault(owners[raw], {})[".".join(_parts(rest))] = key
+    return below
+
+
+def _parts(key: str) -> list[str]:
+    """The parts of a name without those that wrappers put in."""
+    return [part for part in key.split(".") if part not in _INSIDE]
+
+
+def _split(key: str) -> tuple[str, str, str] | None:
+    """What precedes an official name in a key, the same without wrappers, and the name."""
+    raw = key.split(".")
+    kept = [index for index, part in enumerate(raw) if part not in _INSIDE]
+    for at, index in enumerate(kept):
+        following = [raw[i] for i in kept[at + 1 : at + 3]]
+        if _begins(raw[index], following):
+            before = "".join(f"{part}." for part in raw[:index])
+            return before, ".".join(raw[i] for i in kept[:at]), ".".join(raw[i] for i in kept[at:])
+    return None
+
+
+def _begins(part: str, following: list[str]) -> bool:
+    """Whether a name of HCFlow's or IRN's weights begins with these parts."""
+    if part == "operations":
+        return len(following) > 0 and following[0].isdecimal()
+    if part != "flow" or not following:
+        return False
+    if following[0] == "layers":
+        return len(following) > 1 and following[1].isdecimal()
+    return re.fullmatch(r"level\d+_condFlow", following[0]) is not None
