@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LOAD = ("backend", "precision", "threads", "io", "compile_engines")
 _TILING = ("tile", "overlap")
-_JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force", "cancel")
+_JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force", "salvage", "cancel")
 
 
 def upscale_file(
@@ -34,7 +34,8 @@ def upscale_file(
         output: the file to write, whole or not at all; the format by its suffix.
         model: as for `load`.
         **options: `backend`, `precision`, `threads`, `io` of `load`; `tau`, `seed`, `size`, `tile`,
-            `overlap`, `cancel` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`.
+            `overlap`, `cancel` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`,
+            `salvage`.
 
     Returns:
         `model` (its name) and `size` [width, height].
@@ -61,7 +62,8 @@ def downscale_file(
         output: as for `upscale_file`.
         model: as for `load`.
         **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap`, `cancel`
-            of `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`.
+            of `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`,
+            `salvage`.
 
     Returns:
         `model`, `size`, and where the image was not streamed `bytes`, `bicubic_bytes`,

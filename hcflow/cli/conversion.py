@@ -51,6 +51,10 @@ class ConversionOptions:
     force: Annotated[
         bool, typer.Option("--force", help="Allow the output to replace the input.")
     ] = False
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="Read what is there of a file that lacks rows of pixels."),
+    ] = False
     as_json: options.Json = False
     threads: options.Threads = None
     backend: options.Backend = "onnxruntime"
@@ -148,6 +152,7 @@ class ConversionOptions:
             max_pixels=self.max_pixels,
             strips=self.strips,
             force=self.force,
+            salvage=self.salvage,
             **settings,
         )
 

@@ -20,11 +20,11 @@ STANDARD = "-"
 """As an input it is standard input, as an output standard output."""
 
 
-def read(source: str, max_pixels: int) -> Photo:
-    """The image in a file or on standard input."""
+def read(source: str, max_pixels: int, *, salvage: bool = False) -> Photo:
+    """The image in a file or on standard input; `salvage` as `files.decode` takes it."""
     if source == STANDARD:
-        return files.decode(sys.stdin.buffer.read(), "standard input", max_pixels)
-    return files.read(source, max_pixels)
+        return files.decode(sys.stdin.buffer.read(), "standard input", max_pixels, salvage=salvage)
+    return files.read(source, max_pixels, salvage=salvage)
 
 
 def outputs(

@@ -59,7 +59,7 @@ def _downscale_image(given: ConversionOptions, job: Job) -> None:
         )
         facts |= {"model": streamed.model.manifest.name, "size": list(streamed.size)}
     else:
-        photo = input_output.read(source, job.max_pixels)
+        photo = input_output.read(source, job.max_pixels, salvage=job.salvage)
         check_mode(photo.result_mode, format_name)
         network = job.models.open(job.model)
         small = console.run(

@@ -161,7 +161,7 @@ def _upscale_in_memory(
     job: Job, source: str, names: Sequence[str], format_name: str, report: Report
 ) -> Converted:
     """Write one sample to each name."""
-    photo = input_output.read(source, job.max_pixels)
+    photo = input_output.read(source, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
 
     def work() -> tuple[Restoration, list[Photo]]:
@@ -189,7 +189,7 @@ def _measure_uncertainty(
     )
     if os.path.realpath(heat_name) == os.path.realpath(name):
         raise typer.BadParameter(f"'{heat_name}' cannot be both the picture and its heat map")
-    photo = input_output.read(source, job.max_pixels)
+    photo = input_output.read(source, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
     found = restoration_of(job, photo, input_output.named(source), (format_name, heat_format))
     drawn = console.run(

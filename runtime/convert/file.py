@@ -59,7 +59,7 @@ def convert_file(
         with gate:
             streamed = large_file.convert(job, source, output, format_name)
         return {"model": streamed.model.manifest.name, "size": list(streamed.size)}
-    photo = files.read(source, job.max_pixels)
+    photo = files.read(source, job.max_pixels, salvage=job.salvage)
     check()
     files.check_mode(photo.result_mode, format_name)
     if job.direction == "downscale":

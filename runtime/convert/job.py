@@ -53,6 +53,7 @@ class Job:
         obey_record: let a small image's own record choose model and size.
         strips: convert by strips; None does so for large images, where that is possible.
         force: let a result replace its own image.
+        salvage: read what is there of a file that lacks rows.
         cancel: ends the work, as `Model.upscale` takes it; not for a job that another process does.
     """
 
@@ -70,6 +71,7 @@ class Job:
     obey_record: bool = True
     strips: bool | None = None
     force: bool = False
+    salvage: bool = False
     cancel: Cancel | None = None
 
     def sampling(self, model: Model) -> Sampling:
@@ -117,6 +119,7 @@ class Job:
             "round_trip": self.round_trip,
             "obey_record": self.obey_record,
             "strips": self.strips,
+            **({"salvage": True} if self.salvage else {}),
             "load": load,
             "options": options,
             "checkpoint": manifest.checkpoint.sha256,

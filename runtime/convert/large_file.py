@@ -104,7 +104,7 @@ def convert(
     found = strips.probe(source)
     if found is None:
         raise ImageError(streamable.not_by_strips(source))
-    reader = Rows(source, found[0])
+    reader = Rows(source, found[0], salvage=job.salvage)
     form = reader.form
     files.check_mode(form.mode, format_name)
     where = f"'{source}'"
@@ -124,6 +124,7 @@ def convert(
             tiling=job.tiling,
         )
     settings = _dependencies(source, conversion, plan)
+    settings |= {"salvage": True} if job.salvage else {}
     with Journal(output, settings) as journal, blame_record(conversion.chooser, where):
         _compute(conversion, result, plan, journal, progress)
         if job.direction == "downscale" and format_name in provenance.FORMATS:

@@ -22,8 +22,8 @@ def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
         FileError: it was asked for and cannot write to this place.
         BackendError: it was asked for and libvips is not installed.
     """
-    if job.strips is False:
-        return False
+    if job.strips is False or (job.salvage and job.strips is None):
+        return False  # libvips salvages less than Pillow does
     found = strips.probe(source)
     unfit_options = ["tau_map"] if job.tau_map is not None else []
     unfit_options += ["samples"] if job.samples > 1 else []
@@ -43,7 +43,9 @@ def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
     if unfit_place is not None:
         raise FileError(f"--strips cannot write '{output}': {unfit_place}")
     if found is None:
-        files.read(source, job.max_pixels)  # says what is wrong; else it is another format
+        files.read(
+            source, job.max_pixels, salvage=job.salvage
+        )  # says what is wrong; else it is another format
         raise ImageError(not_by_strips(source))
     return True
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, Unidentifi
 
 from runtime.errors import FileError, HcflowError, ImageError, one_line
 from runtime.images.codecs import density, metadata, sixteen_bit, size_limits, vips
+from runtime.images.codecs.completeness import decoded
 from runtime.images.pixels import arrays
 from runtime.system import atomic
 
@@ -85,7 +86,9 @@ class Photo:
         return sixteen_bit.mode(self.image)
 
 
-def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
+def read(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, *, salvage: bool = False
+) -> Photo:
     """Read an image file; see `decode`.
 
     Raises:
@@ -102,11 +105,13 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
         raise FileError(f"'{path}': there is no such file") from None
     except OSError as error:
         raise FileError(f"cannot read '{path}': {error.strerror}") from error
-    return decode(data, f"'{path}'", max_pixels)
+    return decode(data, f"'{path}'", max_pixels, salvage=salvage)
 
 
 @size_limits.any_size()
-def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode(
+    data: bytes, where: str, max_pixels: int = MAX_PIXELS, *, salvage: bool = False
+) -> Photo:
     """An image from the bytes of a file; an animation gives its first frame and logs a warning.
 
     CMYK becomes RGB (by its profile where there is one); EXIF orientation is applied; colour of
@@ -116,13 +121,14 @@ def decode(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Photo:
         data: the file's bytes.
         where: names it in errors.
         max_pixels: a file whose header states more is refused before it is decoded.
+        salvage: read what is there of a file that lacks rows, with a warning.
 
     Raises:
         ImageError: not an image, damaged, too large, or 16-bit colour without libvips.
     """
     opened = _opened(io.BytesIO(data), where, max_pixels)
     try:
-        return _photo(opened, data, where)
+        return _photo(opened, data, where, salvage)
     except HcflowError:
         raise
     except Exception as error:  # decoders of damaged files raise all kinds
@@ -161,9 +167,13 @@ def _readable() -> list[str]:
     return [name for name in READ if name in Image.OPEN]
 
 
-def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
+def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) -> Photo:
+    if not salvage:
+        decoded.check_header(opened, data, len(data), where)
     if sixteen_bit.needs_vips(opened, data):
-        array, orientation, fields = sixteen_bit.decode(data, str(opened.format), where)
+        array, orientation, fields = sixteen_bit.decode(
+            data, str(opened.format), where, salvage=salvage
+        )
         if opened.format == "TIFF":
             fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
         else:
@@ -174,9 +184,11 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str) -> Photo:
         return Photo(array if shade is None else shade, **fields, density=dots)
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         _logger.warning("%s has %d frames: the first is used", where, frames)
-    opened.load()
-    parsed = metadata.sound_exif(opened.getexif)
-    orientation = 1 if parsed is None else metadata.orientation(parsed)
+    # Pillow turns a TIFF while it loads it.
+    orientation = metadata.orientation(opened) if opened.format == "TIFF" else 1
+    decoded.load(opened, data, where, salvage=salvage)
+    if opened.format != "TIFF":
+        orientation = metadata.orientation(opened)
     # The parsed EXIF stays: rotating the image, Pillow would write it again, which can fail.
     for block in ("exif", "Raw profile type exif"):
         opened.info.pop(block, None)

@@ -57,9 +57,10 @@ def xmp_of(image: Image.Image) -> bytes | None:
     return xmp if isinstance(xmp, bytes) else None
 
 
-def orientation(exif: Image.Exif) -> int:
-    """The orientation that EXIF states, 1 to 8; 1 where it states none."""
-    stated = exif.get(_Base.Orientation, 1)
+def orientation(image: Image.Image) -> int:
+    """The orientation that an image's EXIF, or else its XMP, states, 1 to 8; 1 where none does."""
+    exif = sound_exif(image.getexif)
+    stated = 1 if exif is None else exif.get(_Base.Orientation, 1)
     return stated if isinstance(stated, int) and 1 <= stated <= 8 else 1
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from runtime.errors import ImageError, one_line
 from runtime.images.codecs import vips
+from runtime.images.codecs.completeness import decoded, streamed
 
 Array = NDArray[np.uint16]
 
@@ -70,7 +71,9 @@ def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.
     return Image.fromarray(((values * 0xFFFF + top // 2) // top).astype(np.uint16))
 
 
-def decode(data: bytes, format_name: str, where: str) -> tuple[Array, int, dict[str, bytes | None]]:
+def decode(
+    data: bytes, format_name: str, where: str, *, salvage: bool = False
+) -> tuple[Array, int, dict[str, bytes | None]]:
     """Pixels uint16 [H, W, C], upright, the orientation that the file states, and its metadata.
 
     Its metadata are `icc`, `exif` and `xmp`.
@@ -94,14 +97,18 @@ def decode(data: bytes, format_name: str, where: str) -> tuple[Array, int, dict[
         )
     pyvips = vips.require("16-bit colour")
     try:
-        image = vips.load(data, format_name, fail_on="truncated")
+        image = vips.load(data, format_name, salvage=salvage)
+        height = image.height
         orientation = vips.orientation(image, data, format_name)
         image, icc = vips.upright_rgb(image, orientation)
         if image.format != "ushort":
             raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
         pixels: Array = np.asarray(image.numpy(), np.uint16)
     except pyvips.Error as error:
-        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+        rows = streamed.rows_there(data, format_name)
+        raise ImageError(decoded.told(where, rows, height, one_line(error))) from error
+    if salvage and (rows := streamed.rows_there(data, format_name)) < height:
+        _logger.warning("%s", decoded.told(where, rows, height, salvaged=True))
     fields = {"exif": vips.field(image, "exif-data"), "xmp": vips.field(image, "xmp-data")}
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return pixels, orientation, {"icc": icc, **fields}

@@ -18,6 +18,7 @@ from PIL import Image
 
 from runtime.errors import ImageError, one_line
 from runtime.images.codecs import density, metadata, size_limits, vips
+from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
 """Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""
@@ -28,6 +29,7 @@ _BIG_TIFF = 3 << 30  # bytes of pixels above which a TIFF needs 64-bit offsets, 
 _WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
 
 
+_HEADER = 1 << 20  # bytes within which a JPEG's first scan begins, unless its profile is huge
 _YCBCR, _JPEG = 6, 7  # of TIFF's photometric interpretations and compressions
 
 
@@ -92,6 +94,21 @@ def _header(
         return exif, density.of(image, exif, orientation)
 
 
+@size_limits.any_size()
+def _stored_height(path: str | os.PathLike[str], format_name: str, *, salvage: bool) -> int:
+    """The height before the image is turned.
+
+    Raises:
+        ImageError: the file cannot hold the size that its header states; not where `salvage`.
+    """
+    with open(path, "rb") as file, Image.open(file, formats=[format_name]) as image:
+        size = os.fstat(file.fileno()).st_size
+        if not salvage:
+            start = os.pread(file.fileno(), _HEADER, 0)
+            decoded.check_header(image, start, size, f"'{path}'")
+        return image.height
+
+
 class Rows:
     """An image file whose rows are read in order, each once.
 
@@ -99,17 +116,21 @@ class Rows:
         ImageError: damaged, or of another kind.
     """
 
-    def __init__(self, path: str | os.PathLike[str], format_name: str) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], format_name: str, *, salvage: bool = False
+    ) -> None:
+        self._path, self._format, self._salvage = str(path), format_name, salvage
         self._where = f"'{path}'"
         self._pyvips = vips.require("reading strips of images")
-        options = {"fail_on": "truncated"}
+        self._is_checked = False
+        self._stored_height = _stored_height(path, format_name, salvage=salvage)
         try:
-            image = vips.load(str(path), format_name, access="sequential", **options)
+            image = vips.load(str(path), format_name, access="sequential", salvage=salvage)
             orientation = vips.orientation(image, str(path), format_name)
             if orientation != 1:
                 # Rows of a rotated image lie all over the file: libvips decodes it first, into a
                 # temporary file above its memory threshold.
-                image = vips.load(str(path), format_name, access="random", **options)
+                image = vips.load(str(path), format_name, access="random", salvage=salvage)
             self._image, icc = vips.upright_rgb(image, orientation)
             exif = vips.field(self._image, "exif-data")
             xmp = vips.field(self._image, "xmp-data")
@@ -135,6 +156,7 @@ class Rows:
             xmp,
             dots,
         )
+        self._is_turned = orientation != 1
         self._region = self._pyvips.Region.new(self._image)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -149,10 +171,27 @@ class Rows:
         except self._pyvips.Error as error:
             raise self._damaged(error) from error
         rows: NDArray[Any] = np.frombuffer(data, form.dtype)
-        return rows.reshape(stop - start, form.width, form.channels)
+        rows = rows.reshape(stop - start, form.width, form.channels)
+        self._check_jpeg(rows, start, stop)
+        return rows
+
+    def _check_jpeg(self, rows: NDArray[Any], start: int, stop: int) -> None:
+        """Find gray that stands for missing rows by the pixel that comes last in the file."""
+        if self._format != "JPEG" or self._is_checked:
+            return
+        corners = [rows[-1, -1]] if stop == self.form.height else []
+        if self._is_turned:
+            corners += [rows[-1, 0]] if corners else []
+            corners += [rows[0, 0], rows[0, -1]] if start == 0 else []
+        if any(map(jpeg_scan.may_be_filler, corners)):
+            self._is_checked = True
+            there = streamed.jpeg_rows_there(self._path)
+            if there < self._stored_height:
+                decoded.report(self._where, there, self._stored_height, salvage=self._salvage)
 
     def _damaged(self, error: Exception) -> ImageError:
-        return ImageError(f"{self._where} is damaged: {one_line(error)}")
+        there, height = streamed.rows_there(self._path, self._format), self._stored_height
+        return ImageError(decoded.told(self._where, there, height, one_line(error)))
 
 
 def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:

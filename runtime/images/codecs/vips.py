@@ -61,8 +61,11 @@ def takes(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def load(source: str | bytes, format_name: str, **options: Any) -> Any:
+def load(source: str | bytes, format_name: str, *, salvage: bool = False, **options: Any) -> Any:
     """Open a file (by path) or its bytes with the one loader of its format; nothing is decoded yet.
+
+    Rows that are missing are an error when they are read, unless `salvage` is given; those of a
+    JPEG that ends properly are not (`completeness.streamed`).
 
     Raises:
         BackendError: no pyvips, or its libvips was built without the format.
@@ -72,7 +75,10 @@ def load(source: str | bytes, format_name: str, **options: Any) -> Any:
     loader = _LOADERS[format_name] + ("_buffer" if isinstance(source, bytes) else "")
     if pyvips.type_find("VipsOperation", loader) == 0:
         raise BackendError(f"this libvips was built without {format_name}: install pyvips-binary")
-    return pyvips.Operation.call(loader, source, **options)
+    pyvips.Error("")  # it takes with it what libvips noted about the files before
+    # What a TIFF lacks is no truncation to libvips.
+    fail_on = "none" if salvage else "error" if format_name == "TIFF" else "truncated"
+    return pyvips.Operation.call(loader, source, fail_on=fail_on, **options)
 
 
 def field(image: Any, name: str) -> bytes | None:

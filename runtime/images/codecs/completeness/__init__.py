@@ -1,0 +1,1 @@
+"""Whether an image file has every row that its header states."""
