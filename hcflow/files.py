@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from hcflow.models.load import Models
 from runtime.errors import ParameterError
+from runtime.system.arguments import file_name, flag, whole
 
 if TYPE_CHECKING:
     from runtime.convert.job import Direction
 
 _LOAD = ("backend", "precision", "threads", "io", "compile_engines")
 _TILING = ("tile", "overlap")
+_FLAGS = {"round_trip", "obey_record", "strips", "force", "salvage", "compile_engines"}
 _JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force", "salvage", "cancel")
 
 
@@ -92,12 +94,16 @@ def convert_path(
     job_options = {*_JOB, *(("tau", "seed", "size") if direction == "upscale" else ())}
     if unknown := sorted(options.keys() - {*_LOAD, *_TILING, *job_options}):
         raise ParameterError(f"unknown option '{unknown[0]}' of {direction}_file")
+    if "max_pixels" in options:
+        options = {**options, "max_pixels": whole("max_pixels", options["max_pixels"], 1)}
+    for name in _FLAGS & options.keys():
+        flag(name, options[name])
     job = Job(
         direction,
         Models({k: options[k] for k in _LOAD if k in options}),
-        None if model is None else os.fspath(model),
+        None if model is None else file_name("model", model),
         tiling=Tiling(**{k: options[k] for k in _TILING if k in options}),
         **{k: options[k] for k in job_options if k in options},
     )
-    source, output = os.fspath(source), os.fspath(output)
+    source, output = file_name("source", source), file_name("output", output)
     return convert_file(source, output, files.format_of(output), job, contextlib.nullcontext())

@@ -26,7 +26,7 @@ from runtime.inference import auto_precision
 from runtime.inference.network import Network
 from runtime.model import Model
 from runtime.system import machine
-from runtime.system.arguments import MOST_THREADS, whole
+from runtime.system.arguments import MOST_THREADS, one_of, whole
 
 __all__ = [
     "BackendError",
@@ -69,11 +69,10 @@ def load(
         ParameterError: an unknown backend, precision or io, or threads out of range.
     """
     backends.check_name(backend)
-    if precision not in (None, "auto", *PRECISIONS):
-        names = ", ".join((*PRECISIONS, "auto"))
-        raise ParameterError(f"unknown precision '{precision}': one of {names}")
-    if io not in (None, *IOS):
-        raise ParameterError(f"unknown io '{io}': one of {', '.join(IOS)}")
+    if precision is not None:
+        one_of("precision", precision, (*PRECISIONS, "auto"))
+    if io is not None:
+        one_of("io", io, IOS)
     if threads is not None:
         threads = whole("threads", threads, 1, MOST_THREADS)
     bundle = Bundle.open(path)

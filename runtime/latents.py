@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ParameterError
-from runtime.system.arguments import whole
+from runtime.system.arguments import shown, whole
 
 _logger = logging.getLogger(__name__)
 
@@ -175,11 +175,15 @@ def fixed_seed(seed: Any) -> int:
 def check_tau(tau: float) -> None:
     """Raise `ParameterError` unless τ is a number from 0 to `MOST_TAU`."""
     if not isinstance(tau, Real):
-        raise ParameterError(f"τ is {tau!r}: it must be a number, 0 or more")
-    if not (math.isfinite(tau) and tau >= 0):
-        raise ParameterError(f"τ is {tau}: it must be a finite number, 0 or more")
-    if tau > MOST_TAU:
-        raise ParameterError(f"τ is {tau}: it must be {MOST_TAU:g} or less")
+        raise ParameterError(f"τ is {shown(tau)}: it must be a number, 0 or more")
+    try:
+        value = float(tau)
+    except OverflowError:
+        value = math.inf if tau > 0 else -math.inf
+    if not (math.isfinite(value) and value >= 0):
+        raise ParameterError(f"τ is {shown(tau)}: it must be a finite number, 0 or more")
+    if value > MOST_TAU:
+        raise ParameterError(f"τ is {shown(tau)}: it must be {MOST_TAU:g} or less")
 
 
 def philox4x32(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,15 +15,15 @@ from runtime.errors import ParameterError
 from runtime.images.pixels import arrays, padding
 from runtime.images.pixels.alpha_rows import ImageRows
 from runtime.images.pixels.arrays import Canvas
-from runtime.inference import streaming
+from runtime.inference import memory, streaming
 from runtime.inference.cancel import Cancel, check_of
 from runtime.inference.grid import Tiling
-from runtime.inference.latent_source import Sampling
+from runtime.inference.latent_source import Sampling, arrays_of, samples_of
 from runtime.inference.network import Network
-from runtime.inference.report import Report
+from runtime.inference.report import Report, check_report
 from runtime.inference.tau_map import TauMap
 from runtime.latents import Array, fixed_seed
-from runtime.system.arguments import whole
+from runtime.system.arguments import shown
 
 
 class Model:
@@ -34,6 +35,8 @@ class Model:
     """
 
     def __init__(self, network: Network) -> None:
+        if not isinstance(network, Network):
+            raise ParameterError(f"a model cannot be made of {shown(network)}: use runtime.load")
         self._network = network
 
     @property
@@ -109,13 +112,14 @@ class Model:
             BundleError, BackendError: the graph is damaged, missing, or gave NaN or infinity.
             Cancelled: `cancel` said so.
         """
-        samples = whole("samples", samples, 1)
+        samples = samples_of(samples)
+        check_report(report)
         if latents is not None:
             if isinstance(image, list | tuple):
                 raise ParameterError("latents need one image or one batch, not a list")
             if tau is not None or tau_map is not None or samples > 1:
                 raise ParameterError("latents replace tau and samples: give one or the other")
-            tau = 0.0
+            latents, tau = arrays_of(latents), 0.0
         sampling = self._sampling(tau, seed, latents)
         tiling, check = Tiling(tile, overlap), check_of(cancel)
 
@@ -142,6 +146,8 @@ class Model:
             self._check_batch(latents, len(pictures))
         first = pictures[0]
         height, width = padding.target_size(first.height, first.width, self.scale, size)
+        values = len(pictures) * height * width * layout.channels
+        memory.check_result(samples * values, layout.dtype.itemsize)
         canvases = [Canvas(layout, len(pictures), height, width) for _ in range(samples)]
         if mask is not None:
             sampling = replace(sampling, tau_map=TauMap.of(mask, first.height, first.width))
@@ -201,7 +207,8 @@ class Model:
         Raises:
             ImageError, ParameterError, BundleError, BackendError, Cancelled: as `upscale`.
         """
-        samples = whole("samples", samples, 1)
+        samples = samples_of(samples)
+        check_report(report)
         if samples < 2:
             raise ParameterError(f"samples is {samples}: a deviation needs 2 or more")
         sampling, tiling = self._sampling(tau, seed), Tiling(tile, overlap)
@@ -211,6 +218,7 @@ class Model:
             raise ParameterError("uncertainty takes one image: give them one at a time")
         (picture,) = pictures
         height, width = padding.target_size(picture.height, picture.width, self.scale, size)
+        memory.check_result(height * width * (layout.channels + 1), max(layout.dtype.itemsize, 4))
         canvas = Canvas(layout, 1, height, width)
         deviation = np.empty((height, width), np.float32)
         rows = ImageRows.of(picture)
@@ -261,6 +269,7 @@ class Model:
         Raises:
             ImageError, ParameterError, BundleError, BackendError, Cancelled: as `upscale`.
         """
+        check_report(report)
         tiling, check = Tiling(tile, overlap), check_of(cancel)
 
         def one(image: Any) -> Any:
@@ -279,8 +288,11 @@ class Model:
     ) -> Any:
         pictures, layout = arrays.split(image)
         height, width = (-(-side // self.scale) for side in (pictures[0].height, pictures[0].width))
+        values = len(pictures) * height * width * layout.channels
+        memory.check_result(values, layout.dtype.itemsize)
         canvas = Canvas(layout, len(pictures), height, width)
         shapes = self._network.latent_shapes(len(pictures), height, width)
+        memory.check_result(return_latents * sum(map(math.prod, shapes)), 4)
         codes = [np.empty(shape, np.float32) for shape in shapes if return_latents]
         levels = self.manifest.latents.levels
         for i, picture in enumerate(pictures):

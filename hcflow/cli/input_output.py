@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from runtime.convert import streamable
+from runtime.convert.file import is_same_file
 from runtime.convert.job import Job
 from runtime.images.codecs import files
 from runtime.images.codecs.files import Photo
@@ -60,7 +61,7 @@ def outputs(
         names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
     atomic.check_place(names[0])  # the others go into the same folder
     for name in names:
-        if source != STANDARD and _same_file(source, name) and not force:
+        if source != STANDARD and is_same_file(source, name) and not force:
             raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
     return names, format_name
 
@@ -140,7 +141,3 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise typer.BadParameter(f"size '{text}': give width x height in pixels, as 640x480")
     return int(match[2]), int(match[1])
-
-
-def _same_file(first: str, second: str) -> bool:
-    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

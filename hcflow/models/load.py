@@ -12,6 +12,7 @@ from hcflow.models import shipped
 from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
 from runtime.model import Model
+from runtime.system.arguments import file_name
 from runtime.system.cache import user_cache
 
 
@@ -32,7 +33,7 @@ def load(
     Raises:
         HcflowError: no such model, or it cannot be opened; see `runtime.load`.
     """
-    path = shipped.resolve(None if path_or_name is None else os.fspath(path_or_name))
+    path = shipped.resolve(None if path_or_name is None else file_name("the model", path_or_name))
     model = runtime.load(path, **options)
     if compile_engines:
         from hcflow.models.engines import ensure

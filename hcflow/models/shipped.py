@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 from runtime.bundle.manifest import FILE_NAME
@@ -38,7 +39,9 @@ def resolve(name_or_path: str | None = None) -> Path:
     if name_or_path is None:
         return of_shipped(DEFAULT)
     path = Path(name_or_path)
-    if (path / FILE_NAME).exists() or (path.exists() and name_or_path not in names()):
+    # Of `os.path`: names that no system takes are files that do not exist.
+    exists = os.path.exists
+    if exists(path / FILE_NAME) or (exists(path) and name_or_path not in names()):
         return path
     return of_shipped(name_or_path)
 

@@ -11,7 +11,8 @@ from runtime.backends import auto
 from runtime.backends.session import Session
 from runtime.bundle.graph_entry import Graph, Numerics
 from runtime.bundle.reader import Bundle
-from runtime.errors import BackendError, ParameterError
+from runtime.errors import BackendError
+from runtime.system.arguments import one_of
 
 # Module, function that opens a session, function that tells whether the backend is installed.
 # Modules are named, not imported: each brings in its backend's library.
@@ -72,8 +73,7 @@ def available() -> list[str]:
 
 def check_name(backend: str) -> None:
     """Raise `ParameterError` unless there is a backend of that name."""
-    if backend not in NAMES:
-        raise ParameterError(f"unknown backend '{backend}': one of {', '.join(NAMES)}")
+    one_of("backend", backend, NAMES)
 
 
 def _is_installed(backend: str) -> bool:

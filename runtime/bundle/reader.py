@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import (
     CONTRACT,
+    DIRECTIONS,
     FILE_NAME,
     PRECISIONS,
     Direction,
@@ -23,7 +24,8 @@ from runtime.bundle.manifest import (
     Manifest,
     Precision,
 )
-from runtime.errors import BundleError
+from runtime.errors import BundleError, one_line
+from runtime.system.arguments import file_name, one_of, shown
 
 IOS = ("float32", uint8_images.IO)
 """Kinds of images that a graph may take and give."""
@@ -52,12 +54,13 @@ class Bundle:
         Raises:
             BundleError: the path does not exist, is not a bundle, or its manifest cannot be used.
         """
-        folder = Path(path)
-        if folder.is_file() and folder.name == FILE_NAME:
+        folder = Path(file_name("the bundle's path", path))
+        # Of `os.path`: names that no system takes are files that do not exist.
+        if folder.name == FILE_NAME and os.path.isfile(folder):
             folder = folder.parent
-        if not folder.exists():
+        if not os.path.exists(folder):
             raise BundleError(f"no bundle at '{folder}': the folder does not exist")
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise BundleError(f"'{folder}' is a file: give the bundle's folder")
         source = folder / FILE_NAME
         try:
@@ -94,8 +97,12 @@ class Bundle:
         Raises:
             BundleError: the bundle has no such graph, or the graph needs a newer runtime.
         """
-        if precision not in PRECISIONS:
-            raise BundleError(f"unknown precision '{precision}': one of {', '.join(PRECISIONS)}")
+        one_of("direction", direction, DIRECTIONS)
+        if not isinstance(precision, str) or precision not in PRECISIONS:
+            names = ", ".join(PRECISIONS)
+            raise BundleError(f"unknown precision {shown(precision)}: one of {names}")
+        if io is not None:
+            one_of("io", io, IOS)
         found = [g for g in self.manifest.graphs if g.direction == direction]
         if not found:
             raise BundleError(
@@ -136,7 +143,7 @@ class Bundle:
         Raises:
             BundleError: it is missing, outside the bundle, or has another size or digest.
         """
-        path = self.folder / file
+        path = self.folder / file_name("file", file)
         try:
             status = path.stat()
             if not path.resolve().is_relative_to(self.folder.resolve()):
@@ -151,10 +158,11 @@ class Bundle:
             data = path.read_bytes()
         except FileNotFoundError:
             raise BundleError(f"'{path}' is missing: fetch or build the bundle again") from None
-        except OSError as error:
-            raise BundleError(f"cannot read '{path}': {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no system takes
+            reason = getattr(error, "strerror", None) or one_line(error)
+            raise BundleError(f"cannot read '{path}': {reason}") from error
         # What is hashed is what is used: the file is never opened a second time.
-        if hashlib.sha256(data).hexdigest() != sha256:
+        if not isinstance(sha256, str) or hashlib.sha256(data).hexdigest() != sha256:
             raise BundleError(
                 f"'{path}' does not have the SHA-256 in the manifest: "
                 "damaged or altered; fetch or build the bundle again"

@@ -34,6 +34,11 @@ def try_model(job: Job) -> None:
         model.downscale(np.zeros((model.scale, model.scale, 3), np.uint8))
 
 
+def is_same_file(first: str, second: str) -> bool:
+    """Whether two names are of one file that exists."""
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
+
+
 def convert_file(
     source: str, output: str, format_name: str, job: Job, gate: AbstractContextManager[object]
 ) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def convert_file(
         HcflowError: it cannot be read, computed or written, or the output is the input.
         OSError: the disk is full or not writable.
     """
-    if not job.force and os.path.exists(output) and os.path.samefile(source, output):
+    if not job.force and is_same_file(source, output):
         raise FileError(f"'{output}' is the input itself: --force overwrites it")
     atomic.check_place(output)
     check = check_of(job.cancel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,14 @@ from runtime.errors import ParameterError
 from runtime.inference.grid import Tile
 from runtime.inference.tau_map import TauMap
 from runtime.latents import Array, Region, check_tau, fixed_seed
+from runtime.system.arguments import shown, whole
 
 Latent = Array | Region
 """A latent, or where it is to be drawn: a GPU draws by itself."""
+
+
+MOST_SAMPLES = 1 << 32
+"""As many as there are fields of latents (docs/latents.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_tau(self.tau)
+        object.__setattr__(self, "tau", float(self.tau))
         object.__setattr__(self, "seed", fixed_seed(self.seed))
 
     @property
@@ -88,8 +95,33 @@ class LatentSource:
         return values
 
 
+def samples_of(samples: Any) -> int:
+    """A number of samples, 1 to `MOST_SAMPLES`; raises `ParameterError` for anything else."""
+    number = whole("samples", samples, 1)
+    if number > MOST_SAMPLES:
+        raise ParameterError(f"samples is {shown(number)}: it must be {MOST_SAMPLES} or less")
+    return number
+
+
+def arrays_of(latents: Any) -> list[Array]:
+    """Latents that a caller gives, as a list of arrays.
+
+    Raises:
+        ParameterError: something else; their shapes and types are `check_given`'s.
+    """
+    if not isinstance(latents, Sequence) or isinstance(latents, str | bytes):
+        raise ParameterError(f"latents are {shown(latents)}: they must be a list of arrays")
+    for level, z in enumerate(latents, start=1):
+        if not isinstance(z, np.ndarray) or z.ndim != 4:
+            raise ParameterError(
+                f"latent z{level} is {shown(z)}: it must be a float32 array of four axes"
+            )
+    return list(latents)
+
+
 def check_given(given: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> None:
     """Raise `ParameterError` unless latents have these shapes, are float32 and finite."""
+    given = arrays_of(given)
     if len(given) != len(shapes):
         raise ParameterError(f"{len(given)} latents given: this model takes z1 to z{len(shapes)}")
     for level, (z, shape) in enumerate(zip(given, shapes, strict=True), start=1):
@@ -98,5 +130,5 @@ def check_given(given: Sequence[Array], shapes: Sequence[tuple[int, ...]]) -> No
                 f"latent z{level} is {z.dtype} {list(z.shape)}: "
                 f"it must be float32 {list(shape)} for this image"
             )
-        if not np.isfinite(z).all():
+        if np.ma.isMaskedArray(z) or not np.isfinite(z).all():
             raise ParameterError(f"latent z{level} has NaN or infinity in it")

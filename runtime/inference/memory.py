@@ -30,3 +30,18 @@ def too_little(lr_height: int, lr_width: int, need: int, have: int) -> ImageErro
         f"a low-resolution size of {lr_width}×{lr_height} needs about {need / 1e9:.1f} GB of "
         f"memory and {have / 1e9:.1f} GB are free: give a smaller image or crop it"
     )
+
+
+def check_result(values: int, itemsize: int) -> None:
+    """Raise `ImageError` if results of so many values, all held at once, do not fit into memory.
+
+    Args:
+        values: in all: samples × images × height × width × channels.
+        itemsize: bytes of a value.
+    """
+    need, have = values * itemsize, machine.available_memory()
+    if have is not None and need > have:
+        raise ImageError(
+            f"the results need {need / 1e9:.1f} GB of memory and {have / 1e9:.1f} GB are free: "
+            "give a smaller image, or fewer at a time"
+        )

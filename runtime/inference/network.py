@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.backends import open_graph
+from runtime.backends import check_name, open_graph
 from runtime.backends.session import DrawsLatents, ExpectsShapes, Session
 from runtime.bundle import uint8_images
-from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
+from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.inference import memory
 from runtime.inference.latent_source import Latent, check_given
 from runtime.latents import SCHEME, Array, Region, draw
+from runtime.system.arguments import MOST_THREADS, one_of, shown, whole
 
 
 class Network:
@@ -40,10 +42,16 @@ class Network:
         threads: int | None,
         io: str | None = None,
     ) -> None:
+        if not isinstance(bundle, Bundle):
+            raise ParameterError(f"a network cannot be made of {shown(bundle)}: give a Bundle")
+        check_name(backend)
+        precisions = precision if isinstance(precision, tuple) else (precision,)
+        for each in precisions:
+            one_of("precision", each, PRECISIONS)
         self._bundle = bundle
         self._backend = backend
-        self._precisions = (precision,) if isinstance(precision, str) else precision
-        self._threads = threads or 0
+        self._precisions = precisions
+        self._threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
         self._io = io
         self._sessions: dict[str, Session] = {}
         self._opening = threading.Lock()
@@ -140,6 +148,10 @@ class Network:
 
     def latent_shapes(self, n: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """Shapes [N, channels, H·factor, W·factor] of z1 … zL for n LR images of height × width."""
+        n, height, width = (
+            whole(name, side, 0, 1 << 32)
+            for name, side in (("n", n), ("height", height), ("width", width))
+        )
         return [(n, *shape) for shape in self.manifest.latents.shapes(height, width)]
 
     def draw_latents(
@@ -152,7 +164,8 @@ class Network:
             ParameterError: seed, sample or τ out of range.
         """
         self.check_scheme()
-        shapes = self.manifest.latents.shapes(height, width)
+        shapes = [shape[1:] for shape in self.latent_shapes(1, height, width)]
+        memory.check_result(sum(map(math.prod, shapes)), 4)
         return draw(shapes, tau, seed=seed, sample=sample)
 
     def check_scheme(self) -> None:
@@ -226,6 +239,8 @@ def _values(latent: Latent) -> Array:
 
 
 def _check_image(name: str, image: Array, multiple: int) -> None:
+    if not isinstance(image, np.ndarray):
+        raise ParameterError(f"{name} is {shown(image)}: it must be float32 [N, 3, H, W]")
     if image.dtype != np.float32 or image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
         raise ParameterError(
             f"{name} is {image.dtype} {list(image.shape)}: it must be float32 [N, 3, H, W]"

@@ -17,7 +17,7 @@ from runtime.inference import auto_precision, memory
 from runtime.inference.grid import DEFAULT_TILING, Grid, Tiling
 from runtime.inference.network import Network
 from runtime.system import machine
-from runtime.system.arguments import whole
+from runtime.system.arguments import shown, whole
 
 SMALLEST_TILE = 16
 """LR pixels: below this the overlap costs more than the picture."""
@@ -151,8 +151,8 @@ def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
         raise ParameterError(f"'{graph.file}' states no tiles of its own: give {missing} as well")
     if tiling.overlap is not None and overlap > tile:
         raise ParameterError(
-            f"overlap {overlap} is larger than tile {tile}: every pixel would be computed more "
-            "than nine times; give a tile of at least the overlap"
+            f"overlap {shown(overlap)} is larger than tile {tile}: every pixel would be computed "
+            "more than nine times; give a tile of at least the overlap"
         )
     return Grid(height, width, tile, overlap)
 

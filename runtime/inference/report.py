@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from runtime.bundle.manifest import Precision
+from runtime.errors import ParameterError
 from runtime.inference.grid import Grid
+from runtime.system.arguments import shown
 
 BUDGET = 1 / 255
 """Most that a certified tiled image may differ from the whole one (docs/tiles.md, 2)."""
@@ -88,3 +90,9 @@ class Report:
         report = asdict(self)
         report["healed"] = report.pop("fallbacks")  # the name in `--json` stays
         return report
+
+
+def check_report(report: Any) -> None:
+    """Raise `ParameterError` unless this is a report, or None."""
+    if report is not None and not isinstance(report, Report):
+        raise ParameterError(f"report is {shown(report)}: it must be a runtime Report or None")

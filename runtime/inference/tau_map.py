@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, one_line
 from runtime.latents import Array
 
 
@@ -36,6 +36,10 @@ class TauMap:
             raise ImageError(
                 f"a τ map cannot be a {type(image).__name__}: it must be a gray image without alpha"
             )
+        try:
+            image.load()
+        except Exception as error:  # a lazy image: its file is damaged, or it was closed
+            raise ImageError(f"Pillow cannot give the τ map's pixels: {one_line(error)}") from error
         if image.mode in ("1", "P"):
             image = image.convert("RGB" if image.mode == "P" else "L")
         if image.mode == "RGB" and 0 not in image.size:

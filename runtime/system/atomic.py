@@ -11,6 +11,9 @@ from pathlib import Path
 
 from runtime.errors import FileError
 
+_LONGEST_NAME = 255
+"""Bytes that the usual file systems allow a name."""
+
 _unfinished: set[Path] = set()
 
 
@@ -21,17 +24,22 @@ def check_place(path: str | os.PathLike[str]) -> None:
         FileError: its folder is missing or not writable; it is a folder, or a device that cannot
             be written to.
     """
-    target = Path(os.path.realpath(path))
+    try:
+        target = Path(os.path.realpath(path))
+    except ValueError:
+        raise FileError(f"cannot write '{path}': no system takes such a name") from None
     folder = target.parent if os.path.islink(path) else Path(path).parent  # as the user names it
-    if target.is_dir():
+    if os.path.isdir(target):
         raise FileError(f"cannot write '{path}': it is a folder")
     if _is_stream(path):
         if not os.access(path, os.W_OK):
             raise FileError(f"cannot write '{path}': it is not writable")
-    elif not target.parent.is_dir():
+    elif not os.path.isdir(target.parent):
         raise FileError(f"cannot write '{path}': the folder '{folder}' does not exist")
     elif not os.access(target.parent, os.W_OK | os.X_OK):
         raise FileError(f"cannot write '{path}': the folder '{folder}' is not writable")
+    elif len(os.fsencode(target.name)) > _LONGEST_NAME:
+        raise FileError(f"cannot write '{path}': the name has more than {_LONGEST_NAME} bytes")
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -41,7 +49,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         FileError: the folder, or the nearest one above it that exists, is not writable.
     """
     standing = Path(os.path.realpath(path))
-    while not standing.exists():
+    while not os.path.exists(standing):
         standing = standing.parent
     if not os.access(standing, os.W_OK | os.X_OK):
         raise FileError(f"cannot write into '{path}': the folder is not writable")
@@ -68,7 +76,7 @@ def _is_stream(path: str | os.PathLike[str]) -> bool:
     """
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # there is nothing, or nothing this user may see
+    except (OSError, ValueError):  # there is nothing, or nothing this user may see
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 

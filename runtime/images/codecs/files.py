@@ -103,8 +103,9 @@ def read(
             data = file.read()
     except FileNotFoundError:
         raise FileError(f"'{path}': there is no such file") from None
-    except OSError as error:
-        raise FileError(f"cannot read '{path}': {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no system takes
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise FileError(f"cannot read '{path}': {reason}") from error
     return decode(data, f"'{path}'", max_pixels, salvage=salvage)
 
 

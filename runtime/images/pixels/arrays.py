@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, one_line
 
 Planes = NDArray[np.float32]
 
@@ -94,7 +94,12 @@ def split(image: Any) -> tuple[list[Picture], Layout]:
     """
     mode = None
     if isinstance(image, Image.Image):
-        mode, array = _pillow_array(image)
+        try:
+            mode, array = _pillow_array(image)
+        except ImageError:
+            raise
+        except Exception as error:  # a lazy image: its file is damaged, or it was closed
+            raise ImageError(f"Pillow cannot give the image's pixels: {one_line(error)}") from error
     elif np.ma.isMaskedArray(image):
         raise ImageError("an image cannot be a masked array: give image.filled(VALUE)")
     elif isinstance(image, np.ndarray):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ParameterError
-from runtime.system.arguments import whole
+from runtime.system.arguments import shown, whole
 
 
 def pad(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
@@ -43,13 +43,13 @@ def target_size(
         return full
     try:
         height, width = wanted
-    except (TypeError, ValueError):
-        raise ParameterError(f"size is {wanted!r}: it must be (height, width)") from None
+    except Exception:  # what stands in for a pair may raise anything
+        raise ParameterError(f"size is {shown(wanted)}: it must be (height, width)") from None
     height, width = whole("height", height, 1), whole("width", width, 1)
     if not (full[0] - scale < height <= full[0] and full[1] - scale < width <= full[1]):
         raise ParameterError(
-            f"size {width}×{height} does not belong to a {lr_width}×{lr_height} image at scale "
-            f"{scale}: width from {full[1] - scale + 1} to {full[1]}, "
+            f"size {shown(width)}×{shown(height)} does not belong to a {lr_width}×{lr_height} "
+            f"image at scale {scale}: width from {full[1] - scale + 1} to {full[1]}, "
             f"height from {full[0] - scale + 1} to {full[0]}"
         )
     return height, width
