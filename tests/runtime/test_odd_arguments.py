@@ -187,7 +187,7 @@ _OPTIONS = (
         "force",
         "cancel",
     ],
-    ["tau", "seed", "size", "obey_record"],
+    ["tau", "seed", "size", "obey_record", "salvage"],
     ["round_trip"],
 )
 
