@@ -1,9 +1,10 @@
 """Start to exit: `python -m benchmarks.start [--rounds 9]`, on a machine with nothing else on it.
 
-`hcflow upscale` of a 64×64 file with the default model, as installed beside this interpreter,
-against the least that enlarges the same file by a naive export in ONNX Runtime: read, run, write,
-no tiles, no digests, no errors in words. Rounds are interleaved; medians of the time by the clock
-and of the processors' time, after one run of each. Of the smallest script also its network alone.
+`hcflow upscale --model rescale_x4` of a 64×64 file, as installed beside this interpreter, with and
+without `--exact`, against the least that enlarges the same file by a naive export in ONNX Runtime:
+read, run, write, no tiles, no digests, no errors in words. Rounds are interleaved; medians of the
+time by the clock and of the processors' time, after one run of each. Of the smallest script also
+its network alone.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ def measure(rounds: int) -> dict[str, tuple[float, float]]:
         shapes = repr(model.config.latent_shapes(SIDE, SIDE))
         script.write_text(LEAST.replace("LATENTS", shapes), encoding="ascii")
         threads = str(machine.usable_cpus())
-        ours = [str(Path(sys.executable).with_name("hcflow")), "upscale"]
+        ours = [str(Path(sys.executable).with_name("hcflow")), "upscale", "--model", DEFAULT]
+        ours += [str(source), "-o", str(folder / "ours.png")]
         commands = {
-            "hcflow upscale": [*ours, str(source), "-o", str(folder / "ours.png")],
+            "hcflow upscale": ours,
+            "hcflow upscale --exact": [*ours, "--exact"],
             "smallest script, naive export": [
                 *(sys.executable, str(script), str(naive), str(source)),
                 *(str(folder / "naive.png"), threads),

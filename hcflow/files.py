@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hcflow.models.load import Models
+from hcflow.models import shipped
+from hcflow.models.load import Models, computation
 from runtime.errors import ParameterError
 from runtime.system.arguments import file_name, flag, whole
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _LOAD = ("backend", "precision", "threads", "io", "compile_engines")
 _TILING = ("tile", "overlap")
-_FLAGS = {"round_trip", "obey_record", "strips", "force", "salvage", "compile_engines"}
+_FLAGS = {"exact", "round_trip", "obey_record", "strips", "force", "salvage", "compile_engines"}
 _JOB = ("max_pixels", "round_trip", "obey_record", "strips", "force", "salvage", "cancel")
 
 
@@ -29,15 +30,17 @@ def upscale_file(
 ) -> dict[str, Any]:
     """Upscale an image file into another, as `hcflow upscale` does; see docs/files.md.
 
-    Model and size are those that the file's own record names, unless given.
+    Model and size are those that the file's own record names, unless given; a file without a record
+    is enlarged by `sr_x4`. The fastest backend and precision here within the budgets compute it,
+    unless given; with `exact` fp32 in ONNX Runtime, the same bytes on every machine of a kind.
 
     Args:
         source: an image file (docs/files.md, 1).
         output: the file to write, whole or not at all; the format by its suffix.
         model: as for `load`.
-        **options: `backend`, `precision`, `threads`, `io` of `load`; `tau`, `seed`, `size`, `tile`,
-            `overlap`, `cancel` of `Model.upscale`; `strips`, `max_pixels`, `obey_record`, `force`,
-            `salvage`.
+        **options: `backend`, `precision`, `threads`, `io` of `load`, or `exact`; `tau`, `seed`,
+            `size`, `tile`, `overlap`, `cancel` of `Model.upscale`; `strips`, `max_pixels`,
+            `obey_record`, `force`, `salvage`.
 
     Returns:
         `model` (its name) and `size` [width, height].
@@ -63,9 +66,9 @@ def downscale_file(
         source: as for `upscale_file`.
         output: as for `upscale_file`.
         model: as for `load`.
-        **options: `backend`, `precision`, `threads`, `io` of `load`; `tile`, `overlap`, `cancel`
-            of `Model.downscale`; `round_trip`, `strips`, `max_pixels`, `force`,
-            `salvage`.
+        **options: `backend`, `precision`, `threads`, `io` of `load`, or `exact`; `tile`,
+            `overlap`, `cancel` of `Model.downscale`; `round_trip`, `strips`, `max_pixels`,
+            `force`, `salvage`.
 
     Returns:
         `model`, `size`, and where the image was not streamed `bytes`, `bicubic_bytes`,
@@ -92,15 +95,20 @@ def convert_path(
     from runtime.inference.grid import Tiling
 
     job_options = {*_JOB, *(("tau", "seed", "size") if direction == "upscale" else ())}
-    if unknown := sorted(options.keys() - {*_LOAD, *_TILING, *job_options}):
+    if unknown := sorted(options.keys() - {*_LOAD, "exact", *_TILING, *job_options}):
         raise ParameterError(f"unknown option '{unknown[0]}' of {direction}_file")
     if "max_pixels" in options:
         options = {**options, "max_pixels": whole("max_pixels", options["max_pixels"], 1)}
     for name in _FLAGS & options.keys():
         flag(name, options[name])
+    exact = bool(options.get("exact", False))
+    if exact and (clash := sorted(options.keys() & {"backend", "precision"})):
+        raise ParameterError(f"exact decides the {clash[0]}: give one or the other")
+    load = {**computation(exact), **{k: options[k] for k in _LOAD if k in options}}
+    default = shipped.UPSCALES if direction == "upscale" else shipped.DEFAULT
     job = Job(
         direction,
-        Models({k: options[k] for k in _LOAD if k in options}),
+        Models(load, default),
         None if model is None else file_name("model", model),
         tiling=Tiling(**{k: options[k] for k in _TILING if k in options}),
         **{k: options[k] for k in job_options if k in options},

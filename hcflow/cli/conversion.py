@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from hcflow.cli import input_output, options
-from hcflow.models.load import Models
+from hcflow.models import shipped
+from hcflow.models.load import Models, computation
 from runtime.convert.job import Direction, Job
 from runtime.images.codecs.files import FORMATS, MAX_PIXELS
 from runtime.inference.grid import Tiling
@@ -57,8 +58,9 @@ class ConversionOptions:
     ] = False
     as_json: options.Json = False
     threads: options.Threads = None
-    backend: options.Backend = "onnxruntime"
-    precision: options.PrecisionName = None
+    backend: options.FastestBackend = None
+    precision: options.FastestPrecision = None
+    exact: options.Exact = False
     io: Annotated[
         Literal["float32", "uint8"] | None,
         _computing(
@@ -130,17 +132,24 @@ class ConversionOptions:
         ),
     ] = None
 
-    def models(self) -> Models:
-        """What opens models as they ask for."""
+    def models(self, default: str = shipped.DEFAULT) -> Models:
+        """What opens models as they ask for; `default` is the model where none is named.
+
+        Raises:
+            typer.BadParameter: `--exact` with another backend or precision.
+        """
+        if self.exact:
+            chosen = {"--backend": self.backend, "--precision": self.precision}
+            input_output.refuse(chosen, "is decided by --exact: give one or the other")
         load: dict[str, Any] = {
-            "backend": self.backend,
-            "precision": self.precision,
+            **computation(self.exact),
+            **{k: v for k in ("backend", "precision") if (v := getattr(self, k)) is not None},
             "threads": self.threads,
         }
         # Only where given: a folder's list of finished results depends on each.
         load |= {} if self.io is None else {"io": self.io}
         load |= {"compile_engines": True} if self.compile_engines else {}
-        return Models(load)
+        return Models(load, default)
 
     def job(self, direction: Direction, models: Models, **settings: Any) -> Job:
         """The job that they ask for; `settings` are further fields of it."""

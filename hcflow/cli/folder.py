@@ -158,9 +158,9 @@ def _with_threads(job: Job, jobs: int) -> Job:
     options = job.models.options
     if options.get("threads") is not None:
         return job
-    return replace(
-        job, models=Models({**options, "threads": max(1, machine.usable_cpus() // jobs)})
-    )
+    assert isinstance(job.models, Models)
+    threads = max(1, machine.usable_cpus() // jobs)
+    return replace(job, models=job.models.with_options(threads=threads))
 
 
 def _print_json(account: _Account, source: str, output: str, job: Job, seconds: float) -> None:

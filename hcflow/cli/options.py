@@ -67,13 +67,44 @@ Backend = Annotated[
         rich_help_panel=COMPUTING,
     ),
 ]
+_PRECISION_HELP = (
+    "Precision of the graph. auto selects the fastest here within the model's budgets."
+)
 PrecisionName = Annotated[
     Literal["fp32", "fp16", "int8", "auto"] | None,
     typer.Option(
         "--precision",
         metavar="fp32|fp16|int8|auto",
-        help="Precision of the graph. auto selects the fastest here within the model's budgets.",
+        help=_PRECISION_HELP,
         show_default="fp32",
+        rich_help_panel=COMPUTING,
+    ),
+]
+FastestBackend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        help=f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
+        "OpenVINO if it is installed.",
+        show_default="auto",
+        rich_help_panel=COMPUTING,
+    ),
+]
+FastestPrecision = Annotated[
+    Literal["fp32", "fp16", "int8", "auto"] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|fp16|int8|auto",
+        help=_PRECISION_HELP,
+        show_default="auto",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="fp32 in ONNX Runtime: the same bytes on every machine of one kind.",
         rich_help_panel=COMPUTING,
     ),
 ]

@@ -15,6 +15,7 @@ import typer
 from hcflow.cli import console, conversion, input_output, options
 from hcflow.cli.conversion import ConversionOptions
 from hcflow.cli.option_groups import option_groups
+from hcflow.models import shipped
 from hcflow.models.load import Models
 from runtime.convert import image, large_file, uncertainty
 from runtime.convert.job import Job
@@ -91,7 +92,7 @@ def upscale(
         "--vary-latents": vary_latents,
     }
     _refuse_without_tau(tau, random_options)
-    models = given.models()
+    models = given.models(shipped.UPSCALES)
     job = given.job(
         "upscale",
         models,

@@ -28,12 +28,14 @@ def load(
         path_or_name: see `hcflow.models.shipped.resolve`.
         compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
             lacks on this machine.
-        **options: `backend`, `precision`, `threads` and `io` of `runtime.load`.
+        **options: `backend`, `precision`, `threads` and `io` of `runtime.load`; without `backend`,
+            the fastest installed (`auto`).
 
     Raises:
         HcflowError: no such model, or it cannot be opened; see `runtime.load`.
     """
     path = shipped.resolve(None if path_or_name is None else file_name("the model", path_or_name))
+    options = {"backend": "auto", **options}
     model = runtime.load(path, **options)
     if compile_engines:
         from hcflow.models.engines import ensure
@@ -41,10 +43,21 @@ def load(
         precision = options.get("precision")
         ensure(
             Bundle.open(path),
-            options.get("backend", "onnxruntime"),
+            options["backend"],
             "fp32" if precision in (None, "auto") else precision,
         )
     return model
+
+
+def computation(exact: bool = False) -> dict[str, str]:
+    """Options of `load` for converting files: the fastest here within the model's budgets.
+
+    Args:
+        exact: fp32 in ONNX Runtime instead: the same bytes on every machine of one kind.
+    """
+    if exact:
+        return {"backend": "onnxruntime", "precision": "fp32"}
+    return {"backend": "auto", "precision": "auto"}
 
 
 class Models:
@@ -54,13 +67,18 @@ class Models:
 
     Args:
         options: of `load`.
+        default: the name or folder that None stands for.
         check: called with every model that is opened, to refuse it.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], check: Callable[[Model], None] | None = None
+        self,
+        options: Mapping[str, Any],
+        default: str = shipped.DEFAULT,
+        check: Callable[[Model], None] | None = None,
     ) -> None:
         self.options: Mapping[str, Any] = dict(options)
+        self.default = default
         self._check = check
         self._opened: dict[str | None, Model] = {}
         self._opening = threading.Lock()
@@ -73,7 +91,9 @@ class Models:
         """
         with self._opening:
             if name not in self._opened:
-                self._opened[name] = load(name, **self.options)
+                # The default is a shipped model, whatever folder here has its name.
+                path = str(shipped.of_shipped(self.default)) if name is None else name
+                self._opened[name] = load(path, **self.options)
         model = self._opened[name]
         if self._check is not None:
             self._check(model)
@@ -81,7 +101,7 @@ class Models:
 
     def checked(self, check: Callable[[Model], None]) -> Models:
         """The same models, each shown to `check` when it is asked for."""
-        models = Models(self.options, check)
+        models = Models(self.options, self.default, check)
         models._opened, models._opening = self._opened, self._opening
         return models
 
@@ -102,5 +122,9 @@ class Models:
                 continue  # damaged
         return None
 
-    def __reduce__(self) -> tuple[type[Models], tuple[Mapping[str, Any]]]:
-        return Models, (self.options,)
+    def with_options(self, **options: Any) -> Models:
+        """The same models, opened anew with other options."""
+        return Models({**self.options, **options}, self.default)
+
+    def __reduce__(self) -> tuple[type[Models], tuple[Mapping[str, Any], str]]:
+        return Models, (self.options, self.default)

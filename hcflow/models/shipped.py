@@ -18,6 +18,10 @@ from runtime.errors import BundleError
 DEFAULT = "rescale_x4"
 """The model used when none is named."""
 
+UPSCALES = "sr_x4"
+"""The model that enlarges a file which no model here has made: `DEFAULT` undoes its own downscaling
+only."""
+
 READY = ("rescale_x4", "sr_x4")
 """Models whose bundles ship: fp32, fp16 and INT8 graphs of both directions."""
 

@@ -45,14 +45,7 @@ def open_session(
         ParameterError: no backend of that name.
         BackendError: it is not installed, or refuses the graph.
     """
-    check_name(backend)
-    if backend == "auto":
-        return auto.open_fastest(
-            graph, folder, lambda name: open_session(name, graph, numerics, threads, folder)
-        )
-    module, function, _ = _BACKENDS[backend]
-    opener: Callable[[bytes, Numerics, int, Path | None], Session] = _load(module, function)
-    return opener(graph, numerics, threads, folder)
+    return _open(backend, graph, numerics, threads, folder)[1]
 
 
 def open_graph(backend: str, bundle: Bundle, graph: Graph, threads: int | None) -> Session:
@@ -62,8 +55,30 @@ def open_graph(backend: str, bundle: Bundle, graph: Graph, threads: int | None) 
         BundleError: the graph's file is missing or damaged.
         ParameterError, BackendError: as `open_session`.
     """
+    return open_named(backend, bundle, graph, threads)[1]
+
+
+def open_named(
+    backend: str, bundle: Bundle, graph: Graph, threads: int | None
+) -> tuple[str, Session]:
+    """As `open_graph`, with the backend's own name: for `auto` the one that it took."""
     data = bundle.read_graph(graph)
-    return open_session(backend, data, graph.numerics, threads or 0, bundle.folder)
+    return _open(backend, data, graph.numerics, threads or 0, bundle.folder)
+
+
+def _open(
+    backend: str, graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+) -> tuple[str, Session]:
+    check_name(backend)
+
+    def open_on(name: str) -> Session:
+        module, function, _ = _BACKENDS[name]
+        opener: Callable[[bytes, Numerics, int, Path | None], Session] = _load(module, function)
+        return opener(graph, numerics, threads, folder)
+
+    if backend == "auto":
+        return auto.open_fastest(graph, folder, open_on)
+    return backend, open_on(backend)
 
 
 def available() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,26 +16,72 @@ _logger = logging.getLogger(__name__)
 
 _INSTEAD = {"onnxruntime-cuda": "the CPU", "openvino": "ONNX Runtime"}
 
+_TITLES = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "onnxruntime-cuda": "ONNX Runtime (CUDA)",
+    "onnxruntime-tensorrt": "ONNX Runtime (TensorRT)",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT-RTX",
+}
+
+
+def title(backend: str) -> str:
+    """A backend's name as its makers write it."""
+    return _TITLES.get(backend, backend)
+
 
 def fastest_first() -> list[str]:
     """What `auto` tries where there are no engines: CUDA, OpenVINO, ONNX Runtime on the CPU.
 
     The first two only where they are installed; whether they work shows when they are opened.
     """
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    return [*["onnxruntime-cuda"] * _has_cuda(), *["openvino"] * has_openvino, "onnxruntime"]
+
+
+def _has_cuda() -> bool:
+    """Whether ONNX Runtime has its CUDA provider; it is imported only where that may be so.
+
+    Its import takes a quarter of a small image's time, for nothing where OpenVINO is used.
+    """
+    spec = importlib.util.find_spec("onnxruntime")
+    folders = getattr(spec, "submodule_search_locations", None) or ()
+    if not any("providers_cuda" in name for each in folders for name in _libraries(each)):
+        return False
     from runtime.backends import onnxruntime  # noqa: PLC0415 - needed by `auto` alone
 
-    has_cuda = importlib.util.find_spec("onnxruntime") is not None and onnxruntime.has_cuda()
-    has_openvino = importlib.util.find_spec("openvino") is not None
-    return [*["onnxruntime-cuda"] * has_cuda, *["openvino"] * has_openvino, "onnxruntime"]
+    return onnxruntime.has_cuda()
+
+
+def _libraries(package: str) -> list[str]:
+    try:
+        return os.listdir(os.path.join(package, "capi"))
+    except OSError:
+        return []
 
 
 def name(backend: str) -> str:
-    """The backend itself, or the first that `auto` tries."""
-    return fastest_first()[0] if backend == "auto" else backend
+    """The backend itself, or the first that `auto` tries and whose library can be imported."""
+    if backend != "auto":
+        return backend
+    first, *rest = fastest_first()
+    return rest[0] if first == "openvino" and not _openvino_works() else first
 
 
-def open_fastest(graph: bytes, folder: Path | None, open_on: Callable[[str], Session]) -> Session:
-    """A session on the first backend that works: an engine of the graph before `fastest_first`.
+def _openvino_works() -> bool:
+    from runtime.backends import openvino  # noqa: PLC0415 - needed by `auto` alone
+
+    try:
+        return openvino.has_cpu()
+    except BackendError:  # it is there, and its library cannot be loaded
+        return False
+
+
+def open_fastest(
+    graph: bytes, folder: Path | None, open_on: Callable[[str], Session]
+) -> tuple[str, Session]:
+    """The first backend that works, and a session on it: engines go before `fastest_first`.
 
     The log says why an earlier one was passed over.
 
@@ -48,10 +95,10 @@ def open_fastest(graph: bytes, folder: Path | None, open_on: Callable[[str], Ses
     """
     for each in _before_the_last(graph, folder):
         try:
-            return open_on(each)
+            return each, open_on(each)
         except BackendError as error:
             _logger.warning("%s; using %s", error, _INSTEAD.get(each, "another backend"))
-    return open_on("onnxruntime")
+    return "onnxruntime", open_on("onnxruntime")
 
 
 def _before_the_last(graph: bytes, folder: Path | None) -> Iterator[str]:

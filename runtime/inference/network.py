@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.backends import check_name, open_graph
+from runtime.backends import check_name, open_named
 from runtime.backends.session import DrawsLatents, ExpectsShapes, Session
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
@@ -53,7 +53,7 @@ class Network:
         self._precisions = precisions
         self._threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
         self._io = io
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, tuple[str, Session]] = {}
         self._opening = threading.Lock()
         self._held: dict[str, int] = {}
 
@@ -177,6 +177,14 @@ class Network:
                 f"'{SCHEME}': upgrade hcflow-deploy, or give latents"
             )
 
+    def opened_on(self, graph: Graph) -> str:
+        """The backend that runs a graph, by its own name: for `auto` the one that it took.
+
+        Raises:
+            BundleError, BackendError: as `run`.
+        """
+        return self._session(graph)[0]
+
     def held(self, graph: Graph) -> int:
         """Bytes that a backend keeps from earlier runs of a graph, and reuses for the next."""
         return self._held.get(graph.file, 0)
@@ -195,7 +203,7 @@ class Network:
             BundleError, BackendError: the file is damaged, or the graph failed.
             ParameterError: the graph takes bytes, and the image has more than 8 bits.
         """
-        session = self._session(graph)
+        _, session = self._session(graph)
         if not (isinstance(session, DrawsLatents) and session.draws_latents):
             feeds = {name: _values(value) for name, value in feeds.items()}
         if graph.io == uint8_images.IO:
@@ -223,14 +231,14 @@ class Network:
             return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
         return shapes
 
-    def _session(self, graph: Graph) -> Session:
+    def _session(self, graph: Graph) -> tuple[str, Session]:
         with self._opening:
             if graph.file not in self._sessions:
-                session = open_graph(self._backend, self._bundle, graph, self._threads)
+                name, session = open_named(self._backend, self._bundle, graph, self._threads)
                 # From the manifest's grid alone, so that an image always gives the same bytes.
                 if isinstance(session, ExpectsShapes) and graph.tile:
                     session.expect(self._window_shapes(graph))
-                self._sessions[graph.file] = session
+                self._sessions[graph.file] = name, session
             return self._sessions[graph.file]
 
 

@@ -35,6 +35,7 @@ class Report:
         tiles: computed; one that took a fallback counts once.
         in_flight: most tiles computed at the same time.
         precision: of the last image's graph.
+        backend: that ran it, by its own name.
         tile: side of a tile of the last image without its overlap, in LR pixels.
         overlap: what was computed beyond a tile on each side.
         disagreement: largest difference of two neighbouring tiles beside their seam, of images
@@ -45,6 +46,7 @@ class Report:
     tiles: int = 0
     in_flight: int = 0
     precision: Precision | None = None
+    backend: str | None = None
     tile: int | None = None
     overlap: int | None = None
     disagreement: float | None = None

@@ -260,4 +260,6 @@ def _run(
         )
     rows = RowBuffer(image, work.input_factor)
     yield from stitching.run(plan, rows, work, first_row, report)
+    if report is not None:
+        report.backend = network.opened_on(graph)
     network.hold(graph, plan.in_flight * memory.needed(graph, math.prod(grid.window)))
