@@ -13,8 +13,8 @@ from PIL import Image
 from runtime.bundle.manifest import Manifest, Task
 from runtime.errors import ParameterError
 from runtime.images.pixels import arrays, padding
-from runtime.images.pixels.alpha_rows import ImageRows
 from runtime.images.pixels.arrays import Canvas
+from runtime.images.pixels.image_rows import ImageRows
 from runtime.inference import memory, streaming
 from runtime.inference.cancel import Cancel, check_of
 from runtime.inference.grid import Tiling
@@ -154,7 +154,7 @@ class Model:
         for i, picture in enumerate(pictures):
             if latents is not None:
                 sampling = replace(sampling, latents=[z[i : i + 1] for z in latents])
-            rows = ImageRows.of(picture)
+            rows = ImageRows.of(picture, "inverse", self.scale, keeps_neutral=latents is None)
             for blocks in streaming.upscale_samples(
                 self._network,
                 rows,
@@ -164,8 +164,8 @@ class Model:
                 report=report,
                 cancel=cancel,
             ):
-                top, made = blocks[0].top, blocks[0].planes.shape[1]
-                alpha = rows.upscaled_alpha(top, made, self.scale)
+                top = blocks[0].top
+                alpha = rows.finish(top, *(block.planes for block in blocks))
                 for canvas, block in zip(canvases, blocks, strict=True):
                     canvas.paint(i, top, block.planes, alpha)
                 del blocks, block, alpha  # before the next ones are computed
@@ -221,7 +221,7 @@ class Model:
         memory.check_result(height * width * (layout.channels + 1), max(layout.dtype.itemsize, 4))
         canvas = Canvas(layout, 1, height, width)
         deviation = np.empty((height, width), np.float32)
-        rows = ImageRows.of(picture)
+        rows = ImageRows.of(picture, "inverse", self.scale)
         if tau_map is not None:
             mask = TauMap.of(tau_map, picture.height, picture.width)
             sampling = replace(sampling, tau_map=mask)
@@ -234,12 +234,13 @@ class Model:
             report=report,
             cancel=cancel,
         ):
-            made = block.planes.shape[1]
-            alpha = rows.upscaled_alpha(block.top, made, self.scale)
-            canvas.paint(0, block.top, block.planes, alpha)
-            painted = deviation[block.top : block.top + made]
-            pixel = np.sqrt(np.square(block.deviation).mean(axis=0))
+            pixel = rows.deviation(
+                block.top, block.deviation, block.luma_variance, block.luma_covariance
+            )
+            painted = deviation[block.top : block.top + pixel.shape[0]]
             painted[...] = pixel[: painted.shape[0], :width]
+            alpha = rows.finish(block.top, block.planes)
+            canvas.paint(0, block.top, block.planes, alpha)
         return canvas.image(), deviation
 
     def downscale(
@@ -296,7 +297,7 @@ class Model:
         codes = [np.empty(shape, np.float32) for shape in shapes if return_latents]
         levels = self.manifest.latents.levels
         for i, picture in enumerate(pictures):
-            rows = ImageRows.of(picture)
+            rows = ImageRows.of(picture, "forward", self.scale, keeps_neutral=not return_latents)
             for block in streaming.downscale(
                 self._network,
                 rows,
@@ -305,7 +306,7 @@ class Model:
                 report=report,
                 cancel=cancel,
             ):
-                alpha = rows.downscaled_alpha(block.top, block.planes.shape[1], self.scale)
+                alpha = rows.finish(block.top, block.planes)
                 canvas.paint(i, block.top, block.planes, alpha)
                 for code, level, z in zip(codes, levels, block.latents, strict=False):
                     top = block.top * level.factor

@@ -24,8 +24,8 @@ from runtime.errors import ImageError
 from runtime.images.codecs import files, provenance, size_limits, strips
 from runtime.images.codecs.provenance import Provenance
 from runtime.images.codecs.strips import Form, Rows
-from runtime.images.pixels.alpha_rows import MARGIN, ImageRows
-from runtime.images.pixels.arrays import Canvas, Layout, Planes
+from runtime.images.pixels.arrays import Canvas, Layout
+from runtime.images.pixels.image_rows import ImageRows
 from runtime.inference import streaming
 from runtime.inference.cancel import check_of
 from runtime.inference.plan import Plan, plan_for
@@ -60,7 +60,7 @@ class _Conversion:
         direction: of the graph.
         size: (height, width) of the result.
         blocks: computes output rows by a plan, from one of its rows of tiles on.
-        alpha: gives the alpha of (top, rows, scale) of the output, or None.
+        rows: of the image, which finish those of the output.
         record: the record of an LR image.
         latents: whether the graph takes latents.
         settings: what else the result depends on, for the journal.
@@ -71,7 +71,7 @@ class _Conversion:
     direction: Direction
     size: tuple[int, int]
     blocks: Callable[[Plan, int], Iterator[RowBlock]]
-    alpha: Callable[[int, int, int], Planes | None]
+    rows: ImageRows
     record: Provenance | None = None
     latents: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
@@ -144,7 +144,7 @@ def _upscale(
     form = reader.form
     found = restoration(job, (form.width, form.height), form.xmp, where, (format_name,))
     sampling = job.sampling(found.model)
-    rows = ImageRows(reader.read, form.height, form.width, MARGIN)
+    rows = ImageRows(reader.read, form.height, form.width, "inverse", found.model.scale)
 
     def blocks(plan: Plan, first_row: int) -> Iterator[RowBlock]:
         network = found.model.network
@@ -164,7 +164,7 @@ def _upscale(
         direction="inverse",
         size=found.output_size,
         blocks=blocks,
-        alpha=rows.upscaled_alpha,
+        rows=rows,
         record=found.record,
         latents=sampling.needs_latents,
         settings=settings,
@@ -176,8 +176,7 @@ def _downscale(
     job: Job, reader: Rows, where: str, format_name: str, report: Report | None
 ) -> _Conversion:
     form, model = reader.form, job.models.open(job.model)
-    # The margin is a row of blocks, as `downscaled_alpha` wants it.
-    rows = ImageRows(reader.read, form.height, form.width, model.scale)
+    rows = ImageRows(reader.read, form.height, form.width, "forward", model.scale)
     height, width = -(-form.height // model.scale), -(-form.width // model.scale)
     size_limits.check_sides(format_name, width, height)
 
@@ -191,7 +190,7 @@ def _downscale(
             cancel=job.cancel,
         )
 
-    return _Conversion(model, "forward", (height, width), blocks, rows.downscaled_alpha)
+    return _Conversion(model, "forward", (height, width), blocks, rows)
 
 
 def _compute(
@@ -206,7 +205,7 @@ def _compute(
         for block in blocks:
             rows = block.planes.shape[1]
             canvas = Canvas(layout, 1, min(rows, result.height - block.top), result.width)
-            alpha = conversion.alpha(block.top, rows, conversion.model.scale)
+            alpha = conversion.rows.finish(block.top, block.planes)
             canvas.paint(0, 0, block.planes, alpha)
             journal.append(np.ascontiguousarray(canvas.image()).tobytes())
             del block, canvas, alpha  # before the next one is computed

@@ -19,6 +19,7 @@ import numpy as np
 
 from runtime.bundle.manifest import Graph
 from runtime.errors import ParameterError
+from runtime.images.pixels import arrays
 from runtime.inference import memory, stitching
 from runtime.inference.cancel import Cancel, check_of
 from runtime.inference.grid import DEFAULT_TILING, Tile, Tiling
@@ -58,12 +59,16 @@ class MeanBlock:
         top: first output row.
         planes: mean of the images clipped to [0, 1], float32 [3, rows, W].
         deviation: their standard deviation, of the same shape.
+        luma_variance: of their luma [rows, W].
+        luma_covariance: of their luma with the sum of their channels [rows, W].
     """
 
     index: int
     top: int
     planes: Array
     deviation: Array
+    luma_variance: Array
+    luma_covariance: Array
 
 
 def upscale(  # noqa: PLR0913 - keywords of the public API
@@ -171,17 +176,31 @@ def uncertainty(
             values = np.clip(outputs["hr"], 0, 1)
             off = values - mean
             mean = mean + off / np.float32(count)
-            square = square + off * (values - mean)
+            square = square + _products(off, values - mean)
         return [({"hr": mean, "square": square}, fallback)]
 
     scale = network.manifest.scale
     work = Work(compute, {"hr": scale, "square": scale}, "hr", 1)
     for index, (outputs,) in _run(network, runner.graph, plan, image, work, 0, report):
-        deviation = np.sqrt(outputs["square"] / np.float32(len(samples)))
-        block = MeanBlock(index, plan.block_top(index), outputs["hr"], deviation)
-        del outputs, deviation
+        *variance, luma_variance, luma_covariance = outputs["square"] / np.float32(len(samples))
+        block = MeanBlock(
+            index,
+            plan.block_top(index),
+            outputs["hr"],
+            np.sqrt(variance),
+            luma_variance,
+            luma_covariance,
+        )
+        del outputs, variance, luma_variance, luma_covariance
         yield block
         del block
+
+
+def _products(before: Array, after: Array) -> Array:
+    """Of [1, 3, h, w] twice: products of R, G, B, of luma, and of luma and the channels' sum."""
+    luma = arrays.luma(after[0])
+    shared = np.stack([arrays.luma(before[0]) * luma, before[0].sum(axis=0) * luma])
+    return np.concatenate([before * after, shared[None]], axis=1)
 
 
 def downscale(

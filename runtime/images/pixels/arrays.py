@@ -19,7 +19,7 @@ from runtime.errors import ImageError, one_line
 Planes = NDArray[np.float32]
 
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_RED, _GREEN, _BLUE = (np.float32(part) for part in (0.299, 0.587, 0.114))  # ITU-R BT.601
 _PAINTED_ROWS = 32  # painted at a time, so that temporary arrays stay small
 _BICUBIC_REACH = 3  # rows beyond a pixel that its weights reach, and one more
 _STRAY = 0.5  # floats further than this beyond [0, 1] are taken for another range
@@ -56,16 +56,17 @@ class Picture:
 
     def colour(self, start: int, stop: int) -> Planes:
         """Rows [start, stop) as RGB [3, rows, W] in [0, 1]; gray is three equal colours."""
-        colours = self.pixels[start:stop, :, : 1 if self._is_gray else 3]
+        colours = self.pixels[start:stop, :, : 1 if self.is_gray else 3]
         planes = _to_unit(colours.transpose(2, 0, 1))
-        return np.repeat(planes, 3, axis=0) if self._is_gray else planes
+        return np.repeat(planes, 3, axis=0) if self.is_gray else planes
 
     def alpha(self) -> Planes | None:
         """Opacity [H, W] in [0, 1], or None."""
         return _to_unit(self.pixels[..., -1]) if self.pixels.shape[2] in (2, 4) else None
 
     @property
-    def _is_gray(self) -> bool:
+    def is_gray(self) -> bool:
+        """Whether it has one channel of colour."""
         return int(self.pixels.shape[2]) < 3
 
 
@@ -177,6 +178,12 @@ def result_mode(image: Image.Image) -> str:
     return "I;16" if image.mode.startswith("I;16") else _CONVERTED.get(image.mode, image.mode)
 
 
+def luma(colour: Planes) -> Planes:
+    """The luma [H, W] of RGB [3, H, W], by ITU-R BT.601."""
+    sums: Planes = colour[0] * _RED + colour[1] * _GREEN + colour[2] * _BLUE
+    return sums
+
+
 def upscale_alpha(alpha: Planes, scale: int, top: int, rows: int) -> Planes:
     """Rows [top, top + rows) of a plane [h, w] upscaled by `scale` with Pillow's bicubic filter.
 
@@ -225,7 +232,7 @@ def _channels(colour: Planes, alpha: Planes | None, channels: int) -> Planes:
     """Planes → [H, W, C]; gray is the luma of the colours as shown, so they are clipped first."""
     colour = np.clip(colour, 0, 1).transpose(1, 2, 0)
     if channels < 3:
-        colour = (colour * _LUMA).sum(axis=2, keepdims=True, dtype=np.float32)
+        colour = luma(colour.transpose(2, 0, 1))[..., None]
     if alpha is None:
         return colour
     return np.concatenate([colour, alpha[..., None]], axis=2)
