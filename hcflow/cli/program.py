@@ -20,6 +20,7 @@ from hcflow.cli.console import shown
 from hcflow.models import extras
 from hcflow.version import __version__
 from runtime.errors import HcflowError, one_line
+from runtime.images.codecs import notices
 from runtime.system import atomic
 
 COMMANDS = {
@@ -212,6 +213,7 @@ def _start(app: typer.Typer) -> None:
     handler.setFormatter(_OneLine("hcflow: %(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
+    notices.capture()
     signal.signal(signal.SIGTERM, _terminate)
     app()
 

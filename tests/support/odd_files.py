@@ -32,8 +32,13 @@ def tiff(
     photometric: int,
     strips: Sequence[bytes],
     extra: int | None = None,
+    sample_format: int | None = None,
+    tile: int | None = None,
 ) -> bytes:
-    """An uncompressed TIFF; more strips than one are planes of a channel each."""
+    """An uncompressed TIFF; more strips than one are planes of a channel each.
+
+    `extra` is the kind of the channels beyond colour; with `tile` the strips are tiles of its side.
+    """
     offsets = [8 + sum(map(len, strips[:i])) for i in range(len(strips))]
     tags: dict[int, tuple[int, Sequence[int]]] = {
         256: (3, [width]),
@@ -48,7 +53,12 @@ def tiff(
         284: (3, [1 if len(strips) == 1 else 2]),
     }
     if extra is not None:
-        tags[338] = (3, [extra] * (len(bits) - 3))
+        tags[338] = (3, [extra] * (len(bits) - (3 if photometric == 2 else 1)))
+    if sample_format is not None:
+        tags[339] = (3, [sample_format] * len(bits))
+    if tile is not None:
+        tags |= {322: (3, [tile]), 323: (3, [tile]), 324: tags.pop(273), 325: tags.pop(279)}
+        del tags[278]
     directory = 8 + sum(map(len, strips))
     end = directory + 2 + 12 * len(tags) + 4
     entries, values = b"", b""

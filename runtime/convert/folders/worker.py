@@ -18,6 +18,7 @@ from runtime.convert.folders.resume import source_mark
 from runtime.convert.folders.walk import Task
 from runtime.convert.job import Job
 from runtime.errors import BundleError, HcflowError, one_line
+from runtime.images.codecs import notices
 from runtime.system import atomic
 
 IN_FLIGHT = 3
@@ -55,6 +56,7 @@ def serve(connection: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this
     warnings = _Warnings()
     logging.basicConfig(handlers=[warnings], level=logging.WARNING, force=True)
+    notices.capture()
     sending, gate = threading.Lock(), threading.Lock()
     try:
         file.try_model(job)

@@ -13,11 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from runtime.errors import FileError, HcflowError, ImageError, one_line
-from runtime.images.codecs import density, metadata, sixteen_bit, size_limits, vips
+from runtime.images.codecs import (
+    density,
+    metadata,
+    notices,
+    signature,
+    sixteen_bit,
+    size_limits,
+    tiff_samples,
+    vips,
+)
 from runtime.images.codecs.completeness import decoded
 from runtime.images.pixels import arrays
 from runtime.system import atomic
@@ -98,7 +108,8 @@ def read(
     try:
         with Path(path).open("rb") as file:
             if file.seekable():  # a file that is not an image may be larger than memory
-                _opened(file, f"'{path}'", max_pixels)
+                with notices.about(None):  # `decode` tells them
+                    _opened(file, f"'{path}'", max_pixels)
                 file.seek(0)
             data = file.read()
     except FileNotFoundError:
@@ -127,13 +138,14 @@ def decode(
     Raises:
         ImageError: not an image, damaged, too large, or 16-bit colour without libvips.
     """
-    opened = _opened(io.BytesIO(data), where, max_pixels)
-    try:
-        return _photo(opened, data, where, salvage)
-    except HcflowError:
-        raise
-    except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+    with notices.about(where):
+        opened = _opened(io.BytesIO(data), where, max_pixels)
+        try:
+            return _photo(opened, data, where, salvage)
+        except HcflowError:
+            raise
+        except Exception as error:  # decoders of damaged files raise all kinds
+            raise ImageError(f"{where} is damaged: {one_line(error)}") from error
 
 
 @size_limits.any_size()
@@ -150,9 +162,7 @@ def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile
         opened = Image.open(file, formats=_readable())
     except UnidentifiedImageError:
         Image.init()
-        raise ImageError(
-            f"{where} is not an image this program reads ({', '.join(_readable())})"
-        ) from None
+        raise ImageError(signature.refusal(file, where, ", ".join(_readable()))) from None
     except Exception as error:  # decoders of damaged files raise all kinds
         raise ImageError(f"{where} is damaged: {one_line(error)}") from error
     if opened.width * opened.height > max_pixels:
@@ -171,10 +181,10 @@ def _readable() -> list[str]:
 def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) -> Photo:
     if not salvage:
         decoded.check_header(opened, data, len(data), where)
+    if opened.format == "TIFF":
+        tiff_samples.check(opened, where)
     if sixteen_bit.needs_vips(opened, data):
-        array, orientation, fields = sixteen_bit.decode(
-            data, str(opened.format), where, salvage=salvage
-        )
+        array, orientation, fields = sixteen_bit.decode(opened, data, where, salvage=salvage)
         if opened.format == "TIFF":
             fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
         else:
@@ -196,6 +206,10 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
     image: Image.Image = ImageOps.exif_transpose(opened)
     exif = metadata.portable_exif(opened)
     icc = image.info.get("icc_profile")
+    if image.mode == "La":  # gray multiplied by alpha
+        image = image.convert("LA")
+    if image.mode == "F":
+        _check_floats(image, where)
     if image.mode == "CMYK":
         image, icc = _cmyk_to_rgb(image, icc, where), None
     image = sixteen_bit.over_sixteen_bits(image, opened)
@@ -303,6 +317,15 @@ def write(photo: Photo, path: str | os.PathLike[str], format_name: str | None = 
         OSError: the disk is full, the folder missing or not writable.
     """
     atomic.write(path, encode(photo, format_name or format_of(path)))
+
+
+def _check_floats(image: Image.Image, where: str) -> None:
+    values = np.asarray(image)
+    if not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
+        raise ImageError(
+            f"{where} has float samples from {values.min():g} to {values.max():g}, of which 1 need "
+            f"not be white: {signature.FLOATS}"
+        )
 
 
 def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, where: str) -> Image.Image:

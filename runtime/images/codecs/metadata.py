@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TypeVar
 from PIL import ExifTags, Image
 
 from runtime.errors import one_line
+from runtime.images.codecs import notices
 
 _Base, _Ifd = ExifTags.Base, ExifTags.IFD
 
@@ -28,8 +28,6 @@ XMP_TAG = 700
 """TIFF's tag for an XMP packet."""
 
 _Found = TypeVar("_Found")
-
-_logger = logging.getLogger(__name__)
 
 
 def portable_exif(image: Image.Image) -> bytes | None:
@@ -81,7 +79,7 @@ def sound_exif(read: Callable[[], _Found]) -> _Found | None:
     try:
         return read()
     except Exception as error:  # damaged EXIF fails in all kinds of ways
-        _logger.warning("damaged EXIF is left out: %s", one_line(error))
+        notices.add(f"damaged EXIF is left out: {one_line(error)}")
         return None
 
 

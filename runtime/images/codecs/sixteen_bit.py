@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from runtime.errors import ImageError, one_line
-from runtime.images.codecs import vips
+from runtime.images.codecs import tiff_samples, vips
 from runtime.images.codecs.completeness import decoded, streamed
 
 Array = NDArray[np.uint16]
@@ -44,7 +44,8 @@ def needs_vips(image: ImageFile.ImageFile, data: bytes) -> bool:
     if image.mode.startswith("I;16"):
         # Pillow has no 16-bit gray with alpha, and does not invert a TIFF whose white is 0.
         return "transparency" in image.info or _tag(image, _PHOTOMETRIC, None) == 0
-    if image.mode not in ("RGB", "RGBA", "LA", "CMYK", "YCbCr") or not image.tile:
+    has_colour = image.mode in ("RGB", "RGBA", "LA", "CMYK", "YCbCr")
+    if not has_colour or not image.tile or image.format == "BMP":  # 16 bits a pixel, not a channel
         return False
     if image.format == "JPEG2000":
         return _jpeg2000_depth(data[:_HEADER]) > 8
@@ -72,7 +73,7 @@ def over_sixteen_bits(image: Image.Image, opened: ImageFile.ImageFile) -> Image.
 
 
 def decode(
-    data: bytes, format_name: str, where: str, *, salvage: bool = False
+    opened: ImageFile.ImageFile, data: bytes, where: str, *, salvage: bool = False
 ) -> tuple[Array, int, dict[str, bytes | None]]:
     """Pixels uint16 [H, W, C], upright, the orientation that the file states, and its metadata.
 
@@ -84,6 +85,7 @@ def decode(
     Raises:
         ImageError: no pyvips, a format it does not read, or a damaged file.
     """
+    format_name = str(opened.format)
     if format_name not in READ:
         raise ImageError(
             f"{where} has more than 8 bits a channel in colour, which cannot be read from "
@@ -95,10 +97,17 @@ def decode(
             "Pillow would read it wrong: pip install 'hcflow-deploy[large]', convert it to 8 bits "
             "(magick IN -depth 8 OUT), or pass a uint16 array to the Python API"
         )
+    if tiff_samples.planes_in_tiles(opened):
+        raise ImageError(
+            f"{where} has a plane of tiles for each channel of 16 bits, which libvips does not "
+            "read: store its channels together (magick IN -interlace none OUT)"
+        )
     pyvips = vips.require("16-bit colour")
     try:
         image = vips.load(data, format_name, salvage=salvage)
         height = image.height
+        if format_name == "TIFF":
+            image = tiff_samples.without_extra(image, opened)
         orientation = vips.orientation(image, data, format_name)
         image, icc = vips.upright_rgb(image, orientation)
         if image.format != "ushort":

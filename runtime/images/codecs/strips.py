@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.errors import ImageError, one_line
-from runtime.images.codecs import density, metadata, size_limits, vips
+from runtime.images.codecs import density, metadata, notices, size_limits, tiff_samples, vips
 from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
@@ -30,6 +30,7 @@ _WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
 
 
 _HEADER = 1 << 20  # bytes within which a JPEG's first scan begins, unless its profile is huge
+_UNSIGNED = 1
 _YCBCR, _JPEG = 6, 7  # of TIFF's photometric interpretations and compressions
 
 
@@ -60,7 +61,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     if not os.path.isfile(path) or not vips.takes(path):  # what is read from a pipe is gone
         return None
     try:
-        with Image.open(path, formats=READ) as image:
+        with notices.about(None), Image.open(path, formats=READ) as image:
             if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
                 return None
             if image.format == "TIFF" and not _is_plain(image):
@@ -73,9 +74,14 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
 def _is_plain(tiff: Any) -> bool:
     """Whether libvips reads a TIFF's channels as Pillow does.
 
-    libvips keeps channels of unspecified meaning, does not read 12 bits, and takes YCbCr for RGB
-    unless JPEG decodes it.
+    libvips keeps channels of unspecified meaning and colours multiplied by alpha, does not read 12
+    bits or planes in tiles, and takes YCbCr for RGB unless JPEG decodes it.
     """
+    alpha = tiff_samples.alpha(tiff)
+    if tiff_samples.planes_in_tiles(tiff) or (alpha is not None and alpha[1]):
+        return False
+    if any(kind != _UNSIGNED for kind in tiff.tag_v2.get(339, (_UNSIGNED,))):
+        return False  # whoever reads it whole says what is wrong
     samples, bits = tiff.tag_v2.get(277, 1), tiff.tag_v2.get(258, (1,))
     is_luma = tiff.tag_v2.get(262) == _YCBCR and tiff.tag_v2.get(259) != _JPEG
     return int(samples) == len(tiff.getbands()) and 12 not in bits and not is_luma
@@ -86,7 +92,7 @@ def _header(
     path: str | os.PathLike[str], format_name: str, exif: bytes | None, orientation: int
 ) -> tuple[bytes | None, density.Density | None]:
     """EXIF and density; libvips gives neither a TIFF's EXIF nor whether a density was stated."""
-    with Image.open(path, formats=[format_name]) as image:
+    with notices.about(f"'{path}'"), Image.open(path, formats=[format_name]) as image:
         if format_name == "TIFF":
             exif = metadata.sound_exif(lambda: metadata.portable_exif(image))
         else:
@@ -101,7 +107,11 @@ def _stored_height(path: str | os.PathLike[str], format_name: str, *, salvage: b
     Raises:
         ImageError: the file cannot hold the size that its header states; not where `salvage`.
     """
-    with open(path, "rb") as file, Image.open(file, formats=[format_name]) as image:
+    with (
+        notices.about(f"'{path}'"),
+        open(path, "rb") as file,
+        Image.open(file, formats=[format_name]) as image,
+    ):
         size = os.fstat(file.fileno()).st_size
         if not salvage:
             start = os.pread(file.fileno(), _HEADER, 0)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from runtime.errors import ImageError, one_line
+from runtime.errors import ImageError
+from runtime.images.codecs import notices
 from runtime.images.codecs.completeness import avif_size, jpeg_scan
 
 SALVAGE = "--salvage (salvage=True) reads it all the same"
@@ -72,7 +73,8 @@ def load(opened: ImageFile.ImageFile, data: bytes, where: str, *, salvage: bool)
     """
     height, reason = opened.height, ""
     try:
-        opened.load()
+        with notices.from_library():
+            opened.load()
         if not _may_lack_rows(opened):
             return
     except MemoryError:
@@ -80,7 +82,7 @@ def load(opened: ImageFile.ImageFile, data: bytes, where: str, *, salvage: bool)
     except Exception as error:  # decoders of damaged files raise all kinds
         if opened.format not in (*_BY_ROWS, "JPEG"):
             raise
-        reason = one_line(error)
+        reason = notices.reason(error)
         opened.tile = []  # the rows so far are the image
     rows = _rows_there(opened, data)
     if reason or rows < height:
@@ -145,7 +147,8 @@ def _decoded(data: bytes, format_name: str, fill: int) -> NDArray[Any]:
         colour = fill if bands == 1 else (fill,) * bands
         image.im = Image.new(image.mode, image.size, colour).im
         try:
-            image.load()
+            with notices.about(None), notices.from_library():
+                image.load()
         except MemoryError:
             raise
         except Exception:  # the first decoding has told it
