@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.convert import image, large_file, streamable
+from runtime.convert import frames, image, large_file, streamable
 from runtime.convert.job import Job
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
@@ -64,9 +64,15 @@ def convert_file(
         with gate:
             streamed = large_file.convert(job, source, output, format_name)
         return {"model": streamed.model.manifest.name, "size": list(streamed.size)}
+    several = frames.find(source, f"'{source}'", job, format_name)
+    if several is not None:
+        with atomic.output_file(output) as file:
+            made = frames.convert(job, several, file, format_name, gate=gate)
+        return {"model": made.model.manifest.name, **made.as_json()}
     photo = files.read(source, job.max_pixels, salvage=job.salvage)
     check()
     files.check_mode(photo.result_mode, format_name)
+    frames.warn_of_losses(f"'{source}'", format_name)
     if job.direction == "downscale":
         model = job.models.open(job.model)
         with gate:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from runtime.errors import FileError
 
@@ -67,6 +70,23 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         return
     with replacement(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def output_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Give an empty file that can be sought and becomes `path` after the block, as in `write`.
+
+    Raises:
+        OSError: as `write`.
+    """
+    if _is_stream(path):
+        with tempfile.TemporaryFile() as file, open(path, "wb") as stream:
+            yield file
+            file.seek(0)
+            shutil.copyfileobj(file, stream)
+        return
+    with replacement(path) as temporary, temporary.open("w+b") as file:
+        yield file
 
 
 def _is_stream(path: str | os.PathLike[str]) -> bool:

@@ -195,7 +195,7 @@ def test_what_fails_ends_in_one_line(
         (["--threads", "0"], "threads"),
         (["--samples", "0"], "samples"),
         (["--precision", "fp8"], "precision"),
-        (["--format", "gif"], "one of PNG, TIFF"),
+        (["--format", "eps"], "one of PNG, TIFF"),
         (["--colour"], "No such option"),
         (["--uncertainty", "OUTPUT"], "cannot be both the picture and its heat map"),
         (["--uncertainty", "-", "--json"], "standard output takes one image and nothing else"),

@@ -238,7 +238,7 @@ def test_gray_of_twelve_bits_reaches_white(tmp_path: Path) -> None:
 
 def test_a_format_follows_from_the_suffix() -> None:
     assert files.format_of("a/b.JPG") == "JPEG"
-    for name in ("picture.gif", "picture.pdf", "picture", "picture.txt"):
+    for name in ("picture.eps", "picture.pdf", "picture", "picture.txt"):
         with pytest.raises(ImageError, match="unknown image suffix"):
             files.format_of(name)
 

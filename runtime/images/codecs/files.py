@@ -29,7 +29,7 @@ from runtime.images.codecs import (
     vips,
 )
 from runtime.images.codecs.completeness import decoded
-from runtime.images.pixels import arrays
+from runtime.images.pixels import arrays, palette
 from runtime.system import atomic
 
 MAX_PIXELS = 178_956_970
@@ -46,12 +46,13 @@ _MODES = {
     "JPEG2000": ("L", "LA", "RGB", "RGBA", "I;16"),
     "BMP": ("L", "RGB"),
     "PPM": ("L", "RGB", "I;16"),
+    "GIF": ("L", "LA", "RGB", "RGBA"),  # of which it loses colours, and says so
 }
 FORMATS = tuple(_MODES)
 """Names of the formats that `encode` writes."""
 
 # Only formats decoded in process: EPS, for one, would start another program.
-READ = (*FORMATS, "GIF", "TGA")
+READ = (*FORMATS, "TGA")
 """Names of the formats that `decode` reads, where this Pillow was built with them."""
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
 _OPTIONS: dict[str, dict[str, object]] = {
@@ -109,7 +110,7 @@ def read(
         with Path(path).open("rb") as file:
             if file.seekable():  # a file that is not an image may be larger than memory
                 with notices.about(None):  # `decode` tells them
-                    _opened(file, f"'{path}'", max_pixels)
+                    open_header(file, f"'{path}'", max_pixels)
                 file.seek(0)
             data = file.read()
     except FileNotFoundError:
@@ -120,7 +121,6 @@ def read(
     return decode(data, f"'{path}'", max_pixels, salvage=salvage)
 
 
-@size_limits.any_size()
 def decode(
     data: bytes, where: str, max_pixels: int = MAX_PIXELS, *, salvage: bool = False
 ) -> Photo:
@@ -139,18 +139,48 @@ def decode(
         ImageError: not an image, damaged, too large, or 16-bit colour without libvips.
     """
     with notices.about(where):
-        opened = _opened(io.BytesIO(data), where, max_pixels)
-        try:
-            return _photo(opened, data, where, salvage)
-        except HcflowError:
-            raise
-        except Exception as error:  # decoders of damaged files raise all kinds
-            raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+        opened = open_header(io.BytesIO(data), where, max_pixels)
+        if (frames := frame_count(opened, where)) > 1:
+            _logger.warning("%s has %d frames: the first is used", where, frames)
+        return _decoded(opened, data, where, salvage)
 
 
 @size_limits.any_size()
-def _opened(file: IO[bytes], where: str, max_pixels: int) -> ImageFile.ImageFile:
-    """An image of which only the header is read."""
+def frame_count(opened: ImageFile.ImageFile, where: str) -> int:
+    """How many frames or pages a file has.
+
+    Raises:
+        ImageError: damaged.
+    """
+    try:
+        return int(getattr(opened, "n_frames", 1))
+    except Exception as error:  # decoders of damaged files raise all kinds
+        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+
+
+def first_frame(data: bytes, where: str, *, salvage: bool = False) -> Photo:
+    """`decode` without the warning of an animation."""
+    with notices.about(where):
+        return _decoded(open_header(io.BytesIO(data), where), data, where, salvage)
+
+
+@size_limits.any_size()
+def _decoded(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) -> Photo:
+    try:
+        return _photo(opened, data, where, salvage)
+    except HcflowError:
+        raise
+    except Exception as error:  # decoders of damaged files raise all kinds
+        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+
+
+@size_limits.any_size()
+def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
+    """An image of which only the header is read.
+
+    Raises:
+        ImageError: not an image, or larger than `max_pixels`.
+    """
     start = file.read(max(map(len, _COMMON)))
     file.seek(0)
     if not start:
@@ -193,8 +223,6 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
         dots = density.of(opened, fields["exif"], orientation)
         return Photo(array if shade is None else shade, **fields, density=dots)
-    if (frames := getattr(opened, "n_frames", 1)) > 1:
-        _logger.warning("%s has %d frames: the first is used", where, frames)
     # Pillow turns a TIFF while it loads it.
     orientation = metadata.orientation(opened) if opened.format == "TIFF" else 1
     decoded.load(opened, data, where, salvage=salvage)
@@ -262,31 +290,35 @@ def encode(photo: Photo, format_name: str) -> bytes:
         ImageError: the format cannot hold the image (`check_mode`), or its size.
         BackendError: 16-bit colour without libvips.
     """
-    exif = metadata.sized_exif(photo.exif, *photo.size)
-    exif = density.in_exif(exif, photo.density, format_name)
-    xmp = metadata.sized_xmp(photo.xmp, *photo.size)
     if not isinstance(photo.image, Image.Image):
         check_mode(sixteen_bit.mode(photo.image), format_name)
-        fields = vips.Metadata(photo.icc, exif, xmp, photo.density)
+        fields = vips.Metadata(photo.icc, *_sized(photo, format_name), photo.density)
         return sixteen_bit.encode(photo.image, format_name, fields)
     mode = check_mode(photo.image.mode, format_name)
     image = photo.image if mode == photo.image.mode else photo.image.convert(mode)
+    if format_name == "GIF":
+        image = palette.reduced(image)
     buffer = io.BytesIO()
     try:
-        options = _save_options(format_name, photo.icc, exif, xmp)
-        options |= density.save_options(photo.density, format_name)
-        image.save(buffer, format_name, **options)
+        image.save(buffer, format_name, **save_options(photo, format_name))
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot write this image as {format_name}: {error}") from error
     return buffer.getvalue()
 
 
-def _save_options(
-    format_name: str, icc: bytes | None, exif: bytes | None, xmp: bytes | None
-) -> dict[str, Any]:
+def _sized(photo: Photo, format_name: str) -> tuple[bytes | None, bytes | None]:
+    """EXIF and XMP with the image's size and density."""
+    exif = metadata.sized_exif(photo.exif, *photo.size)
+    exif = density.in_exif(exif, photo.density, format_name)
+    return exif, metadata.sized_xmp(photo.xmp, *photo.size)
+
+
+def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
+    """Keywords of Pillow's `save` for a format: its settings, and the image's metadata."""
+    exif, xmp = _sized(photo, format_name)
     options: dict[str, Any] = dict(_OPTIONS.get(format_name, {}))
-    if icc is not None and format_name != "PPM":
-        options["icc_profile"] = icc
+    if photo.icc is not None and format_name != "PPM":
+        options["icc_profile"] = photo.icc
     if format_name == "JPEG":
         exif, xmp = (_that_fits(name, x) for name, x in (("EXIF", exif), ("XMP", xmp)))
     if format_name == "TIFF":
@@ -299,7 +331,7 @@ def _save_options(
         elif xmp is not None:
             options["pnginfo"] = PngImagePlugin.PngInfo()
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-    return options
+    return options | density.save_options(photo.density, format_name)
 
 
 def _that_fits(name: str, data: bytes | None) -> bytes | None:

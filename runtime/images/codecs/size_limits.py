@@ -12,7 +12,7 @@ from runtime.errors import ImageError
 
 # The largest sides that both writers take. For AVIF it is the limit of libheif and of AV1's highest
 # level; Pillow writes larger ones, but cannot read them back.
-_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
+_SIDES = {"JPEG": 65_500, "GIF": 65_535, "WEBP": 16_383, "AVIF": 16_384}
 
 _lock = threading.Lock()
 _found: list[int | None] = []  # Pillow's limit as each `any_size` that is open found it

@@ -1,0 +1,1 @@
+"""Image files of several frames: animations, and the pages of a TIFF."""
