@@ -55,7 +55,8 @@ def convert_folder(
         source: the folder of the images.
         output: the folder of the results, which get the same relative names.
         job: what is done to each image.
-        format_name: of the results; None keeps each image's own, or PNG when downscaling.
+        format_name: of the results; None keeps each image's own, but when downscaling it is PNG, or
+            TIFF for pages.
         jobs: processes.
         as_json: print the account as JSON on standard output.
 
@@ -66,21 +67,28 @@ def convert_folder(
     """
     _check_request(source, output, job)
     format_name = input_output.known_format(format_name)
-    if format_name is None and job.direction == "downscale":
-        format_name = "PNG"  # what a lossy format drops, upscale cannot bring back
+    # What a lossy format drops, upscale cannot bring back.
+    is_lossless = format_name is None and job.direction == "downscale"
     atomic.check_folder(output)
     if job.model is not None:  # a name might mean a folder by the time a worker opens it
         job = replace(job, model=str(shipped.resolve(job.model)))
     manifest = job.models.open(job.model).manifest  # built once, before the workers
     _check_tau_map(job, manifest)
     os.makedirs(output, exist_ok=True)
-    finished = Finished(output, {**job.identity(manifest, __version__), "format": format_name})
+    finished = Finished(
+        output,
+        {**job.identity(manifest, __version__), "format": "PNG" if is_lossless else format_name},
+    )
     account = _Account()
-    total = sum(isinstance(found, Task) for found in walk(source, output, format_name))
+
+    def found() -> Iterator[Task | Problem]:
+        return walk(source, output, format_name, is_lossless=is_lossless)
+
+    total = sum(isinstance(each, Task) for each in found())
     started = time.monotonic()
     with contextlib.closing(finished), console.progress() as bar:
         row = bar.add_task("", total=total, rate="")
-        waiting = _waiting(walk(source, output, format_name), finished, account)
+        waiting = _waiting(found(), finished, account)
         outcomes = pool.run(waiting, _with_threads(job, jobs), max(1, min(jobs, total)))
         with contextlib.closing(outcomes):
             for outcome in outcomes:

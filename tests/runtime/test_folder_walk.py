@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from PIL import Image
+
 from runtime.convert.folders.walk import Problem, Task, walk
 
 
@@ -57,3 +59,18 @@ def test_a_pipe_among_the_images_is_named_and_not_waited_for(tmp_path: Path) -> 
     assert isinstance(pipe, Problem)
     assert pipe.message == "is a pipe or device, not a file"
     assert isinstance(dead, Task)  # which fails for want of its file
+
+
+def test_animations_and_pages_keep_a_format_that_holds_them(tmp_path: Path) -> None:
+    frames = [Image.new("L", (4, 4), shade) for shade in (0, 255)]
+    for name in ("moving.gif", "pages.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    for name in ("still.gif", "page.tif"):
+        frames[0].save(tmp_path / name)
+
+    def results(**options: bool) -> list[str]:
+        found = walk(str(tmp_path), str(tmp_path / "out"), None, **options)
+        return [Path(task.output).name for task in found if isinstance(task, Task)]
+
+    assert results() == ["moving.gif", "page.tif", "pages.tif", "still.png"]
+    assert results(is_lossless=True) == ["moving.png", "page.png", "pages.tif", "still.png"]

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from runtime.errors import HcflowError
 from runtime.images.codecs import files
+from runtime.images.frames import tiff_pages
 
-_FALLBACK = "PNG"  # for formats that are read but not written: GIF, TGA
+_FALLBACK = "PNG"  # for formats that are read but not written, and for GIFs of one frame
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Problem:
     is_warning: bool = False
 
 
-def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Problem]:
+def walk(
+    root: str, output: str, format_name: str | None, *, is_lossless: bool = False
+) -> Iterator[Task | Problem]:
     """The images under `root`, folder by folder in the order of their names.
 
     Hidden names, files without an image's suffix and the output folder itself are passed over.
@@ -46,6 +50,7 @@ def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Pro
         root: the folder of the images.
         output: the folder of the results, which get the same relative names.
         format_name: of all results; None keeps each image's own where it can be written.
+        is_lossless: without `format_name`, write PNG, and TIFF where there are several pages.
     """
     suffixes = _readable()
     seen = {_identity(root)}
@@ -80,7 +85,12 @@ def walk(root: str, output: str, format_name: str | None) -> Iterator[Task | Pro
                     yield Problem(relative, "is a pipe or device, not a file")
                     continue
                 names.append(entry.name)
-        yield from _tasks(root, output, folder, names, format_name)
+        inside = os.path.join(root, folder)
+        formats = {
+            name: format_name or _own_format(os.path.join(inside, name), is_lossless)
+            for name in names
+        }
+        yield from _tasks(root, output, folder, formats)
         stack.extend(reversed(inner))
 
 
@@ -107,26 +117,23 @@ def _reason_to_skip(
 
 
 def _tasks(
-    root: str, output: str, folder: str, names: list[str], format_name: str | None
+    root: str, output: str, folder: str, formats: dict[str, str]
 ) -> Iterator[Task | Problem]:
-    """Results of one folder; two images that would share a name keep their own suffix in it."""
-    formats = {name: format_name or _own_format(name) for name in names}
-    plain = {name: _renamed(name, formats[name]) for name in names}
+    """Results of one folder, by image; two that would share a name keep their own suffix in it."""
+    plain = {name: _renamed(name, form) for name, form in formats.items()}
     counts = Counter(plain.values())
     taken: set[str] = set()
     in_place = is_same(root, output)
-    for name in names:
+    for name, form in formats.items():
         result = plain[name]
         if counts[result] > 1 and result != name:
-            result = name + _suffix(formats[name])
+            result = name + _suffix(form)
         relative = os.path.join(folder, name)
         if result in taken or (result != plain[name] and result in counts):
             yield Problem(relative, f"another image's result already has the name '{result}'")
             continue
         if in_place and result != name:
-            reason = (
-                f"its {formats[name]} would be written among the images: give another output folder"
-            )
+            reason = f"its {form} would be written among the images: give another output folder"
             yield Problem(relative, reason)
             continue
         taken.add(result)
@@ -134,7 +141,7 @@ def _tasks(
             source=os.path.join(root, relative),
             output=os.path.join(output, folder, result),
             relative=relative,
-            format_name=formats[name],
+            format_name=form,
         )
 
 
@@ -145,9 +152,26 @@ def _renamed(name: str, format_name: str) -> str:
     return path.stem + _suffix(format_name)
 
 
-def _own_format(name: str) -> str:
-    found = Image.registered_extensions()[Path(name).suffix.lower()]
+def _own_format(path: str, is_lossless: bool) -> str:
+    """The format of an image's result where none is asked for."""
+    found = Image.registered_extensions()[Path(path).suffix.lower()]
+    if found == "GIF":  # of colours that a GIF has, one picture's result is none
+        return "GIF" if not is_lossless and _has_several(path) else _FALLBACK
+    if is_lossless:
+        return "TIFF" if found == "TIFF" and _has_several(path) else "PNG"
     return found if found in files.FORMATS else _FALLBACK
+
+
+def _has_several(path: str) -> bool:
+    """Whether a GIF or TIFF has several frames or pages; whoever reads it says what is wrong."""
+    try:
+        with open(path, "rb") as file:
+            if len(tiff_pages.pages(file)) > 1:
+                return True
+            file.seek(0)
+            return files.frame_count(files.open_header(file, path), path) > 1
+    except (HcflowError, OSError):
+        return False
 
 
 def _suffix(format_name: str) -> str:
