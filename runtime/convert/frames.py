@@ -114,7 +114,7 @@ def _found(file: IO[bytes], where: str, job: Job, format_name: str) -> SeveralFr
         number = len(pages) if format_name == "TIFF" else 1
     else:
         file.seek(0)
-        number = animation.count(file, where, job.max_pixels)
+        number = animation.count(file, where, job.max_pixels, salvage=job.salvage)
     if number == 1:
         return None
     if job.samples > 1:
@@ -157,7 +157,7 @@ def convert(
     )
     if several.pages:
         return _convert_pages(work, several, file)
-    frames = animation.read(several.data, several.where, several.number)
+    frames = animation.read(several.data, several.where, several.number, salvage=job.salvage)
     warn_of_losses(several.where, format_name, several.number)
     return _convert_animation(work, frames, file)
 
@@ -281,7 +281,7 @@ def _convert_pages(work: _Work, several: SeveralFrames, file: IO[bytes]) -> Fram
     for index, page in enumerate(several.pages):
         where = f"{work.where}, page {index + 1}"
         data = tiff_pages.single(several.data, page)
-        photo = files.decode(data, where, work.job.max_pixels)
+        photo = files.decode(data, where, work.job.max_pixels, salvage=work.job.salvage)
         check()
         files.check_mode(photo.result_mode, "TIFF")
         made, result = _convert_page(work, photo, where)

@@ -6,20 +6,24 @@ says of disposal and blending has been done.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import IO
 
-from PIL import ExifTags, Image, ImageChops
+from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from runtime.errors import ImageError, one_line
-from runtime.images.codecs import files, metadata, sixteen_bit, size_limits
+from runtime.images.codecs import files, metadata, notices, sixteen_bit, size_limits
 from runtime.images.codecs.files import Photo
 
 FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats that hold animations."""
+
+_logger = logging.getLogger(__name__)
 
 _Turn = Image.Transpose
 _TURNS = {
@@ -80,14 +84,17 @@ class Animation:
             yield frame.image.convert(self.mode)
 
 
-def count(file: IO[bytes], where: str, max_pixels: int) -> int:
+def count(file: IO[bytes], where: str, max_pixels: int, *, salvage: bool = False) -> int:
     """How many frames an animation has by its file's header; 1 of any other file.
 
     Raises:
-        ImageError: not an image, or larger than `max_pixels`, all its frames together.
+        ImageError: not an image, or larger than `max_pixels`, all its frames together; or damaged,
+            and not to be salvaged.
     """
     opened = files.open_header(file, where, max_pixels)
-    number = files.frame_count(opened, where) if opened.format in FORMATS else 1
+    if opened.format not in FORMATS:
+        return 1
+    number = _count_found(opened) if salvage else files.frame_count(opened, where)
     if number == 1:
         return 1
     width, height = opened.size
@@ -101,19 +108,36 @@ def count(file: IO[bytes], where: str, max_pixels: int) -> int:
     return 1 if sixteen_bit.needs_vips(opened, file.read()) else number
 
 
-def read(data: bytes, where: str, number: int) -> Animation:
+def _count_found(opened: ImageFile.ImageFile) -> int:
+    """How many frames can be found before the file ends or is damaged."""
+    number = 1
+    with contextlib.suppress(Exception):  # decoders of damaged files raise all kinds
+        while True:
+            opened.seek(number)
+            number += 1
+    return number
+
+
+def read(data: bytes, where: str, number: int, *, salvage: bool = False) -> Animation:
     """An animation of `number` frames (`count`), each decoded once for what `Animation` says.
+
+    With `salvage` the frames before one that is damaged or missing are taken, with a warning.
 
     Raises:
         ImageError: damaged, or with fewer frames than its header states.
     """
-    first = files.first_frame(data, where)
+    first = files.first_frame(data, where, salvage=salvage)
     modes, durations, digests = set[str](), [], []
-    for frame in _frames(data, where, number):
-        modes.add(frame.mode)
-        durations.append(frame.duration)
-        pixels = frame.image.convert("RGBA").tobytes()
-        digests.append(hashlib.blake2b(pixels, digest_size=16).digest())
+    try:
+        for frame in _frames(data, where, number):
+            modes.add(frame.mode)
+            durations.append(frame.duration)
+            pixels = frame.image.convert("RGBA").tobytes()
+            digests.append(hashlib.blake2b(pixels, digest_size=16).digest())
+    except ImageError as error:
+        if not salvage or not digests:
+            raise
+        _logger.warning("%s: the %d before it are used", error, len(digests))
     mode = next(mode for mode in ("RGBA", "RGB", "L") if mode in modes)
     assert isinstance(first.image, Image.Image)
     opened = files.open_header(io.BytesIO(data), where)
@@ -137,12 +161,12 @@ def _frames(data: bytes, where: str, number: int) -> Iterator[_Frame]:
     turn = _TURNS.get(1 if exif is None else exif.get(ExifTags.Base.Orientation, 1))
     for index in range(number):
         try:
-            with size_limits.any_size():
+            with size_limits.any_size(), notices.about(None):  # the first frame has told them
                 opened.seek(index)
                 opened.load()
         except EOFError:
             raise ImageError(
-                f"{where} is incomplete: {index} of its {number} frames are there"
+                f"{where} is damaged: {index} of its {number} frames are there"
             ) from None
         except Exception as error:  # decoders of damaged files raise all kinds
             raise ImageError(

@@ -72,10 +72,11 @@ def load(opened: ImageFile.ImageFile, data: bytes, where: str, *, salvage: bool)
         ImageError: rows are missing, and `salvage` is not given or no row is there.
     """
     height, reason = opened.height, ""
+    is_part = opened.format == "GIF" and _covers_part(opened)
     try:
         with notices.from_library():
             opened.load()
-        if not _may_lack_rows(opened):
+        if is_part or not _may_lack_rows(opened):
             return
     except MemoryError:
         raise
@@ -108,6 +109,11 @@ def told(where: str, rows: int, height: int, reason: str = "", *, salvaged: bool
     if rows == 0:
         return text
     return f"{text}; {'the others are black or gray' if salvaged else SALVAGE}"
+
+
+def _covers_part(gif: ImageFile.ImageFile) -> bool:
+    """Whether a GIF's frame leaves some of the canvas empty by its own rectangle."""
+    return any(tile.extents not in (None, (0, 0, *gif.size)) for tile in gif.tile)
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
