@@ -1,4 +1,4 @@
-"""`hcflow demo`: four photographs downscaled and restored, beside bicubic, with figures."""
+"""`hcflow demo`: four photographs downscaled and restored beside bicubic: pictures and a page."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from rich.table import Table
 import hcflow
 from hcflow.cli import console, options
 from hcflow.measure import bicubic
+from hcflow.pages import compare as page
+from hcflow.pages.compare import Layer, Scene
 from hcflow_ref.images.photographs import photographs
 from runtime.convert import psnr
 from runtime.system import atomic
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+PAGE = "compare.html"
+"""The page's name in the folder."""
 
 SHOWN = "astronaut"
 DETAIL = (slice(48, 176), slice(160, 288))
@@ -35,12 +40,13 @@ def demo(
 ) -> None:
     """Downscale and restore four photographs, with HCFlow and with bicubic.
 
-    The LR images are 8-bit PNG files; PSNR is on RGB without a border as wide as
-    the scale; bicubic is MATLAB's.
+    Writes the pictures and a page to compare them. The LR images are 8-bit PNG files; PSNR is on
+    RGB without a border as wide as the scale; bicubic is MATLAB's.
     """
     network = hcflow.load(model)
     output.mkdir(parents=True, exist_ok=True)
     rows = []
+    scenes = []
     for name, truth in photographs(network.scale).items():
         small_file = output / f"{name}-small.png"
         small = console.run(f"{name}: downscale", lambda: network.downscale(truth))  # noqa: B023
@@ -56,13 +62,46 @@ def demo(
                 "hcflow": {"psnr": _psnr(restored, truth, network.scale)},
             }
         )
+        scenes.append(_scene(truth, small, plain, restored, rows[-1], network))
         if name == SHOWN:
             picture = side_by_side(truth, small, plain, restored, rows[-1])
             _write(picture, output / "side-by-side.png")
+    title = "Four photographs, downscaled and restored"
+    atomic.write(output / PAGE, page.render(title, scenes).encode("utf-8"))
     if as_json:
-        print(json.dumps({"tau": network.default_tau, "seed": 0, "photographs": rows}))
+        about = {"tau": network.default_tau, "seed": 0, "page": str(output / PAGE)}
+        print(json.dumps({**about, "photographs": rows}))
     else:
         _show(rows, network, output)
+
+
+def _scene(
+    truth: Array,
+    small: Array,
+    plain: Array,
+    restored: Array,
+    row: dict[str, Any],
+    network: hcflow.Model,
+) -> Scene:
+    """One photograph for the page."""
+    name = network.manifest.name
+    sizes = [f"{each.shape[1]}×{each.shape[0]}" for each in (small, truth)]
+    return Scene(
+        row["photograph"],
+        (truth.shape[1], truth.shape[0]),
+        [
+            Layer("downscaled", Image.fromarray(small), {"": sizes[0]}, network.scale),
+            Layer("bicubic", Image.fromarray(plain), {"": f"{row['bicubic']['psnr']:.2f} dB"}),
+            Layer(name, Image.fromarray(restored), {"": f"{row['hcflow']['psnr']:.2f} dB"}),
+            Layer("original", Image.fromarray(truth), {"": sizes[1]}),
+        ],
+        "bicubic",
+        name,
+        "original",
+        f"{name} ×{network.scale}, τ = {network.default_tau:g}, seed 0; the downscaled picture is "
+        f"its own. Bicubic is MATLAB's, of its own downscale. PSNR on RGB against the original, "
+        f"without a border of {network.scale} pixels, in 8 bits.",
+    )
 
 
 def _write(picture: Image.Image, path: Path) -> None:
@@ -96,6 +135,7 @@ def _show(rows: list[dict[str, Any]], network: hcflow.Model, output: Path) -> No
     out = Console()
     out.print(table)
     out.print(f"pictures: {output}, side by side: {output / 'side-by-side.png'}", markup=False)
+    out.print(f"to compare them, open {output / PAGE} in a browser", markup=False)
 
 
 def side_by_side(

@@ -1,4 +1,4 @@
-"""A self-contained HTML page: two images under a slider, a residual heat map, and figures."""
+"""A self-contained HTML page: pictures under a divider, zoomed together, residuals and figures."""
 
 from __future__ import annotations
 
@@ -10,83 +10,113 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.images.pixels.arrays import Planes
+LOSSLESS_PIXELS = 4_000_000
+"""Pictures of more pixels are stored as JPEG: four lossless ones of 12 MP would be 60 MB."""
 
-# Black, dark red, orange, yellow, white: the stops of the page's own ramp.
-_STOPS = np.array([[0, 0, 0], [128, 0, 0], [255, 64, 0], [255, 192, 0], [255, 255, 255]], float)
-_PERCENTILE = 99.9  # so that a single pixel does not set what is brightest
+_JPEG_QUALITY = 95
+_WEBP_SIDE, _JPEG_SIDE = 16_383, 65_535  # the formats' limits
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One picture of the page and its row of figures."""
+    """One picture of a scene.
+
+    Attributes:
+        name: shown where pictures are chosen; one of its kind in a scene.
+        image: RGB; of the scene's size, or smaller by `scale`.
+        figures: what is said about it, by name; an empty name adds none.
+        scale: how many pixels of the scene, across and down, one of its pixels covers.
+    """
 
     name: str
     image: Image.Image
     figures: Mapping[str, str]
+    scale: int = 1
 
 
 @dataclass(frozen=True)
-class Residual:
-    """A heat map, what it is of, and what its brightest colour stands for, in 255ths."""
+class Scene:
+    """Pictures of one subject that are compared.
 
-    image: Image.Image
-    title: str
-    ceiling: float
+    Attributes:
+        name: shown where scenes are chosen.
+        size: width and height in pixels.
+        layers: the pictures, in the order of the choice.
+        left, right: names of the layers shown first.
+        reference: name of the layer that residuals are differences from.
+        note: how the figures were measured.
+    """
+
+    name: str
+    size: tuple[int, int]
+    layers: Sequence[Layer]
+    left: str
+    right: str
+    reference: str
+    note: str
 
 
-def residual(first: Planes, second: Planes, title: str) -> Residual:
-    """The heat map of two planes [3, H, W]: the largest difference of a pixel's colours."""
-    difference = np.abs(first - second).max(axis=0) * 255
-    ceiling = max(float(np.percentile(difference, _PERCENTILE)), 1.0)
-    return Residual(_heat(difference / ceiling), title, ceiling)
-
-
-def render(
-    title: str, layers: Sequence[Layer], heat: Residual, left: str, right: str, note: str
-) -> str:
-    """The page; `left` and `right` name the layers shown first. All layers have one size."""
-    width, height = layers[0].image.size
-    names = [layer.name for layer in layers]
-    heads = list(dict.fromkeys(key for layer in layers for key in layer.figures))
-    rows = "".join(
-        f"<tr><td>{html.escape(layer.name)}</td>"
-        + "".join(f'<td class="n">{html.escape(layer.figures.get(h, ""))}</td>' for h in heads)
-        + "</tr>"
-        for layer in layers
-    )
-    images = {layer.name: _data_uri(layer.image) for layer in layers}
-    images["residual"] = _data_uri(heat.image)
-    template = resources.files("hcflow").joinpath("pages/compare.html").read_text(encoding="utf-8")
-    return Template(template).substitute(
+def render(title: str, scenes: Sequence[Scene]) -> str:
+    """The page as one text that needs nothing but itself; the first scene is shown first."""
+    data = json.dumps([_scene(scene) for scene in scenes], ensure_ascii=False)
+    return Template(_part("compare.html")).substitute(
         title=html.escape(title),
-        options="".join(f"<option>{html.escape(n)}</option>" for n in [*names, "residual"]),
-        width=width,
-        height=height,
-        heads="".join(f"<th>{html.escape(h)}</th>" for h in heads),
-        rows=rows,
-        residual=html.escape(heat.title),
-        ceiling=f"{heat.ceiling:.1f}",
-        note=html.escape(note),
-        images=json.dumps(images),
-        left=left,
-        right=right,
+        style=_part("compare.css"),
+        view=_part("compare_view.js"),
+        layers=_part("compare_layers.js"),
+        scenes=data.replace("<", "\\u003c"),  # no name can end the element
     )
 
 
-def _heat(share: NDArray[np.float32]) -> Image.Image:
-    at = np.clip(share, 0, 1) * (len(_STOPS) - 1)
-    stops = np.arange(len(_STOPS))
-    channels = [np.interp(at, stops, _STOPS[:, c]) for c in range(3)]
-    return Image.fromarray(np.rint(np.stack(channels, axis=-1)).astype(np.uint8))
+def _part(name: str) -> str:
+    return resources.files("hcflow").joinpath("pages", name).read_text(encoding="utf-8")
+
+
+def _scene(scene: Scene) -> dict[str, Any]:
+    note = scene.note
+    if any(_is_large(layer.image) for layer in scene.layers):
+        note += (
+            f" Pictures of more than {LOSSLESS_PIXELS // 1_000_000} megapixels are shown as JPEG, "
+            f"quality {_JPEG_QUALITY}; the figures are those of the exact pixels."
+        )
+    return {
+        "name": scene.name,
+        "width": scene.size[0],
+        "height": scene.size[1],
+        "left": scene.left,
+        "right": scene.right,
+        "reference": scene.reference,
+        "note": note,
+        "layers": [
+            {
+                "name": layer.name,
+                "src": _data_uri(layer.image),
+                "scale": layer.scale,
+                "figures": dict(layer.figures),
+            }
+            for layer in scene.layers
+        ],
+    }
+
+
+def _is_large(image: Image.Image) -> bool:
+    return image.width * image.height > LOSSLESS_PIXELS
 
 
 def _data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    side = max(image.size)
+    if _is_large(image) and side <= _JPEG_SIDE:
+        kind = "jpeg"
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    elif side <= _WEBP_SIDE:
+        kind = "webp"
+        image.save(buffer, "WEBP", lossless=True, quality=50, method=2)
+    else:
+        kind = "png"
+        image.save(buffer, "PNG")
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

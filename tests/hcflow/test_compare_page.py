@@ -1,4 +1,4 @@
-"""The page to look at, in a real browser: it opens from disk, alone, and its slider works."""
+"""The page to look at, in a real browser: it opens from disk, alone, and is used by hand."""
 
 from __future__ import annotations
 
@@ -68,11 +68,19 @@ def written(tmp_path: Path) -> Path:
     return tmp_path / "page.html"
 
 
+def scenes_of(page: Path) -> Any:
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="scenes">(.*?)</script>', text, re.S)
+    assert found is not None
+    return json.loads(found[1])
+
+
 def test_the_page_needs_nothing_but_itself(written: Path) -> None:
     text = written.read_text(encoding="utf-8")
-    assert re.findall(r"(?:https?:)?//[a-z]", text) == []
+    readable = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)  # whose alphabet has slashes
+    assert re.findall(r"(?:https?:)?//[a-z]", readable) == []
     assert "a &lt;b&gt;.png" in text
-    assert len(re.findall(r"data:image/png;base64,", text)) == 5
+    assert len(re.findall(r"data:image/webp;base64,", text)) == 4
 
 
 def test_figures_are_against_the_truth(tmp_path: Path) -> None:
@@ -83,11 +91,47 @@ def test_figures_are_against_the_truth(tmp_path: Path) -> None:
     Image.open(photo).crop((0, 0, 120, 88)).save(crop)
     run = _compare(tmp_path, small, "--truth", crop, "-o", tmp_path / "page.html")
     assert (run.returncode, run.stderr) == (0, b"")
-    text = (tmp_path / "page.html").read_text()
-    assert "|result − original|" in text
-    rows = re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", text)
-    assert [name for name, _ in rows] == ["input", "bicubic", "result", "original"]
-    assert all(re.search(r"\d\d\.\d\d</td>", cells) for name, cells in rows[1:3])
+    (scene,) = scenes_of(tmp_path / "page.html")
+    assert scene["reference"] == "original"
+    layers = {layer["name"]: layer for layer in scene["layers"]}
+    assert list(layers) == ["input", "bicubic", "tiny_x4", "original"]
+    for name in ("bicubic", "tiny_x4"):
+        assert re.fullmatch(r"\d\d\.\d\d dB", layers[name]["figures"][""])
+        assert re.fullmatch(r"\d+/255", layers[name]["figures"]["largest error"])
+    assert (layers["input"]["scale"], layers["input"]["figures"][""]) == (4, "30×22")
+
+
+def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
+    photo = _photograph(tmp_path / "photo.png")
+    (tmp_path / "again").mkdir()
+    again = write_bundle(tmp_path / "again")
+    run = _compare(
+        *(tmp_path, photo, "--round-trip", "--model", again, "-o", tmp_path / "page.html")
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    (scene,) = scenes_of(tmp_path / "page.html")
+    names = [layer["name"] for layer in scene["layers"]]
+    models = ["tiny_x4", "tiny_x4 (2)"]
+    assert names == [*(f"input of {name}" for name in models), "bicubic", *models, "original"]
+
+
+def test_a_large_picture_is_stored_as_jpeg_and_the_note_says_so() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    large = Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC)
+    layer = compare.Layer("one", large, {})
+    scene = compare.Scene("x", large.size, [layer], "one", "one", "one", "Note.")
+    text = compare.render("x", [scene])
+    assert "data:image/jpeg;base64," in text
+    assert "more than 4 megapixels are shown as JPEG" in text
+    assert len(text) < 10_000_000
+
+
+def test_a_name_cannot_end_the_data_of_the_page() -> None:
+    layer = compare.Layer("</script><b>", Image.new("RGB", (4, 4)), {})
+    scene = compare.Scene("<!--", (4, 4), [layer], layer.name, layer.name, layer.name, "")
+    text = compare.render("x", [scene])
+    assert text.count("</script>") == 2
+    assert "<!--" not in text
 
 
 def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
@@ -102,13 +146,28 @@ def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
     assert b"there is no such file" in missing.stderr
 
 
-def test_the_heat_map_shows_where_and_how_much() -> None:
-    first = np.zeros((3, 20, 20), np.float32)
-    second = first.copy()
-    second[1, 5, 6] = 0.5
-    heat = compare.residual(first, second, "x")
-    assert heat.image.getpixel((0, 0)) == (0, 0, 0)
-    assert heat.image.getpixel((6, 5)) == (255, 255, 255)
+Point = tuple[int, int]
+_UP = {"type": "pointerUp", "button": 0}
+_LEFT, _RIGHT, _PAGE_UP, _HOME, _END = "\ue012", "\ue014", "\ue00e", "\ue011", "\ue010"
+_STATE = """
+const box = e => {
+  const b = e.getBoundingClientRect();
+  return [b.left, b.top, b.width, b.height];
+};
+const frames = ['over', 'under'].map(side => document.querySelector(`#${side} .frame`));
+const divider = document.getElementById('divider');
+return {
+  stage: box(document.getElementById('stage')), frames: frames.map(box),
+  divider: parseFloat(divider.style.left), now: Number(divider.getAttribute('aria-valuenow')),
+  text: divider.getAttribute('aria-valuetext'), zoom: document.getElementById('zoom').value,
+  clip: document.getElementById('over').style.clipPath,
+  rendering: getComputedStyle(frames[0].firstChild).imageRendering,
+};
+"""
+
+
+def _move(to: Point, milliseconds: int = 0) -> dict[str, Any]:
+    return {"type": "pointerMove", "x": to[0], "y": to[1], "duration": milliseconds}
 
 
 class Browser:
@@ -128,6 +187,30 @@ class Browser:
 
     def run(self, script: str, *arguments: object) -> Any:
         return self.call("/execute/sync", {"script": script, "args": list(arguments)})
+
+    def devtools(self, command: str, **parameters: object) -> Any:
+        return self.call("/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def act(self, *sources: dict[str, Any]) -> None:
+        """Real input: a mouse, a wheel, fingers or keys, one after another or together."""
+        self.call("/actions", {"actions": list(sources)})
+
+    def drag(self, start: Point, end: Point) -> None:
+        steps = [_move(start), {"type": "pointerDown", "button": 0}, _move(end), _UP]
+        self.act({"type": "pointer", "id": "mouse", "actions": steps})
+
+    def wheel(self, at: Point, delta: int) -> None:
+        turn = {"type": "scroll", "x": at[0], "y": at[1], "deltaX": 0, "deltaY": delta}
+        self.act({"type": "wheel", "id": "wheel", "actions": [turn]})
+
+    def press(self, *keys: str) -> None:
+        steps = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self.act({"type": "key", "id": "keys", "actions": steps})
+
+    def state(self) -> dict[str, Any]:
+        """Where the pictures and the divider are, in CSS pixels."""
+        state: dict[str, Any] = self.run(_STATE)
+        return state
 
 
 def _chromium() -> str | None:
@@ -161,43 +244,243 @@ def browser() -> Iterator[Browser]:
         process.wait()
 
 
-def test_the_slider_divides_two_pictures_in_a_real_browser(written: Path, browser: Browser) -> None:
-    browser.call("/url", {"url": written.as_uri()})
-    loaded = "return ['over', 'under'].map(i => document.getElementById(i)).every("
-    for _ in range(100):
-        if browser.run(loaded + "e => e.complete && e.naturalWidth === 121)"):
-            break
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenes of 120×90, the first with a known difference: one pixel of 50, a block of 100."""
+    folder = tmp_path_factory.mktemp("page")
+    y, x = np.mgrid[0:90, 0:120]
+    truth = np.stack([x * 2, y * 2, (x + y) % 100], axis=-1).astype(np.uint8)
+    other = truth.copy()
+    other[40:50, 60:80, 2] += 100
+    other[10, 10, 0] += 50
+    layers = [
+        compare.Layer("input", Image.fromarray(truth).reduce(4), {"": "30×23"}, 4),
+        compare.Layer("bicubic", Image.fromarray(truth // 2), {"": "20.00 dB"}),
+        compare.Layer("tiny", Image.fromarray(other), {"": "30.00 dB", "largest error": "100/255"}),
+        compare.Layer("original", Image.fromarray(truth), {"": "120×90"}),
+    ]
+    scenes = [
+        compare.Scene(name, (120, 90), layers, "bicubic", "tiny", "original", f"Note of {name}.")
+        for name in ("one", "two")
+    ]
+    (folder / "page.html").write_text(compare.render("Pictures", scenes), encoding="utf-8")
+    return folder / "page.html"
+
+
+@pytest.fixture
+def opened(page: Path, browser: Browser) -> Browser:
+    """The page in a window of 1000×700, its pictures loaded."""
+    _open(browser, page, 1000, 700)
+    return browser
+
+
+def _open(browser: Browser, page: Path, width: int, height: int, scheme: str = "light") -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.devtools("Emulation.setDeviceMetricsOverride", **size)
+    scheme_feature = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.devtools("Emulation.setEmulatedMedia", features=scheme_feature)
+    browser.call("/url", {"url": page.as_uri()})
+    _wait(browser, "[...document.querySelectorAll('.frame img')].every(e => e.naturalWidth > 0)")
+
+
+def _wait(browser: Browser, condition: str) -> None:
+    for _ in range(200):
+        if browser.run(f"return {condition}"):
+            return
         time.sleep(0.05)
-    else:
-        pytest.fail("the pictures did not load")
-    move = (
-        "const s = document.getElementById('slider'); s.value = arguments[0];"
-        "s.dispatchEvent(new Event('input'));"
-        "return [document.getElementById('over').style.clipPath, "
-        "document.getElementById('line').style.left];"
+    pytest.fail(f"never: {condition}")
+
+
+def middle(state: dict[str, Any]) -> Point:
+    left, top, width, height = state["stage"]
+    return round(left + width / 2), round(top + height / 2)
+
+
+def test_the_picture_fits_the_window_and_needs_nothing_from_outside(opened: Browser) -> None:
+    state = opened.state()
+    (left, _, width, height), frame = state["stage"], state["frames"][0]
+    assert frame[3] == pytest.approx(height, abs=1)
+    assert frame[0] + frame[2] / 2 == pytest.approx(left + width / 2, abs=1)
+    assert state["now"] == 50
+    outside = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert [name for name in opened.run(outside) if not name.startswith("data:")] == []
+
+
+def test_the_divider_is_dragged_on_the_picture(opened: Browser) -> None:
+    before = opened.state()
+    start = middle(before)
+    opened.drag(start, (start[0] - 100, start[1] + 20))
+    after = opened.state()
+    assert after["divider"] == pytest.approx(before["divider"] - 100, abs=1.5)
+    hidden = after["stage"][2] - after["divider"]
+    assert float(re.findall(r"[\d.]+", after["clip"])[1]) == pytest.approx(hidden, abs=0.5)
+    assert after["frames"] == before["frames"]
+    opened.drag((start[0] - 100, start[1]), (5, start[1]))  # far beyond the picture's edge
+    assert opened.state()["now"] == 0
+
+
+def test_the_divider_is_a_slider_for_the_keyboard(opened: Browser) -> None:
+    role = "const d = document.getElementById('divider'); d.focus(); return [d.role, d.tabIndex]"
+    assert opened.run(role) == ["slider", 0]
+    positions = []
+    for key in (_LEFT, _LEFT, _RIGHT, _PAGE_UP, _HOME, _END):
+        opened.press(key)
+        positions.append(opened.state()["now"])
+    assert positions == [49, 48, 49, 59, 0, 100]
+    assert opened.state()["text"] == "100 %: bicubic on the left, tiny on the right"
+
+
+def test_the_wheel_zooms_to_exact_pixels_around_the_pointer(opened: Browser) -> None:
+    at = (middle(opened.state())[0] + 90, middle(opened.state())[1] - 60)
+    for _ in range(2):
+        opened.wheel(at, -120)
+    before = opened.state()  # larger than the window, so that nothing centres it
+
+    def under(state: dict[str, Any]) -> list[float]:
+        left, top, width, height = state["frames"][0]
+        return [(at[0] - left) / width * 120, (at[1] - top) / height * 90]
+
+    for _ in range(2):
+        opened.wheel(at, -120)
+    after = opened.state()
+    factor = after["frames"][0][2] / 120
+    assert factor == int(factor) > before["frames"][0][2] / 120
+    assert after["zoom"] == f"{int(factor) * 100} %"
+    assert after["rendering"] == "pixelated"
+    assert under(after) == pytest.approx(under(before), abs=0.2)
+    assert after["frames"][0] == after["frames"][1]
+    for _ in range(30):
+        opened.wheel(at, 120)
+    assert opened.state()["zoom"] == "100 %"
+
+
+def test_dragging_away_from_the_divider_moves_both_pictures_together(opened: Browser) -> None:
+    start = middle(opened.state())
+    for _ in range(4):
+        opened.wheel(start, -120)
+    before = opened.state()
+    opened.drag((start[0] + 200, start[1]), (start[0] + 140, start[1] + 35))
+    after = opened.state()
+    moved = [after["frames"][0][i] - before["frames"][0][i] for i in (0, 1)]
+    assert moved == pytest.approx([-60, 35], abs=1)
+    assert after["frames"][0] == after["frames"][1]
+    assert after["divider"] == before["divider"]
+
+
+def test_a_double_click_goes_to_exact_pixels_and_back(opened: Browser) -> None:
+    at = (middle(opened.state())[0] + 150, middle(opened.state())[1])
+    fitted = opened.state()["zoom"]
+    click = [{"type": "pointerDown", "button": 0}, _UP]
+    twice = {"type": "pointer", "id": "mouse", "actions": [_move(at), *click, *click]}
+    opened.act(twice)
+    assert opened.state()["zoom"] == "100 %"
+    opened.act(twice)
+    assert opened.state()["zoom"] == fitted
+
+
+def test_keys_zoom_move_and_fit(opened: Browser) -> None:
+    fitted = opened.state()["zoom"]
+    opened.run("document.getElementById('stage').focus()")
+    opened.press("+", "+")
+    before = opened.state()
+    opened.press(_RIGHT)
+    assert opened.state()["frames"][1][0] == pytest.approx(before["frames"][1][0] - 40, abs=1)
+    opened.press("1")
+    assert opened.state()["zoom"] == "100 %"
+    opened.press("0")
+    assert opened.state()["zoom"] == fitted
+
+
+def test_two_fingers_zoom_and_one_divides(page: Path, browser: Browser) -> None:
+    _open(browser, page, 390, 800)
+    before = browser.state()
+    x, y = middle(before)
+
+    def finger(name: str, *steps: dict[str, Any]) -> dict[str, Any]:
+        kind = {"pointerType": "touch"}
+        return {"type": "pointer", "id": name, "parameters": kind, "actions": list(steps)}
+
+    down = {"type": "pointerDown", "button": 0}
+    browser.act(finger("one", _move((x, y)), down, _move((x + 60, y)), _UP))
+    assert browser.state()["divider"] == pytest.approx(before["divider"] + 60, abs=2)
+    browser.act(
+        finger("one", _move((x - 110, y)), down, _move((x - 150, y), 50), _UP),
+        finger("two", _move((x + 110, y)), down, _move((x + 150, y), 50), _UP),
     )
-    assert browser.run(move, 250) == ["inset(0px 75% 0px 0px)", "25%"]
-    assert browser.run(move, 1000) == ["inset(0px 0% 0px 0px)", "100%"]
+    factor = browser.state()["frames"][0][2] / 120
+    assert factor == int(factor) > before["frames"][0][2] / 120
+
+
+def _residual(browser: Browser, x: int, y: int) -> list[int]:
+    script = (
+        "const c = document.querySelector('#under canvas');"
+        "return [...c.getContext('2d').getImageData(arguments[0], arguments[1], 1, 1).data]"
+    )
+    colour: list[int] = browser.run(script, x, y)
+    return colour[:3]
+
+
+def test_the_residual_shows_where_and_how_much_behind_a_toggle(opened: Browser) -> None:
+    toggle = "document.getElementById('residual').click()"
+    opened.run(f"document.getElementById('left').value = 'original'; {toggle}")
+    _wait(opened, "document.querySelectorAll('.frame canvas').length === 1")
+    assert opened.run("return document.getElementById('legend').innerText").split() == (
+        ["difference", "from", "original", "0", "100/255"]
+    )
+    assert _residual(opened, 0, 0) == [0, 0, 0]
+    assert _residual(opened, 65, 45) == [255, 255, 255]
+    assert _residual(opened, 10, 10) == [255, 64, 0]
+    assert opened.run("return document.querySelectorAll('.frame img').length") == 1
+    opened.run(toggle)
+    _wait(opened, "document.querySelectorAll('.frame canvas').length === 0")
+    assert opened.run("return document.getElementById('legend').hidden")
+
+
+def test_any_two_pictures_and_any_scene_can_be_chosen(opened: Browser) -> None:
     choose = (
         "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
         "s.dispatchEvent(new Event('change'));"
-        "return document.getElementById('over').src === images[arguments[1]];"
     )
-    for name in ("input", "bicubic", "result", "original", "residual"):
-        assert browser.run(choose, "left", name)
-    browser.run(choose, "zoom", "4")
-    width = "return document.getElementById('frame').getBoundingClientRect().width"
-    assert browser.run(width) == 4 * 121
-    table = browser.run("return document.getElementById('figures').innerText")
-    assert "PSNR dB" in table
-    assert "121×90" in table
-    assert (
-        browser.run(
-            "return performance.getEntriesByType('resource').filter("
-            "e => !e.name.startsWith('data:')).length"
-        )
-        == 0
+    shown = "document.querySelector('#over img')"
+    for name in ("input", "original", "tiny", "bicubic"):
+        opened.run(choose, "left", name)
+        _wait(opened, f"{shown}.alt === '{name}' && {shown}.naturalWidth > 0")
+    opened.run(choose, "scene", "1")
+    assert opened.run("return document.getElementById('note').textContent") == "Note of two."
+    opened.run(choose, "left", "input")
+    _wait(opened, f"{shown}.naturalWidth === 30")
+    sizes = opened.run("const s = document.querySelector('#over img').style; return [s.width]")
+    assert sizes == ["120px"]
+    figures = opened.run("return document.getElementById('figures').textContent")
+    assert "tiny 30.00 dB, largest error 100/255" in figures
+
+
+@pytest.mark.parametrize("size", [(390, 800), (390, 500), (1280, 800)])
+def test_nothing_scrolls_and_every_control_is_in_the_window(
+    size: Point, page: Path, browser: Browser
+) -> None:
+    _open(browser, page, *size)
+    root = "document.documentElement"
+    sizes = browser.run(f"return [{root}.scrollWidth, {root}.scrollHeight]")
+    assert sizes == list(size)
+    outside = browser.run(
+        "return [...document.querySelectorAll('button, select, summary, #figures')].filter(e => {"
+        "const b = e.getBoundingClientRect();"
+        "return b.left < 0 || b.top < 0 || b.right > innerWidth || b.bottom > innerHeight;"
+        "}).length"
     )
+    assert outside == 0
+    assert browser.state()["stage"][3] > 200
+
+
+def test_light_and_dark_follow_the_system(page: Path, browser: Browser) -> None:
+    papers = []
+    for scheme in ("light", "dark"):
+        _open(browser, page, 600, 500, scheme)
+        paper = browser.run("return getComputedStyle(document.body).backgroundColor")
+        papers.append(sum(map(int, re.findall(r"\d+", paper))) / 3)
+    assert papers[0] > 200
+    assert papers[1] < 60
 
 
 @pytest.mark.parametrize("options", [["--round-trip"], []])

@@ -32,7 +32,8 @@ def test_the_demo_writes_pictures_and_figures(bundle: Path, tmp_path: Path) -> N
         application(), ["demo", "--model", str(bundle), "--output", str(tmp_path), "--json"]
     )
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)["photographs"]
+    printed = json.loads(result.stdout)
+    rows = printed["photographs"]
     assert [row["photograph"] for row in rows] == list(PHOTOGRAPHS)
     assert rows[0]["bicubic"] == {"psnr": 25.34}
     with Image.open(tmp_path / "astronaut-small.png") as small:
@@ -40,6 +41,15 @@ def test_the_demo_writes_pictures_and_figures(bundle: Path, tmp_path: Path) -> N
     with Image.open(tmp_path / "astronaut-restored.png") as restored:
         assert restored.size == (512, 512)
     assert (tmp_path / "side-by-side.png").exists()
+    assert printed["page"] == str(tmp_path / "compare.html")
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    found = re.search(r'id="scenes">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    scenes = json.loads(found[1])
+    assert [scene["name"] for scene in scenes] == list(PHOTOGRAPHS)
+    layers = scenes[0]["layers"]
+    assert [layer["name"] for layer in layers] == ["downscaled", "bicubic", "small", "original"]
+    assert layers[1]["figures"] == {"": "25.34 dB"}
 
 
 def readme_commands() -> list[str]:
