@@ -22,6 +22,7 @@ from runtime.images.codecs import files
 from tests.support import cpp_library, shipped
 from tests.support.bundles import write_bundle
 from tests.support.cpp_library import SOURCE, run
+from tests.support.odd_files import png
 
 pytestmark = cpp_library.MARKS
 
@@ -182,6 +183,24 @@ def test_the_colour_profile_is_kept(example: Example) -> None:
         with Image.open(example.folder / "out.png") as out:
             assert out.info.get("icc_profile") == (profile if name == "sound" else None)
             assert out.size == (28, 20)
+
+
+def test_the_density_is_kept_and_none_is_invented(example: Example) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, options, expected in (
+        ("stated", {"dpi": (300, 150)}, (300, 150)),
+        ("turned", {"dpi": (300, 150), "exif": exif}, (150, 300)),
+        ("none", {}, None),
+    ):
+        example.run(example.picture(f"{name}.png", **options), "out.png")
+        assert files.read(example.folder / "out.png").density == expected
+
+
+def test_rows_that_are_missing_are_counted(example: Example) -> None:
+    rows = b"".join(b"\0" + bytes(7 * 3) for _ in range(3))
+    (example.folder / "in.png").write_bytes(png(7, 5, 8, 2, rows))
+    assert "it is damaged: 3 of 5 rows are there" in example.refusal("in.png", "out.png")
 
 
 def test_a_failed_write_keeps_the_old_file(example: Example) -> None:

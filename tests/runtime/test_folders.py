@@ -282,11 +282,11 @@ def _killer(directory: Path) -> None:
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(
         "import os, signal\n"
-        "from runtime.images import files\n"
+        "from runtime.images.codecs import files\n"
         "read = files.read\n"
-        "def deadly(path, *rest):\n"
+        "def deadly(path, *rest, **options):\n"
         "    if 'deadly' in str(path): os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    return read(path, *rest)\n"
+        "    return read(path, *rest, **options)\n"
         "files.read = deadly\n"
     )
 

@@ -57,7 +57,7 @@ int main(int argc, char** argv) try {
     const hcflow::Image result = arguments.down
                                      ? model.downscale(image, {arguments.run.tiling, &report})
                                      : model.upscale(image, arguments.run);
-    write_png(arguments.out, result, photo.profile);
+    write_png(arguments.out, result, photo.profile, photo.density);
     const std::chrono::duration<double> took = Clock::now() - start;
     print_result(arguments.out, result, model, report.precision, took.count());
     // Destroying the network takes time, and the system frees the memory anyway.

@@ -1,5 +1,5 @@
-// Reads and writes PNG files of 8 bits, upright, with their colour profile. A file's gamma is not
-// applied to its values.
+// Reads and writes PNG files of 8 bits, upright, with their colour profile and density. A file's
+// gamma is not applied to its values.
 #pragma once
 
 #include <png.h>
@@ -21,10 +21,16 @@
 #include "orientation.hpp"
 #include "whole_file.hpp"
 
-/// An upright image and its colour profile (ICC), which may be empty.
+/// Pixels per metre across and down; 0: the file states none.
+struct Density {
+    std::uint32_t x = 0, y = 0;
+};
+
+/// An upright image, its colour profile (ICC), which may be empty, and its density.
 struct Photo {
     hcflow::Image image;
     std::string profile;
+    Density density;
 };
 
 /// libpng's reader or writer of one file.
@@ -65,6 +71,9 @@ class PngFile {
     void run(const Action& action) {
         if (!tries(action)) refuse(message_.data());
     }
+
+    /// What libpng has said last.
+    const char* message() const { return message_.data(); }
 
     /// Completes a written file and moves it into place.
     void commit() { out_->commit(); }
@@ -124,6 +133,15 @@ inline std::string profile_of(const PngFile& file) {
     return {profile, profile + size};
 }
 
+/// Of the upright image: a picture that lies on its side swaps across and down.
+inline Density density_of(const PngFile& file, std::size_t orientation) {
+    png_uint_32 x = 0, y = 0;
+    int unit = PNG_RESOLUTION_UNKNOWN;
+    if (png_get_pHYs(file.png, file.info, &x, &y, &unit) == 0 || unit != PNG_RESOLUTION_METER)
+        return {};
+    return orientation >= 5 && orientation <= 8 ? Density{y, x} : Density{x, y};
+}
+
 inline Photo read_png(const std::string& path) {
     constexpr std::uint64_t kMostPixels = 178'956'970;  // as in Python (runtime/images/codecs/files.py)
     PngFile file(path, true);
@@ -144,18 +162,27 @@ inline Photo read_png(const std::string& path) {
     hcflow::Image image(width, height, png_get_channels(png, file.info), hcflow::Pixel::u8);
     auto* pixels = static_cast<png_bytep>(image.view().data);
     const std::size_t row = png_get_rowbytes(png, file.info);
-    file.run([&] {
+    volatile std::size_t there = 0;  // rows in full; longjmp may not lose the count
+    const bool complete = file.tries([&] {
         for (int pass = 0; pass < passes; ++pass)
-            for (std::size_t y = 0; y < height; ++y) png_read_row(png, pixels + y * row, nullptr);
+            for (std::size_t y = 0; y < height; ++y) {
+                png_read_row(png, pixels + y * row, nullptr);
+                if (pass == passes - 1) there = y + 1;
+            }
     });
+    if (!complete)
+        file.refuse("it is damaged: " + std::to_string(there) + " of " + std::to_string(height) +
+                    " rows are there (" + file.message() + ")");
     // Metadata may follow the pixels. A file truncated there still has all its pixels.
     (void)file.tries([&] { png_read_end(png, file.info); });
-    return {upright(std::move(image), orientation_of(file)), profile_of(file)};
+    const std::size_t orientation = orientation_of(file);
+    return {upright(std::move(image), orientation), profile_of(file),
+            density_of(file, orientation)};
 }
 
-/// Writes a PNG; `profile` is a Photo's.
+/// Writes a PNG; `profile` and `density` are a Photo's.
 inline void write_png(const std::string& path, const hcflow::Image& image,
-                      const std::string& profile) {
+                      const std::string& profile, const Density& density) {
     constexpr std::array<int, 4> kTypes = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
                                            PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
     PngFile file(path, false);
@@ -172,6 +199,8 @@ inline void write_png(const std::string& path, const hcflow::Image& image,
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
         if (icc_size > 0)
             png_set_iCCP(png, file.info, "ICC Profile", PNG_COMPRESSION_TYPE_BASE, icc, icc_size);
+        if (density.x > 0 && density.y > 0)
+            png_set_pHYs(png, file.info, density.x, density.y, PNG_RESOLUTION_METER);
         png_write_info(png, file.info);
         for (std::size_t y = 0; y < image.height(); ++y)
             png_write_row(png, pixels + y * image.width() * channels);

@@ -56,7 +56,7 @@ READ = (*FORMATS, "TGA")
 """Names of the formats that `decode` reads, where this Pillow was built with them."""
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
 _OPTIONS: dict[str, dict[str, object]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
+    "JPEG": {"quality": 95, "subsampling": 0, "comment": b""},  # else the image's own, if any
     "WEBP": {"lossless": True, "exact": True},  # keeps the colours under full transparency
     "AVIF": {"quality": 90},
     "TIFF": {"compression": "tiff_adobe_deflate"},
