@@ -92,7 +92,7 @@ typedef struct hcflow_run_options {
     float* disagreement;     /**< written if not null: largest difference of two neighbouring tiles
                                   beside their seam, in [0, 1]; -1: no tiles were compared */
     int32_t* precision_used; /**< written if not null: precision of the graph that ran */
-    hcflow_cancel cancel;    /**< asked before every tile, in the thread of the call, with
+    hcflow_cancel cancel;    /**< asked at least before every tile, in the thread of the call, with
                                   cancel_user; null: never cancelled */
     void* cancel_user;
 } hcflow_run_options;

@@ -168,8 +168,9 @@ struct Report {
     std::optional<float> disagreement;
 };
 
-/** Returns true once the call is to end. It is asked before every tile, in the thread of the call,
- *  which then ends with Error (cancelled); a result that the call was to write to is undefined. */
+/** Returns true once the call is to end. It is asked at least before every tile, in the call's
+ * thread, which then ends with Error (cancelled); a result that the call was to write to is
+ * undefined. */
 using Cancel = std::function<bool()>;
 
 struct UpscaleOptions {

@@ -144,26 +144,29 @@ Colour colour_at(const Tensor& image, std::size_t top, std::size_t left) {
 }
 
 void write_pixels(const View& view, std::size_t top, std::size_t left, std::size_t height,
-                  std::size_t width, const Colour& colour, const Plane* alpha) {
+                  std::size_t width, const Colour& colour, const Beside& beside) {
     const std::size_t size = bytes(view.type);
     for (std::size_t y = 0; y < height; ++y) {
         const float* in = colour.at + y * colour.row;
         auto* out = static_cast<unsigned char*>(view.data) + (top + y) * view.stride +
                     left * static_cast<std::size_t>(view.channels) * size;
         for (std::size_t x = 0; x < width; ++x, ++in) {
-            const float red = in[0], green = in[colour.plane], blue = in[2 * colour.plane];
-            if (view.channels < 3) {  // BT.601
-                store(out, view.type,
-                      clip(red) * 0.299F + clip(green) * 0.587F + clip(blue) * 0.114F);
+            const float red = clip(in[0]), green = clip(in[colour.plane]),
+                        blue = clip(in[2 * colour.plane]);
+            const float luma = red * 0.299F + green * 0.587F + blue * 0.114F;  // BT.601
+            if (view.channels < 3) {
+                store(out, view.type, luma);
                 out += size;
             } else {
+                const float keep = beside.kept != nullptr ? beside.kept->values[y * width + x] : 1;
+                const float rest = (1.0F - keep) * luma;
                 for (const float value : {red, green, blue}) {
-                    store(out, view.type, value);
+                    store(out, view.type, value * keep + rest);
                     out += size;
                 }
             }
-            if (alpha != nullptr) {
-                store(out, view.type, alpha->values[y * width + x]);
+            if (beside.alpha != nullptr) {
+                store(out, view.type, beside.alpha->values[y * width + x]);
                 out += size;
             }
         }

@@ -41,10 +41,15 @@ struct Colour {
 /// The part of an image [1, 3, height, width] that begins at (top, left).
 Colour colour_at(const Tensor& image, std::size_t top, std::size_t left);
 
+/// What goes with the colours of the pixels that are written; null: nothing.
+struct Beside {
+    const Plane* alpha;  ///< null if the view has no alpha
+    const Plane* kept;   ///< the part of its colour that a pixel keeps; the rest is its luma
+};
+
 /// Writes height × width pixels to (top, left) of a view. Values are clipped, integers rounded to
-/// nearest, half to even; gray is the luma of the clipped colours. `alpha`: null if the view has
-/// no alpha.
+/// nearest, half to even; gray is the luma of the clipped colours.
 void write_pixels(const View& view, std::size_t top, std::size_t left, std::size_t height,
-                  std::size_t width, const Colour& colour, const Plane* alpha);
+                  std::size_t width, const Colour& colour, const Beside& beside);
 
 }  // namespace hcflow

@@ -4,6 +4,8 @@
 
 #include "core/cancel.hpp"
 #include "core/error.hpp"
+#include "image/colour_spread.hpp"
+#include "image/neutral.hpp"
 #include "image/padding.hpp"
 #include "image/pixels.hpp"
 #include "inference/fallback.hpp"
@@ -77,12 +79,17 @@ void downscale_into(Network& network, const ConstView& image, View result,
     Network::MemoryBudget budget(network, graph);
     const Grid grid =
         make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
+    // Of gray only the luma is kept anyway; with latents the round trip is exact.
+    const std::optional<ColourMap> colours =
+        in.channels >= 3 && latents == nullptr
+            ? std::make_optional<ColourMap>(in, scale, options.cancel)
+            : std::nullopt;
     Seams seams(grid, 1, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         check_cancelled(options.cancel);
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
-        const std::vector<float> planes = read_colour(
+        const std::vector<float> planes = read_visible_colour(
             in, reflected_indices(scale * y.window_start, scale * y.window_stop, in.height),
             reflected_indices(scale * x.window_start, scale * x.window_stop, in.width));
         const std::vector<Tensor> outputs =
@@ -91,9 +98,13 @@ void downscale_into(Network& network, const ConstView& image, View result,
 
         const std::optional<Plane> alpha =
             has_alpha(in) ? std::make_optional(downscaled_alpha(in, scale, y, x)) : std::nullopt;
-        write_pixels(result, y.start, x.start, y.stop - y.start, x.stop - x.start,
+        const std::size_t rows = y.stop - y.start, columns = x.stop - x.start;
+        const std::optional<Plane> kept =
+            colours ? std::make_optional(colours->kept(y.start, x.start, rows, columns, 1))
+                    : std::nullopt;
+        write_pixels(result, y.start, x.start, rows, columns,
                      colour_at(outputs[0], y.start - y.window_start, x.start - x.window_start),
-                     alpha ? &*alpha : nullptr);
+                     {alpha ? &*alpha : nullptr, kept ? &*kept : nullptr});
         if (latents != nullptr)
             for (std::size_t level = 0; level < latents->size(); ++level)
                 copy_core(outputs[level + 1], manifest.levels[level], y, x, (*latents)[level]);

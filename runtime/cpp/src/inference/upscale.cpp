@@ -5,6 +5,8 @@
 
 #include "core/cancel.hpp"
 #include "core/error.hpp"
+#include "image/colour_spread.hpp"
+#include "image/neutral.hpp"
 #include "image/pixels.hpp"
 #include "inference/fallback.hpp"
 #include "inference/latent_source.hpp"
@@ -92,13 +94,18 @@ void upscale_into(Network& network, const ConstView& image, View result,
     Network::MemoryBudget budget(network, graph);
     const Grid grid =
         make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
+    // Of gray only the luma is kept anyway; with given latents the round trip is exact.
+    const std::optional<ColourMap> colours =
+        in.channels >= 3 && options.latents == nullptr
+            ? std::make_optional<ColourMap>(in, 1, options.cancel)
+            : std::nullopt;
     Seams seams(grid, scale, options.report);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         check_cancelled(options.cancel);
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
-        const std::vector<float> planes = read_colour(in, indices(y.window_start, y.window_stop),
-                                                      indices(x.window_start, x.window_stop));
+        const std::vector<float> planes = read_visible_colour(
+            in, indices(y.window_start, y.window_stop), indices(x.window_start, x.window_stop));
         const Tensor hr = run_tile(network, graph, source, tile, planes, options.report);
         seams.add(tile, hr);
 
@@ -108,10 +115,13 @@ void upscale_into(Network& network, const ConstView& image, View result,
         const std::size_t columns = std::min(scale * x.stop, size.width) - left;
         const std::optional<Plane> part =
             alpha ? std::make_optional(alpha->at(top, left, rows, columns)) : std::nullopt;
+        const std::optional<Plane> kept =
+            colours ? std::make_optional(colours->kept(top, left, rows, columns, scale))
+                    : std::nullopt;
         write_pixels(
             result, top, left, rows, columns,
             colour_at(hr, scale * (y.start - y.window_start), scale * (x.start - x.window_start)),
-            part ? &*part : nullptr);
+            {part ? &*part : nullptr, kept ? &*kept : nullptr});
     }
     note_run(budget, graph, grid);
 }
