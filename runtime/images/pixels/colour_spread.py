@@ -3,8 +3,8 @@
 A pyramid of 2×2 blocks over the plane, in which whatever lies outside the image is invisible; pixel
 (x, y) of a level is the mean of pixels (2x, 2y) to (2x + 1, 2y + 1) of the level below, weighted by
 alpha. From the coarsest level down, each pixel mixes its own colour with what the coarser level has
-there, by how visible it is. So a pixel depends on those at most `REACH` away (of its aligned block
-and the eight around it), wherever strips or tiles are cut. docs/pixels.md states every operation.
+there, by how visible it is. So a pixel depends on those within `REACH` of its coarsest block alone,
+wherever strips or tiles are cut. docs/pixels.md states every operation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from runtime.images.pixels.arrays import Picture, Planes
 
-LEVELS = 6
-REACH = 1 << LEVELS
+LEVELS = 5
+BLOCK = 1 << LEVELS
 """Side of a block of the coarsest level, in pixels: rows are spread in multiples of it."""
+
+REACH = 2 * BLOCK
+"""Pixels that colour comes from, each way beyond a block."""
 
 _SIDE = 4 * REACH  # of the squares that are spread at a time, so that they stay in the cache
 _FULL = np.float32(16)  # a pixel of alpha 1/16 is visible enough to keep its colour
@@ -30,9 +33,9 @@ _Level = tuple[Planes, Planes, Planes]  # alpha · colour [3, h, w], alpha, satu
 
 
 def spread(colour: Planes, alpha: Planes) -> Planes:
-    """The colours [3, h, w] of a picture whose sides are multiples of `REACH`.
+    """The colours [3, h, w] of a picture whose sides are multiples of `BLOCK`.
 
-    The picture begins at multiples of `REACH` of the plane; its outermost `REACH` pixels on each
+    The picture begins at multiples of `BLOCK` of the plane; its outermost `REACH` pixels on each
     side come out wrong unless what lies beyond them is invisible.
 
     Args:
@@ -47,7 +50,11 @@ def spread(colour: Planes, alpha: Planes) -> Planes:
             (_sums(weighted) * quarter, _sums(mean) * quarter, np.minimum(_sums(seen), 1))
         )
     weighted, mean, seen = levels.pop()
-    result = _mix(seen, _quotient(weighted, mean), _FAR)
+    own = _quotient(weighted, mean)
+    # An invisible block has the colours of the eight around it, so that gray begins a block away.
+    around = _sums_of_nine(seen)
+    beside = _mix(np.minimum(around, 1), _quotient(_sums_of_nine(seen * own), around), _FAR)
+    result = _mix(seen, own, beside)
     while levels:
         coarse = np.maximum(_enlarged(mean), _TINY)
         weighted, mean, seen = levels.pop()
@@ -66,7 +73,7 @@ def rows(
 
     Args:
         read: gives rows [start, stop) as [rows, W, C]; each is asked for once, top to bottom.
-        first: a multiple of `REACH`.
+        first: a multiple of `BLOCK`.
         height: of the image.
         width: of the image.
 
@@ -102,7 +109,7 @@ def _spread_rows(strip: Picture, top: int, bottom: int) -> tuple[Planes, Planes 
 
 def _spread_square(strip: Picture, top: int, bottom: int, columns: slice) -> Planes:
     rows, wide = bottom - top, columns.stop - columns.start
-    shape = tuple(-(-side // REACH) * REACH + 2 * REACH for side in (rows, wide))
+    shape = tuple(-(-side // BLOCK) * BLOCK + 2 * REACH for side in (rows, wide))
     colour = np.zeros((3, *shape), np.float32)
     alpha = np.zeros(shape, np.float32)
     y, x = max(top - REACH, 0), max(columns.start - REACH, 0)
@@ -120,6 +127,15 @@ def _sums(planes: Planes) -> Planes:
     """The sum of every 2×2 block of the last two axes."""
     across: Planes = planes[..., 0::2] + planes[..., 1::2]
     return across[..., 0::2, :] + across[..., 1::2, :]
+
+
+def _sums_of_nine(planes: Planes) -> Planes:
+    """The sum of every pixel and the eight around it; 0 lies beyond."""
+    *_, height, width = planes.shape
+    padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(1, 1), (1, 1)])
+    rows = padded[..., :height, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    sums: Planes = rows[..., :width] + rows[..., 1:-1] + rows[..., 2:]
+    return sums
 
 
 def _quotient(weighted: Planes, mean: Planes) -> Planes:

@@ -122,9 +122,10 @@ class ImageRows:
         """
         variance = np.square(deviation).sum(axis=0)
         if self._keeps_neutral:
-            weights, full = self._weights(top, deviation.shape[1])
-            keep = np.zeros((), np.float32) if self._is_gray else neutral.share(weights, full)
-            rest = 1 - keep
+            keep = np.zeros((), np.float32)
+            if not self._is_gray:
+                keep = neutral.share(*self._weights(top, deviation.shape[1]))
+            rest = np.float32(1) - keep
             # A finished channel is keep · channel + rest · luma.
             variance = (
                 keep * keep * variance
@@ -136,7 +137,7 @@ class ImageRows:
 
     def _begin(self, start: int) -> None:
         """Begin to read above `start`, as far as the first output row depends on it."""
-        unit = math.lcm(colour_spread.REACH, self._block)
+        unit = math.lcm(colour_spread.BLOCK, self._block)
         above = max(start - neutral.MARGIN * self._block, 0)
         self._end = first = above // unit * unit
 
