@@ -2,7 +2,14 @@
 
 
 class HcflowError(Exception):
-    """Base of everything this project raises on purpose; its text is one line for the user."""
+    """Base of everything this project raises on purpose.
+
+    Its text is one line for the user's terminal: what does not print, as in the name of a file, is
+    escaped.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class BundleError(HcflowError):
@@ -29,7 +36,14 @@ class Cancelled(HcflowError):  # noqa: N818 - nothing went wrong
     """The caller's `cancel` said that the call is to end."""
 
 
+def printable(text: str) -> str:
+    """A text whose characters all print: a terminal obeys none of them."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(error: BaseException) -> str:
     """The text of an error on one line; of one without a text, the name of its type."""
     text = getattr(error, "detail", "") or error  # libvips keeps its text in `detail`
-    return " ".join(str(text).split()) or type(error).__name__
+    return printable(" ".join(str(text).split())) or type(error).__name__

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from runtime.errors import printable
 from runtime.system import background
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _on_stderr(*columns: ProgressColumn) -> Progress:
 
 def shown(name: str) -> str:
     """A file's name on one line: what does not print is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return printable(name)
 
 
 def stopwatch() -> Callable[[], float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,11 @@ from runtime.system import machine
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
-_SEVERITY_ERROR = 3
+# Errors are raised; its own logger would print names of nodes unescaped.
+_SEVERITY_FATAL = 4
+
+# A side of an image in a graph's input: H or W, times a factor.
+_SIDE = re.compile(r"(?:([1-9][0-9]{0,3})\*)?[HW]")
 
 
 def steady_threads(pixels: int, threads: int) -> int:
@@ -88,15 +94,21 @@ class OnnxRuntimeSession:
             raise BackendError(f"ONNX Runtime refuses the graph: {one_line(error)}") from error
         self.providers: list[str] = self._session.get_providers()
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._image = self._session.get_inputs()[0]
+        inputs = self._session.get_inputs()
+        if not inputs:
+            raise BackendError("ONNX Runtime refuses the graph: it takes no input")
+        self._image = inputs[0]
 
     def pixels(self, feeds: Arrays) -> int | None:
         """LR pixels of the first input, the image: its sides are named like `H` or `4*H`."""
-        image = feeds[self._image.name]
+        image = feeds.get(self._image.name)
+        shape: Sequence[object] = self._image.shape
+        if image is None or len(image.shape) != len(shape):  # `run` says what is wrong
+            return None
         sides = [
-            side // int(name.rpartition("*")[0] or 1)
-            for side, name in zip(image.shape, self._image.shape, strict=True)
-            if isinstance(name, str) and name.endswith(("H", "W"))
+            side // int(named[1] or 1)
+            for side, name in zip(image.shape, shape, strict=True)
+            if isinstance(name, str) and (named := _SIDE.fullmatch(name))
         ]
         return math.prod(sides) if sides else None
 
@@ -188,7 +200,7 @@ def _options(threads: int) -> Any:
     options = _onnxruntime().SessionOptions()
     # An explicit number also keeps ONNX Runtime from pinning its threads to processors.
     options.intra_op_num_threads = threads or machine.usable_cpus()
-    options.log_severity_level = _SEVERITY_ERROR
+    options.log_severity_level = _SEVERITY_FATAL
     options.use_deterministic_compute = True
     # Planning by pattern costs a third more peak memory and saves no time. The arena stays:
     # without it the peak falls by up to a sixth, and page faults cost a third more time.

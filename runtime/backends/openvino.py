@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections import defaultdict
 from pathlib import Path
@@ -20,11 +19,12 @@ from numpy.typing import NDArray
 from runtime.backends.session import Arrays, Layer, Shapes, import_library
 from runtime.bundle.graph_entry import Numerics
 from runtime.errors import BackendError, one_line
-from runtime.system import atomic, machine
+from runtime.system import atomic, machine, regular_file
 from runtime.system.cache import user_cache
 
 _DEVICE = "CPU"
 _DIGEST_BYTES = 32
+_MOST_BLOB = 1 << 30  # bytes of a cached program, as in C++
 HINTS = ("f32", "bf16", "f16")
 """Values of `Numerics.openvino_precision_hint` that this backend takes."""
 
@@ -165,10 +165,11 @@ def has_cpu() -> bool:
 def _read(path: Path) -> bytes | None:
     """What `_write` wrote; None where the file is missing, damaged or open to other users."""
     try:
-        if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o022:
-            return None
-        data = path.read_bytes()
-    except OSError:
+        data = regular_file.read(path, _MOST_BLOB, links=False, private=True)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _logger.info("'%s' is not used: %s", path, error.strerror)
         return None
     digest, blob = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     return blob if hashlib.sha256(blob).digest() == digest else None

@@ -12,7 +12,7 @@ from runtime.backends.cuda_device import Device
 from runtime.backends.session import import_library
 from runtime.bundle.engine_entry import Library, Machine
 from runtime.errors import BackendError
-from runtime.system import atomic
+from runtime.system import atomic, regular_file
 
 if TYPE_CHECKING:
     import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
@@ -32,6 +32,8 @@ _INVALID = {
     "MALFORMED_ENGINE": "it is not an engine, or it is damaged",
     "CUDA_ERROR": "the CUDA driver or runtime does not work: see nvidia-smi, or",
 }
+
+_MOST_CACHE = 1 << 30  # bytes of the kernels that TensorRT-RTX keeps
 
 _logger = logging.getLogger(__name__)
 
@@ -117,9 +119,12 @@ class LoadedEngine:
         """Let TensorRT-RTX start with the kernels it made last time, and keep those it makes."""
         cache = self._config.create_runtime_cache()
         try:
-            cache.deserialize(path.read_bytes())  # TensorRT-RTX ignores one that does not fit
-        except OSError:
+            kept = regular_file.read(path, _MOST_CACHE, links=False, private=True)
+            cache.deserialize(kept)  # TensorRT-RTX ignores one that does not fit
+        except FileNotFoundError:
             _logger.debug("no runtime cache at %s yet", path)
+        except OSError as error:
+            _logger.info("'%s' is not used: %s", path, error.strerror)
         self._config.set_runtime_cache(cache)
         self._runtime_cache, self._runtime_cache_path = cache, path
 

@@ -15,8 +15,14 @@ from pathlib import Path
 from runtime.bundle.engine_entry import LIBRARIES, Engine, Library, of_manifest
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError
-from runtime.system import atomic
+from runtime.system import atomic, regular_file
 from runtime.system.cache import NO_CACHE, user_cache
+
+MOST_ENGINE = 1 << 32
+"""Largest engine in bytes, as in C++."""
+
+MOST_SIDECAR = 1 << 20
+"""Largest sidecar in bytes: hundreds of times what one takes."""
 
 
 def folder() -> Path:
@@ -38,7 +44,7 @@ def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
         return found
     for sidecar in sorted(folder().glob(f"{graph_sha256[:12]}.*.json")):
         try:
-            engine = Engine.from_json(sidecar.read_text(encoding="utf-8"), f"'{sidecar}'")
+            engine = Engine.from_json(_text(sidecar), f"'{sidecar}'")
         except (BundleError, OSError, UnicodeDecodeError):
             continue  # it is only a cache: the engine can be compiled again
         if engine.graph == graph_sha256:
@@ -93,21 +99,27 @@ def read(engine: Engine, path: Path) -> bytes:
     try:
         for place in _places(path):
             _check_owner(place)
-        data = path.read_bytes()
+        with regular_file.open_file(path) as opened:
+            found = os.fstat(opened.fileno()).st_size
+            if found != engine.bytes:
+                raise BackendError(
+                    f"engine '{path}' has {found} bytes, its entry says {engine.bytes}: truncated; "
+                    "compile it again"
+                )
+            data = regular_file.read_open(opened, MOST_ENGINE)
     except OSError as error:
         raise BackendError(
             f"cannot read engine '{path}': {error.strerror}; compile it again"
         ) from None
-    if len(data) != engine.bytes:
-        raise BackendError(
-            f"engine '{path}' has {len(data)} bytes, its entry says {engine.bytes}: truncated; "
-            "compile it again"
-        )
     if hashlib.sha256(data).hexdigest() != engine.sha256:
         raise BackendError(
             f"engine '{path}' does not have the SHA-256 of its entry: damaged; compile it again"
         )
     return data
+
+
+def _text(sidecar: Path) -> str:
+    return regular_file.read(sidecar, MOST_SIDECAR).decode("utf-8")
 
 
 def _check_owner(path: Path) -> None:

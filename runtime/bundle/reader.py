@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
-import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import uint8_images
+from runtime.bundle import onnx_outline, uint8_images
 from runtime.bundle.manifest import (
     CONTRACT,
     DIRECTIONS,
@@ -25,6 +25,7 @@ from runtime.bundle.manifest import (
     Precision,
 )
 from runtime.errors import BundleError, one_line
+from runtime.system import regular_file
 from runtime.system.arguments import file_name, one_of, shown
 
 IOS = ("float32", uint8_images.IO)
@@ -36,8 +37,17 @@ _EXTERNAL = b"location"
 MOST_MANIFEST = 4 << 20
 """Largest manifest in bytes, as in C++: a hundred times that of a bundle of all precisions."""
 
+MOST_GRAPH = (1 << 31) - 1
+"""Largest file in bytes: the largest ONNX file that its own format, protobuf, allows."""
+
 MOST_VECTORS = 1 << 28
 """Largest test vectors in bytes, unpacked: hundreds of times what small images take."""
+
+MOST_ARRAYS = 4096
+"""Most arrays in the test vectors; NumPy's time to list them grows with their square."""
+
+# Begins each entry of a zip's directory.
+_ENTRY = b"PK\x01\x02"
 
 
 @dataclass(frozen=True)
@@ -64,17 +74,15 @@ class Bundle:
             raise BundleError(f"'{folder}' is a file: give the bundle's folder")
         source = folder / FILE_NAME
         try:
-            status = source.stat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_MANIFEST:
-                raise BundleError(
-                    f"'{source}' is not a manifest: it is not a file of at most 4 MiB"
-                )
-            text = source.read_text(encoding="utf-8")
+            text = regular_file.read(source, MOST_MANIFEST).decode("utf-8")
         except FileNotFoundError:
             raise BundleError(f"'{folder}' is not a bundle: it has no {FILE_NAME}") from None
         except UnicodeDecodeError as error:
             raise BundleError(f"'{source}' is not a manifest: {error}") from None
         except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EFBIG):
+                reason = "it is not a file of at most 4 MiB"
+                raise BundleError(f"'{source}' is not a manifest: {reason}") from None
             raise BundleError(f"cannot read '{source}': {error.strerror}") from error
         return cls(folder, Manifest.from_json(text, f"'{source}'"))
 
@@ -137,25 +145,34 @@ class Bundle:
             )
         return graph
 
-    def read(self, file: str, sha256: str, size: int | None = None) -> bytes:
+    def read(
+        self, file: str, sha256: str, size: int | None = None, most: int = MOST_GRAPH
+    ) -> bytes:
         """The bytes of one file of the bundle, checked against the manifest's size and digest.
 
+        Args:
+            file: its name in the bundle.
+            sha256: its digest.
+            size: its bytes, where the manifest states them.
+            most: larger files are refused before they are read.
+
         Raises:
-            BundleError: it is missing, outside the bundle, or has another size or digest.
+            BundleError: it is missing, outside the bundle, too large, or has another size or
+                digest.
         """
         path = self.folder / file_name("file", file)
         try:
-            status = path.stat()
-            if not path.resolve().is_relative_to(self.folder.resolve()):
+            inside = Path(os.path.realpath(path))  # which knows links that lead to themselves
+            if not inside.is_relative_to(self.folder.resolve()):
                 raise BundleError(f"'{path}' is a link that leaves the bundle: refused")
-            if not stat.S_ISREG(status.st_mode):
-                raise BundleError(f"'{path}' is not a file: fetch or build the bundle again")
-            if size is not None and status.st_size != size:
-                raise BundleError(
-                    f"'{path}' has {status.st_size} bytes, the manifest says {size}: "
-                    "incomplete; fetch or build the bundle again"
-                )
-            data = path.read_bytes()
+            with regular_file.open_file(path) as opened:
+                found = os.fstat(opened.fileno()).st_size
+                if size is not None and found != size:
+                    raise BundleError(
+                        f"'{path}' has {found} bytes, the manifest says {size}: "
+                        "incomplete; fetch or build the bundle again"
+                    )
+                data = regular_file.read_open(opened, most)
         except FileNotFoundError:
             raise BundleError(f"'{path}' is missing: fetch or build the bundle again") from None
         except (OSError, ValueError) as error:  # ValueError: a name that no system takes
@@ -173,17 +190,21 @@ class Bundle:
         """The checked bytes of a graph's ONNX file, which refers to no other file.
 
         Raises:
-            BundleError: as `read`, or it has tensors in another file, whose digest is unknown.
+            BundleError: as `read`; it has tensors in another file, whose digest is unknown; or it
+                has control flow or functions (`onnx_outline`).
         """
         data = self.read(graph.file, graph.sha256, graph.bytes)
         if _EXTERNAL in data:
             raise BundleError(f"'{graph.file}' takes weights from outside itself: refused")
+        onnx_outline.check(data, graph.file)
         return data
 
     def read_vectors(self) -> dict[str, NDArray[np.generic]]:
         """The checked test vectors by key (`runtime.bundle.test_vectors` gives them structure)."""
         vectors = self.manifest.vectors
-        data = self.read(vectors.file, vectors.sha256)
+        data = self.read(vectors.file, vectors.sha256, most=MOST_VECTORS)
+        if data.count(_ENTRY) > MOST_ARRAYS:
+            raise BundleError(f"'{vectors.file}' holds more than {MOST_ARRAYS} arrays: refused")
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())

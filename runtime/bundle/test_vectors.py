@@ -61,5 +61,5 @@ def read(bundle: Bundle) -> list[Case]:
             )
             for (direction, case), entries in found.items()
         ]
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise BundleError(f"test vectors of '{bundle.folder}' are not numbers: {error}") from error

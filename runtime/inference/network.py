@@ -14,7 +14,7 @@ from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
-from runtime.inference import memory
+from runtime.inference import graph_outputs, memory
 from runtime.inference.latent_source import Latent, check_given
 from runtime.latents import SCHEME, Array, Region, draw
 from runtime.system.arguments import MOST_THREADS, one_of, shown, whole
@@ -206,9 +206,13 @@ class Network:
         _, session = self._session(graph)
         if not (isinstance(session, DrawsLatents) and session.draws_latents):
             feeds = {name: _values(value) for name, value in feeds.items()}
-        if graph.io == uint8_images.IO:
-            return uint8_images.run(session.run, feeds)
-        return session.run(feeds)
+
+        def run(given: Mapping[str, Latent]) -> dict[str, Array]:
+            outputs = session.run(given)
+            graph_outputs.check(self.manifest, graph, feeds, outputs)
+            return outputs
+
+        return uint8_images.run(run, feeds) if graph.io == uint8_images.IO else run(feeds)
 
     def _run_whole(
         self, graph: Graph, feeds: Mapping[str, Latent], lr_height: int, lr_width: int
