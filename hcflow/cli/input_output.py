@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import typer
 
-from runtime.convert import streamable
+from hcflow.cli import console
+from runtime.convert import frames, streamable
 from runtime.convert.file import is_same_file
+from runtime.convert.frames import FramesMade, SeveralFrames
 from runtime.convert.job import Job
 from runtime.images.codecs import files
 from runtime.images.codecs.files import Photo
+from runtime.inference.report import Report
 from runtime.system import atomic
 
 STANDARD = "-"
 """As an input it is standard input, as an output standard output."""
 
 
-def read(source: str, max_pixels: int, *, salvage: bool = False) -> Photo:
-    """The image in a file or on standard input; `salvage` as `files.decode` takes it."""
-    if source == STANDARD:
-        return files.decode(sys.stdin.buffer.read(), "standard input", max_pixels, salvage=salvage)
+def source_of(name: str) -> str | bytes:
+    """What an input names: a file's path, or the bytes of standard input, which are read here."""
+    return sys.stdin.buffer.read() if name == STANDARD else name
+
+
+def read(source: str | bytes, max_pixels: int, *, salvage: bool = False) -> Photo:
+    """The image of a `source_of` or an input's name; `salvage` as `files.decode` takes it."""
+    source = source_of(source) if isinstance(source, str) else source
+    if isinstance(source, bytes):
+        return files.decode(source, "standard input", max_pixels, salvage=salvage)
     return files.read(source, max_pixels, salvage=salvage)
+
+
+def convert_frames(
+    job: Job, several: SeveralFrames, output: str, format_name: str, report: Report
+) -> FramesMade:
+    """Convert a file of several frames into a file, or to standard output, with a bar."""
+    with _file_for(output) as file:
+        return console.run_with_bar(
+            lambda tell: frames.convert(
+                job, several, file, format_name, report=report, progress=tell
+            )
+        )
+
+
+@contextlib.contextmanager
+def _file_for(output: str) -> Iterator[IO[bytes]]:
+    """A file to write that can be sought; what is meant for standard output goes there at the end.
+
+    It does so only where nothing has failed.
+    """
+    if output != STANDARD:
+        with atomic.output_file(output) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 def outputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from hcflow.cli import console, conversion, input_output
 from hcflow.cli.conversion import ConversionOptions
 from hcflow.cli.option_groups import option_groups
-from runtime.convert import image, large_file
+from runtime.convert import frames, image, large_file
 from runtime.convert.image import Downscaled
 from runtime.convert.job import Job
 from runtime.images.codecs.files import check_mode
@@ -59,20 +60,46 @@ def _downscale_image(given: ConversionOptions, job: Job) -> None:
         )
         facts |= {"model": streamed.model.manifest.name, "size": list(streamed.size)}
     else:
-        photo = input_output.read(source, job.max_pixels, salvage=job.salvage)
-        check_mode(photo.result_mode, format_name)
-        network = job.models.open(job.model)
-        small = console.run(
-            f"downscaling {photo.size[0]}×{photo.size[1]} by {network.scale}",
-            lambda: image.downscale(job, network, photo, format_name, report),
-        )
-        input_output.write_bytes(small.data, name)
-        facts |= {"model": network.manifest.name, "input_size": list(photo.size)}
-        facts |= small.as_json()
+        made = _downscale_in_memory(job, source, name, format_name, report)
+        facts |= made.facts
         if not as_json and os.path.isfile(name):  # not where the image itself may be shown
-            print(_summary(name, small))
+            print(made.summary)
     if as_json:
         print(json.dumps({**facts, "tiles": report.as_json(), "seconds": elapsed()}))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Facts for `--json`, and the line that says the same."""
+
+    facts: dict[str, Any]
+    summary: str
+
+
+def _downscale_in_memory(
+    job: Job, source: str, name: str, format_name: str, report: Report
+) -> _Made:
+    opened = input_output.source_of(source)
+    where = input_output.named(source)
+    several = frames.find(opened, where, job, format_name)
+    if several is not None:
+        made = input_output.convert_frames(job, several, name, format_name, report)
+        width, height = made.size
+        line = f"{console.shown(name)}: {made.frames} frames of {width}×{height}"
+        if several.pages:
+            line = f"{console.shown(name)}: {made.frames} pages, the first {width}×{height}"
+        return _Made({"model": made.model.manifest.name, **made.as_json()}, line)
+    photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
+    check_mode(photo.result_mode, format_name)
+    frames.warn_of_losses(where, format_name)
+    network = job.models.open(job.model)
+    small = console.run(
+        f"downscaling {photo.size[0]}×{photo.size[1]} by {network.scale}",
+        lambda: image.downscale(job, network, photo, format_name, report),
+    )
+    input_output.write_bytes(small.data, name)
+    facts = {"model": network.manifest.name, "input_size": list(photo.size), **small.as_json()}
+    return _Made(facts, _summary(name, small))
 
 
 def _summary(name: str, small: Downscaled) -> str:

@@ -17,7 +17,7 @@ from hcflow.cli.conversion import ConversionOptions
 from hcflow.cli.option_groups import option_groups
 from hcflow.models import shipped
 from hcflow.models.load import Models
-from runtime.convert import image, large_file, uncertainty
+from runtime.convert import frames, image, large_file, uncertainty
 from runtime.convert.job import Job
 from runtime.convert.large_file import Converted
 from runtime.convert.restore import Restoration, restoration_of
@@ -141,7 +141,7 @@ def _upscale_image(given: ConversionOptions, job: Job, heat_map: str | None) -> 
             )
         )
     else:
-        made = _upscale_in_memory(job, source, names, format_name, report)
+        made, figures = _upscale_in_memory(job, source, names, format_name, report)
     if as_json:
         facts = {
             "model": made.model.manifest.name,
@@ -160,19 +160,26 @@ def _upscale_image(given: ConversionOptions, job: Job, heat_map: str | None) -> 
 
 def _upscale_in_memory(
     job: Job, source: str, names: Sequence[str], format_name: str, report: Report
-) -> Converted:
-    """Write one sample to each name."""
-    photo = input_output.read(source, job.max_pixels, salvage=job.salvage)
+) -> tuple[Converted, dict[str, Any]]:
+    """Write one sample to each name; of several frames their number is a fact for `--json`."""
+    opened = input_output.source_of(source)
+    where = input_output.named(source)
+    several = frames.find(opened, where, job, format_name)
+    if several is not None:
+        made = input_output.convert_frames(job, several, names[0], format_name, report)
+        return Converted(made.size, made.model, made.record), {"frames": made.frames}
+    photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
+    frames.warn_of_losses(where, format_name)
 
     def work() -> tuple[Restoration, list[Photo]]:
-        found = restoration_of(job, photo, input_output.named(source), (format_name,))
+        found = restoration_of(job, photo, where, (format_name,))
         return found, image.upscale(job, photo, found, report=report)
 
     found, images = console.run(f"upscaling {photo.size[0]}×{photo.size[1]}", work)
     for each, name in zip(images, names, strict=True):
         input_output.write(each, name, format_name)
-    return Converted(images[0].size, found.model, found.record)
+    return Converted(images[0].size, found.model, found.record), {}
 
 
 def _measure_uncertainty(

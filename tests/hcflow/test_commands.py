@@ -263,11 +263,32 @@ def test_warnings_of_a_folder_stand_on_one_line_each(tmp_path: Path, bundle: Pat
     name = "a\x1b[31m :car: [red]" + 40 * "long" + ".gif"
     frames[0].save(source / name, "GIF", save_all=True, append_images=frames[1:])
     command = [sys.executable, "-m", "hcflow", "upscale", source, "-o", tmp_path / "out"]
-    command += ["--model", bundle]
+    command += ["--model", bundle, "--format", "bmp"]  # which holds one frame
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     (warning, _, _) = done.stderr.decode().split("\n")
     shown = name.replace("\x1b", "\\x1b")
     assert warning.endswith(f"{shown}' has 2 frames: the first is used")
+
+
+def test_commands_convert_every_frame_from_and_to_files_and_pipes(
+    run: Runner, tmp_path: Path
+) -> None:
+    frames = [Image.new("RGB", (8, 4), colour) for colour in ("red", "blue", "lime")]
+    source, small = tmp_path / "in.gif", tmp_path / "small.png"
+    frames[0].save(source, "GIF", save_all=True, append_images=frames[1:], duration=40)
+    down = run("downscale", source, "-o", small, "--json")
+    facts = json.loads(down.out)
+    assert (down.code, facts["frames"], facts["size"]) == (0, 3, [2, 1])
+    line = run("downscale", source, "-o", small)
+    assert line.out.decode().strip() == f"{small}: 3 frames of 2×1"
+    piped = run("upscale", "-", "-o", "-", "--format", "webp", stdin=small.read_bytes())
+    assert piped.code == 0, piped.err
+    with Image.open(io.BytesIO(piped.out)) as large:
+        assert (large.format, large.n_frames, large.size) == ("WEBP", 3, (8, 4))
+    up = run("upscale", small, "-o", tmp_path / "large.gif", "--json")
+    assert json.loads(up.out)["frames"] == 3
+    drawn = run("upscale", source, "-o", tmp_path / "x.png", "--samples", 2, "--tau", 1)
+    assert (drawn.code, "in.gif' has 3 frames: several samples" in drawn.err) == (1, True)
 
 
 def test_a_damaged_bundle_ends_in_one_line(run: Runner, picture: Path, tmp_path: Path) -> None:
