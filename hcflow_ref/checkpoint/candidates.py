@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hcflow_ref.checkpoint.stored import Opaque, StoredTensor
@@ -77,8 +77,12 @@ def choose(candidates: list[Candidate]) -> tuple[Candidate, str]:
     if len(candidates) == 1:
         return candidates[0], ""
     if len(averaged) == 1 and len(raw) == 1:
-        chosen = averaged[0]
-        return chosen, f"the averaged weights (EMA) {_shown(chosen)} are used, not {_shown(raw[0])}"
+        chosen, other = averaged[0], raw[0]
+        sentence = f"the averaged weights (EMA) {_shown(chosen)} are used, not {_shown(other)}"
+        if chosen.weights.keys() < other.weights.keys():  # averages may leave constants out
+            chosen = replace(chosen, weights={**other.weights, **chosen.weights})
+            sentence += ", which adds what they lack"
+        return chosen, sentence
     places = ", ".join(_shown(candidate) for candidate in candidates[:6])
     raise CheckpointError(
         f"it holds {len(candidates)} networks, under {places}: save the one that is meant by itself"

@@ -6,6 +6,7 @@ kind become plain ones, and the rest becomes an object that nobody looks into.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,8 @@ _REBUILD = words(
     "_rebuild_parameter_with_state _rebuild_sparse_tensor _rebuild_meta_tensor_no_storage"
 )
 _PARAMETERS = frozenset({"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
-_DTYPES = ("float", "bfloat", "int", "uint", "complex", "qint", "quint", "bool")
+_DTYPE = re.compile(r"b?float\d+\w*|u?int\d+|complex\d+|qu?int\d+(?:x\d)?|bool")
+_NUMPY_TYPE = re.compile(r"float\d+|u?int\d+|complex\d+|bool_?|str_|bytes_")
 _LONGEST, _MOST_AXES = 200, 16
 
 
@@ -99,7 +101,7 @@ def named(module: str, name: str) -> Name:
         full = f"{module}.{name}"
         if module in ("torch", "torch.storage", "torch.cuda") and name in STORAGES:
             return Name(full, STORAGES[name])
-        if module == "torch" and name.startswith(_DTYPES):
+        if module == "torch" and _DTYPE.fullmatch(name):
             return Name(full, name)
         if full in _DICTIONARIES or full in _OPAQUE or _allowed(module, name):
             return Name(full)
@@ -118,6 +120,8 @@ def _allowed(module: str, name: str) -> bool:
         return f"{module.split('core.', 1)[1]}.{name}" in _NUMPY_CORE
     if module == "numpy.dtypes":
         return name.endswith("DType")
+    if module == "numpy":
+        return _NUMPY_TYPE.fullmatch(name) is not None
     return module == "__torch__" or module.startswith("__torch__.")  # described in the file itself
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import os
 import re
@@ -113,6 +115,16 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     names = [layer["name"] for layer in scene["layers"]]
     models = ["tiny_x4", "tiny_x4 (2)"]
     assert names == [*(f"input of {name}" for name in models), "bicubic", *models, "original"]
+
+
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (24, 16), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    run = _compare(tmp_path, tmp_path / "clear.png", "-o", tmp_path / "page.html")
+    assert (run.returncode, run.stderr) == (0, b"")
+    (scene,) = scenes_of(tmp_path / "page.html")
+    for layer in scene["layers"]:
+        data = base64.b64decode(layer["src"].split(",")[1])
+        assert np.asarray(Image.open(io.BytesIO(data))).min() == 255
 
 
 def test_a_large_picture_is_stored_as_jpeg_and_the_note_says_so() -> None:

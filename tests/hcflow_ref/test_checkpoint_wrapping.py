@@ -95,7 +95,7 @@ def test_settings_beside_the_weights_are_read_and_dropped(
         "loss": np.float32(0.5),
         "steps": np.int64(7),
         "history": np.arange(5),
-        "kind": np.dtype("float32"),
+        "kind": [np.dtype("float32"), np.float32, torch.float16],
         "options": argparse.Namespace(lr=1e-4, folder=Path("data")),
         "counts": collections.defaultdict(list, a=[1]),
         "when": datetime.datetime(2024, 5, 6),
@@ -205,6 +205,17 @@ def test_averaged_weights_are_preferred_and_it_is_said(
     sentence = f"the averaged weights (EMA) {named[0]} are used, not {named[1]}"
     assert checkpoint.provenance == {"weights": sentence}
     assert caplog.messages == [f"{tmp_path / 'x.pth'}: {sentence}"]
+
+
+def test_constants_that_an_average_leaves_out_come_from_the_raw_weights(
+    official: Weights, other: Weights, tmp_path: Path
+) -> None:
+    ema = {key: weight for key, weight in official.items() if "haar" not in key}
+    checkpoint = loaded({"model": other, "ema": {"shadow": ema}}, tmp_path / "x.pth")
+    assert torch.equal(first(checkpoint), official[KEY])
+    assert checkpoint.provenance["weights"] == (
+        "the averaged weights (EMA) 'ema.shadow' are used, not 'model', which adds what they lack"
+    )
 
 
 def test_averaged_weights_of_torch_keep_their_counter_beside_them(
