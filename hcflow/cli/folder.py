@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -20,9 +21,10 @@ from hcflow.version import __version__
 from runtime.bundle.manifest import Manifest
 from runtime.convert.folders import pool
 from runtime.convert.folders.resume import Finished
-from runtime.convert.folders.walk import Problem, Task, is_same, walk
+from runtime.convert.folders.walk import PassedOver, Problem, Task, is_same, walk
 from runtime.convert.job import Job
 from runtime.errors import FileError
+from runtime.images.codecs import heic
 from runtime.inference.tau_map import TauMap
 from runtime.system import atomic, machine
 
@@ -31,12 +33,16 @@ _LISTED = 50  # failed images named on stderr at the end; --json names all
 
 @dataclass
 class _Account:
-    """What became of the images; images that were never begun count as `left`."""
+    """What became of the images; images that were never begun count as `left`.
+
+    `passed_over` are pictures of kinds that are not read.
+    """
 
     done: int = 0
     skipped: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
     left: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
     def counted(self) -> int:
@@ -81,7 +87,7 @@ def convert_folder(
     )
     account = _Account()
 
-    def found() -> Iterator[Task | Problem]:
+    def found() -> Iterator[Task | Problem | PassedOver]:
         return walk(source, output, format_name, is_lossless=is_lossless)
 
     total = sum(isinstance(each, Task) for each in found())
@@ -134,7 +140,7 @@ def _check_request(source: str, output: str, job: Job) -> None:
 
 
 def _waiting(
-    found: Iterator[Task | Problem], finished: Finished, account: _Account
+    found: Iterator[Task | Problem | PassedOver], finished: Finished, account: _Account
 ) -> Iterator[Task]:
     """The tasks that are still to be done; everything else goes into the account."""
     for each in found:
@@ -143,6 +149,8 @@ def _waiting(
                 _say(f"warning: '{shown(each.relative)}': {each.message}")
             else:
                 account.fail(each.relative, each.message)
+        elif isinstance(each, PassedOver):
+            account.passed_over[each.kind] += 1
         elif finished.has(each.relative, each.source, each.output):
             account.skipped += 1
         else:
@@ -181,6 +189,7 @@ def _print_json(account: _Account, source: str, output: str, job: Job, seconds: 
         "skipped": account.skipped,
         "left": account.left,
         "failed": account.failed,
+        "passed_over": dict(sorted(account.passed_over.items())),
         "seconds": seconds,
     }
     print(json.dumps(report))
@@ -192,6 +201,11 @@ def _tell(account: _Account) -> None:
     if len(account.failed) > _LISTED:
         _say(f"failed: and {len(account.failed) - _LISTED} more; --json names them all")
     rest = f", {account.left} left undone" if account.left else ""
+    if account.passed_over:
+        kinds = (f"{number} {shown(kind)}" for kind, number in sorted(account.passed_over.items()))
+        rest += f"; passed over: {', '.join(kinds)}"
+        if not account.passed_over.keys().isdisjoint(heic.SUFFIXES):
+            rest += f" ({heic.INSTALL} reads HEIC)"
     _say(f"{account.done} done, {account.skipped} done before, {len(account.failed)} failed{rest}")
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from runtime.convert.folders.walk import Problem, Task, walk
+from runtime.convert.folders.walk import PassedOver, Problem, Task, walk
+from runtime.images.codecs import heic
+from tests.support import heic_files
 
 
 def test_two_images_never_share_a_result(tmp_path: Path) -> None:
@@ -74,3 +77,34 @@ def test_animations_and_pages_keep_a_format_that_holds_them(tmp_path: Path) -> N
 
     assert results() == ["moving.gif", "page.tif", "pages.tif", "still.png"]
     assert results(is_lossless=True) == ["moving.png", "page.png", "pages.tif", "still.png"]
+
+
+def test_pictures_that_are_not_read_are_named_by_their_kind(tmp_path: Path) -> None:
+    for name in ("a.psd", "B.PSD", "icon.ico", "new.jxl", "notes.txt", "empty"):
+        (tmp_path / name).write_text("any", encoding="ascii")
+    for name in ("picture", "old.bak", "read.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name, "PNG")
+    os.mkfifo(tmp_path / "pipe")
+    found = list(walk(str(tmp_path), str(tmp_path / "out"), None))
+    kinds = {each.relative: each.kind for each in found if isinstance(each, PassedOver)}
+    assert kinds == {
+        "a.psd": ".psd",
+        "B.PSD": ".psd",
+        "icon.ico": ".ico",
+        "new.jxl": ".jxl",
+        "old.bak": ".bak (PNG)",
+        "picture": "no suffix (PNG)",
+    }
+    assert [each.relative for each in found if isinstance(each, Task)] == ["read.png"]
+
+
+def test_photographs_of_phones_are_read_where_there_is_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.HEIC").write_bytes(heic_files.TURNED)
+    if heic.find() is not None:
+        (task,) = walk(str(tmp_path), str(tmp_path / "out"), None)
+        assert isinstance(task, Task)
+        assert (Path(task.output).name, task.format_name) == ("a.png", "PNG")
+    monkeypatch.setattr(heic, "find", lambda: None)
+    assert list(walk(str(tmp_path), str(tmp_path / "out"), None)) == [PassedOver("a.HEIC", ".heic")]

@@ -111,6 +111,22 @@ def test_every_image_is_done_whatever_its_name_and_bad_ones_are_listed(
     assert (again.report["done"], again.report["skipped"]) == (1, 2)
 
 
+def test_what_is_passed_over_stands_in_the_last_line_and_in_json(
+    bundle: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    _image(source / "a.png")
+    for name in ("b.psd", "c.psd", "d.ico"):
+        (source / name).touch()
+    run = _folder(bundle, source, tmp_path / "out")
+    assert (run.code, run.report["passed_over"]) == (0, {".ico": 1, ".psd": 2})
+    words = [sys.executable, "-m", "hcflow", "downscale", source, "-o", tmp_path / "out"]
+    again = subprocess.run([*words, "--model", bundle], cwd=ROOT, capture_output=True, check=True)
+    last = again.stderr.decode().splitlines()[-1]
+    assert last == "hcflow: 0 done, 1 done before, 0 failed; passed over: 1 .ico, 2 .psd"
+
+
 def test_jobs_and_order_never_change_a_byte(bundle: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from runtime.convert.folders import passed_over
 from runtime.errors import HcflowError
-from runtime.images.codecs import files
+from runtime.images.codecs import files, heic
 from runtime.images.frames import tiff_pages
 
 _FALLBACK = "PNG"  # for formats that are read but not written, and for GIFs of one frame
@@ -28,6 +29,14 @@ class Task:
 
 
 @dataclass(frozen=True)
+class PassedOver:
+    """A picture of a kind that is not read: `passed_over.kind`."""
+
+    relative: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something that cannot be worked on, or (a warning) is left out on purpose."""
 
@@ -38,10 +47,11 @@ class Problem:
 
 def walk(
     root: str, output: str, format_name: str | None, *, is_lossless: bool = False
-) -> Iterator[Task | Problem]:
+) -> Iterator[Task | Problem | PassedOver]:
     """The images under `root`, folder by folder in the order of their names.
 
-    Hidden names, files without an image's suffix and the output folder itself are passed over.
+    Hidden names, files that are no images and the output folder itself are left out. What is an
+    image by its suffix or its first bytes and is not read is named as passed over.
     Links to files count as files. A link to a folder is followed once, and only out of the tree, so
     that loops end. Where `output` is `root` itself, images can only be replaced: a result beside
     them would be the next run's image.
@@ -80,11 +90,13 @@ def walk(
                     inner.append(relative)
                 elif reason:
                     yield Problem(relative, reason, is_warning=True)
-            elif Path(entry.name).suffix.lower() in suffixes:
+            elif _is_read(Path(entry.name).suffix.lower(), suffixes):
                 if os.path.exists(entry.path) and not entry.is_file():
                     yield Problem(relative, "is a pipe or device, not a file")
                     continue
                 names.append(entry.name)
+            elif entry.is_file() and (kind := passed_over.kind(entry.path)) is not None:
+                yield PassedOver(relative, kind)
         inside = os.path.join(root, folder)
         formats = {
             name: format_name or _own_format(os.path.join(inside, name), is_lossless)
@@ -182,6 +194,12 @@ def _suffix(format_name: str) -> str:
 
 def _readable() -> set[str]:
     return {s for s, name in Image.registered_extensions().items() if name in files.READ}
+
+
+def _is_read(suffix: str, suffixes: set[str]) -> bool:
+    if suffix in heic.SUFFIXES:  # whose reader is only loaded where there is one
+        return heic.find() is not None
+    return suffix in suffixes
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, Unidentifi
 from runtime.errors import FileError, HcflowError, ImageError, one_line
 from runtime.images.codecs import (
     density,
+    heic,
     metadata,
     notices,
     signature,
@@ -52,7 +53,7 @@ FORMATS = tuple(_MODES)
 """Names of the formats that `encode` writes."""
 
 # Only formats decoded in process: EPS, for one, would start another program.
-READ = (*FORMATS, "TGA")
+READ = (*FORMATS, "TGA", heic.FORMAT)
 """Names of the formats that `decode` reads, where this Pillow was built with them."""
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
 _OPTIONS: dict[str, dict[str, object]] = {
@@ -64,6 +65,7 @@ _OPTIONS: dict[str, dict[str, object]] = {
 
 _MARKER_LIMIT = 65_000  # EXIF and XMP of a JPEG have one segment of 64 KiB each
 
+_START = 12  # bytes that tell formats apart
 _COMMON = (b"\x89PNG", b"\xff\xd8\xff")  # how PNG and JPEG begin, which `Image.preinit` loads
 
 _logger = logging.getLogger(__name__)
@@ -141,7 +143,8 @@ def decode(
     with notices.about(where):
         opened = open_header(io.BytesIO(data), where, max_pixels)
         if (frames := frame_count(opened, where)) > 1:
-            _logger.warning("%s has %d frames: the first is used", where, frames)
+            which = "main one" if opened.format == heic.FORMAT else "first"
+            _logger.warning("%s has %d frames: the %s is used", where, frames, which)
         return _decoded(opened, data, where, salvage)
 
 
@@ -181,11 +184,13 @@ def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> Im
     Raises:
         ImageError: not an image, or larger than `max_pixels`.
     """
-    start = file.read(max(map(len, _COMMON)))
+    start = file.read(_START)
     file.seek(0)
     if not start:
         raise ImageError(f"{where} is empty")
     Image.preinit()
+    if heic.begins(start):
+        heic.find()
     if not start.startswith(_COMMON):  # all plugins take longer to load than a small image
         Image.init()
     try:
@@ -213,6 +218,11 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         decoded.check_header(opened, data, len(data), where)
     if opened.format == "TIFF":
         tiff_samples.check(opened, where)
+    if heic.depth(opened) > 8:
+        heic.warn_of_curve(opened, where)
+        exif, xmp = metadata.portable_exif(opened), metadata.xmp_of(opened)
+        dots = density.of(opened, exif)
+        return Photo(heic.decode(data), opened.info.get("icc_profile"), exif, xmp, dots)
     if sixteen_bit.needs_vips(opened, data):
         array, orientation, fields = sixteen_bit.decode(opened, data, where, salvage=salvage)
         if opened.format == "TIFF":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
-from runtime.images.codecs import tiff_samples
+from runtime.images.codecs import heic, tiff_samples
 
 # Formats that are read: a file that begins like this and cannot be opened is damaged.
 _READ = {
@@ -30,7 +30,22 @@ _VIDEO = {
     "an MPEG": rb"\0\0\x01[\xba\xb3]",
     "a WMV": rb"0&\xb2u\x8ef\xcf\x11",
 }
+# Pictures that are not read.
+_OTHER = {
+    "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+    "Photoshop": rb"8BPS",
+    "JPEG XL": rb"\0\0\0\x0cJXL \r\n\x87\n",
+    "OpenEXR": rb"v/1\x01",
+    "GIMP": rb"gimp xcf ",
+    "DDS": rb"DDS ",
+}
 _LONGEST = 32
+
+
+def picture(start: bytes) -> str | None:
+    """What picture a file with these first bytes is, read or not; None where none is known."""
+    known = {**_READ, "TIFF": _TIFF, **_OTHER}
+    return next((n for n, found in known.items() if re.match(found, start, re.DOTALL)), None)
 
 
 def refusal(file: IO[bytes], where: str, readable: str) -> str:
@@ -45,6 +60,8 @@ def refusal(file: IO[bytes], where: str, readable: str) -> str:
     start = file.read(_LONGEST)
     if re.match(_TIFF, start):
         return tiff_samples.refusal(file, where)
+    if heic.begins(start):
+        return heic.refusal(where)
     for name, pattern in _READ.items():
         if re.match(pattern, start, re.DOTALL):
             return f"{where} is damaged: it begins as {name} and goes on otherwise"
