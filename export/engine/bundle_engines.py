@@ -25,6 +25,9 @@ from runtime.bundle.reader import Bundle
 from runtime.system import atomic
 from runtime.system.lock import locked
 
+_FLAGS = 2
+"""Raised when the compiler's fixed flags change, so that engines of before are not taken."""
+
 Progress = Callable[[str, str, float], None]
 """(graph, phase, share done in 0…1)."""
 
@@ -110,7 +113,7 @@ def _compile(
     sized = replace(options, sizes=options.sizes.for_graph(graph))
     data = bundle.read_graph(graph)
     ranges = profile(onnx.load_from_string(data), sized.sizes)
-    version = str(tensorrt_engine.load_library(options.library).__version__)
+    version = tensorrt_engine.version_of(tensorrt_engine.load_library(options.library))
     name = _cache_name(graph, ranges, sized, version)
     onnx_path = str(bundle.folder / graph.file)
     engine_path = str(Path(graph.file).with_suffix(".engine"))
@@ -164,6 +167,7 @@ def _cache_name(graph: Graph, ranges: Profile, options: EngineOptions, version: 
     facts = {
         "capabilities": _capabilities(options),
         "ranges": {name: (r.smallest, r.best, r.largest) for name, r in ranges.items()},
+        "flags": _FLAGS,
         "options": (
             options.workspace,
             options.optimization_level,

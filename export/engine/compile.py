@@ -70,7 +70,9 @@ def compile_graph(
     trt = tensorrt_engine.load_library(options.library)
     record, cancelled = Record(), threading.Event()
     log, watch = logger(trt, record), monitor(trt, progress, cancelled)
-    builder: api.Builder = trt.Builder(log)
+    builder: api.Builder = tensorrt_engine.start(
+        lambda: trt.Builder(log), options.library, trt, record
+    )
     network = builder.create_network(_strongly_typed(trt))
     _parse(trt, network, log, graph)
     config = builder.create_builder_config()
@@ -89,7 +91,9 @@ def compile_graph(
     layers = None
     if options.library == "tensorrt":
         layers = layer_precision.realised(_inspect(trt, log, data))
-        layer_precision.check(layers, graph, precision)
+        unknown = layer_precision.check(layers, graph, precision, strict=options.strict)
+        if unknown is not None:
+            record.warnings.append(unknown)
     return Compiled(data, record, seconds, layers)
 
 
@@ -150,6 +154,8 @@ def _configure(trt: Any, config: api.IBuilderConfig, options: EngineOptions) -> 
         config.builder_optimization_level = options.optimization_level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layers by name and type
     if options.library == "tensorrt":
+        # Activations shrink with the shapes, as the scratch memory that is given for them does.
+        config.set_preview_feature(trt.PreviewFeature.RUNTIME_ACTIVATION_RESIZE_10_10, True)
         levels = trt.HardwareCompatibilityLevel
         config.hardware_compatibility_level = {
             "none": levels.NONE,
@@ -157,6 +163,7 @@ def _configure(trt: Any, config: api.IBuilderConfig, options: EngineOptions) -> 
             "same-capability": levels.SAME_COMPUTE_CAPABILITY,
         }[options.hardware]
         return
+    config.set_flag(flags.REQUIRE_USER_ALLOCATION)  # TensorRT-RTX captures no other engine
     targets = options.targets()
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from export.engine.options import EngineOptions
+from export.engine.options import RTX_CAPABILITIES, EngineOptions
 from export.errors import ExportError
 from runtime.backends import cuda_device, tensorrt_engine
+from runtime.bundle import engine_entry
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.system import atomic
 
@@ -50,6 +51,23 @@ def check(options: EngineOptions) -> None:
     if options.library == "tensorrt-rtx":
         for target in options.targets():
             capability(trt, target)
+
+
+def default_targets(library: Library) -> tuple[str, ...]:
+    """GPUs to compile for where none is named: TensorRT-RTX's own, and the one that answers here.
+
+    Raises:
+        ExportError: TensorRT-RTX compiles for no GPU like the one that answers.
+    """
+    if library == "tensorrt" or cuda_device.gpu_missing() is not None:
+        return ()
+    here = cuda_device.Device.open().compute_capability
+    if not engine_entry.rtx_serves(here):
+        raise ExportError(
+            f"TensorRT-RTX does not serve this machine's GPU, of compute capability {here}: give "
+            "--engine tensorrt, or name the GPUs of other machines by --compute-capability"
+        )
+    return tuple(dict.fromkeys((*RTX_CAPABILITIES, here)))
 
 
 def capability(trt: Any, target: str) -> Any:

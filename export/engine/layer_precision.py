@@ -58,22 +58,40 @@ def realised(report: str) -> dict[str, int]:
     return dict(Counter(_precision(layer) for layer in layers if _is_convolution(layer)))
 
 
-def check(layers: Mapping[str, int], graph: bytes, precision: Precision) -> None:
+def check(
+    layers: Mapping[str, int], graph: bytes, precision: Precision, *, strict: bool = False
+) -> str | None:
     """Hold what was realised against what the graph asks for.
+
+    The names of fused kernels often tell no precision (`__myl_CorrMulMax`): what is unknown is
+    neither right nor wrong.
 
     Args:
         layers: convolutions of the engine by the precision they run in.
         graph: the ONNX bytes it was compiled from.
         precision: what the graph was built as.
+        strict: refuse also an engine that does not tell.
+
+    Returns:
+        A warning where the report does not tell enough; None where the precision is realised.
 
     Raises:
         ExportError: too few convolutions run in the precision that the graph has them in.
     """
     if precision == "fp32":
-        return
-    asked = _asked_for(graph, precision)
+        return None
+    asked, kept = _asked_for(graph, precision)
     if asked and layers.get(precision, 0) >= LEAST_SHARE * asked:
-        return
+        return None
+    other = sum(count for name, count in layers.items() if name not in (precision, "unknown"))
+    if asked and layers.get("unknown") and other - kept <= (1 - LEAST_SHARE) * asked:
+        message = (
+            f"the engine tells of {layers.get(precision, 0)} of {asked} convolutions that they run "
+            f"in {precision}, and of {layers['unknown']} nothing"
+        )
+        if strict:
+            raise ExportError(f"{message}; nothing was written: --strict refuses such an engine")
+        return message
     found = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items())) or "none"
     raise ExportError(
         f"{precision} was requested and not used: the graph has {asked} convolutions in it, "
@@ -82,8 +100,8 @@ def check(layers: Mapping[str, int], graph: bytes, precision: Precision) -> None
     )
 
 
-def _asked_for(graph: bytes, precision: Precision) -> int:
-    """Convolutions by the type of their weights: a graph keeps some of any precision in float."""
+def _asked_for(graph: bytes, precision: Precision) -> tuple[int, int]:
+    """How many convolutions a graph has in a precision, by their weights' type, and in others."""
     parts = onnx.load_from_string(graph).graph
     convolutions = [node for node in parts.node if node.op_type == "Conv"]
     if precision == "int8":
@@ -91,7 +109,8 @@ def _asked_for(graph: bytes, precision: Precision) -> int:
     else:
         half = TensorProto.FLOAT16
         weights = {tensor.name for tensor in parts.initializer if tensor.data_type == half}
-    return sum(node.input[1] in weights for node in convolutions)
+    asked = sum(node.input[1] in weights for node in convolutions)
+    return asked, len(convolutions) - asked
 
 
 def _is_convolution(layer: Mapping[str, Any]) -> bool:

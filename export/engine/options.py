@@ -30,6 +30,7 @@ class EngineOptions:
         version_compatible: also for later versions of the library.
         hardware: also for other GPUs.
         refittable: new weights may be put in later.
+        strict: refuse an engine that does not tell which precision its layers run in.
     """
 
     library: Library
@@ -42,6 +43,7 @@ class EngineOptions:
     version_compatible: bool = False
     hardware: Hardware = "none"
     refittable: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Raise `ExportError` for what the library cannot do."""

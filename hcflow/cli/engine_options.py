@@ -54,7 +54,7 @@ class EngineArguments:
             "--compute-capability",
             metavar="LIST",
             help="GPUs to compile for, such as 8.6,8.9.",
-            show_default="TensorRT-RTX 8.0,8.6,8.9,12.0; TensorRT this machine's",
+            show_default="8.0,8.6,8.9,12.0 and this machine's; TensorRT this machine's",
         ),
     ] = None
     workspace: Annotated[
@@ -86,6 +86,12 @@ class EngineArguments:
     ] = "none"
     refit: Annotated[
         bool, engine_option("--refit", help="Allow the engine's weights to be replaced later.")
+    ] = False
+    strict: Annotated[
+        bool,
+        engine_option(
+            "--strict", help="TensorRT: refuse an engine whose layers do not tell their precision."
+        ),
     ] = False
 
     def refuse(self) -> None:
@@ -124,7 +130,8 @@ class EngineArguments:
         options = EngineOptions(
             library=library,
             sizes=Sizes(low, middle, high, self.batch),
-            compute_capabilities=parse_capabilities(self.compute_capability),
+            compute_capabilities=parse_capabilities(self.compute_capability)
+            or compilers.default_targets(library),
             workspace=parse_bytes("--workspace", self.workspace),
             optimization_level=self.optimization_level,
             tf32=self.tf32,
@@ -132,6 +139,7 @@ class EngineArguments:
             version_compatible=self.version_compatible,
             hardware=self.hardware_compatible,
             refittable=self.refit,
+            strict=self.strict,
         )
         compilers.check(options)  # what is missing is said before any work
         return options

@@ -87,11 +87,14 @@ def compile_all(opened: runtime.Bundle) -> list[Result]:
     """Compile every graph with every library that finds a GPU; each graph is one check."""
     found = []
     for library in (name for name in LIBRARIES if name in backends.available()):
+        from export.engine import compilers
         from export.engine.bundle_engines import compile_bundle
         from export.engine.options import EngineOptions
         from export.engine.profile import Sizes
 
-        sized = EngineOptions(library, Sizes((1, 1), (SIDE, SIDE), LARGEST))
+        sizes = Sizes((1, 1), (SIDE, SIDE), LARGEST)
+        targets = compilers.default_targets(library)
+        sized = EngineOptions(library, sizes, compute_capabilities=targets)
         for direction, precision in dict.fromkeys(
             (g.direction, g.precision) for g in opened.manifest.graphs
         ):

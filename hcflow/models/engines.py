@@ -43,12 +43,16 @@ def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
     machine = this_machine(library, Device.open())
     graphs = [g for g in bundle.manifest.graphs if g.precision == precision]
     stale = [graph for graph in graphs if not _fits(bundle, graph, machine)]
+    options = EngineOptions(library, compute_capabilities=_targets(machine))
     for direction in dict.fromkeys(graph.direction for graph in stale):
         _logger.info("compiling the %s graph with %s", direction, library)
-        compile_bundle(
-            bundle, EngineOptions(library), directions=(direction,), precisions=(precision,)
-        )
+        compile_bundle(bundle, options, directions=(direction,), precisions=(precision,))
     return stale
+
+
+def _targets(machine: Machine) -> tuple[str, ...]:
+    """The GPU that answers: TensorRT-RTX has to be told, TensorRT compiles for no other."""
+    return (machine.compute_capability,) if machine.library == "tensorrt-rtx" else ()
 
 
 def _fits(bundle: Bundle, graph: Graph, machine: Machine) -> bool:

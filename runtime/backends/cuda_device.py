@@ -35,6 +35,14 @@ def gpu_missing() -> str | None:
     return None
 
 
+def driver_version() -> str | None:
+    """The CUDA version that the driver supports, `13.0`; None where there is no driver."""
+    try:
+        return _version(int(check(driver().cuDriverGetVersion())))
+    except (BackendError, RuntimeError):  # RuntimeError: the binding finds no libcuda
+        return None
+
+
 class Device:
     """One GPU. Every method makes its context current in the calling thread."""
 

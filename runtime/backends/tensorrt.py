@@ -224,7 +224,8 @@ def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSe
     found = engine_cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
     engine, path = engine_entry.choose(found, machine, place)
     data = engine_cache.read(engine, path)
-    remedy = f"compile a fitting one: {engine_entry.command(library, place)}"
+    capability = machine.compute_capability
+    remedy = f"compile a fitting one: {engine_entry.command(library, place, capability)}"
     host_code = engine.version_compatible
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":

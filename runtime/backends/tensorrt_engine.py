@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_device import Device, driver_version
 from runtime.backends.session import import_library
 from runtime.bundle.engine_entry import Library, Machine
 from runtime.errors import BackendError
@@ -35,6 +37,8 @@ _INVALID = {
 
 _MOST_CACHE = 1 << 30  # bytes of the kernels that TensorRT-RTX keeps
 
+T = TypeVar("T")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -49,7 +53,30 @@ def load_library(library: Library) -> Any:
 
 def this_machine(library: Library, device: Device) -> Machine:
     """What an engine must fit on this machine; raises `BackendError` as `load_library`."""
-    return Machine(library, str(load_library(library).__version__), device.compute_capability)
+    return Machine(library, version_of(load_library(library)), device.compute_capability)
+
+
+def version_of(trt: Any) -> str:
+    """The library's version as numbers and dots: `10.14.1.48` of `10.14.1.48.post1`."""
+    found = re.match(r"\d+(\.\d+)*", str(trt.__version__))
+    return found[0] if found else "0"
+
+
+def start(make: Callable[[], T], library: Library, trt: Any, log: Any) -> T:
+    """A runtime or builder of the library.
+
+    Raises:
+        BackendError: the library does not start; names its version and the driver's.
+    """
+    try:
+        return make()
+    except TypeError as error:  # the bindings' word for a null pointer
+        reason = log.errors[-1] if log.errors else "it does not say why"
+        raise BackendError(
+            f"{library} {trt.__version__} does not start with this NVIDIA driver, which supports "
+            f"CUDA {driver_version() or 'no GPU'}: {reason}; its packages for CUDA 13 need a "
+            "driver for CUDA 13: upgrade the driver, or install the packages for its version"
+        ) from error
 
 
 class LoadedEngine:
@@ -79,7 +106,7 @@ class LoadedEngine:
         self._runtime_cache: Any = None
         self._runtime_cache_path: Path | None = None
         device.use()
-        self._runtime: api.Runtime = trt.Runtime(self._log)
+        self._runtime: api.Runtime = start(lambda: trt.Runtime(self._log), library, trt, self._log)
         if host_code:  # the caller has checked who owns the file
             self._runtime.engine_host_code_allowed = True
         self._refuse_invalid(data, where, remedy)
@@ -114,6 +141,10 @@ class LoadedEngine:
         if context is None:
             raise BackendError(f"no execution context for the engine: {self.last_error()}")
         return context
+
+    def may_be_captured(self, context: api.IExecutionContext, stream: int) -> bool:
+        """Whether a run may be captured; TensorRT cannot tell beforehand, so True."""
+        return self._library == "tensorrt" or bool(context.is_stream_capturable(stream))
 
     def use_runtime_cache(self, path: Path) -> None:
         """Let TensorRT-RTX start with the kernels it made last time, and keep those it makes."""

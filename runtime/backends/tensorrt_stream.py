@@ -43,7 +43,8 @@ class Prepared:
         drawn: shape by name of the latents that the GPU draws; `host` holds their regions.
         device: a buffer for each input and output, made at the first run on host arrays.
         host: pinned memory likewise.
-        runs: how many runs on host arrays: the first warms up, the second is captured.
+        runs: runs on host arrays since scratch memory last moved: the first warms up, the second
+            is captured.
         graph: uploads, the engine and downloads, captured.
         capturable: False once capturing has failed.
     """
@@ -85,7 +86,6 @@ class EngineStream:
         self._profile = profile
         self._stream = loaded.device.stream()
         self._idle = Event()
-        self._last = self._stream.handle
         self._prepared: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._scratch: Buffer | None = None
 
@@ -152,9 +152,8 @@ class EngineStream:
 
     def _follow(self, stream: Stream) -> None:
         """Let a stream wait on the GPU for this object's last run: they share scratch memory."""
-        if stream.handle != self._last:
-            stream.wait(self._idle)
-            self._last = stream.handle
+        # Handles tell nothing: one of a destroyed stream returns, and 2 is each thread's own.
+        stream.wait(self._idle)
 
     def _wait(self) -> None:
         """Wait on the host until nothing of this engine runs here."""
@@ -203,6 +202,7 @@ class EngineStream:
             old, self._scratch = self._scratch, None
             for prepared in self._prepared.values():
                 prepared.drop_graph()  # it was captured with the old address
+                prepared.runs = 0  # the engine prepares itself for the new one in a plain run
             if old is not None:
                 old.free()
             try:
@@ -234,9 +234,8 @@ class EngineStream:
 
     def _capture(self, prepared: Prepared) -> None:
         """Record the run as a graph; an engine that cannot be captured runs without one."""
-        capturable = prepared.context.is_stream_capturable(self._stream.handle)
         try:
-            if capturable:
+            if self._loaded.may_be_captured(prepared.context, self._stream.handle):
                 prepared.graph = self._stream.capture(lambda: self._work(prepared))
         except BackendError as error:
             _logger.info("this engine runs without CUDA graphs: %s", error)

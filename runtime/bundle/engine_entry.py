@@ -35,6 +35,7 @@ HARDWARE: tuple[Hardware, ...] = ("none", "ampere+", "same-capability")
 Shape = tuple[int, ...]
 
 _CAPABILITY = (r"[1-9]\d{0,8}\.\d", "a compute capability such as 8.9")
+_RTX_SERVES = ("7.5", "8.0", "8.6", "8.9")  # and 12.0 and later
 _NAMES: Mapping[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 
@@ -218,12 +219,30 @@ def choose(
         if engine.library == machine.library:
             reasons.append(f"engine '{engine.file}' does not fit: {reason}")
     found = "; ".join(reasons) or f"there is no {_NAMES[machine.library]} engine of this graph here"
-    raise BackendError(f"{found}; compile one: {command(machine.library, where)}")
+    raise BackendError(
+        f"{found}; compile one: {command(machine.library, where, machine.compute_capability)}"
+    )
 
 
-def command(library: Library, where: str) -> str:
-    """The command line that compiles a bundle's graphs for this machine."""
-    return f"hcflow compile '{where}' --engine {library}"
+def command(library: Library, where: str, capability: str | None = None) -> str:
+    """The command line that compiles a bundle's graphs for this machine.
+
+    Args:
+        library: that is to run them.
+        where: the bundle's folder.
+        capability: of this machine's GPU; None is unknown.
+    """
+    plain = f"hcflow compile '{where}' --engine"
+    if library == "tensorrt" or capability is None:
+        return f"{plain} {library}"
+    if not rtx_serves(capability):
+        return f"{plain} tensorrt (TensorRT-RTX serves no GPU of compute capability {capability})"
+    return f"{plain} tensorrt-rtx --compute-capability {capability}"
+
+
+def rtx_serves(capability: str) -> bool:
+    """Whether TensorRT-RTX has code for GPUs of a compute capability."""
+    return capability in _RTX_SERVES or _numbers(capability) >= (12, 0)
 
 
 def describe_ranges(engine: Engine) -> str:

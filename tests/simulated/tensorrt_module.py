@@ -21,6 +21,23 @@ import onnxruntime
 MAGIC = b"SIMULATED-ENGINE\n"
 SCRATCH_PER_PIXEL = 64
 
+RTX_ALONE: dict[str, tuple[str, ...]] = {
+    "IExecutionContext": ("is_stream_capturable",),
+    "IRuntimeConfig": (
+        "create_runtime_cache",
+        "cuda_graph_strategy",
+        "dynamic_shapes_kernel_specialization_strategy",
+        "set_runtime_cache",
+    ),
+    "Runtime": ("get_engine_validity",),
+    "CudaGraphStrategy": (),
+    "DynamicShapesKernelSpecializationStrategy": (),
+    "EngineInvalidityDiagnostics": (),
+    "EngineValidity": (),
+    "IRuntimeCache": (),
+}
+"""What TensorRT-RTX has and TensorRT has not: of a class some members, or the class itself."""
+
 KERNEL = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
@@ -98,17 +115,17 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
     class RuntimeConfig:
         dynamic_shapes_kernel_specialization_strategy = Specialization.LAZY
         cuda_graph_strategy = Graphs.DISABLED
-        strategy = Strategy.STATIC
-        cache: Cache | None = None
+        _strategy = Strategy.STATIC
+        _cache: Cache | None = None
 
         def create_runtime_cache(self) -> Cache:
             return Cache()
 
         def set_runtime_cache(self, cache: Cache) -> None:
-            self.cache = cache
+            self._cache = cache
 
         def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
-            self.strategy = strategy
+            self._strategy = strategy
 
     class Context:
         def __init__(self, engine: Engine, strategy: Strategy) -> None:
@@ -116,60 +133,60 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             self.engine = engine
             self.profiler: Any = None
             self.active_optimization_profile = 0
-            self.shapes: dict[str, tuple[int, ...]] = {}
-            self.addresses: dict[str, int] = {}
-            self.scratch = (0, 0)
+            self._shapes: dict[str, tuple[int, ...]] = {}
+            self._addresses: dict[str, int] = {}
+            self._scratch = (0, 0)
 
         def set_optimization_profile_async(self, index: int, stream: int) -> bool:
             self.active_optimization_profile = index
-            self.shapes.clear()
+            self._shapes.clear()
             return True
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-            low, _, high = self.engine.profiles[self.active_optimization_profile][name]
+            low, _, high = self.engine._profiles[self.active_optimization_profile][name]
             fits = len(shape) == len(low) and all(
                 a <= b <= c for a, b, c in zip(low, shape, high, strict=True)
             )
             if fits:
-                self.shapes[name] = tuple(shape)
+                self._shapes[name] = tuple(shape)
             else:
-                self.engine.complain(f"{name} {shape} is outside the profile")
+                self.engine._complain(f"{name} {shape} is outside the profile")
             return fits
 
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            assert set(self.shapes) == set(self.engine.inputs), "not every input shape is set"
-            return self.engine.infer(self.shapes)[name]
+            assert set(self._shapes) == set(self.engine._inputs), "not every input shape is set"
+            return self.engine._infer(self._shapes)[name]
 
         def update_device_memory_size_for_shapes(self) -> int:
-            assert set(self.shapes) == set(self.engine.inputs), "not every input shape is set"
-            return SCRATCH_PER_PIXEL * sum(int(np.prod(s)) for s in self.shapes.values())
+            assert set(self._shapes) == set(self.engine._inputs), "not every input shape is set"
+            return SCRATCH_PER_PIXEL * sum(int(np.prod(s)) for s in self._shapes.values())
 
         def set_device_memory(self, pointer: int, size: int) -> None:
             assert size >= self.update_device_memory_size_for_shapes(), "too little scratch memory"
-            self.scratch = (pointer, self.update_device_memory_size_for_shapes())
+            self._scratch = (pointer, self.update_device_memory_size_for_shapes())
 
         def set_tensor_address(self, name: str, pointer: int) -> bool:
-            assert name in (*self.engine.inputs, *self.engine.outputs), name
-            self.addresses[name] = pointer
+            assert name in (*self.engine._inputs, *self.engine._outputs), name
+            self._addresses[name] = pointer
             return True
 
         def is_stream_capturable(self, stream: int) -> bool:
             return True
 
         def execute_async_v3(self, stream: int) -> bool:
-            shapes = dict(self.shapes)
-            assert set(shapes) == set(self.engine.inputs), "not every input shape is set"
-            for tensor in (*self.engine.inputs, *self.engine.outputs):
-                assert self.addresses.get(tensor), f"the address of '{tensor}' is not set"
-            assert self.scratch[0], "no scratch memory is set"
-            addresses = dict(self.addresses)
-            shapes |= self.engine.infer(shapes)
-            dtypes = self.engine.dtypes
-            ranges = [(*self.scratch, 1)] + [
+            shapes = dict(self._shapes)
+            assert set(shapes) == set(self.engine._inputs), "not every input shape is set"
+            for tensor in (*self.engine._inputs, *self.engine._outputs):
+                assert self._addresses.get(tensor), f"the address of '{tensor}' is not set"
+            assert self._scratch[0], "no scratch memory is set"
+            addresses = dict(self._addresses)
+            shapes |= self.engine._infer(shapes)
+            dtypes = self.engine._dtypes
+            ranges = [(*self._scratch, 1)] + [
                 (
                     addresses[name],
                     dtypes[name].itemsize * int(np.prod(shapes[name])),
-                    int(name in self.engine.outputs),
+                    int(name in self.engine._outputs),
                 )
                 for name in shapes
             ]
@@ -181,9 +198,9 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
                     array = np.ctypeslib.as_array(kind.from_address(addresses[name]))
                     return array.reshape(shapes[name])
 
-                feeds = {name: at(name).copy() for name in self.engine.inputs}
-                results = self.engine.session.run(list(self.engine.outputs), feeds)
-                for output, value in zip(self.engine.outputs, results, strict=True):
+                feeds = {name: at(name).copy() for name in self.engine._inputs}
+                results = self.engine._session.run(list(self.engine._outputs), feeds)
+                for output, value in zip(self.engine._outputs, results, strict=True):
                     at(output)[...] = value
                 if self.profiler is not None:
                     self.profiler.report_layer_time("the whole graph", 0.5)
@@ -197,47 +214,49 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
     class Engine:
         def __init__(self, head: dict[str, Any], graph: bytes, log: Any) -> None:
-            self.profiles = head["profiles"]
+            self._profiles = head["profiles"]
             self.refittable = head["refittable"]
-            self.capability = head["capability"]
-            self.graph = graph
-            self.log = log
-            self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-            self.inputs = [x.name for x in self.session.get_inputs()]
-            self.outputs = [x.name for x in self.session.get_outputs()]
-            self.dtypes = {
+            self._capability = head["capability"]
+            self._graph = graph
+            self._log = log
+            self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+            self._inputs = [x.name for x in self._session.get_inputs()]
+            self._outputs = [x.name for x in self._session.get_outputs()]
+            self._dtypes = {
                 x.name: np.dtype({"tensor(float)": "f4", "tensor(uint8)": "u1"}[x.type])
-                for x in (*self.session.get_inputs(), *self.session.get_outputs())
+                for x in (*self._session.get_inputs(), *self._session.get_outputs())
             }
-            self.num_io_tensors = len(self.inputs) + len(self.outputs)
-            self.inferred: dict[Any, dict[str, tuple[int, ...]]] = {}
+            self.num_io_tensors = len(self._inputs) + len(self._outputs)
+            self._inferred: dict[Any, dict[str, tuple[int, ...]]] = {}
 
-        def complain(self, message: str) -> None:
-            self.log.log(ILogger.ERROR, message)
+        def _complain(self, message: str) -> None:
+            self._log.log(ILogger.ERROR, message)
 
-        def infer(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        def _infer(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
             key = tuple(sorted(shapes.items()))
-            if key not in self.inferred:
-                feeds = {name: np.zeros(s, self.dtypes[name]) for name, s in shapes.items()}
-                values = self.session.run(self.outputs, feeds)
-                self.inferred[key] = {n: v.shape for n, v in zip(self.outputs, values, strict=True)}
-            return self.inferred[key]
+            if key not in self._inferred:
+                feeds = {name: np.zeros(s, self._dtypes[name]) for name, s in shapes.items()}
+                values = self._session.run(self._outputs, feeds)
+                self._inferred[key] = {
+                    n: v.shape for n, v in zip(self._outputs, values, strict=True)
+                }
+            return self._inferred[key]
 
         def get_tensor_name(self, index: int) -> str:
-            return [*self.inputs, *self.outputs][index]
+            return [*self._inputs, *self._outputs][index]
 
         def get_tensor_mode(self, name: str) -> TensorIOMode:
-            return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+            return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
 
         def get_tensor_dtype(self, name: str) -> str:
-            return self.dtypes[name].name
+            return self._dtypes[name].name
 
         def create_serialization_config(self) -> SerializationConfig:
             return SerializationConfig()
 
         def serialize_with_config(self, config: SerializationConfig) -> bytes:
             again = Serialization.INCLUDE_REFIT in config.flags
-            return engine_bytes(self.graph, self.profiles, self.capability, again)
+            return engine_bytes(self._graph, self._profiles, self._capability, again)
 
         def create_runtime_config(self) -> RuntimeConfig:
             return RuntimeConfig()
@@ -245,7 +264,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         def create_execution_context(
             self, strategy: Any = Strategy.STATIC, runtime_config: Any = None
         ) -> Context:
-            return Context(self, runtime_config.strategy if runtime_config else strategy)
+            return Context(self, runtime_config._strategy if runtime_config else strategy)
 
     class Serialization(enum.Enum):
         INCLUDE_REFIT = 2
@@ -260,7 +279,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
     class Refitter:
         def __init__(self, engine: Engine, log: Any) -> None:
             self.engine = engine
-            self.model = onnx.load_from_string(engine.graph)
+            self.model = onnx.load_from_string(engine._graph)
             self.missing = [tensor.name for tensor in self.model.graph.initializer]
 
         def set_named_weights(self, tensor: onnx.TensorProto) -> bool:
@@ -276,7 +295,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def refit_cuda_engine(self) -> bool:
             assert not self.missing, "refitted with weights missing"
-            self.engine.graph = self.model.SerializeToString()
+            self.engine._graph = self.model.SerializeToString()
             return True
 
     class OnnxParserRefitter:
@@ -318,6 +337,11 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             return Engine(facts, graph, self.log)
 
     for key, value in {
+        "ICudaEngine": Engine,
+        "IExecutionContext": Context,
+        "IRuntimeCache": Cache,
+        "IRuntimeConfig": RuntimeConfig,
+        "ISerializationConfig": SerializationConfig,
         "ILogger": ILogger,
         "IProfiler": IProfiler,
         "TensorIOMode": TensorIOMode,
@@ -333,5 +357,11 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         "nptype": np.dtype,
     }.items():
         setattr(module, key, value)
+    if name == "tensorrt":
+        for key, members in RTX_ALONE.items():
+            for member in members:
+                delattr(getattr(module, key), member)
+            if not members:
+                delattr(module, key)
     sys.modules[name] = module
     return module
