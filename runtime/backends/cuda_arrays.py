@@ -16,7 +16,11 @@ from runtime.backends.cuda_device import Event, Stream
 from runtime.backends.session import import_library
 from runtime.errors import ParameterError
 
+LEGACY = 1
+"""The handle of the default stream, as 0 is; it waits for every stream that does not opt out."""
+
 _DLPACK_CUDA = 2
+_UNORDERED = -1
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,20 @@ class DeviceArray:
         self.shape = shape
         self.dtype = dtype
         self.stream = stream
+        self._consumers: set[int] = set()
         self.pointer = stream.allocate(math.prod(shape) * dtype.itemsize)
 
     def __del__(self) -> None:
-        if hasattr(self, "pointer"):
-            self.stream.free(self.pointer)
+        if not hasattr(self, "pointer"):
+            return
+        for consumer in self._consumers:  # their work may outlive the object that took the array
+            _order(consumer, self.stream)
+        self.stream.free(self.pointer)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -55,14 +68,16 @@ class DeviceArray:
             "typestr": self.dtype.str,
             "data": (self.pointer, False),
             "strides": None,
-            "stream": self.stream.handle or 1,  # the protocol's number for the default stream
+            "stream": self.stream.handle or LEGACY,  # the protocol forbids 0
         }
 
     def __dlpack__(self, **options: Any) -> Any:
-        consumer = options.pop("stream", None)
-        if consumer is not None and consumer != -1:
+        given = options.pop("stream", None)
+        consumer = LEGACY if given is None else int(given)  # as the protocol has it
+        if consumer != _UNORDERED:
             self.stream.device.use()
-            _order(self.stream.handle, Stream(self.stream.device, int(consumer)))
+            _order(self.stream.handle, Stream(self.stream.device, consumer))
+            self._consumers.add(consumer)
         view = _strided_memory_view().from_cuda_array_interface(self, stream_ptr=-1)
         return view.__dlpack__(stream=-1, **options)
 
@@ -86,13 +101,15 @@ def view(name: str, array: Any, stream: Stream) -> View:
         BackendError: it has DLPack only, and `cuda.core` is not installed.
     """
     interface = getattr(array, "__cuda_array_interface__", None)
-    if interface is None:
+    # Below version 3 it names no stream (PyTorch's is 2), so that nothing would order the two.
+    names_no_stream = interface is not None and interface.get("version", 0) < 3
+    if interface is None or (names_no_stream and hasattr(array, "__dlpack__")):
         if not is_on_gpu(array):
             raise ParameterError(
                 f"'{name}' is not a GPU array: it has neither __cuda_array_interface__ nor DLPack "
                 "on a CUDA device; with a stream all arrays must be on the GPU"
             )
-        found = _strided_memory_view().from_dlpack(array, stream_ptr=stream.handle or 1)
+        found = _strided_memory_view().from_dlpack(array, stream_ptr=stream.handle or LEGACY)
         shape, dtype = tuple(found.shape), np.dtype(found.dtype)
         strides = found.strides and tuple(s * dtype.itemsize for s in found.strides)
         _check_contiguous(name, shape, dtype, strides)

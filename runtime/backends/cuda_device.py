@@ -177,6 +177,10 @@ class Stream:
         size = target.array.nbytes
         check(driver().cuMemcpyDtoHAsync(target.pointer, source, size, self.handle))
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Device memory → device memory, `size` bytes."""
+        check(driver().cuMemcpyDtoDAsync(target, source, size, self.handle))
+
     def allocate(self, size: int) -> int:
         """A device pointer that is valid for later work in the stream."""
         return int(check(driver().cuMemAllocAsync(max(size, 1), self.handle)))
@@ -230,6 +234,15 @@ class Event:
 
     def __init__(self, timing: bool = False) -> None:
         self.handle = int(check(driver().cuEventCreate(_NO_FLAGS if timing else _DISABLE_TIMING)))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the work before it has ended."""
+        (status,) = driver().cuEventQuery(self.handle)
+        if getattr(status, "name", "") == "CUDA_ERROR_NOT_READY":
+            return False
+        check((status,))
+        return True
 
     def synchronise(self) -> None:
         """Wait for it on the host."""

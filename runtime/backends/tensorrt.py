@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
+from runtime.backends.cuda_arrays import LEGACY, DeviceArray, View, stream_handle, view
 from runtime.backends.cuda_device import Device, Stream, gpu_missing
 from runtime.backends.cuda_latents import Drawer
 from runtime.backends.session import Arrays, Layer
@@ -30,6 +30,9 @@ from runtime.errors import BackendError, ParameterError
 from runtime.latents import Region
 
 _logger = logging.getLogger(__name__)
+
+ALIGNMENT = 256
+"""Bytes that the addresses of an engine's inputs and outputs must be multiples of."""
 
 STREAMS = 2
 """Streams with their own contexts: one computes while the other's images cross the bus."""
@@ -70,13 +73,14 @@ class EngineSession:
     ) -> dict[str, Any]:
         """Put a run of GPU arrays into the caller's stream and return at once.
 
-        Nothing is copied and nobody waits. The inputs must stay unchanged until the stream has
-        finished this run. Capturing it into a CUDA graph of the caller's is not supported.
+        Nobody waits, and nothing is copied but arrays whose address is no multiple of `ALIGNMENT`.
+        The inputs must stay unchanged until the stream has finished this run; they and the stream
+        are kept alive until then. Capturing it into a CUDA graph of the caller's is not supported.
 
         Args:
             feeds: inputs by name: `__cuda_array_interface__` or DLPack, contiguous; a
                 `latents.Region` is drawn in the stream.
-            stream: of PyTorch, CuPy, PyCUDA or Numba, or its handle as an integer; not 0, the
+            stream: of PyTorch, CuPy, PyCUDA or Numba, or its handle as an integer; not 0 or 1, the
                 default stream, on which TensorRT waits for the whole GPU.
             outputs: arrays to write to, by name; others are allocated in the stream.
 
@@ -88,7 +92,7 @@ class EngineSession:
             BackendError: as `run`.
         """
         handle = stream_handle(stream)
-        if handle == 0:
+        if handle in (0, LEGACY):
             raise ParameterError(
                 "stream is the default stream, on which TensorRT waits for the whole GPU: make one"
             )
@@ -96,13 +100,14 @@ class EngineSession:
         device.use()
         target = Stream(device, handle)
         feeds = {name: self._drawn(name, each, target) for name, each in feeds.items()}
-        views = {name: view(name, array, target) for name, array in feeds.items()}
+        views = {name: _aligned(view(name, each, target), target) for name, each in feeds.items()}
         for name, each in views.items():
             self._check(name, each.dtype)
         shapes = {name: each.shape for name, each in views.items()}
         results: dict[str, Any] = dict(outputs or {})
         pointers = {name: each.pointer for name, each in views.items()}
         with self._stream() as own:
+            unaligned: list[tuple[DeviceArray, View]] = []
             for name, (shape, dtype) in own.outputs(shapes).items():
                 if name not in results:
                     results[name] = DeviceArray(target, shape, dtype)
@@ -115,7 +120,13 @@ class EngineSession:
                         f"{dtype} {list(shape)}"
                     )
                 pointers[name] = given.pointer
-            own.enqueue(shapes, pointers, target)
+                if given.pointer % ALIGNMENT:
+                    unaligned.append((DeviceArray(target, shape, dtype), given))
+                    pointers[name] = unaligned[-1][0].pointer
+            kept = (stream, *views.values(), *results.values())
+            own.enqueue(shapes, pointers, target, kept)
+            for made, given in unaligned:
+                target.copy(given.pointer, made.pointer, made.nbytes)
         return results
 
     def layer_times(self, feeds: Arrays, runs: int) -> list[Layer]:
@@ -192,6 +203,15 @@ class EngineSession:
                 "--max HEIGHTxWIDTH --batch N"
             )
         return index
+
+
+def _aligned(given: View, stream: Stream) -> View:
+    """An input, copied in the stream where an engine could not read it in place."""
+    if given.pointer % ALIGNMENT == 0:
+        return given
+    made = DeviceArray(stream, given.shape, given.dtype)
+    stream.copy(made.pointer, given.pointer, made.nbytes)
+    return View(made.pointer, made.shape, made.dtype, (made, given.owner))
 
 
 def open_tensorrt(

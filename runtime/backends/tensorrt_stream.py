@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,7 @@ class EngineStream:
         self._idle = Event()
         self._prepared: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._scratch: Buffer | None = None
+        self._kept: deque[tuple[Event, tuple[Any, ...]]] = deque()
 
     def outputs(self, shapes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shape and dtype of every output for these input shapes."""
@@ -117,12 +118,25 @@ class EngineStream:
             self._loaded.save_runtime_cache()
         return {name: prepared.host[name].array.copy() for name in prepared.outputs}
 
-    def enqueue(self, shapes: Shapes, pointers: Mapping[str, int], stream: Stream) -> None:
-        """Put a run on these addresses into the caller's stream, and do not wait."""
+    def enqueue(
+        self,
+        shapes: Shapes,
+        pointers: Mapping[str, int],
+        stream: Stream,
+        kept: tuple[Any, ...] = (),
+    ) -> None:
+        """Put a run on these addresses into the caller's stream, and do not wait.
+
+        `kept` are the objects that own the memory and the stream; they live until the run is over.
+        """
+        self._release()
         prepared = self._prepared_for(shapes)
         self._follow(stream)
         self._execute(prepared, pointers, stream)
         stream.record(self._idle)
+        over = Event()
+        stream.record(over)
+        self._kept.append((over, kept))
 
     def layer_times(self, arrays: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
         """Mean seconds of every layer; runs without a graph, which would hide the layers."""
@@ -141,6 +155,7 @@ class EngineStream:
         """Free everything; waits for what is running."""
         self._loaded.device.use()
         self._wait()
+        self._release()
         for prepared in self._prepared.values():
             prepared.free()
         self._prepared.clear()
@@ -154,6 +169,12 @@ class EngineStream:
         """Let a stream wait on the GPU for this object's last run: they share scratch memory."""
         # Handles tell nothing: one of a destroyed stream returns, and 2 is each thread's own.
         stream.wait(self._idle)
+
+    def _release(self) -> None:
+        """Let go of what belonged to runs that are over."""
+        while self._kept and self._kept[0][0].is_over:
+            over, _ = self._kept.popleft()
+            over.destroy()
 
     def _wait(self) -> None:
         """Wait on the host until nothing of this engine runs here."""

@@ -15,7 +15,7 @@ import numpy as np
 import runtime
 from runtime.backends import tensorrt_stream
 from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
-from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_device import Device, Stream, check, driver
 from runtime.backends.session import Layer
 from runtime.backends.tensorrt import EngineSession, open_engine
 from runtime.bundle import engine_cache
@@ -35,6 +35,11 @@ from tests.simulated.rig import (
     upload,
 )
 from tests.support.bundles import inverse_graph
+
+
+def per_thread() -> Stream:
+    """The default stream of the thread that asks."""
+    return Stream(Device.open(), 2)
 
 
 @scenario
@@ -173,6 +178,116 @@ def runs_on_two_streams_wait_for_each_other_on_the_gpu(folder: Path) -> None:
 
 
 @scenario
+def a_stream_that_has_the_handle_of_a_destroyed_one_waits_too(folder: Path) -> None:
+    s = session(folder)
+    device = Device.open()
+    first, a, b = device.stream(), feeds(seed=1), feeds(seed=2)
+    s.enqueue(upload(first, a), first.handle)
+    check(driver().cuStreamDestroy(first.handle))  # as other libraries do: its work goes on
+    second = device.stream()
+    assert second.handle == first.handle
+    result = s.enqueue(upload(second, b), second.handle)["hr"]
+    assert np.array_equal(download(second, result), expected(b))
+    fine()
+
+
+@scenario
+def every_threads_own_default_stream_waits_for_the_others(folder: Path) -> None:
+    s = session(folder)
+    s.enqueue(upload(per_thread(), feeds(seed=1)), 2)
+    results = []
+
+    def work() -> None:
+        Device.open().use()
+        stream = per_thread()
+        result = s.enqueue(upload(stream, feeds(seed=2)), 2)["hr"]
+        results.append(download(stream, result))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert np.array_equal(results[0], expected(feeds(seed=2)))
+    fine()
+
+
+@scenario
+def inputs_live_until_their_run_is_over(folder: Path) -> None:
+    s = session(folder)
+    stream, values = Device.open().stream(), feeds()
+    other = Device.open().stream()
+    given = upload(other, values)
+    other.synchronise()
+    result = s.enqueue(given, stream.handle)["hr"]
+    del given  # what frees them in their own stream must not come before the run
+    gc.collect()
+    other.synchronise()
+    assert np.array_equal(download(stream, result), expected(values))
+    s.enqueue(upload(stream, values), stream.handle)
+    assert sum(len(each._kept) for each in s._streams) == 1  # the first run's are gone
+    fine()
+
+
+@scenario
+def arrays_of_an_interface_that_names_no_stream_come_by_dlpack(folder: Path) -> None:
+    class LikePyTorch:
+        def __init__(self, array: DeviceArray) -> None:
+            self.array = array
+            interface = array.__cuda_array_interface__ | {"version": 2}
+            self.__cuda_array_interface__ = {k: v for k, v in interface.items() if k != "stream"}
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return self.array.__dlpack_device__()
+
+    s = session(folder)
+    producer, consumer = Device.open().stream(), Device.open().stream()
+    values = feeds()
+    given = {name: LikePyTorch(each) for name, each in upload(producer, values).items()}
+    result = s.enqueue(given, consumer.handle)["hr"]
+    assert np.array_equal(download(consumer, result), expected(values))
+    fine()
+
+
+@scenario
+def memory_is_freed_after_the_work_of_whoever_took_it(folder: Path) -> None:
+    producer, consumer = Device.open().stream(), Device.open().stream()
+    array = DeviceArray(producer, (4,), np.dtype(np.float32))
+    target = DeviceArray(consumer, (4,), np.dtype(np.float32))
+    producer.synchronise()
+    capsule = array.__dlpack__(stream=consumer.handle)
+    consumer.copy(target.pointer, array.pointer, array.nbytes)
+    del capsule, array
+    gc.collect()
+    producer.synchronise()
+    consumer.synchronise()
+    fine()
+
+
+@scenario
+def addresses_that_an_engine_cannot_read_in_place_are_copied(folder: Path) -> None:
+    s = session(folder)
+    stream, values = Device.open().stream(), feeds()
+    given = upload(stream, values)
+    shape = given["lr"].shape
+
+    def shifted(array: DeviceArray, shape: tuple[int, ...]) -> Any:
+        interface = array.__cuda_array_interface__ | {"shape": shape}
+        interface["data"] = (array.pointer + 4, False)
+        return type("Array", (), {"__cuda_array_interface__": interface, "owner": array})()
+
+    room = DeviceArray(stream, (values["lr"].size + 1,), np.dtype(np.float32))
+    stream.copy(room.pointer + 4, given["lr"].pointer, given["lr"].nbytes)
+    out = DeviceArray(stream, (3 * 12 * 20 + 1,), np.dtype(np.float32))
+    target = shifted(out, (1, 3, 12, 20))
+    s.enqueue(given | {"lr": shifted(room, shape)}, stream.handle, {"hr": target})
+    found = download(stream, out)[1:].reshape(1, 3, 12, 20)
+    assert np.array_equal(found, expected(values))
+    fine()
+
+
+@scenario
 def an_array_of_another_stream_is_waited_for_on_the_gpu(folder: Path) -> None:
     s = session(folder)
     producer, consumer = Device.open().stream(), Device.open().stream()
@@ -254,7 +369,8 @@ def arrays_that_will_not_do_are_refused(folder: Path) -> None:
     raises(ParameterError, "the engine takes float32", go(lr=strided(typestr="<f8")))
     raises(ParameterError, "is not a GPU array", go(lr=np.zeros(3)))
     raises(ParameterError, "no input 'lrr'", go(lrr=values["lr"]))
-    raises(ParameterError, "default stream", lambda: s.enqueue(values, 0))
+    for default in (0, 1):
+        raises(ParameterError, "default stream", lambda: s.enqueue(values, default))  # noqa: B023
     raises(ParameterError, "'z1' is missing", lambda: s.run({"lr": feeds()["lr"]}))
 
 

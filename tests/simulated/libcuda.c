@@ -20,7 +20,7 @@
 #include "../../runtime/backends/latents.cu" /* the kernel that draws latents, for the host */
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_HANDLE = 400,
-       NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900 };
+       NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900 };
 
 typedef struct { uintptr_t at; size_t size; int write; } Range;
 typedef int (*Kernel)(void *);
@@ -43,12 +43,15 @@ typedef struct Op {
 } Op;
 typedef struct Graph { Op *first; } Graph;
 typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive, mode; pthread_t capturer; struct Stream *next; } Stream;
+typedef struct Slot { Stream *stream; struct Slot *next; } Slot; /* what a stream's handle points at */
 typedef struct Block { uintptr_t at; size_t size; int pinned, freed; struct Block *next; } Block;
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static Block *blocks;
 static Stream *streams;
 static Stream legacy; /* stream 1: what others call the default one */
+static Slot *idle; /* handles of destroyed streams, which the next ones get */
+static __thread Stream *own; /* stream 2: each thread's own default one */
 static char violation[512];
 static size_t total = (size_t)1 << 30, used;
 static int devices = 1, version = 13000, calls_copy, calls_sync;
@@ -96,7 +99,21 @@ static int touch(uintptr_t at, size_t size, const char *what) {
   return 0;
 }
 
-static Stream *stream_of(void *handle) { return (uintptr_t)handle <= 2 ? &legacy : (Stream *)handle; }
+static Stream *new_stream(void) {
+  Stream *s = calloc(1, sizeof *s);
+  s->alive = 1;
+  s->next = streams;
+  streams = s;
+  return s;
+}
+
+static Stream *stream_of(void *handle) {
+  if ((uintptr_t)handle < 2) return &legacy;
+  if ((uintptr_t)handle == 2) return own ? own : (own = new_stream());
+  Stream *s = ((Slot *)handle)->stream;
+  if (!s->alive) fault("a destroyed stream is used");
+  return s;
+}
 
 static Op *push(void *handle, Op *op) {
   Stream *s = stream_of(handle);
@@ -260,18 +277,19 @@ int cuMemcpyDtoDAsync(uintptr_t to, uintptr_t from, size_t n, void *s) { return 
 int cuStreamCreate(void **out, unsigned flags) {
   LOCKED(int)
   sim_needs_context("a stream is made");
-  Stream *s = calloc(1, sizeof *s);
-  s->alive = 1;
-  s->next = streams;
-  streams = s;
-  *out = s;
+  Slot *slot = idle ? idle : calloc(1, sizeof *slot);
+  idle = idle ? idle->next : NULL;
+  slot->stream = new_stream();
+  *out = slot;
   DONE
 }
 int cuStreamDestroy(void *handle) {
   LOCKED(int)
   sim_needs_context("a stream is given back");
-  drain(stream_of(handle), UINT64_MAX);
+  /* Returns at once: the work goes on, and the handle may return as another stream's. */
   stream_of(handle)->alive = 0;
+  ((Slot *)handle)->next = idle;
+  idle = handle;
   DONE
 }
 int cuStreamSynchronize(void *handle) {
@@ -306,6 +324,12 @@ int cuEventSynchronize(void *event) {
   Event *e = event;
   calls_sync++;
   if (e->stream) drain(e->stream, e->position);
+  DONE
+}
+int cuEventQuery(void *event) {
+  LOCKED(int)
+  Event *e = event;
+  if (e->stream && e->stream->done < e->position) result = NOT_READY;
   DONE
 }
 int cuEventElapsedTime(float *ms, void *a, void *b) { *ms = 1.0f; return OK; }

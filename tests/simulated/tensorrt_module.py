@@ -167,6 +167,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def set_tensor_address(self, name: str, pointer: int) -> bool:
             assert name in (*self.engine._inputs, *self.engine._outputs), name
+            assert pointer % 256 == 0, f"the address of '{name}' is no multiple of 256"
             self._addresses[name] = pointer
             return True
 
