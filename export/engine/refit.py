@@ -157,7 +157,7 @@ def _refittable(source: Bundle, graph: Graph, machine: Machine) -> tuple[Engine,
             f"{graph.precision} graph: make one with "
             f"{engine_entry.command(machine.library, place)} --refit"
         )
-    return engine_entry.choose(able, machine, place)
+    return engine_entry.fitting(able, machine, place)[0]
 
 
 def _entry(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:

@@ -7,10 +7,12 @@ in place, on the caller's stream, with no copy and no wait (`EngineSession.enque
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import queue
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,18 @@ STREAMS = 2
 class EngineSession:
     """One engine, loaded; every method may be called from many threads at once."""
 
-    def __init__(self, loaded: LoadedEngine, engine: Engine, where: str) -> None:
+    def __init__(
+        self,
+        loaded: LoadedEngine,
+        engine: Engine,
+        where: str,
+        following: Callable[[], EngineSession] | None = None,
+    ) -> None:
+        """`following` opens the engine for shapes that this one does not hold."""
         self.engine = engine
+        self._following = following
+        self._next: EngineSession | None = None
+        self._opening = threading.Lock()
         self._loaded = loaded
         self._where = where
         self._idle: queue.LifoQueue[EngineStream] = queue.LifoQueue()
@@ -65,6 +77,9 @@ class EngineSession:
             BackendError: a shape outside every profile, no memory, or the GPU failed.
         """
         arrays = {name: self._input(name, value) for name, value in feeds.items()}
+        other = self._other({name: array.shape for name, array in arrays.items()})
+        if other is not None:
+            return other.run(feeds)
         with self._stream() as stream:
             return stream.run(arrays)
 
@@ -104,6 +119,8 @@ class EngineSession:
         for name, each in views.items():
             self._check(name, each.dtype)
         shapes = {name: each.shape for name, each in views.items()}
+        if (other := self._other(shapes)) is not None:
+            return other.enqueue(feeds, stream, outputs)
         results: dict[str, Any] = dict(outputs or {})
         pointers = {name: each.pointer for name, each in views.items()}
         with self._stream() as own:
@@ -135,6 +152,9 @@ class EngineSession:
         Raises:
             BackendError: as `run`.
         """
+        other = self._other({name: value.shape for name, value in feeds.items()})
+        if other is not None:
+            return other.layer_times(feeds, runs)
         with self._stream() as stream:
             times = stream.layer_times({n: self._host(n, v) for n, v in feeds.items()}, runs)
         return [Layer(name, "engine layer", seconds) for name, seconds in times.items()]
@@ -143,6 +163,16 @@ class EngineSession:
         """Free everything on the GPU; waits for what is running."""
         for each in self._streams:
             each.close()
+        if self._next is not None:
+            self._next.close()
+
+    def _other(self, shapes: Mapping[str, tuple[int, ...]]) -> EngineSession | None:
+        """The next engine's session for shapes that this engine does not hold; None: none."""
+        if self._following is None or self.engine.holds(shapes) is not None:
+            return None
+        with self._opening:
+            self._next = self._next or self._following()
+        return self._next
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[EngineStream]:
@@ -218,21 +248,27 @@ def open_tensorrt(
     graph: bytes, numerics: Numerics, threads: int, folder: Path | None
 ) -> EngineSession:
     """A session on TensorRT; the engine comes from the bundle or the user's cache."""
-    return open_engine("tensorrt", graph, folder)
+    return open_engine("tensorrt", graph, folder, tf32=numerics.tf32)
 
 
 def open_rtx(graph: bytes, numerics: Numerics, threads: int, folder: Path | None) -> EngineSession:
     """A session on TensorRT-RTX; the engine comes from the bundle or the user's cache."""
-    return open_engine("tensorrt-rtx", graph, folder)
+    return open_engine("tensorrt-rtx", graph, folder, tf32=numerics.tf32)
 
 
-def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSession:
+def open_engine(
+    library: Library, graph: bytes, folder: Path | None, *, tf32: bool = False
+) -> EngineSession:
     """Load the engine that was compiled from a graph and fits this machine.
+
+    Of several the one for the smallest shapes is loaded, and the next when shapes come that it does
+    not hold.
 
     Args:
         library: which one.
         graph: the ONNX bytes.
         folder: the bundle's, or None to look in the cache only.
+        tf32: whether the graph allows TF32.
 
     Raises:
         BackendError: no library, no driver, or no fitting engine; says what to do.
@@ -242,7 +278,25 @@ def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSe
     machine = this_machine(library, device)
     place = str(folder or ".")
     found = engine_cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
-    engine, path = engine_entry.choose(found, machine, place)
+    fits = engine_entry.fitting(found, machine, place, tf32=tf32)
+
+    def session(index: int) -> EngineSession:
+        has_next = index + 1 < len(fits)
+        following = functools.partial(session, index + 1) if has_next else None
+        return _open(trt, device, machine, fits[index], place, following)
+
+    return session(0)
+
+
+def _open(
+    trt: Any,
+    device: Device,
+    machine: Machine,
+    found: tuple[Engine, Path],
+    place: str,
+    following: Callable[[], EngineSession] | None,
+) -> EngineSession:
+    (engine, path), library = found, machine.library
     data = engine_cache.read(engine, path)
     capability = machine.compute_capability
     remedy = f"compile a fitting one: {engine_entry.command(library, place, capability)}"
@@ -250,7 +304,7 @@ def open_engine(library: Library, graph: bytes, folder: Path | None) -> EngineSe
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":
         loaded.use_runtime_cache(_runtime_cache(engine, machine))
-    return EngineSession(loaded, engine, place)
+    return EngineSession(loaded, engine, place, following)
 
 
 def _drawer(loaded: LoadedEngine) -> tuple[Drawer | None, str]:

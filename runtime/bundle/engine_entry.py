@@ -8,6 +8,7 @@ is refused with a reason before the library tries to load it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -198,30 +199,47 @@ def misfit(engine: Engine, machine: Machine) -> str | None:
     return None
 
 
-def choose(
-    engines: Sequence[tuple[Engine, Path]], machine: Machine, where: str
-) -> tuple[Engine, Path]:
-    """The first engine that fits a machine, and its file.
+def fitting(
+    engines: Sequence[tuple[Engine, Path]], machine: Machine, where: str, *, tf32: bool = False
+) -> list[tuple[Engine, Path]]:
+    """The engines that fit a machine, and their files: the one to prefer first.
+
+    Those with the graph's own TF32 come first, then those for smaller shapes, which need less
+    memory and are tuned closer to what they run; of equal ones the newest.
 
     Args:
         engines: every engine of one graph, with its file.
         machine: the one it is to run on.
         where: the bundle's folder, for the command that compiles a fitting engine.
+        tf32: whether the graph allows TF32.
 
     Raises:
         BackendError: none fits; says why, and which command compiles one.
     """
-    reasons = []
+    reasons, fits = [], []
     for engine, path in engines:
         reason = misfit(engine, machine)
         if reason is None:
-            return engine, path
-        if engine.library == machine.library:
+            fits.append((engine, path))
+        elif engine.library == machine.library:
             reasons.append(f"engine '{engine.file}' does not fit: {reason}")
+    if fits:
+        return sorted(fits, key=lambda each: _preference(*each, tf32=tf32))
     found = "; ".join(reasons) or f"there is no {_NAMES[machine.library]} engine of this graph here"
     raise BackendError(
         f"{found}; compile one: {command(machine.library, where, machine.compute_capability)}"
     )
+
+
+def _preference(engine: Engine, path: Path, *, tf32: bool) -> tuple[bool, int, float]:
+    largest = max(
+        sum(math.prod(r.largest) for r in profile.values()) for profile in engine.profiles
+    )
+    try:
+        made = path.stat().st_mtime
+    except OSError:  # a missing file is told of when it is opened
+        made = 0.0
+    return engine.tf32 != tf32, largest, -made
 
 
 def command(library: Library, where: str, capability: str | None = None) -> str:

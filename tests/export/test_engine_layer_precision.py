@@ -58,6 +58,20 @@ def test_a_precision_that_was_not_realised_fails_the_build() -> None:
         layer_precision.check({"fp16": 50}, convolutions(int8=50), "int8")
 
 
+def test_convolutions_that_do_not_tell_are_a_warning_unless_strict() -> None:
+    half = convolutions(half=100, single=20)
+    fused = {"unknown": 60, "fp16": 30, "fp32": 20}
+    warning = layer_precision.check(fused, half, "fp16")
+    assert warning == (
+        "the engine tells of 30 of 100 convolutions that they run in fp16, and of 60 nothing"
+    )
+    with pytest.raises(ExportError, match="--strict refuses"):
+        layer_precision.check(fused, half, "fp16", strict=True)
+    with pytest.raises(ExportError, match="requested and not used"):  # they tell of another
+        layer_precision.check({"unknown": 10, "fp32": 90}, half, "fp16")
+    assert layer_precision.check({"fp16": 100}, half, "fp16", strict=True) is None
+
+
 def test_convolutions_that_a_graph_keeps_in_float_count_for_nothing() -> None:
     deep = convolutions(half=90, single=60)
     layer_precision.check({"fp16": 90, "fp32": 60}, deep, "fp16")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runtime.bundle.engine_entry import Engine, Machine, Memory, Range, choose, misfit
+from runtime.bundle.engine_entry import (
+    Engine,
+    Machine,
+    Memory,
+    Range,
+    command,
+    fitting,
+    misfit,
+)
 from runtime.bundle.json_reader import Field
 from runtime.errors import BackendError, BundleError
 
@@ -105,15 +114,43 @@ def test_an_engine_fits_its_version_and_gpus_alone(
     assert found is None if reason is None else reason in str(found)
 
 
-def test_choosing_takes_the_first_that_fits_and_else_says_why_and_what_to_run() -> None:
+def test_the_engines_that_fit_come_smallest_first_and_of_equal_ones_the_newest(
+    tmp_path: Path,
+) -> None:
+    large = replace(ENGINE, profiles=({"lr": Range((1, 3, 8, 8), (1, 3, 9, 9), (2, 3, 64, 64))},))
+    older, newer = tmp_path / "older", tmp_path / "newer"
+    for seconds, path in enumerate((older, newer)):
+        path.touch()
+        os.utime(path, (seconds, seconds))
+    tf32 = replace(ENGINE, tf32=True), newer
+    all_of_them = [(large, newer), tf32, (ENGINE, older), (ENGINE, newer)]
+    wanted = [(ENGINE, newer), (ENGINE, older), (large, newer), tf32]
+    assert fitting(all_of_them, RTX, "b") == wanted
+    assert fitting(all_of_them, RTX, "b", tf32=True)[0] == tf32
+
+
+@pytest.mark.parametrize(
+    ("capability", "wanted"),
+    [
+        ("7.5", "--engine tensorrt-rtx --compute-capability 7.5"),
+        ("12.1", "--engine tensorrt-rtx --compute-capability 12.1"),
+        ("8.7", "--engine tensorrt (TensorRT-RTX serves no GPU of compute capability 8.7)"),
+        ("9.0", "--engine tensorrt (TensorRT-RTX serves no GPU of compute capability 9.0)"),
+    ],
+)
+def test_the_advice_is_a_command_that_works_for_this_gpu(capability: str, wanted: str) -> None:
+    assert command("tensorrt-rtx", "b", capability) == f"hcflow compile 'b' {wanted}"
+    assert command("tensorrt", "b", capability) == "hcflow compile 'b' --engine tensorrt"
+
+
+def test_an_engine_that_does_not_fit_is_told_of_with_the_reason_and_what_to_run() -> None:
     old = replace(ENGINE, version="1.6")
-    fitting = ENGINE, Path("fitting")
-    assert choose([(old, Path("old")), fitting], RTX, "b") == fitting
+    assert fitting([(old, Path("old")), (ENGINE, Path("new"))], RTX, "b")[0][0] == ENGINE
     wanted = "1.6, not 1.7.1.116; compile one: hcflow compile 'b'"
     with pytest.raises(BackendError, match=re.escape(wanted)):
-        choose([(old, Path("old"))], RTX, "b")
+        fitting([(old, Path("old"))], RTX, "b")
     with pytest.raises(BackendError, match="no TensorRT-RTX engine of this graph"):
-        choose([], RTX, "b")
+        fitting([], RTX, "b")
 
 
 def test_a_profile_holds_what_lies_between_its_ends() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from tests.simulated.rig import (
     plan,
     prepare,
     raises,
+    ranges,
     scenario,
     session,
     sidecar,
@@ -393,6 +395,25 @@ def layers_are_timed_without_a_graph_and_leave_nothing_behind(folder: Path) -> N
     assert s.layer_times(values, 4) == [Layer("the whole graph", "engine layer", 0.5e-3)]
     assert not s._streams[-1]._prepared
     assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def shapes_that_the_smallest_engine_does_not_hold_run_on_the_next(folder: Path) -> None:
+    graph, bundle = prepare(folder, profiles=(ranges(5, 1),))
+    data = plan(graph, (ranges(16, 2),))
+    name = f"{hashlib.sha256(graph).hexdigest()[:12]}.large.engine"
+    engine_cache.write(sidecar(graph, data, file=name, profiles=(ranges(16, 2),)), data)
+    s = open_engine("tensorrt-rtx", graph, bundle)
+    assert s.engine.file == "inverse.engine"
+    small, large = feeds(), feeds(2, 12, 16)
+    assert np.array_equal(s.run(small)["hr"], expected(small))
+    assert s._next is None
+    assert np.array_equal(s.run(large)["hr"], expected(large))
+    assert s._next is not None
+    assert s._next.engine.file == name
+    raises(BackendError, "outside the engine's shapes", lambda: s.run(feeds(height=17)))
+    s.close()
     fine()
 
 

@@ -54,7 +54,7 @@ static Slot *idle; /* handles of destroyed streams, which the next ones get */
 static __thread Stream *own; /* stream 2: each thread's own default one */
 static char violation[512];
 static size_t total = (size_t)1 << 30, used;
-static int devices = 1, version = 13000, calls_copy, calls_sync;
+static int major = 8, minor = 9, devices = 1, version = 13000, calls_copy, calls_sync;
 static uint64_t order;
 static void *self;
 static __thread void *current; /* each thread's own context, none at first */
@@ -72,6 +72,7 @@ static void fault(const char *form, ...) {
 const char *sim_violation(void) { return violation; }
 void sim_reset(void) { violation[0] = 0; calls_copy = calls_sync = 0; }
 void sim_machine(int count, int driver_version, size_t bytes) { devices = count; version = driver_version; total = bytes; }
+void sim_capability(int a, int b) { major = a; minor = b; }
 size_t sim_used(void) { return used; }
 int sim_copies(void) { return calls_copy; }
 int sim_waits(void) { return calls_sync; }
@@ -235,7 +236,7 @@ int cuDriverGetVersion(int *v) { *v = version; return OK; }
 int cuDeviceGetCount(int *n) { *n = devices; return OK; }
 int cuDeviceGet(int *d, int ordinal) { *d = ordinal; return OK; }
 int cuDeviceGetName(char *name, int n, int d) { snprintf(name, n, "Simulated GPU"); return OK; }
-int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? 8 : kind == 76 ? 9 : 1; return OK; }
+int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? major : kind == 76 ? minor : 1; return OK; }
 int cuDevicePrimaryCtxRetain(void **c, int d) { *c = PRIMARY; return OK; }
 int cuCtxSetCurrent(void *c) { current = c; return OK; }
 int cuCtxGetCurrent(void **c) { *c = current; return OK; }

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import runtime
+from export.engine.compilers import default_targets
+from export.engine.options import RTX_CAPABILITIES
+from export.errors import ExportError
 from runtime import backends
 from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
+from runtime.backends.tensorrt_engine import version_of
 from runtime.errors import BackendError
 from tests.simulated.rig import (
     DRIVER,
@@ -111,6 +117,51 @@ def auto_says_why_it_takes_another_backend(folder: Path) -> None:
     s = backends.open_session("auto", graph, numerics, 1, bundle)
     assert np.array_equal(s.run(values)["hr"], expected(values))
     assert any("using another backend" in line for line in handler.lines), handler.lines
+
+
+@scenario
+def a_library_that_does_not_start_is_named_with_the_drivers_version(folder: Path) -> None:
+    graph, bundle = prepare(folder)
+
+    def null(log: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    module = sys.modules["tensorrt_rtx"]
+    right, module.Runtime = module.Runtime, null  # type: ignore[attr-defined]
+    try:
+        text = (
+            "tensorrt-rtx 1.7.1.116 does not start with this NVIDIA driver, which supports CUDA 13"
+        )
+        raises(BackendError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))
+        numerics = runtime.Bundle.open(bundle).manifest.graphs[0].numerics
+        values = feeds()
+        s = backends.open_session("auto", graph, numerics, 1, bundle)
+        assert np.array_equal(s.run(values)["hr"], expected(values))
+    finally:
+        module.Runtime = right  # type: ignore[attr-defined]
+
+
+@scenario
+def a_gpu_that_tensorrt_rtx_does_not_serve_is_sent_to_tensorrt(folder: Path) -> None:
+    DRIVER.sim_capability(9, 0)
+    Device.open.cache_clear()
+    try:
+        graph, bundle = prepare(folder)
+        text = "--engine tensorrt (TensorRT-RTX serves no GPU of compute capability 9.0)"
+        raises(BackendError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))
+        raises(ExportError, "give --engine tensorrt", lambda: default_targets("tensorrt-rtx"))
+        DRIVER.sim_capability(7, 5)
+        Device.open.cache_clear()
+        assert default_targets("tensorrt-rtx") == (*RTX_CAPABILITIES, "7.5")
+    finally:
+        DRIVER.sim_capability(8, 9)
+        Device.open.cache_clear()
+
+
+@scenario
+def a_version_with_a_suffix_is_read(folder: Path) -> None:
+    module = types.SimpleNamespace(__version__="10.14.1.48.post1")
+    assert version_of(module) == "10.14.1.48"
 
 
 class _Lines(logging.Handler):
