@@ -119,7 +119,7 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         temporary.touch(exist_ok=False)
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows syncs no handle that cannot write
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException as error:

@@ -114,7 +114,10 @@ def _stored_height(path: str | os.PathLike[str], format_name: str, *, salvage: b
     ):
         size = os.fstat(file.fileno()).st_size
         if not salvage:
-            start = os.pread(file.fileno(), _HEADER, 0)
+            place = file.tell()
+            file.seek(0)
+            start = file.read(_HEADER)
+            file.seek(place)
             decoded.check_header(image, start, size, f"'{path}'")
         return image.height
 
