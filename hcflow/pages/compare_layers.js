@@ -75,8 +75,13 @@ async function show() {
   const mine = ++turn, chosen = [id("left").value, id("right").value].map(layer);
   const shown = chosen.map((one, side) => picture(one, side));
   const on = id("residual").getAttribute("aria-pressed") === "true";
-  const compared = on ? chosen.filter(one => one.name !== scene.reference) : [];
-  const maps = await Promise.all(compared.map(difference));
+  let compared = on ? chosen.filter(one => one.name !== scene.reference) : [], maps = [];
+  let failed = "";
+  try {
+    maps = await Promise.all(compared.map(difference));
+  } catch (error) {  // a canvas of this size is more than some browsers give
+    [compared, failed] = [[], `this browser cannot compute the residual (${error.message})`];
+  }
   if (mine !== turn) return;
   const ceiling = ceilingOf(maps);
   chosen.forEach((one, side) => {
@@ -84,8 +89,9 @@ async function show() {
     if (at >= 0) shown[side] = painted(maps[at].map, ceiling);
     frames[side].replaceChildren(shown[side]);
   });
-  id("legend").hidden = !compared.length;
-  id("legend-of").textContent = `difference from ${scene.reference}`;
+  id("legend").hidden = !compared.length && !failed;
+  id("scale").hidden = !compared.length;
+  id("legend-of").textContent = failed || `difference from ${scene.reference}`;
   id("ceiling").textContent = `${ceiling}/255`;
   for (const span of id("figures").children) {
     span.classList.toggle("shown", chosen.some(one => one.name === span.dataset.of));
@@ -122,8 +128,15 @@ function open(index) {
   show();
 }
 
-id("scene").replaceChildren(...scenes.map((one, index) => new Option(one.name, index)));
-id("scene").hidden = scenes.length < 2;
+function load(list) {
+  scenes = list;
+  pictures.clear();
+  id("scene").replaceChildren(...scenes.map((one, index) => new Option(one.name, index)));
+  id("scene").hidden = scenes.length < 2;
+  open(0);
+}
+
+document.addEventListener("scenes", event => load(event.detail));
 id("scene").addEventListener("change", () => open(Number(id("scene").value)));
 for (const name of ["left", "right"]) id(name).addEventListener("change", show);
 id("residual").addEventListener("click", toggleResidual);
@@ -131,5 +144,5 @@ id("in").addEventListener("click", () => step(1));
 id("out").addEventListener("click", () => step(-1));
 id("full").addEventListener("click", () => full());
 id("fit").addEventListener("click", fit);
-new ResizeObserver(() => fitted ? fit() : place()).observe(stage);
-open(0);
+new ResizeObserver(() => scene && (fitted ? fit() : place())).observe(stage);
+load(JSON.parse(id("scenes").textContent));

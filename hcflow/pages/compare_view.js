@@ -1,14 +1,14 @@
-// Two pictures under a divider, both zoomed and moved together. Scenes are the page's own JSON:
+// Two pictures under a divider, both zoomed and moved together. Scenes are the page's own JSON, or
+// the detail of an event "scenes" that a script sends to the document:
 // [{name, width, height, left, right, reference, note, layers: [{name, src, scale, figures}]}]
 // where scale is how many pixels of the scene one of the layer's pixels covers.
 "use strict";
 const STEPS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];  // beyond 100 %: every pixel a square
 const STOPS = [[0, 0, 0], [128, 0, 0], [255, 64, 0], [255, 192, 0], [255, 255, 255]];
 const id = name => document.getElementById(name);
-const scenes = JSON.parse(id("scenes").textContent);
 const stage = id("stage"), divider = id("divider"), over = id("over"), under = id("under");
 const frames = [over, under].map(side => side.querySelector(".frame"));
-let scene, zoom = 1, x = 0, y = 0, share = 0.5, fitted = true, wanted = 1;
+let scenes = [], scene, zoom = 1, x = 0, y = 0, share = 0.5, fitted = true, wanted = 1;
 
 // One picture's pixel is `zoom` pixels of the screen, so 100 % is exact on any display.
 const perPixel = () => zoom / (window.devicePixelRatio || 1);

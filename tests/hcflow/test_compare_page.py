@@ -467,6 +467,20 @@ def test_any_two_pictures_and_any_scene_can_be_chosen(opened: Browser) -> None:
     assert "tiny 30.00 dB, largest error 100/255" in figures
 
 
+def test_a_script_can_give_the_page_other_pictures(opened: Browser) -> None:
+    """As a service does that makes its pictures while the page is open."""
+    replaced = (
+        "const scene = JSON.parse(document.getElementById('scenes').textContent)[1];"
+        "Object.assign(scene, {name: 'new', note: 'New.', left: 'original', layers: scene.layers"
+        ".filter(one => one.name !== 'bicubic').map(one => ({...one, figures: {'': 'now'}}))});"
+        "document.dispatchEvent(new CustomEvent('scenes', {detail: [scene]}));"
+        "return document.getElementById('figures').textContent"
+    )
+    assert opened.run(replaced).split() == ["input", "now", "tiny", "now", "original", "now"]
+    _wait(opened, "document.querySelector('#over img').alt === 'original'")
+    assert opened.run("return document.getElementById('scene').hidden")
+
+
 @pytest.mark.parametrize("size", [(390, 800), (390, 500), (1280, 800)])
 def test_nothing_scrolls_and_every_control_is_in_the_window(
     size: Point, page: Path, browser: Browser
