@@ -1,0 +1,1 @@
+"""Any folder of images, read by this program and judged against Pillow and libvips."""
