@@ -10,9 +10,10 @@
 namespace hcflow {
 namespace {
 
-constexpr std::size_t kLevels = 6;                         // of the pyramid of 2×2 blocks
-constexpr std::size_t kReach = std::size_t{1} << kLevels;  // side of the coarsest level's blocks
-constexpr std::size_t kSide = 4 * kReach;  // of the squares that are spread at a time
+constexpr std::size_t kLevels = 5;                         // above the pixels: of 2×2 blocks
+constexpr std::size_t kBlock = std::size_t{1} << kLevels;  // side of the coarsest level's blocks
+constexpr std::size_t kReach = 2 * kBlock;  // that colour comes from, each way beyond a block
+constexpr std::size_t kSide = 4 * kReach;   // of the squares that are spread at a time
 constexpr float kFull = 16.0F;   // a pixel of alpha 1/16 is visible enough to keep its colour
 constexpr float kTiny = 1e-12F;  // in place of 0 as a divisor; below any alpha of 16 bits
 constexpr float kFar = 0.5F;     // the colour beyond the reach of any visible pixel
@@ -77,12 +78,48 @@ Plane enlarged(const Plane& plane) {
     return result;
 }
 
+/// The sum of every pixel and the eight around it; 0 lies beyond.
+Plane sums_of_nine(const Plane& plane) {
+    const std::size_t height = plane.height, width = plane.width;
+    Plane result{height, width, std::vector<float>(height * width)};
+    const std::vector<float> zeros(width);
+    std::vector<float> columns(width + 2);  // of three rows, with 0 at both ends
+    for (std::size_t y = 0; y < height; ++y) {
+        const float* row = plane.values.data() + y * width;
+        const float* above = y > 0 ? row - width : zeros.data();
+        const float* below = y + 1 < height ? row + width : zeros.data();
+        for (std::size_t x = 0; x < width; ++x) columns[x + 1] = (above[x] + row[x]) + below[x];
+        for (std::size_t x = 0; x < width; ++x)
+            result.values[y * width + x] = (columns[x] + columns[x + 1]) + columns[x + 2];
+    }
+    return result;
+}
+
 /// The mean colour of a level's pixel.
 float mean_colour(float weighted, float alpha) { return weighted / std::max(alpha, kTiny); }
 
 float mixed(float keep, float own, float other) { return keep * own + (1.0F - keep) * other; }
 
-/// Replaces the colours of a picture whose sides are multiples of kReach. Its outermost kReach
+/// The colours of the coarsest level.
+Colours coarsest_colours(const PyramidLevel& coarsest) {
+    const Plane around = sums_of_nine(coarsest.seen);
+    Colours result;
+    for (std::size_t c = 0; c < 3; ++c) {
+        const Plane own = map(coarsest.weighted.at(c), coarsest.alpha, mean_colour);
+        const auto product = [](float one, float two) { return one * two; };
+        // An invisible block has the colours of the eight around it; gray begins a block away.
+        Plane beside =
+            map(sums_of_nine(map(coarsest.seen, own, product)), around, [](float sum, float seen) {
+                return mixed(std::min(seen, 1.0F), mean_colour(sum, seen), kFar);
+            });
+        for (std::size_t i = 0; i < own.values.size(); ++i)
+            beside.values[i] = mixed(coarsest.seen.values[i], own.values[i], beside.values[i]);
+        result.at(c) = std::move(beside);
+    }
+    return result;
+}
+
+/// Replaces the colours of a picture whose sides are multiples of kBlock. Its outermost kReach
 /// pixels come out wrong unless what lies beyond them is invisible.
 void spread(Colours& colours, const Plane& alpha) {
     std::vector<PyramidLevel> levels(1);
@@ -101,13 +138,7 @@ void spread(Colours& colours, const Plane& alpha) {
         next.seen = of_sums(below.seen, [](float sum) { return std::min(sum, 1.0F); });
         levels.push_back(std::move(next));
     }
-    Colours result;
-    for (std::size_t c = 0; c < 3; ++c) {
-        const PyramidLevel& top = levels.back();
-        result.at(c) = map(top.weighted.at(c), top.alpha, mean_colour);
-        result.at(c) = map(top.seen, result.at(c),
-                           [](float keep, float own) { return mixed(keep, own, kFar); });
-    }
+    Colours result = coarsest_colours(levels.back());
     while (levels.size() > 1) {
         const Plane coarse = enlarged(levels.back().alpha);
         levels.pop_back();
@@ -139,9 +170,9 @@ std::vector<std::size_t> range(std::size_t start, std::size_t stop) {
     return places;
 }
 
-std::size_t rounded_up(std::size_t value) { return (value + kReach - 1) / kReach * kReach; }
+std::size_t rounded_up(std::size_t value) { return (value + kBlock - 1) / kBlock * kBlock; }
 
-/// The colours of a square that begins at multiples of kReach, spread.
+/// The colours of a square that begins at multiples of kBlock, spread.
 Colours spread_square(const ConstView& view, const Box& square) {
     // The square and kReach pixels around it; what lies outside the image is invisible.
     const Box inside{
@@ -197,8 +228,8 @@ std::vector<float> read_visible_colour(const ConstView& view, const std::vector<
     if (!has_alpha(view) || rows.empty() || columns.empty()) return planes;
     const auto [top, bottom] = std::minmax_element(rows.begin(), rows.end());
     const auto [left, right] = std::minmax_element(columns.begin(), columns.end());
-    for (std::size_t y = *top / kReach * kReach; y <= *bottom; y += kSide)
-        for (std::size_t x = *left / kReach * kReach; x <= *right; x += kSide) {
+    for (std::size_t y = *top / kBlock * kBlock; y <= *bottom; y += kSide)
+        for (std::size_t x = *left / kBlock * kBlock; x <= *right; x += kSide) {
             const Box square{y, x, std::min({y + kSide, rounded_up(*bottom + 1), view.height}),
                              std::min({x + kSide, rounded_up(*right + 1), view.width})};
             if (!is_opaque(view, square))  // then nothing changes
