@@ -168,6 +168,7 @@ class ImageRows:
         scale = self._scale
         first = max(top // scale - 1, 0)
         last = min(-(-(top + rows) // scale) + 1, self.height)
-        weights = self._colours.weights(first, last)
-        enlarged = neutral.enlarged(weights, first, top, rows, scale)
-        return enlarged, neutral.FULL * 4 * scale * scale
+        weights, full = self._colours.weights(first, last), neutral.FULL * 4 * scale * scale
+        if weights.min() == neutral.FULL:  # as of most photographs: enlarging takes a while
+            return np.broadcast_to(np.int32(full), (rows, self.width * scale)), full
+        return neutral.enlarged(weights, first, top, rows, scale), full
