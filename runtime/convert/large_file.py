@@ -38,6 +38,9 @@ from runtime.system import atomic
 # those of the raw file, of which the digest is taken.
 _LOSSLESS = ("PNG", "TIFF")
 
+_PIXELS = 2
+"""Of docs/pixels.md: a journal begun by another version's arithmetic cannot go on."""
+
 Progress = Callable[[int, int], None]
 """Called with (rows of tiles finished, rows of tiles in all)."""
 
@@ -225,6 +228,7 @@ def _dependencies(source: str, conversion: _Conversion, plan: Plan) -> dict[str,
         "input": digest,
         "graph": network.graph(plan.direction, conversion.latents, plan.precision).sha256,
         "backend": network.backend,
+        "pixels": _PIXELS,
         "grid": [grid.height, grid.width, grid.tile, grid.overlap],
         "bands": [grid.row(index).stop for index in range(grid.rows)],
     }

@@ -121,8 +121,10 @@ def _on(background: tuple[int, int, int], image: Pixels) -> NDArray[np.float64]:
     return image[..., :3] * alpha + np.array(background) * (1 - alpha)
 
 
-@pytest.mark.parametrize("name", ["rescale_x4", "sr_x4"])
-@pytest.mark.parametrize(("colour", "hidden"), [((255, 0, 0), HIDDEN[0]), ((0, 0, 0), HIDDEN[2])])
+@pytest.mark.parametrize(
+    ("name", "colour", "hidden"),
+    [("rescale_x4", (255, 0, 0), HIDDEN[0]), ("sr_x4", (0, 0, 0), HIDDEN[2])],
+)
 def test_edges_of_a_disc_are_as_the_premultiplied_bicubic_has_them(
     name: str, colour: tuple[int, int, int], hidden: tuple[int, int, int]
 ) -> None:
