@@ -13,6 +13,9 @@ from runtime.system import background
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
+    from runtime.convert.large_file import Converted
+    from runtime.inference.report import Report
+
 T = TypeVar("T")
 
 _QUIET_SECONDS = 0.8  # shorter work shows nothing
@@ -89,6 +92,22 @@ def _on_stderr(*columns: ProgressColumn) -> Progress:
 def shown(name: str) -> str:
     """A file's name on one line: what does not print is escaped."""
     return printable(name)
+
+
+def tell_result(name: str, made: Converted, report: Report, seconds: float, more: str = "") -> None:
+    """Say on standard error what a result is, by which model, and how it was computed.
+
+    As `photo_x4.png: 4000×3000, sr_x4, int8 on OpenVINO, 3.1 s`.
+    """
+    from runtime.backends import auto
+
+    model = made.model.manifest.name + (" by its record" if made.by_record else "")
+    facts = [f"{made.size[0]}×{made.size[1]}", model + (" twice" if made.runs > 1 else "")]
+    if report.backend is not None:  # None where a resumed run had nothing left to compute
+        facts.append(f"{report.precision} on {auto.title(report.backend)}")
+    facts.append(f"{seconds:.1f} s")
+    where = "standard output" if name == "-" else shown(name)
+    print(f"{where}: {', '.join(facts)}{more}", file=sys.stderr, flush=True)
 
 
 def stopwatch() -> Callable[[], float]:

@@ -31,26 +31,45 @@ class ConversionOptions:
         ),
     ]
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             help="File or folder to write; - is standard output.",
-            show_default=False,
+            show_default="beside the input: photo_x4.png, photo_down4.png",
         ),
-    ]
+    ] = None
     model: options.ModelName = None
     format_name: Annotated[
         str | None,
         typer.Option(
             "--format",
             help=f"{', '.join(FORMATS)}.",
-            show_default="by the suffix; PNG on standard output",
+            show_default="by the suffix of -o, else PNG",
+        ),
+    ] = None
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Quality of a JPEG, WebP or AVIF.",
+            show_default="JPEG 95, AVIF 90, WebP lossless",
+        ),
+    ] = None
+    suffix: Annotated[
+        str | None,
+        typer.Option(
+            help="End of the result's name where -o is left out.", show_default="_x4, _down4"
         ),
     ] = None
     max_pixels: options.MaxPixels = MAX_PIXELS
     force: Annotated[
-        bool, typer.Option("--force", help="Allow the output to replace the input.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Allow the output to replace the input, and without -o any file of its name.",
+        ),
     ] = False
     salvage: Annotated[
         bool,
@@ -161,6 +180,7 @@ class ConversionOptions:
             max_pixels=self.max_pixels,
             strips=self.strips,
             force=self.force,
+            quality=self.quality,
             salvage=self.salvage,
             **settings,
         )
@@ -195,13 +215,14 @@ def run(
             **(image_options or {}),
             "--strips": given.strips,
             "--format": given.format_name,
+            "--quality": given.quality,
+            "--suffix": given.suffix,
             "--json": given.as_json,
         }
         input_output.refuse(refused, "does not work with --video")
         stream = Stream(given.video, given.frame_size, given.matrix, given.colour_range)
-        convert_video(
-            given.source, given.output, job, stream, given.jobs, vary_latents=vary_latents
-        )
+        sink = input_output.STANDARD if given.output is None else given.output
+        convert_video(given.source, sink, job, stream, given.jobs, vary_latents=vary_latents)
         return
     refused = {
         "--frame-size": given.frame_size,
@@ -210,13 +231,19 @@ def run(
         "--vary-latents": vary_latents,
     }
     input_output.refuse(refused, "needs --video")
+    input_output.refuse(
+        {"--suffix": given.output is not None and given.suffix}, "has no effect beside -o"
+    )
     if input_output.is_folder(given.source):
         from hcflow.cli.folder import convert_folder
 
         input_output.refuse(image_options or {}, "does not work with a folder")
+        output = given.output
+        if output is None:
+            output = input_output.derived_folder(given.source, folder_job or job, given.suffix)
         convert_folder(
             given.source,
-            given.output,
+            output,
             folder_job or job,
             format_name=given.format_name,
             jobs=given.jobs,

@@ -15,11 +15,12 @@ from typing import IO
 import typer
 
 from hcflow.cli import console
-from runtime.convert import frames, streamable
+from runtime.convert import frames, naming, streamable
 from runtime.convert.file import is_same_file
+from runtime.convert.folders import resume
 from runtime.convert.frames import FramesMade, SeveralFrames
 from runtime.convert.job import Job
-from runtime.images.codecs import files
+from runtime.images.codecs import files, lossy
 from runtime.images.codecs.files import Photo
 from runtime.inference.report import Report
 from runtime.system import atomic
@@ -98,14 +99,60 @@ def outputs(
     if path.is_dir():
         raise typer.BadParameter(f"'{output}' is a folder: name a file")
     format_name = format_name or files.format_of(path)
-    names = [output]
-    if samples > 1:
-        names = [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
+    names = sample_names(output, samples)
     atomic.check_place(names[0])  # the others go into the same folder
     for name in names:
         if source != STANDARD and is_same_file(source, name) and not force:
             raise typer.BadParameter(f"'{name}' is the input itself: --force overwrites it")
     return names, format_name
+
+
+def derived(
+    source: str, job: Job, format_name: str | None, ending: str | None, samples: int = 1
+) -> str:
+    """The output of an image where none is given: beside it, or standard output for its input.
+
+    Raises:
+        typer.BadParameter: there is a file of that name, and no `--force`.
+        HcflowError: the model cannot be opened, or the input has no name.
+    """
+    if source == STANDARD:
+        return STANDARD
+    name = naming.beside(source, job, known_format(format_name), ending)
+    for each in sample_names(name, samples):
+        if os.path.lexists(each) and not job.force:
+            raise typer.BadParameter(f"'{each}' exists: --force replaces it, -o names another")
+    return name
+
+
+def derived_folder(source: str, job: Job, ending: str | None) -> str:
+    """The folder of a folder's results where none is given; one that a run has begun is resumed.
+
+    Raises:
+        typer.BadParameter: it holds something else, and there is no `--force`.
+        HcflowError: as `derived`.
+    """
+    name = naming.folder_beside(source, job, ending)
+    begun = os.path.exists(os.path.join(name, resume.FILE_NAME))
+    taken = os.path.lexists(name) and (not os.path.isdir(name) or bool(os.listdir(name)))
+    if taken and not begun and not job.force:
+        raise typer.BadParameter(f"'{name}' exists: --force writes into it, -o names another")
+    return name
+
+
+def sample_names(name: str, samples: int) -> list[str]:
+    """The names of the samples of an image: NAME-1.png, NAME-2.png, … for several."""
+    path = Path(name)
+    if samples == 1:
+        return [name]
+    return [str(path.with_stem(f"{path.stem}-{i}")) for i in range(1, samples + 1)]
+
+
+def check_quality(quality: int | None, format_name: str) -> None:
+    """Refuse a quality for a format without loss; raises `typer.BadParameter`."""
+    if quality is not None and format_name not in lossy.FORMATS:
+        formats = ", ".join(lossy.FORMATS)
+        raise typer.BadParameter(f"--quality is for {formats}: {format_name} has none")
 
 
 def known_format(name: str | None) -> str | None:

@@ -10,6 +10,7 @@ import typer
 from runtime.backends import NAMES
 from runtime.bundle.manifest import Direction
 
+SIZE = "Size of the result"
 SAMPLING = "Sampling"
 COMPUTING = "Computation"
 VIDEO = "Video"

@@ -13,6 +13,7 @@ import typer
 
 from hcflow.cli import input_output
 from runtime.convert.job import Job
+from runtime.convert.sizing import padding_cut, sizing_of
 from runtime.errors import ParameterError
 from runtime.images import video
 from runtime.images.pixels import padding
@@ -59,7 +60,10 @@ def convert_video(
     if job.direction == "downscale":
         height, width = -(-stream.height // model.scale), -(-stream.width // model.scale)
     else:
-        height, width = padding.target_size(stream.height, stream.width, model.scale, job.size)
+        cut = padding_cut((stream.width, stream.height), model.scale, job.size)
+        full = padding.target_size(stream.height, stream.width, model.scale, cut)
+        sizing = sizing_of(full, model.scale, job.wanted, job.size)
+        height, width = sizing.target
 
     def convert(frame: Frame, index: int) -> Frame:
         result: Frame
@@ -67,7 +71,8 @@ def convert_video(
             result = model.downscale(frame, **job.tiling_options())
         else:
             varied = {"seed": job.seed + index} if vary_latents and job.seed is not None else {}
-            result = model.upscale(frame, **{**job.upscale_options(), **varied})
+            options = {**job.upscale_options(), "size": cut, **varied}
+            result = sizing.finish(model, model.upscale(frame, **options), options)
         return result
 
     relay(pipe, sys.stdout.buffer, stream, stream.sized(width, height), convert, jobs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from hcflow.cli.option_groups import option_groups
 from runtime.convert import frames, image, large_file
 from runtime.convert.image import Downscaled
 from runtime.convert.job import Job
+from runtime.convert.large_file import Converted
 from runtime.images.codecs.files import check_mode
 from runtime.inference.report import Report
 
@@ -42,13 +42,17 @@ def downscale(
 
 def _downscale_image(given: ConversionOptions, job: Job) -> None:
     source, as_json = given.source, given.as_json
+    output = given.output
+    if output is None:
+        output = input_output.derived(source, job, given.format_name, given.suffix)
     (name,), format_name = input_output.outputs(
         source,
-        given.output,
+        output,
         format_name=given.format_name,
         force=given.force,
         as_json=as_json,
     )
+    input_output.check_quality(job.quality, format_name)
     elapsed = console.stopwatch()
     report = Report()
     facts: dict[str, Any] = {"input": source, "outputs": [name]}
@@ -58,22 +62,25 @@ def _downscale_image(given: ConversionOptions, job: Job) -> None:
                 job, source, name, format_name, progress=tell, report=report
             )
         )
+        made, more = streamed, ""
         facts |= {"model": streamed.model.manifest.name, "size": list(streamed.size)}
     else:
-        made = _downscale_in_memory(job, source, name, format_name, report)
-        facts |= made.facts
-        if not as_json and os.path.isfile(name):  # not where the image itself may be shown
-            print(made.summary)
+        found = _downscale_in_memory(job, source, name, format_name, report)
+        made, more = found.made, found.more
+        facts |= found.facts
     if as_json:
         print(json.dumps({**facts, "tiles": report.as_json(), "seconds": elapsed()}))
+    else:
+        console.tell_result(name, made, report, elapsed(), more)
 
 
 @dataclass(frozen=True)
 class _Made:
-    """Facts for `--json`, and the line that says the same."""
+    """The result, facts for `--json`, and what the line says more."""
 
+    made: Converted
     facts: dict[str, Any]
-    summary: str
+    more: str
 
 
 def _downscale_in_memory(
@@ -84,11 +91,9 @@ def _downscale_in_memory(
     several = frames.find(opened, where, job, format_name)
     if several is not None:
         made = input_output.convert_frames(job, several, name, format_name, report)
-        width, height = made.size
-        line = f"{console.shown(name)}: {made.frames} frames of {width}×{height}"
-        if several.pages:
-            line = f"{console.shown(name)}: {made.frames} pages, the first {width}×{height}"
-        return _Made({"model": made.model.manifest.name, **made.as_json()}, line)
+        facts = {"model": made.model.manifest.name, **made.as_json()}
+        finished = Converted(made.size, made.model, made.record)
+        return _Made(finished, facts, f"; {made.frames} {'pages' if several.pages else 'frames'}")
     photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
     frames.warn_of_losses(where, format_name)
@@ -99,14 +104,12 @@ def _downscale_in_memory(
     )
     input_output.write_bytes(small.data, name)
     facts = {"model": network.manifest.name, "input_size": list(photo.size), **small.as_json()}
-    return _Made(facts, _summary(name, small))
+    return _Made(Converted(small.size, network, small.record), facts, _figures(small))
 
 
-def _summary(name: str, small: Downscaled) -> str:
+def _figures(small: Downscaled) -> str:
     share = len(small.data) / small.bicubic_bytes - 1
     psnr = small.round_trip_psnr_db
-    return (
-        f"{console.shown(name)}: {small.size[0]}×{small.size[1]}, {len(small.data)} bytes "
-        f"({share:+.1%} on bicubic's {small.bicubic_bytes})"
-        + ("" if psnr is None else f", round trip {psnr:.2f} dB")
+    return f"; {len(small.data)} bytes ({share:+.1%} on bicubic's {small.bicubic_bytes})" + (
+        "" if psnr is None else f", round trip {psnr:.2f} dB"
     )

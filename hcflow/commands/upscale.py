@@ -19,14 +19,16 @@ from hcflow.models import shipped
 from hcflow.models.load import Models
 from runtime.convert import frames, image, large_file, uncertainty
 from runtime.convert.job import Job
-from runtime.convert.large_file import Converted
+from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import Restoration, restoration_of
+from runtime.convert.sizing import WantedSize
 from runtime.images.codecs.files import Photo, check_mode
 from runtime.inference.report import Report
 from runtime.latents import fresh_seed
 from runtime.model import Model
 
 _sampling = functools.partial(typer.Option, rich_help_panel=options.SAMPLING)
+_sizing = functools.partial(typer.Option, rich_help_panel=options.SIZE)
 
 
 @option_groups
@@ -58,10 +60,27 @@ def upscale(
         ),
     ] = None,
     given: ConversionOptions,
+    scale: Annotated[
+        float | None,
+        _sizing(
+            help="Factor of both sides: what the network gives is resampled down to it, or above "
+            "its scale enlarged a second time.",
+            show_default="the model's",
+        ),
+    ] = None,
+    width: Annotated[
+        int | None, _sizing(min=1, help="Width of the result; the height follows.")
+    ] = None,
+    height: Annotated[
+        int | None, _sizing(min=1, help="Height of the result; the width follows.")
+    ] = None,
+    max_side: Annotated[int | None, _sizing(min=1, help="Longer side of the result.")] = None,
     size: Annotated[
         str | None,
-        typer.Option(
-            metavar="WxH", help="Exact size of the result, to undo a downscale's padding."
+        _sizing(
+            metavar="WxH",
+            help="Exact size of the result: up to the padding of a downscale it is cut, else "
+            "resampled.",
         ),
     ] = None,
     obey_record: Annotated[
@@ -82,8 +101,13 @@ def upscale(
 ) -> None:
     """Upscale an image, every image of a folder, or a video's frames by the model's scale.
 
-    The same input, τ and seed give the same bytes, whatever the number of threads and jobs.
+    A file that downscale made goes back to its own model, any other to sr_x4. The same input, τ and
+    seed give the same bytes, whatever the number of threads and jobs.
     """
+    sizes = {"--scale": scale, "--width": width, "--height": height, "--max-side": max_side}
+    chosen = [name for name, value in {**sizes, "--size": size}.items() if value is not None]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"{' and '.join(chosen)}: give one of them")
     number = _parse_seed(seed)
     random_options = {
         "--samples": (samples or 1) > 1,
@@ -100,6 +124,7 @@ def upscale(
         seed=number,
         samples=samples or (uncertainty.SAMPLES if heat_map else 1),
         size=None if size is None else input_output.parse_size(size),
+        wanted=WantedSize(scale, width, height, max_side),
         tau_map=None if tau_map is None else input_output.read(tau_map, given.max_pixels).image,
         obey_record=obey_record,
     )
@@ -119,14 +144,18 @@ def _upscale_image(given: ConversionOptions, job: Job, heat_map: str | None) -> 
     input_output.refuse(
         {"--strips": heat_map is not None and job.strips}, "does not work with --uncertainty"
     )
+    samples = 1 if heat_map else job.samples
+    if output is None:
+        output = input_output.derived(source, job, given.format_name, given.suffix, samples)
     names, format_name = input_output.outputs(
         source,
         output,
-        samples=1 if heat_map else job.samples,
+        samples=samples,
         format_name=given.format_name,
         force=job.force,
         as_json=as_json,
     )
+    input_output.check_quality(job.quality, format_name)
     elapsed = console.stopwatch()
     report = Report()
     figures = dict[str, Any]()
@@ -156,6 +185,15 @@ def _upscale_image(given: ConversionOptions, job: Job, heat_map: str | None) -> 
             "seconds": elapsed(),
         }
         print(json.dumps(facts))
+    else:
+        seconds = elapsed()
+        for name in names:
+            console.tell_result(name, made, report, seconds, _frames(figures))
+
+
+def _frames(figures: Mapping[str, Any]) -> str:
+    """What the line says of a file of several frames."""
+    return f"; {figures['frames']} frames" if "frames" in figures else ""
 
 
 def _upscale_in_memory(
@@ -179,7 +217,7 @@ def _upscale_in_memory(
     found, images = console.run(f"upscaling {photo.size[0]}×{photo.size[1]}", work)
     for each, name in zip(images, names, strict=True):
         input_output.write(each, name, format_name)
-    return Converted(images[0].size, found.model, found.record), {}
+    return converted(images[0].size, found), {}
 
 
 def _measure_uncertainty(
@@ -212,7 +250,7 @@ def _measure_uncertainty(
             f"{drawn.largest:.4f}"
         )
     figures = {"uncertainty": heat_name, "largest": drawn.largest, "mean": drawn.average}
-    return Converted(drawn.mean.size, found.model, found.record), figures
+    return converted(drawn.mean.size, found), figures
 
 
 def _with_tau(models: Models, tau: float | None, random_options: Mapping[str, object]) -> Models:

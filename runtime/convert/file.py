@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.convert import frames, image, large_file, streamable
 from runtime.convert.job import Job
+from runtime.convert.large_file import Converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
 from runtime.images.codecs import files
@@ -63,7 +64,7 @@ def convert_file(
     if streamable.wants_strips(source, output, job, format_name):
         with gate:
             streamed = large_file.convert(job, source, output, format_name)
-        return {"model": streamed.model.manifest.name, "size": list(streamed.size)}
+        return _facts(streamed)
     several = frames.find(source, f"'{source}'", job, format_name)
     if several is not None:
         with atomic.output_file(output) as file:
@@ -84,4 +85,9 @@ def convert_file(
     (large,) = image.upscale(job, photo, restoration, gate=gate)
     check()
     files.write(large, output, format_name)
-    return {"model": restoration.model.manifest.name, "size": list(large.size)}
+    return _facts(large_file.converted(large.size, restoration))
+
+
+def _facts(made: Converted) -> dict[str, Any]:
+    runs = {"runs": made.runs} if made.runs > 1 else {}
+    return {"model": made.model.manifest.name, "size": list(made.size), **runs}

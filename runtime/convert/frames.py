@@ -185,7 +185,8 @@ class _Work:
 
 def _convert_animation(work: _Work, frames: Animation, file: IO[bytes]) -> FramesMade:
     job, first = work.job, frames.first
-    like = replace(first, xmp=provenance.remove(first.xmp))
+    lossy = replace(first.lossy, quality=job.quality)
+    like = replace(first, xmp=provenance.remove(first.xmp), lossy=lossy)
     if job.direction == "upscale":
         assert isinstance(first.image, Image.Image)
         as_recorded = replace(first, image=_as_recorded(first.image))

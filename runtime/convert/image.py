@@ -19,6 +19,7 @@ from runtime.convert.restore import Restoration
 from runtime.errors import BundleError, ImageError, ParameterError
 from runtime.images.codecs import files, provenance, size_limits
 from runtime.images.codecs.files import Photo
+from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.provenance import Provenance
 from runtime.inference.report import Report
 from runtime.model import Model
@@ -79,7 +80,7 @@ def downscale(
     small = model.downscale(photo.image, **job.tiling_options(), report=report, cancel=job.cancel)
     precision = report.precision
     assert precision is not None
-    result = replace(photo, image=small, xmp=provenance.remove(photo.xmp))
+    result = replace(photo, image=small, xmp=provenance.remove(photo.xmp), lossy=Lossy(job.quality))
     # What the file gives back is what can be upscaled again: a lossy format has changed it.
     kept = files.decode(files.encode(result, format_name), "the result", width * height).image
     round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
@@ -119,11 +120,15 @@ def upscale(
     """
     options = {**job.upscale_options(), "size": restoration.size, "report": report}
     with gate or contextlib.nullcontext(), restoration.blame_record():
-        images = restoration.model.upscale(photo.image, **options)
+        model = restoration.model
+        drawn = model.upscale(photo.image, **options)
+        images = [
+            restoration.sizing.finish(model, image, options)
+            for image in ([drawn] if job.samples == 1 else drawn)
+        ]
     xmp = provenance.remove(photo.xmp)
-    return [
-        replace(photo, image=image, xmp=xmp) for image in ([images] if job.samples == 1 else images)
-    ]
+    lossy = replace(photo.lossy, quality=job.quality)
+    return [replace(photo, image=image, xmp=xmp, lossy=lossy) for image in images]
 
 
 def record_of(

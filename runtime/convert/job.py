@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from runtime.bundle.manifest import Manifest
+from runtime.convert.sizing import AS_THE_NETWORK, WantedSize
 from runtime.images.codecs.files import MAX_PIXELS
 from runtime.images.codecs.provenance import digest
 from runtime.inference.cancel import Cancel
@@ -46,6 +47,8 @@ class Job:
         seed: of its latents; None draws one.
         samples: images to draw of each, at least 1.
         size: exact (height, width) of an upscale.
+        wanted: its size where that is not exact (`runtime.convert.sizing`).
+        quality: of a result in a lossy format, 1 to 100; None is the format's usual one.
         tau_map: gray image of τ over the picture, as `Model.upscale` takes it.
         tiling: of either direction.
         max_pixels: largest input accepted.
@@ -64,6 +67,8 @@ class Job:
     seed: int | None = 0
     samples: int = 1
     size: tuple[int, int] | None = None
+    wanted: WantedSize = AS_THE_NETWORK
+    quality: int | None = None
     tau_map: Any = None
     tiling: Tiling = DEFAULT_TILING
     max_pixels: int = MAX_PIXELS
@@ -103,7 +108,9 @@ class Job:
         options = {k: v for k, v in self.tiling_options().items() if v is not None}
         if self.direction == "upscale":
             options |= {"tau": self.tau, "seed": self.seed}
-            options |= {"samples": self.samples, "size": self.size}
+            options |= {"samples": self.samples, "size": self.size, **self.wanted.given}
+        if self.quality is not None:
+            options["quality"] = self.quality
         if self.tau_map is not None:
             options["tau_map"] = digest(self.tau_map)
         # Neither threads nor who compiled an engine changes what was asked for.

@@ -6,6 +6,7 @@ rows it had reached; the bytes are the same as of a run that was not.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,11 +20,13 @@ from runtime.convert import streamable
 from runtime.convert.image import record_of
 from runtime.convert.job import Job
 from runtime.convert.journal import Journal
-from runtime.convert.restore import blame_record, restoration
+from runtime.convert.restore import Restoration, blame_record, restoration
 from runtime.errors import ImageError
 from runtime.images.codecs import files, provenance, size_limits, strips
+from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.provenance import Provenance
 from runtime.images.codecs.strips import Form, Rows
+from runtime.images.pixels import resampling
 from runtime.images.pixels.arrays import Canvas, Layout
 from runtime.images.pixels.image_rows import ImageRows
 from runtime.inference import streaming
@@ -47,11 +50,26 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Converted:
-    """A finished result: its size, the model, and the record read (up) or written (down)."""
+    """A finished result.
+
+    Attributes:
+        size: width and height.
+        model: that computed it.
+        record: read (up) or written (down).
+        by_record: whether the image's record chose the model.
+        runs: of the network.
+    """
 
     size: tuple[int, int]
     model: Model
     record: Provenance | None
+    by_record: bool = False
+    runs: int = 1
+
+
+def converted(size: tuple[int, int], found: Restoration) -> Converted:
+    """The finished result of an upscale."""
+    return Converted(size, found.model, found.record, found.chooser is not None, found.sizing.runs)
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,8 @@ class _Conversion:
     Attributes:
         model: that computes it.
         direction: of the graph.
-        size: (height, width) of the result.
+        size: (height, width) that the network gives.
+        target: (height, width) of the result.
         blocks: computes output rows by a plan, from one of its rows of tiles on.
         rows: of the image, which finish those of the output.
         record: the record of an LR image.
@@ -73,6 +92,7 @@ class _Conversion:
     model: Model
     direction: Direction
     size: tuple[int, int]
+    target: tuple[int, int]
     blocks: Callable[[Plan, int], Iterator[RowBlock]]
     rows: ImageRows
     record: Provenance | None = None
@@ -115,7 +135,9 @@ def convert(
         job, reader, where, format_name, report
     )
     height, width = conversion.size
-    result = replace(form, width=width, height=height, xmp=provenance.remove(form.xmp))
+    lossy = replace(form.lossy if job.direction == "upscale" else Lossy(), quality=job.quality)
+    xmp = provenance.remove(form.xmp)
+    result = replace(form, width=width, height=height, xmp=xmp, lossy=lossy)
     model, record = conversion.model, conversion.record
     with blame_record(conversion.chooser, where):
         plan = plan_for(
@@ -135,10 +157,14 @@ def convert(
             record = record_of(model, (form.width, form.height), digest, None, plan.precision)
             result = replace(result, xmp=provenance.embed(result.xmp, record))
         check_of(job.cancel)()
-        with atomic.replacement(output) as temporary:
-            strips.encode(journal.pixels, result, temporary, format_name)
+        with (
+            _of_size(journal.pixels, result, conversion.target, output) as (raw, form),
+            atomic.replacement(output) as temporary,
+        ):
+            strips.encode(raw, form, temporary, format_name)
         journal.discard()
-    return Converted((width, height), model, record)
+    by_record = conversion.chooser is not None
+    return Converted((form.width, form.height), model, record, by_record)
 
 
 def _upscale(
@@ -146,6 +172,11 @@ def _upscale(
 ) -> _Conversion:
     form = reader.form
     found = restoration(job, (form.width, form.height), form.xmp, where, (format_name,))
+    if found.sizing.runs > 1:
+        raise ImageError(
+            f"{where}: by strips the network runs once, which gives at most {found.model.scale}×: "
+            "use --no-strips"
+        )
     sampling = job.sampling(found.model)
     rows = ImageRows(reader.read, form.height, form.width, "inverse", found.model.scale)
 
@@ -161,11 +192,12 @@ def _upscale(
             cancel=job.cancel,
         )
 
-    settings = {"tau": float(sampling.tau), "seed": sampling.seed, "size": found.output_size}
+    settings = {"tau": float(sampling.tau), "seed": sampling.seed, "size": found.sizing.full}
     return _Conversion(
         model=found.model,
         direction="inverse",
-        size=found.output_size,
+        size=found.sizing.full,
+        target=found.sizing.target,
         blocks=blocks,
         rows=rows,
         record=found.record,
@@ -193,7 +225,8 @@ def _downscale(
             cancel=job.cancel,
         )
 
-    return _Conversion(model, "forward", (height, width), blocks, rows)
+    size = height, width
+    return _Conversion(model, "forward", size, size, blocks, rows)
 
 
 def _compute(
@@ -216,6 +249,23 @@ def _compute(
                 progress(journal.blocks, plan.grid.rows)
     finally:
         blocks.close()  # type: ignore[attr-defined]  # a generator: ends its workers
+
+
+@contextlib.contextmanager
+def _of_size(
+    raw: Path, form: Form, target: tuple[int, int], output: str
+) -> Iterator[tuple[Path, Form]]:
+    """A raw file of rows resampled to (height, width), beside the output; itself where it fits."""
+    size = form.height, form.width
+    if size == target:
+        yield raw, form
+        return
+    pixels = np.memmap(raw, form.dtype, "r", shape=(*size, form.channels))
+    with atomic.scratch(output) as path:
+        with path.open("xb") as file:
+            for _, rows in resampling.resized_rows(lambda a, b: pixels[a:b], size, target):
+                file.write(rows.tobytes())
+        yield path, replace(form, height=target[0], width=target[1])
 
 
 def _dependencies(source: str, conversion: _Conversion, plan: Plan) -> dict[str, Any]:

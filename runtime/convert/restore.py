@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.convert.job import Job
+from runtime.convert.sizing import Sizing, padding_cut, sizing_of
 from runtime.errors import BundleError, ImageError
 from runtime.images.codecs import provenance, size_limits
 from runtime.images.codecs.files import Photo
@@ -25,8 +26,8 @@ class Restoration:
 
     Attributes:
         model: that upscales it.
-        size: exact (height, width) of the result, or None.
-        output_size: (height, width) that the result will have.
+        size: exact (height, width) that the network's result is cut to, or None.
+        sizing: how the result gets its size.
         record: the image's record, if it has one.
         chooser: the record where that has chosen the model.
         where: names the image in messages.
@@ -34,7 +35,7 @@ class Restoration:
 
     model: Model
     size: tuple[int, int] | None
-    output_size: tuple[int, int]
+    sizing: Sizing
     record: Provenance | None
     chooser: Provenance | None
     where: str
@@ -64,11 +65,13 @@ def restoration(
     chooser = None if name == job.model else record
     with blame_record(chooser, where):
         model = job.models.open(name)
-    size = size_for(record, lr_size, model, job.size, where)
-    height, width = padding.target_size(lr_size[1], lr_size[0], model.scale, size)
+    crop = padding_cut(lr_size, model.scale, job.size)
+    size = size_for(record, lr_size, model, crop, where)
+    full = padding.target_size(lr_size[1], lr_size[0], model.scale, size)
+    sizing = sizing_of(full, model.scale, job.wanted, job.size)
     for format_name in formats:
-        size_limits.check_sides(format_name, width, height)
-    return Restoration(model, size, (height, width), record, chooser, where)
+        size_limits.check_sides(format_name, sizing.target[1], sizing.target[0])
+    return Restoration(model, size, sizing, record, chooser, where)
 
 
 def restoration_of(job: Job, photo: Photo, where: str, formats: Sequence[str] = ()) -> Restoration:

@@ -6,6 +6,7 @@ import os
 
 from runtime.convert.job import Job
 from runtime.convert.journal import LONGEST_NAME
+from runtime.convert.sizing import sizing_of
 from runtime.errors import FileError, ImageError
 from runtime.images.codecs import files, strips, vips
 
@@ -32,6 +33,7 @@ def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
     if job.strips is None:
         size = 0 if found is None else found[1] * found[2]
         is_large = LARGE[job.direction] <= size <= job.max_pixels
+        unfit_options += ["scale"] if is_large and _runs_twice(job, found) else []
         can_stream = not unfit_options and can_write and unfit_place is None
         return is_large and can_stream and vips.find() is not None
     vips.require("--strips")
@@ -48,6 +50,15 @@ def wants_strips(source: str, output: str, job: Job, format_name: str) -> bool:
         )  # says what is wrong; else it is another format
         raise ImageError(not_by_strips(source))
     return True
+
+
+def _runs_twice(job: Job, found: tuple[str, int, int] | None) -> bool:
+    """Whether a size is wanted that takes two runs, which strips do not make."""
+    if found is None or (not job.wanted.given and job.size is None):
+        return False
+    scale = job.models.open(job.model).scale
+    full = found[2] * scale, found[1] * scale
+    return sizing_of(full, scale, job.wanted, job.size).runs > 1
 
 
 def _unfit(output: str) -> str | None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
+from runtime.errors import ParameterError
 from runtime.images.codecs import provenance
 from runtime.images.codecs.files import Photo
 from runtime.inference.report import Report
@@ -42,6 +43,11 @@ def measure(
     Raises:
         HcflowError: as `Model.uncertainty`.
     """
+    sizing = restoration.sizing
+    if sizing.target != sizing.full:
+        raise ParameterError(
+            "an uncertainty is measured on the network's own pixels: leave out the size"
+        )
     options = {**job.upscale_options(), "size": restoration.size, "report": report}
     mean, deviation = restoration.model.uncertainty(photo.image, **options)
     largest = float(deviation.max())

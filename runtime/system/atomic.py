@@ -132,6 +132,19 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         _unfinished.discard(temporary)
 
 
+@contextlib.contextmanager
+def scratch(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary file in the folder of `path`, which is removed after the block."""
+    name = f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
+    temporary = Path(os.path.realpath(path)).parent / name
+    _unfinished.add(temporary)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
 def temporary_prefix(process: int) -> str:
     """The start of the names of a process's temporary files."""
     return f".{process}-"

@@ -11,9 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from runtime.convert.folders import passed_over
-from runtime.errors import HcflowError
+from runtime.convert.naming import has_several, suffix_of
 from runtime.images.codecs import files, heic
-from runtime.images.frames import tiff_pages
 
 _FALLBACK = "PNG"  # for formats that are read but not written, and for GIFs of one frame
 
@@ -139,7 +138,7 @@ def _tasks(
     for name, form in formats.items():
         result = plain[name]
         if counts[result] > 1 and result != name:
-            result = name + _suffix(form)
+            result = name + suffix_of(form)
         relative = os.path.join(folder, name)
         if result in taken or (result != plain[name] and result in counts):
             yield Problem(relative, f"another image's result already has the name '{result}'")
@@ -161,35 +160,17 @@ def _renamed(name: str, format_name: str) -> str:
     path = Path(name)
     if Image.registered_extensions().get(path.suffix.lower()) == format_name:
         return name
-    return path.stem + _suffix(format_name)
+    return path.stem + suffix_of(format_name)
 
 
 def _own_format(path: str, is_lossless: bool) -> str:
     """The format of an image's result where none is asked for."""
     found = Image.registered_extensions()[Path(path).suffix.lower()]
     if found == "GIF":  # of colours that a GIF has, one picture's result is none
-        return "GIF" if not is_lossless and _has_several(path) else _FALLBACK
+        return "GIF" if not is_lossless and has_several(path) else _FALLBACK
     if is_lossless:
-        return "TIFF" if found == "TIFF" and _has_several(path) else "PNG"
+        return "TIFF" if found == "TIFF" and has_several(path) else "PNG"
     return found if found in files.FORMATS else _FALLBACK
-
-
-def _has_several(path: str) -> bool:
-    """Whether a GIF or TIFF has several frames or pages; whoever reads it says what is wrong."""
-    try:
-        with open(path, "rb") as file:
-            if len(tiff_pages.pages(file)) > 1:
-                return True
-            file.seek(0)
-            return files.frame_count(files.open_header(file, path), path) > 1
-    except (HcflowError, OSError):
-        return False
-
-
-def _suffix(format_name: str) -> str:
-    return {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}.get(
-        format_name, f".{format_name.lower()}"
-    )
 
 
 def _readable() -> set[str]:

@@ -30,6 +30,7 @@ from runtime.images.codecs import (
     vips,
 )
 from runtime.images.codecs.completeness import decoded
+from runtime.images.codecs.lossy import USUAL, Lossy, halves_chroma
 from runtime.images.pixels import arrays, palette
 from runtime.system import atomic
 
@@ -56,13 +57,6 @@ FORMATS = tuple(_MODES)
 READ = (*FORMATS, "TGA", heic.FORMAT)
 """Names of the formats that `decode` reads, where this Pillow was built with them."""
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
-_OPTIONS: dict[str, dict[str, object]] = {
-    "JPEG": {"quality": 95, "subsampling": 0, "comment": b""},  # else the image's own, if any
-    "WEBP": {"lossless": True, "exact": True},  # keeps the colours under full transparency
-    "AVIF": {"quality": 90},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-}
-
 _MARKER_LIMIT = 65_000  # EXIF and XMP of a JPEG have one segment of 64 KiB each
 
 _START = 12  # bytes that tell formats apart
@@ -83,6 +77,7 @@ class Photo:
     exif: bytes | None = None
     xmp: bytes | None = None
     density: density.Density | None = None
+    lossy: Lossy = USUAL
 
     @property
     def size(self) -> tuple[int, int]:
@@ -232,7 +227,7 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         # Gray without alpha: Pillow has a mode for it, and writes formats that libvips does not.
         shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
         dots = density.of(opened, fields["exif"], orientation)
-        return Photo(array if shade is None else shade, **fields, density=dots)
+        return Photo(array if shade is None else shade, **fields, density=dots, lossy=USUAL)
     # Pillow turns a TIFF while it loads it.
     orientation = metadata.orientation(opened) if opened.format == "TIFF" else 1
     decoded.load(opened, data, where, salvage=salvage)
@@ -252,7 +247,8 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         image, icc = _cmyk_to_rgb(image, icc, where), None
     image = sixteen_bit.over_sixteen_bits(image, opened)
     dots = density.of(opened, exif, orientation)
-    return Photo(image, icc, exif, metadata.xmp_of(opened), dots)
+    lossy = Lossy(halves_chroma=halves_chroma(opened))
+    return Photo(image, icc, exif, metadata.xmp_of(opened), dots, lossy)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -293,7 +289,8 @@ def check_mode(mode: str, format_name: str) -> str:
 def encode(photo: Photo, format_name: str) -> bytes:
     """The bytes of an image file, with profile, EXIF, XMP and density where it can hold them.
 
-    JPEG is written at quality 95 without chroma subsampling, AVIF at 90; the others are lossless.
+    As `photo.lossy` says: JPEG at quality 95 and AVIF at 90 where it states none, the others
+    lossless.
     Pixel dimensions in EXIF and XMP are set to the image's.
 
     Raises:
@@ -326,13 +323,15 @@ def _sized(photo: Photo, format_name: str) -> tuple[bytes | None, bytes | None]:
 def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
     """Keywords of Pillow's `save` for a format: its settings, and the image's metadata."""
     exif, xmp = _sized(photo, format_name)
-    options: dict[str, Any] = dict(_OPTIONS.get(format_name, {}))
+    options: dict[str, Any] = photo.lossy.pillow(format_name)
     if photo.icc is not None and format_name != "PPM":
         options["icc_profile"] = photo.icc
     if format_name == "JPEG":
+        options["comment"] = b""  # else the image's own, if any
         exif, xmp = (_that_fits(name, x) for name, x in (("EXIF", exif), ("XMP", xmp)))
     if format_name == "TIFF":
         options["exif"] = metadata.tiff_tags(exif, xmp)
+        options["compression"] = "tiff_adobe_deflate"
     elif format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
         # Given even when empty: else Pillow writes what the image was read with.
         options["exif"] = exif or b""

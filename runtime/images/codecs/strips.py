@@ -19,6 +19,7 @@ from PIL import Image
 from runtime.errors import ImageError, one_line
 from runtime.images.codecs import density, metadata, notices, size_limits, tiff_samples, vips
 from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
+from runtime.images.codecs.lossy import USUAL, Lossy
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
 """Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""
@@ -46,6 +47,7 @@ class Form:
     exif: bytes | None = None
     xmp: bytes | None = None
     density: density.Density | None = None
+    lossy: Lossy = USUAL
 
     @property
     def mode(self) -> str:
@@ -168,6 +170,7 @@ class Rows:
             exif,
             xmp,
             dots,
+            Lossy(halves_chroma=vips.halves_chroma(self._image)),
         )
         self._is_turned = orientation != 1
         self._region = self._pyvips.Region.new(self._image)
@@ -231,6 +234,7 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
         image = pyvips.Image.rawload(str(raw), form.width, form.height, pixel_bytes)
         image = image.copy(format=kind, bands=form.channels)
         fields = vips.Metadata(form.icc, exif, xmp, form.density)
+        options |= form.lossy.vips(format_name)
         vips.save(image, format_name, fields, str(path), **options)
     except pyvips.Error as error:
         text = one_line(error)

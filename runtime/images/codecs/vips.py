@@ -86,6 +86,12 @@ def field(image: Any, name: str) -> bytes | None:
     return bytes(image.get(name)) if image.get_typeof(name) else None
 
 
+def halves_chroma(image: Any) -> bool:
+    """Whether an opened file is a JPEG whose chroma has half the width and height (4:2:0)."""
+    name = "jpeg-chroma-subsample"
+    return bool(image.get_typeof(name)) and image.get(name) == "4:2:0"
+
+
 _MM_PER_INCH = 25.4  # libvips counts dots per millimetre
 _KEEP_BUT_EXIF = 2 | 8  # libvips's flags: XMP and ICC profile
 

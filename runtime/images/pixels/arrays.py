@@ -158,6 +158,10 @@ class Canvas:
             painted = self._pixels[index, top + start : top + start + some.shape[0]]
             painted[...] = _from_unit(some, self._layout.dtype)
 
+    def put(self, index: int, top: int, rows: NDArray[Any]) -> None:
+        """Write rows [rows, W, C] of the layout's own type into a picture, from `top` on."""
+        self._pixels[index, top : top + rows.shape[0]] = rows
+
     def image(self) -> Any:
         """The finished image: a Pillow image, or an array with the layout's dtype and axes."""
         if self._layout.axes == "NHWC":

@@ -1,0 +1,63 @@
+"""How lossy formats are written: quality and chroma, as Pillow and libvips name them."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+QUALITY = {"JPEG": 95, "AVIF": 90}
+"""Quality of the formats that are always lossy, where none is asked for."""
+
+FORMATS = (*QUALITY, "WEBP")
+"""Formats that take a quality; WebP is lossless without one."""
+
+_HALVED = 2  # Pillow's number for chroma of half the width and height, 4:2:0
+
+
+@dataclass(frozen=True)
+class Lossy:
+    """How an image is written where the format is lossy.
+
+    Attributes:
+        quality: 1 to 100; None is the format's usual one.
+        halves_chroma: whether a JPEG keeps its chroma at half the width and height (4:2:0).
+    """
+
+    quality: int | None = None
+    halves_chroma: bool = False
+
+    def pillow(self, format_name: str) -> dict[str, Any]:
+        """Options of Pillow's writer of a format."""
+        if format_name not in FORMATS:
+            return {}
+        if format_name == "WEBP" and self.quality is None:
+            return {"lossless": True, "exact": True}  # keeps the colours under full transparency
+        options: dict[str, Any] = {"quality": self.quality or QUALITY.get(format_name)}
+        if format_name == "JPEG":
+            options["subsampling"] = _HALVED if self.halves_chroma else 0
+        return options | ({"exact": True} if format_name == "WEBP" else {})
+
+    def vips(self, format_name: str) -> dict[str, Any]:
+        """Options of libvips's writer of a format, where they are not its usual ones."""
+        options: dict[str, Any] = {}
+        if self.quality is not None and format_name in FORMATS:
+            options["Q"] = self.quality
+            options |= {"lossless": False} if format_name == "WEBP" else {}
+        if format_name == "JPEG" and self.halves_chroma:
+            options["subsample_mode"] = "on"
+        return options
+
+
+USUAL = Lossy()
+"""Every format's usual quality, chroma whole."""
+
+
+def halves_chroma(opened: Image.Image) -> bool:
+    """Whether an opened file is a JPEG whose chroma has half the width and height."""
+    if opened.format != "JPEG":
+        return False
+    plugin = importlib.import_module("PIL.JpegImagePlugin")  # loaded, since a JPEG is open
+    return bool(plugin.get_sampling(opened) == _HALVED)
