@@ -29,14 +29,20 @@ STANDARD = "-"
 """As an input it is standard input, as an output standard output."""
 
 
-def source_of(name: str) -> str | bytes:
-    """What an input names: a file's path, or the bytes of standard input, which are read here."""
-    return sys.stdin.buffer.read() if name == STANDARD else name
+def source_of(name: str, max_pixels: int) -> str | bytes:
+    """What an input names: a file's path, or the bytes of standard input, which are read here.
+
+    Raises:
+        ImageError: standard input is no image, or beyond a limit (`files.read_open`).
+    """
+    if name == STANDARD:
+        return files.read_open(sys.stdin.buffer, "standard input", max_pixels)
+    return name
 
 
 def read(source: str | bytes, max_pixels: int, *, salvage: bool = False) -> Photo:
     """The image of a `source_of` or an input's name; `salvage` as `files.decode` takes it."""
-    source = source_of(source) if isinstance(source, str) else source
+    source = source_of(source, max_pixels) if isinstance(source, str) else source
     if isinstance(source, bytes):
         return files.decode(source, "standard input", max_pixels, salvage=salvage)
     return files.read(source, max_pixels, salvage=salvage)

@@ -86,7 +86,7 @@ class _Made:
 def _downscale_in_memory(
     job: Job, source: str, name: str, format_name: str, report: Report
 ) -> _Made:
-    opened = input_output.source_of(source)
+    opened = input_output.source_of(source, job.max_pixels)
     where = input_output.named(source)
     several = frames.find(opened, where, job, format_name)
     if several is not None:

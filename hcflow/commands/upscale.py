@@ -200,7 +200,7 @@ def _upscale_in_memory(
     job: Job, source: str, names: Sequence[str], format_name: str, report: Report
 ) -> tuple[Converted, dict[str, Any]]:
     """Write one sample to each name; of several frames their number is a fact for `--json`."""
-    opened = input_output.source_of(source)
+    opened = input_output.source_of(source, job.max_pixels)
     where = input_output.named(source)
     several = frames.find(opened, where, job, format_name)
     if several is not None:

@@ -26,6 +26,7 @@ from runtime.convert.job import Job
 from runtime.convert.restore import restoration_of
 from runtime.errors import ImageError
 from runtime.images.codecs import files, provenance, size_limits
+from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.files import Photo
 from runtime.images.codecs.provenance import Provenance
 from runtime.images.frames import animation, encode, tiff_pages
@@ -109,6 +110,7 @@ def find(source: str | bytes, where: str, job: Job, format_name: str) -> Several
 
 
 def _found(file: IO[bytes], where: str, job: Job, format_name: str) -> SeveralFrames | None:
+    structure.check(file, where)
     pages = tuple(tiff_pages.pages(file))
     if pages:
         number = len(pages) if format_name == "TIFF" else 1
@@ -119,6 +121,7 @@ def _found(file: IO[bytes], where: str, job: Job, format_name: str) -> SeveralFr
         return None
     if job.samples > 1:
         raise ImageError(f"{where} has {number} frames: several samples are drawn of one frame")
+    whole_file.check_size(file.seek(0, os.SEEK_END), where, job.max_pixels)
     file.seek(0)
     return SeveralFrames(file.read(), where, number, pages)
 

@@ -29,6 +29,7 @@ from runtime.images.codecs import (
     tiff_samples,
     vips,
 )
+from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.completeness import decoded
 from runtime.images.codecs.lossy import USUAL, Lossy, halves_chroma
 from runtime.images.pixels import arrays, palette
@@ -105,17 +106,27 @@ def read(
     """
     try:
         with Path(path).open("rb") as file:
-            if file.seekable():  # a file that is not an image may be larger than memory
-                with notices.about(None):  # `decode` tells them
-                    open_header(file, f"'{path}'", max_pixels)
-                file.seek(0)
-            data = file.read()
+            data = read_open(file, f"'{path}'", max_pixels)
     except FileNotFoundError:
         raise FileError(f"'{path}': there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no system takes
         reason = getattr(error, "strerror", None) or one_line(error)
         raise FileError(f"cannot read '{path}': {reason}") from error
     return decode(data, f"'{path}'", max_pixels, salvage=salvage)
+
+
+def read_open(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """The bytes of an open file or pipe, up to `bounds.whole_file`'s limits.
+
+    Raises:
+        ImageError: it is no image, or beyond a limit.
+    """
+
+    def check_header(start: IO[bytes]) -> None:
+        with notices.about(None):  # `decode` tells them
+            open_header(start, where, max_pixels)
+
+    return whole_file.read(file, where, max_pixels, check_header)
 
 
 def decode(
@@ -177,12 +188,13 @@ def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> Im
     """An image of which only the header is read.
 
     Raises:
-        ImageError: not an image, or larger than `max_pixels`.
+        ImageError: not an image, larger than `max_pixels`, or beyond `bounds.structure`'s limits.
     """
     start = file.read(_START)
     file.seek(0)
     if not start:
         raise ImageError(f"{where} is empty")
+    structure.check(file, where)
     Image.preinit()
     if heic.begins(start):
         heic.find()
@@ -195,6 +207,7 @@ def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> Im
         raise ImageError(signature.refusal(file, where, ", ".join(_readable()))) from None
     except Exception as error:  # decoders of damaged files raise all kinds
         raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+    structure.check_sides(opened.width, opened.height, where)
     if opened.width * opened.height > max_pixels:
         raise ImageError(
             f"{where} has {opened.width}×{opened.height} pixels, the limit is {max_pixels}: "

@@ -18,6 +18,7 @@ from PIL import Image
 
 from runtime.errors import ImageError, one_line
 from runtime.images.codecs import density, metadata, notices, size_limits, tiff_samples, vips
+from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
 from runtime.images.codecs.lossy import USUAL, Lossy
 
@@ -63,7 +64,10 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     if not os.path.isfile(path) or not vips.takes(path):  # what is read from a pipe is gone
         return None
     try:
-        with notices.about(None), Image.open(path, formats=READ) as image:
+        with notices.about(None), open(path, "rb") as file:
+            structure.check(file, f"'{path}'")
+            image = Image.open(file, formats=READ)
+            structure.check_sides(image.width, image.height, f"'{path}'")
             if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
                 return None
             if image.format == "TIFF" and not _is_plain(image):

@@ -1,0 +1,1 @@
+"""Limits on bytes and on a file's structure, checked before a decoder sees it."""
