@@ -60,6 +60,9 @@ class _Reader:
             if self.left < 0:
                 raise _Damaged
             key, at = self._varint(at, stop)
+            # Readers of protobuf cut a key to 32 bits: a longer one could pass as another field.
+            if key >> 32:
+                raise _Damaged
             kind, size = key & 7, 0
             if kind == _VARINT:
                 _, at = self._varint(at, stop)

@@ -188,6 +188,15 @@ def test_a_graph_of_endless_nodes_is_looked_at_up_to_a_limit(
         onnx_outline.check(b"\x3a" + bytes([0xD0, 0x0F]) + nodes, "g")
 
 
+def test_a_fields_number_beyond_32_bits_hides_no_graph() -> None:
+    for key, fault in ((b"\x32", "has control flow"), (b"\xb2\x80\x80\x80\x10", "is not an ONNX")):
+        attribute = key + b"\x00"
+        node = b"\x2a" + bytes([len(attribute)]) + attribute
+        graph = b"\x0a" + bytes([len(node)]) + node
+        with pytest.raises(BundleError, match=fault):
+            onnx_outline.check(b"\x3a" + bytes([len(graph)]) + graph, "g")
+
+
 def _npz(entries: dict[str, np.ndarray[Any, Any]]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **entries)  # type: ignore[arg-type]

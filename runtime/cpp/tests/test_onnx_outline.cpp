@@ -42,6 +42,11 @@ TEST_CASE("a node that holds a graph is refused: a loop may never end") {
     CHECK(refusal(model_of("") + model_of(part(6, ""))) == error);
 }
 
+TEST_CASE("a field's number beyond 32 bits hides no graph") {
+    const std::string hidden("\xb2\x80\x80\x80\x10\x00", 6);  // 2^32 more than the key of field 6
+    CHECK(tests::has(refusal(model_of(hidden)), "is not an ONNX model"));
+}
+
 TEST_CASE("a model with functions of its own is refused") {
     CHECK(tests::has(refusal(model_of("") + part(25, "")), "has functions of its own"));
 }

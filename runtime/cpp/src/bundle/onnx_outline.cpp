@@ -46,7 +46,8 @@ bool each_part(Message message, const Visit& visit) {
     enum : unsigned { kNumber = 0, kEightBytes = 1, kPart = 2, kFourBytes = 5 };
     while (message.at != message.end) {
         const auto key = varint(message);
-        if (!key) return false;
+        // Readers of protobuf cut a key to 32 bits: one that is longer could pass as another field.
+        if (!key || *key > UINT32_MAX) return false;
         const auto kind = static_cast<unsigned>(*key & 7U);
         std::optional<std::uint64_t> size;
         if (kind == kNumber && varint(message)) size = 0;
