@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +24,11 @@ MOST_ENTRIES = 20_000
 MOST_PICKLE_BYTES = 1 << 25
 
 _ARCHIVE = b"PK\x03\x04"
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ANY_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(ValueError, LookupError, RuntimeError),
+)
 _MAGIC = 0x1950A86A20F9469CFC6C
 _BYTES = {"float64": 8, "int64": 8, "complex64": 8, "complex128": 16, "float32": 4, "int32": 4}
 _BYTES |= {"float16": 2, "bfloat16": 2, "int16": 2, "int8": 1, "uint8": 1, "bool": 1}
@@ -49,13 +57,20 @@ def read(data: bytes) -> TorchFile:
             allowed.
     """
     if data.startswith(_ARCHIVE):
-        try:
+        with _damage_named():
             return _archive(data)
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise _damaged(one_line(error)) from error
     return _row_of_pickles(data)
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Raise `CheckpointError` for whatever Python's reader of archives raises."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except _ANY_DAMAGE as error:
+        raise _damaged(one_line(error)) from error
 
 
 def _damaged(what: str) -> CheckpointError:
@@ -70,6 +85,8 @@ def _archive(data: bytes) -> TorchFile:
             "refused"
         )
     archive = zipfile.ZipFile(io.BytesIO(data))
+    if any(entry.compress_type not in _COMPRESSIONS for entry in archive.infolist()):
+        raise _damaged("an archive of a compression that PyTorch does not use")
     sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
     if (unpacked := sum(sizes.values())) > MOST_REPEATED * len(data):
         raise CheckpointError(
@@ -93,10 +110,8 @@ def _archive(data: bytes) -> TorchFile:
         return sizes[name]
 
     def numbers(storage: Storage) -> bytes:
-        try:
+        with _damage_named():
             return archive.read(f"{folder}data/{storage.key}")
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise _damaged(one_line(error)) from error
 
     return TorchFile(root, size_of, numbers)
 
