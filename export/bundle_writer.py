@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,12 @@ from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.system import atomic
 from runtime.system.lock import locked
+
+_NAMES = re.compile(
+    r"(?:(?:inverse|forward)\.[a-z0-9.]+|report\.[a-z]+\.[a-z0-9]+|vectors)"
+    r"\.([0-9a-f]{12})\.(?:onnx|json|html|npz)"
+)
+"""Files that `write` writes before the manifest."""
 
 TOOLS = ("hcflow-deploy", "torch", "onnx", "onnx-ir", "onnxruntime", "numpy")
 """Distributions whose versions a manifest records."""
@@ -87,8 +94,14 @@ def write(
         files |= {manifest.vectors.file: vectors, FILE_NAME: text.encode()}
         before = _files(old) if old else set()
         _commit(folder, files, before)
-        for file in before - _files(manifest):
-            (folder / file).unlink(missing_ok=True)
+        listed = _files(manifest)
+        for path in folder.iterdir():
+            if path.name in listed or atomic.is_temporary(
+                path.name
+            ):  # those are cleared by `atomic`
+                continue
+            if path.name in before or _is_ours(path):
+                path.unlink(missing_ok=True)
         return manifest
 
 
@@ -98,8 +111,8 @@ def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
     Raises:
         ExportError: the folder holds anything else, or a damaged bundle.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
+    if not folder.exists() or (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
+        return None  # empty, or what a killed build has left
     if not (folder / FILE_NAME).is_file():
         raise ExportError(
             f"'{folder}' is not a bundle and not empty; give another --output or empty it"
@@ -114,6 +127,20 @@ def existing(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
             f"{manifest.checkpoint.sha256[:12]}…); give another --output or delete it"
         )
     return manifest
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a build has written a file: its name carries the digest of its content.
+
+    Of a report's page it is the digest of the report. Temporary files count.
+    """
+    if path.is_symlink() or not path.is_file():
+        return False
+    named = _NAMES.fullmatch(path.name)
+    if named is None or path.suffix == ".html":
+        return named is not None or atomic.is_temporary(path.name)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(named[1])
 
 
 def _damaged(folder: Path, error: BundleError) -> str:

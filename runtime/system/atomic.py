@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from runtime.errors import FileError
+from runtime.system import lock, regular_file
 
 _LONGEST_NAME = 255
 """Bytes that the usual file systems allow a name."""
 
 _unfinished: set[Path] = set()
+_cleared: set[Path] = set()
+_NAME = re.compile(r"\.([1-9][0-9]{0,9})-[0-9a-f]{16}\.tmp")
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -113,11 +117,10 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the folder is missing or not writable, or the disk is full; it names `path`.
     """
     target = Path(os.path.realpath(path))
-    name = f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
-    temporary = target.parent / name
-    _unfinished.add(temporary)
+    temporary = _temporary(target.parent)
+    held = None
     try:
-        temporary.touch(exist_ok=False)
+        held = _create(temporary)
         yield temporary
         with temporary.open("r+b") as file:  # Windows syncs no handle that cannot write
             os.fsync(file.fileno())
@@ -129,20 +132,79 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
+        if held is not None:
+            os.close(held)
         _unfinished.discard(temporary)
 
 
 @contextlib.contextmanager
 def scratch(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary file in the folder of `path`, which is removed after the block."""
-    name = f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
-    temporary = Path(os.path.realpath(path)).parent / name
-    _unfinished.add(temporary)
+    temporary = _temporary(Path(os.path.realpath(path)).parent)
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
         _unfinished.discard(temporary)
+
+
+def clear_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed processes have left in a folder.
+
+    Only files of `is_temporary`'s names, whose process is dead and whose lock nobody holds. Where a
+    system has no such locks, none are removed. A folder that cannot be listed is left as it is.
+    """
+    if lock.fcntl is None:
+        return
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            named = _NAME.fullmatch(entry.name)
+            if named is None or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(OSError):
+                if not _is_alive(int(named[1])) and _is_free(entry.path):
+                    os.unlink(entry.path)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is that of a temporary file of ours."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _temporary(folder: Path) -> Path:
+    """A name for a temporary file in a folder, which is cleared when this process first comes."""
+    if folder not in _cleared:
+        _cleared.add(folder)
+        clear_abandoned(folder)
+    temporary = folder / f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
+    _unfinished.add(temporary)
+    return temporary
+
+
+def _create(temporary: Path) -> int | None:
+    """Create a temporary file; its descriptor, which holds its lock, where there are locks."""
+    if lock.fcntl is None:  # an open file could not be renamed there
+        temporary.touch(exist_ok=False)
+        return None
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    with contextlib.suppress(OSError):  # a file system without locks
+        lock.lock(handle, wait=False)
+    return handle
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_free(path: str) -> bool:
+    with regular_file.open_file(path, links=False) as file:
+        return lock.lock(file.fileno(), wait=False)
 
 
 def temporary_prefix(process: int) -> str:

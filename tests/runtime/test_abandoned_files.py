@@ -1,0 +1,89 @@
+"""What a killed process has left is recognised and removed; what is alive or not ours stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.system import atomic
+
+pytestmark = pytest.mark.skipif(atomic.lock.fcntl is None, reason="a system without locks")
+
+_WRITER = """
+import os, signal, sys
+from runtime.system import atomic
+with atomic.replacement(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half")
+    print(temporary.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def _writer(path: Path) -> tuple[subprocess.Popen[str], str]:
+    """A process that is writing a file, and the name of its temporary one."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, path],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+@pytest.fixture(autouse=True)
+def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "_cleared", set())
+
+
+def test_the_next_write_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    process, name = _writer(tmp_path / "a")
+    assert (tmp_path / name).exists()
+    atomic.write(tmp_path / "b", b"b")
+    assert (tmp_path / name).exists()  # its process is alive
+    process.kill()
+    process.communicate()
+    atomic._cleared.clear()
+    atomic.write(tmp_path / "b", b"c")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def _dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_locked_file_stays_though_no_such_process_is_seen(tmp_path: Path) -> None:
+    """As of a process in another container that shares the folder."""
+    abandoned = tmp_path / f".{_dead_process()}-{'0' * 16}.tmp"
+    abandoned.touch()
+    with abandoned.open("rb") as held:
+        assert atomic.lock.lock(held.fileno(), wait=False)
+        atomic.clear_abandoned(tmp_path)
+        assert abandoned.exists()
+    atomic.clear_abandoned(tmp_path)
+    assert not abandoned.exists()
+
+
+def test_nothing_else_is_removed(tmp_path: Path) -> None:
+    dead = _dead_process()
+    names = [
+        f".{dead}-{'0' * 15}.tmp",
+        f"{dead}-{'0' * 16}.tmp",
+        f".{dead}-{'G' * 16}.tmp",
+        "x.tmp",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    own = tmp_path / f".{os.getpid()}-{'0' * 16}.tmp"
+    own.touch()
+    (tmp_path / f".{dead}-{'1' * 16}.tmp").mkdir()
+    (tmp_path / f".{dead}-{'2' * 16}.tmp").symlink_to(own)
+    os.mkfifo(tmp_path / f".{dead}-{'3' * 16}.tmp")
+    before = sorted(tmp_path.iterdir())
+    atomic.clear_abandoned(tmp_path)
+    atomic.clear_abandoned(tmp_path / "missing")
+    assert sorted(tmp_path.iterdir()) == before
