@@ -43,30 +43,31 @@ class Verdict:
 def judge(path: Path, model: runtime.Model | None = None) -> Verdict:
     """Read a file whole and, where it can be, by strips; with a model also upscale it."""
     kind = path.suffix.lower() or "no suffix"
+    outcome, why = _judged(path, model)
+    return Verdict(path.name, kind, outcome, why)
+
+
+def _judged(path: Path, model: runtime.Model | None) -> tuple[Outcome, str]:
     try:
         photo = files.read(path)
+        why = _misread(path, photo)
+        why = why or _by_strips(path, photo) or (_converted(path, photo, model) if model else "")
     except HcflowError as error:
         text = str(error)
-        faulty = "\n" in text or not text.isprintable() or len(text) > MOST_LINE
-        named = path.name in text
-        if faulty or not named:
-            return Verdict(path.name, kind, "wrong", f"no clean line: {text!r}")
-        return Verdict(path.name, kind, "clean error", text)
+        is_clean = text.isprintable() and len(text) <= MOST_LINE and path.name in text
+        return ("clean error", text) if is_clean else ("wrong", f"no clean line: {text!r}")
     except Exception as error:  # judged
-        return Verdict(path.name, kind, "wrong", f"{type(error).__name__}: {error}")
-    ours = _look(photo)
-    others = list(references.looks(path))
-    reasons = [_differences(ours, other) for other in others]
+        return "wrong", f"{type(error).__name__}: {error}"
+    return ("wrong", why) if why else ("right", "")
+
+
+def _misread(path: Path, photo: files.Photo) -> str:
+    """What differs from every reference; empty where one of them agrees."""
+    ours, others = _look(photo), list(references.looks(path))
     if not others:
-        return Verdict(path.name, kind, "wrong", "read, but neither by Pillow nor by libvips")
-    if all(reasons):
-        told = "; ".join(f"{o.reader}: {r}" for o, r in zip(others, reasons, strict=True))
-        return Verdict(path.name, kind, "wrong", told)
-    try:
-        why = _by_strips(path, photo) or (_converted(path, photo, model) if model else "")
-    except Exception as error:  # judged
-        why = f"{type(error).__name__}: {error}"
-    return Verdict(path.name, kind, "wrong" if why else "right", why)
+        return "read, but neither by Pillow nor by libvips"
+    told = [f"{other.reader}: {_differences(ours, other)}" for other in others]
+    return "" if any(each.endswith(": ") for each in told) else "; ".join(told)
 
 
 def _look(photo: files.Photo) -> Look:

@@ -10,7 +10,7 @@ import runtime
 from runtime.images.codecs import notices
 from tests.images.judge import Verdict, judge
 
-_SECONDS = 60.0  # a file may take; a reader that takes longer is at fault
+_SECONDS = 300.0  # a file may take; a reader that takes longer is at fault
 _model: list[runtime.Model | None] = [None]
 
 

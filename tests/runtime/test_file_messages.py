@@ -64,6 +64,13 @@ def test_a_spoilt_image_is_damaged_and_not_unknown(start: bytes) -> None:
         files.decode(start + b"\x01" * 100, "x")
 
 
+@pytest.mark.parametrize("depth", [2, 64])
+def test_a_kind_that_is_not_read_is_not_called_damaged(depth: int) -> None:
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, depth, 0, 64, 0, 0, 0, 0)
+    with pytest.raises(ImageError, match=r"^x is of a kind that is not read \(Unsupported BMP"):
+        files.decode(b"BM" + struct.pack("<IHHI", 118, 0, 0, 54) + header + bytes(64), "x")
+
+
 def test_a_gray_pfm_beyond_white_is_told_as_a_file() -> None:
     values = np.linspace(0, 9, 16, dtype="<f4").tobytes()
     with pytest.raises(ImageError, match=r"^x has float samples from 0 to 9, .*magick"):

@@ -164,7 +164,7 @@ def frame_count(opened: ImageFile.ImageFile, where: str) -> int:
     try:
         return int(getattr(opened, "n_frames", 1))
     except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+        raise ImageError(notices.failure(where, one_line(error))) from error
 
 
 def first_frame(data: bytes, where: str, *, salvage: bool = False) -> Photo:
@@ -180,7 +180,7 @@ def _decoded(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool
     except HcflowError:
         raise
     except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+        raise ImageError(notices.failure(where, one_line(error))) from error
 
 
 @size_limits.any_size()
@@ -206,7 +206,7 @@ def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> Im
         Image.init()
         raise ImageError(signature.refusal(file, where, ", ".join(_readable()))) from None
     except Exception as error:  # decoders of damaged files raise all kinds
-        raise ImageError(f"{where} is damaged: {one_line(error)}") from error
+        raise ImageError(notices.failure(where, one_line(error))) from error
     structure.check_sides(opened.width, opened.height, where)
     if opened.width * opened.height > max_pixels:
         raise ImageError(

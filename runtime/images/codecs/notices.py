@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import threading
 import warnings
@@ -18,6 +19,7 @@ from typing import TextIO
 
 from runtime.errors import one_line
 
+_UNSUPPORTED = re.compile(r"[Uu]nsupported|not supported|not configured|not implemented")
 _MOST = 20  # lines told of one file
 
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
@@ -47,7 +49,20 @@ def capture() -> None:
             add(str(message))
 
     warnings.showwarning = show
+    logger = logging.getLogger("PIL")
+    logger.addHandler(_Hearing())
+    logger.propagate = False
     warnings.filterwarnings("always", module=r"PIL\.")  # else only the first file's is shown
+
+
+class _Hearing(logging.Handler):
+    """Pillow's own log, of which it tells some errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        add(record.getMessage())
 
 
 @contextlib.contextmanager
@@ -105,6 +120,18 @@ def from_library() -> Iterator[None]:
             for line in kept.read().decode("utf-8", "replace").splitlines():
                 if line.strip():
                     add(line)
+
+
+def is_unsupported(text: str) -> bool:
+    """Whether a decoder's words are about a kind of file that it does not read, not damage."""
+    return _UNSUPPORTED.search(text) is not None
+
+
+def failure(where: str, text: str) -> str:
+    """The words for a file that a decoder refuses for a reason: it is unsupported, or damaged."""
+    if is_unsupported(text):
+        return f"{where} is of a kind that is not read ({text}): convert it (magick IN OUT.png)"
+    return f"{where} is damaged: {text}"
 
 
 def reason(error: Exception) -> str:

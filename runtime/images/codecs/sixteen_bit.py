@@ -114,7 +114,7 @@ def decode(
             raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
         pixels: Array = np.asarray(image.numpy(), np.uint16)
     except pyvips.Error as error:
-        rows = streamed.rows_there(data, format_name)
+        rows = min(streamed.rows_there(data, format_name), height)
         raise ImageError(decoded.told(where, rows, height, one_line(error))) from error
     if salvage and (rows := streamed.rows_there(data, format_name)) < height:
         _logger.warning("%s", decoded.told(where, rows, height, salvaged=True))

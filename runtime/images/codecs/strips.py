@@ -114,7 +114,7 @@ def _stored_height(path: str | os.PathLike[str], format_name: str, *, salvage: b
         ImageError: the file cannot hold the size that its header states; not where `salvage`.
     """
     with (
-        notices.about(f"'{path}'"),
+        notices.about(None),  # `_header` tells them
         open(path, "rb") as file,
         Image.open(file, formats=[format_name]) as image,
     ):
@@ -210,7 +210,8 @@ class Rows:
                 decoded.report(self._where, there, self._stored_height, salvage=self._salvage)
 
     def _damaged(self, error: Exception) -> ImageError:
-        there, height = streamed.rows_there(self._path, self._format), self._stored_height
+        height = self._stored_height
+        there = min(streamed.rows_there(self._path, self._format), height)
         return ImageError(decoded.told(self._where, there, height, one_line(error)))
 
 

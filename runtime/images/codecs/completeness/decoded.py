@@ -104,8 +104,13 @@ def report(where: str, rows: int, height: int, reason: str = "", *, salvage: boo
 
 def told(where: str, rows: int, height: int, reason: str = "", *, salvaged: bool = False) -> str:
     """The words for an image of which `rows` of `height` rows are there."""
-    text = f"{where} is damaged: {rows} of {height} rows are there"
-    text += f" ({reason})" if reason else ""
+    if notices.is_unsupported(reason):
+        return notices.failure(where, reason)
+    if rows >= height and reason:  # all rows, and something is wrong with one of them
+        text = f"{where} is damaged: {reason}"
+    else:
+        text = f"{where} is damaged: {rows} of {height} rows are there"
+        text += f" ({reason})" if reason else ""
     if rows == 0:
         return text
     return f"{text}; {'the others are black or gray' if salvaged else SALVAGE}"
