@@ -154,7 +154,7 @@ def clear_abandoned(folder: str | os.PathLike[str]) -> None:
     Only files of `is_temporary`'s names, whose process is dead and whose lock nobody holds. Where a
     system has no such locks, none are removed. A folder that cannot be listed is left as it is.
     """
-    if lock.fcntl is None:
+    if not lock.EXISTS:
         return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -183,7 +183,7 @@ def _temporary(folder: Path) -> Path:
 
 def _create(temporary: Path) -> int | None:
     """Create a temporary file; its descriptor, which holds its lock, where there are locks."""
-    if lock.fcntl is None:  # an open file could not be renamed there
+    if not lock.EXISTS:  # an open file could not be renamed there
         temporary.touch(exist_ok=False)
         return None
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)

@@ -16,6 +16,10 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 
+EXISTS = fcntl is not None
+"""Whether this system has these locks."""
+
+
 def lock(descriptor: int, *, wait: bool) -> bool:
     """Lock an open file or folder until its descriptor is closed.
 
