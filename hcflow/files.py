@@ -57,7 +57,8 @@ def upscale_file(
             `max_pixels`, `obey_record`, `force`, `salvage`.
 
     Returns:
-        `output`, `model` (its name) and `size` [width, height]; `runs` of the network above one.
+        `model` (its name) and `size` [width, height]; `runs` of the network above one; `output`
+        where none was given.
 
     Raises:
         HcflowError: it cannot be read, computed or written, or the output is the input; `Cancelled`
@@ -85,8 +86,8 @@ def downscale_file(
             `force`, `salvage`, `quality`, `format`, `suffix`.
 
     Returns:
-        `output`, `model`, `size`, and where the image was not streamed `bytes`, `bicubic_bytes`,
-        `round_trip_psnr_db` and `origin_recorded`.
+        `model`, `size`, `output` where none was given, and where the image was not streamed
+        `bytes`, `bicubic_bytes`, `round_trip_psnr_db` and `origin_recorded`.
 
     Raises:
         HcflowError, OSError: as `upscale_file`.
@@ -143,6 +144,7 @@ def convert_path(
     if format_name is not None:
         names = {name.lower(): name for name in files.FORMATS}
         format_name = names[one_of("format", str(format_name).lower(), tuple(names))]
+    is_named = output is not None
     if output is None:
         output = naming.beside(source, job, format_name, options.get("suffix"))
         if os.path.lexists(output) and not job.force:
@@ -152,4 +154,4 @@ def convert_path(
     if job.quality is not None and format_name not in lossy.FORMATS:
         raise ParameterError(f"quality is for {', '.join(lossy.FORMATS)}: {format_name} has none")
     done = convert_file(source, output, format_name, job, contextlib.nullcontext())
-    return {"output": output, **done}
+    return done if is_named else {"output": output, **done}

@@ -48,7 +48,7 @@ def read(
         ImageError: there is no header, or the file has more bytes than the pixels or the free
             memory allow; the message names the limit.
     """
-    if file.seekable() and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    if file.seekable() and _is_file(file):
         check_header(file)
         check_size(file.seek(0, 2), where, max_pixels)
         file.seek(0)
@@ -64,6 +64,14 @@ def read(
         if is_image:
             check_size(size, where, max_pixels)
     return b"".join(blocks)
+
+
+def _is_file(file: IO[bytes]) -> bool:
+    """Whether what is read is a file on disk; an object of Python's in its place is none."""
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except io.UnsupportedOperation:
+        return False
 
 
 def _check_start(start: bytes, where: str, check_header: Callable[[IO[bytes]], object]) -> None:
