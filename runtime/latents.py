@@ -39,6 +39,7 @@ _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 _LOW_WORD = np.uint64(0xFFFFFFFF)
 _WORD_BITS = np.uint64(32)
+_LOW_COLUMN_BITS = 0x3FFFFFFF  # a column modulo 2³², in blocks of four
 
 _SQRT_HALF_BITS = np.uint32(0x3F3504F3)  # float32(√½), the lower end of the mantissa's range
 _MANTISSA_BITS = np.uint32(0x007FFFFF)
@@ -68,8 +69,9 @@ class Region:
         sample: unsigned 32 bits; each gives an independent field.
         level: 1 is the finest; below 2¹⁶.
         channels: the field's channels, 0 … channels − 1; at most 2¹⁶.
-        top: absolute row of the region in the whole latent, ≥ 0.
-        left: absolute column, ≥ 0.
+        top: absolute row of the region in the whole latent; rows above it, in an image's border,
+            are −1, −2, …, down to −2³¹, and have the values of 2³² − 1, 2³² − 2, ….
+        left: absolute column, likewise.
         height: rows; `top + height` at most 2³².
         width: columns; `left + width` at most 2³².
         tau: temperature, 0 to `MOST_TAU`; 0 gives +0 everywhere.
@@ -90,11 +92,13 @@ class Region:
 
     def __post_init__(self) -> None:
         limits = {"seed": 1 << 64, "sample": 1 << 32, "level": 1 << 16, "channels": (1 << 16) + 1}
-        for name, limit in (limits | {"top": 1 << 32, "left": 1 << 32}).items():
+        for name, limit in limits.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), 0, limit - 1))
-        for name, start in (("height", self.top), ("width", self.left)):
-            size = whole(name, getattr(self, name), 0, (1 << 32) - start)
-            object.__setattr__(self, name, size)
+        for start, size in (("top", "height"), ("left", "width")):
+            first = whole(start, getattr(self, start), -(1 << 31), (1 << 32) - 1)
+            count = whole(size, getattr(self, size), 0, (1 << 32) - max(first, 0))
+            object.__setattr__(self, start, first)
+            object.__setattr__(self, size, count)
         check_tau(self.tau)
 
     @property
@@ -109,7 +113,9 @@ class Region:
             return values
         rows = values.reshape(self.channels * self.height, self.width)
         first_block = self.left >> 2
-        x = np.arange(first_block, (self.left + self.width + 3) >> 2, dtype=np.uint64)
+        x = np.arange(first_block, (self.left + self.width + 3) >> 2) & _LOW_COLUMN_BITS
+        x = x.astype(np.uint64)
+        top = np.uint64(self.top & 0xFFFFFFFF)
         skip = self.left - 4 * first_block
         chunk = max(1, _CHUNK_BLOCKS // len(x))
         for start in range(0, len(rows), chunk):
@@ -117,7 +123,7 @@ class Region:
             row = np.arange(start, stop, dtype=np.uint64)[:, None]
             channel, y = np.divmod(row, np.uint64(self.height))
             field = np.uint64(self.level << 16) | channel, np.uint64(self.sample)
-            words = philox4x32((x[None], y + np.uint64(self.top), *field), self.seed)
+            words = philox4x32((x[None], y + top & _LOW_WORD, *field), self.seed)
             block = _normals(words).reshape(stop - start, -1)
             rows[start:stop] = block[:, skip : skip + self.width]
         if self.tau != 1:
@@ -128,7 +134,7 @@ class Region:
         """`Place` of runtime/backends/latents.cu: twelve words, τ as its bits."""
         tau = int(np.float32(self.tau).view(np.uint32))
         seed = self.seed & 0xFFFFFFFF, self.seed >> 32
-        place = self.top, self.left, self.height, self.width
+        place = self.top & 0xFFFFFFFF, self.left & 0xFFFFFFFF, self.height, self.width
         return np.array([*seed, self.sample, self.level, self.channels, *place, tau, 0, 0], "u4")
 
 

@@ -80,14 +80,15 @@ FUNCTION void normal_pair(unsigned radius_word, unsigned angle_word, float out[2
   out[1] = MUL(r, FLOAT(BITS(sine) | (angle_word << 30 & 0x80000000u)));
 }
 
-/* The index-th group of four columns (at absolute multiples of four) of the index-th row. */
+/* The index-th group of four columns (at absolute multiples of four) of the index-th row.
+ * Rows and columns count modulo 2^32: those of an image's border come before row and column 0. */
 FUNCTION void draw_block(const Place *p, float *out, unsigned long long index) {
   unsigned first = p->left >> 2;
   unsigned blocks = (unsigned)(((unsigned long long)p->left + p->width + 3) >> 2) - first;
   unsigned long long row = index / blocks;
   unsigned block = first + (unsigned)(index % blocks);
   if (row >= (unsigned long long)p->channels * p->height) return;
-  unsigned c[4] = {block, p->top + (unsigned)(row % p->height),
+  unsigned c[4] = {block & 0x3FFFFFFFu, p->top + (unsigned)(row % p->height),
                    p->level << 16 | (unsigned)(row / p->height), p->sample};
   float normals[4];
   philox4x32(c, p->seed_low, p->seed_high);

@@ -20,6 +20,9 @@ PLAIN_WORD = (r"[A-Za-z0-9_./-]+", "a plain word")
 IMAGES = ("hr", "lr")
 """Inputs and outputs that are images; every other is a latent (z1 … zL) or a number (logp)."""
 
+MOST_BORDER = 64
+"""Largest border in LR pixels: a small image would be little beside it."""
+
 MOST_OVERLAP = 4
 """Largest overlap, as a multiple of the tile: there every pixel is computed 81 times."""
 
@@ -64,6 +67,21 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How far a graph's output is from a plain colour, at the image's edge and far from it.
+
+    The largest difference at τ = 0 after clipping to [0, 1] of the pixels along the edge of an
+    image padded by the graph's border (`edge`), of one that is not padded (`bare`), and of those
+    that no edge reaches (`inside`). `edge` is at most `inside` and an eighth of 1/255.
+    """
+
+    case: str
+    bare: float
+    edge: float
+    inside: float
+
+
+@dataclass(frozen=True)
 class Loss:
     """What a precision below fp32 costs on one photograph.
 
@@ -86,8 +104,9 @@ class Graph:
 
     `bytes_per_lr_pixel` is the peak of live activations by liveness analysis; `latents` says
     whether the graph takes (inverse) or gives (forward) z1 … zL. `tile` and `overlap` are LR pixels
-    (`runtime.inference.grid`); None means that the graph runs images whole. `report` is
-    the file of the bundle that says how the precision was chosen.
+    (`runtime.inference.grid`); None means that the graph runs images whole. `border` is what an
+    image is padded by on each side, in LR pixels, and `drifts` are why. `report` is the file of the
+    bundle that says how the precision was chosen.
     """
 
     direction: Direction
@@ -110,6 +129,8 @@ class Graph:
     casts: int = 0
     losses: tuple[Loss, ...] = ()
     report: str | None = None
+    border: int = 0
+    drifts: tuple[Drift, ...] = ()
 
     @property
     def title(self) -> str:
@@ -152,6 +173,8 @@ def read(field: Field) -> Graph:
         casts=casts.integer(0) if (casts := field.get("casts")) else 0,
         losses=tuple(_loss(row) for row in _optional_items(field, "losses")),
         report=report.text(*PLAIN_NAME) if (report := field.get("report")) else None,
+        border=border.integer(0, MOST_BORDER) if (border := field.get("border")) else 0,
+        drifts=tuple(_drift(row) for row in _optional_items(field, "drifts")),
     )
 
 
@@ -159,6 +182,11 @@ def _deviation(field: Field) -> Deviation:
     return Deviation(
         field["case"].text(), field["tau"].number(0), _infinite_if_null(field["max_abs"], 0)
     )
+
+
+def _drift(field: Field) -> Drift:
+    figures = (_infinite_if_null(field[name], 0) for name in ("bare", "edge", "inside"))
+    return Drift(field["case"].text(), *figures)
 
 
 def _loss(field: Field) -> Loss:

@@ -279,7 +279,7 @@ def _dependencies(source: str, conversion: _Conversion, plan: Plan) -> dict[str,
         "graph": network.graph(plan.direction, conversion.latents, plan.precision).sha256,
         "backend": network.backend,
         "pixels": _PIXELS,
-        "grid": [grid.height, grid.width, grid.tile, grid.overlap],
+        "grid": [grid.height, grid.width, grid.tile, grid.overlap, grid.border],
         "bands": [grid.row(index).stop for index in range(grid.rows)],
     }
 

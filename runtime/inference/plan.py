@@ -69,7 +69,8 @@ def plan_for(
         height: rows of the image that goes in: LR for `inverse`, HR of any size for `forward`.
         width: its columns.
         latents: whether the graph is to take (or give) latents; None is either.
-        tiling: the user's; where the manifest states no tiles either, the image is one tile.
+        tiling: the user's; where the manifest states no tiles either, the image is one tile. Its
+            border is 0 for latents that are given, or that the forward graph is asked for.
         in_flight: most windows at the same time; None goes by processors and free memory.
         samples: images held at the same time.
 
@@ -142,8 +143,9 @@ def graph_for(
 
 
 def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
+    border = graph.border if tiling.border is None else tiling.border
     if tiling.is_default and (graph.tile is None or graph.overlap is None):
-        return Grid.whole(height, width)
+        return Grid.whole(height, width, border)
     tile = graph.tile if tiling.tile is None else tiling.tile
     overlap = graph.overlap if tiling.overlap is None else tiling.overlap
     if tile is None or overlap is None:
@@ -154,12 +156,12 @@ def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
             f"overlap {shown(overlap)} is larger than tile {tile}: every pixel would be computed "
             "more than nine times; give a tile of at least the overlap"
         )
-    return Grid(height, width, tile, overlap)
+    return Grid(height, width, tile, overlap, border)
 
 
 def _fitting(grid: Grid, need: Callable[[Grid], int], have: int, whole: bool) -> Grid:
     """The grid, or one of smaller tiles that fits into memory; with `whole`, never smaller."""
-    side = min(grid.tile, max(grid.height, grid.width))
+    side = min(grid.tile, max(grid.height, grid.width) + 2 * grid.border)
     smaller = grid
     while need(smaller) > have and side > SMALLEST_TILE and not whole:
         side = max(side // 2, SMALLEST_TILE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.images.pixels import padding
 from runtime.images.pixels.arrays import Planes
 
 
@@ -30,29 +30,34 @@ class RowBuffer:
     """Windows of rows that move down an image; a sequential decoder is enough behind them.
 
     The image is read in ranges that follow each other without gap or overlap. Rows and columns
-    beyond it reflect it as `images.pixels.padding.pad` does.
+    beyond it are those of `images.pixels.padding.source_indices`.
 
     Args:
         image: what is read.
         multiple: both sides are padded up to multiples of it.
+        border: pixels around the image padded so.
     """
 
-    def __init__(self, image: RowReader, multiple: int = 1) -> None:
+    def __init__(self, image: RowReader, multiple: int = 1, border: int = 0) -> None:
         self._image = image
-        self._columns = _reflected(image.width, multiple)
-        self._rows = _reflected(image.height, multiple)
+        self._border = border
+        self._columns = padding.source_indices(image.width, multiple, border)
+        self._rows = padding.source_indices(image.height, multiple, border)
+        # The bottom border mirrors rows that lie above: the first that a window or a later one needs.
+        self._oldest = np.minimum.accumulate(self._rows[::-1])[::-1]
         self._kept: Planes | None = None
         self._start = 0
 
     def window(self, start: int, stop: int) -> Planes:
-        """Rows [start, stop) of the padded image; `start` and `stop` never fall.
+        """Rows [start, stop), −border the first, with all columns; neither ever falls.
 
         Raises:
             ImageError: the reader gives another shape or dtype.
         """
+        start, stop = start + self._border, stop + self._border
         wanted = self._rows[start:stop]
         first, last = int(wanted.min()), int(wanted.max()) + 1
-        kept = self._advance(first, last)
+        kept = self._advance(int(self._oldest[start]), last)
         if len(wanted) == last - first and (np.diff(wanted) == 1).all():
             return kept[:, first - self._start : last - self._start]
         return kept[:, wanted - self._start]
@@ -80,9 +85,3 @@ class RowBuffer:
             )
         return rows if len(self._columns) == self._image.width else rows[:, :, self._columns]
 
-
-def _reflected(size: int, multiple: int) -> NDArray[np.intp]:
-    """For each pixel of a padded axis, the pixel of the image that it repeats."""
-    index = np.arange(size)
-    extra = -size % multiple
-    return np.pad(index, (0, extra), mode="edge" if size == 1 else "reflect")

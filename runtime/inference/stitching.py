@@ -68,14 +68,16 @@ def _computed(
 ) -> Iterator[tuple[Tile, list[_Core]]]:
     """Every tile with its cores, in order; the next ones are computed meanwhile."""
     tiles = plan.grid.tiles(first_row)
+    border = plan.grid.border * work.input_factor
 
     def prepared() -> Iterator[tuple[Tile, Array]]:
         for row, group in itertools.groupby(tiles, key=lambda tile: tile.row):
             y = plan.grid.row(row).window(work.input_factor)
             strip = rows.window(y.start, y.stop)
             for tile in group:
-                columns = tile.x.window(work.input_factor)
-                yield tile, np.ascontiguousarray(strip[None, :, :, columns])
+                x = tile.x.window(work.input_factor)
+                columns = strip[None, :, :, x.start + border : x.stop + border]
+                yield tile, np.ascontiguousarray(columns)
 
     def compute(tile: Tile, window: Array) -> list[_Core]:
         return [_cut(tile, *computed, work) for computed in work.compute(tile, window)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
@@ -132,7 +132,7 @@ def upscale_samples(  # noqa: PLR0913 - keywords of the public API
     cancel: Cancel | None = None,
 ) -> Generator[tuple[RowBlock, ...]]:
     """As `upscale`, several samples at once: each tile is read once and run for all of them."""
-    plan = plan or _inverse_plan(network, image, sampling, tiling, len(samples))
+    plan = _inverse_plan(plan, network, image, sampling, tiling, len(samples))
     size, check = (image.height, image.width), check_of(cancel)
     runner = InverseRunner(network, plan.precision, *size, sampling, check)
 
@@ -163,7 +163,7 @@ def uncertainty(
 
     The deviation is that of the population, √(Σ(x − mean)²/K), by Welford's recurrence.
     """
-    plan = plan or _inverse_plan(network, image, sampling, tiling, 2)
+    plan = _inverse_plan(plan, network, image, sampling, tiling, 2)
     size, check = (image.height, image.width), check_of(cancel)
     runner = InverseRunner(network, plan.precision, *size, sampling, check)
 
@@ -232,9 +232,12 @@ def downscale(
     Raises:
         ImageError, BundleError, BackendError: as `Model.downscale`.
     """
+    if latents:  # of the image alone: with the same ones, `upscale` undoes it exactly
+        tiling = replace(tiling, border=0)
     plan = plan or plan_for(
         network, "forward", image.height, image.width, latents=latents, tiling=tiling
     )
+    _check_border(plan, latents)
     runner = ForwardRunner(network, plan.precision, latents, check_of(cancel))
     factor = network.manifest.scale
     work = Work(lambda tile, hr: [runner.compute(tile, hr)], runner.factors, "lr", factor)
@@ -247,9 +250,18 @@ def downscale(
 
 
 def _inverse_plan(
-    network: Network, image: RowReader, sampling: Sampling, tiling: Tiling, samples: int
+    plan: Plan | None,
+    network: Network,
+    image: RowReader,
+    sampling: Sampling,
+    tiling: Tiling,
+    samples: int,
 ) -> Plan:
-    return plan_for(
+    """The caller's plan, or one that is made."""
+    given = sampling.latents is not None
+    if given:  # they have no values beyond the image
+        tiling = replace(tiling, border=0)
+    plan = plan or plan_for(
         network,
         "inverse",
         image.height,
@@ -258,6 +270,17 @@ def _inverse_plan(
         tiling=tiling,
         samples=samples,
     )
+    _check_border(plan, given)
+    return plan
+
+
+def _check_border(plan: Plan, latents: bool) -> None:
+    """Raise `ParameterError` for a border where latents are given or asked for."""
+    if latents and plan.grid.border:
+        raise ParameterError(
+            f"the plan pads the image by {plan.grid.border} low-resolution pixels, and latents are "
+            "those of the image alone: plan with Tiling(border=0)"
+        )
 
 
 def _run(
@@ -277,7 +300,7 @@ def _run(
             f"the plan is for {grid.width}×{grid.height} low-resolution pixels: this image has "
             f"{width}×{height}"
         )
-    rows = RowBuffer(image, work.input_factor)
+    rows = RowBuffer(image, work.input_factor, grid.border * work.input_factor)
     yield from stitching.run(plan, rows, work, first_row, report)
     if report is not None:
         report.backend = network.opened_on(graph)

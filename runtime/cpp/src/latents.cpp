@@ -66,11 +66,12 @@ void normal_pair(std::uint32_t radius_word, std::uint32_t angle_word, float* out
     out[1] = r * ((angle_word & 2U) != 0 ? -sine : sine);
 }
 
-void check_span(const char* name, std::uint64_t start, std::size_t size) {
-    constexpr std::uint64_t kEnd = std::uint64_t{1} << 32U;
-    if (start >= kEnd || size > kEnd - start)
+void check_span(const char* name, std::int64_t start, std::size_t size) {
+    constexpr std::int64_t kEnd = std::int64_t{1} << 32U;
+    if (start < -kEnd / 2 || start >= kEnd ||
+        size > static_cast<std::uint64_t>(kEnd - std::max<std::int64_t>(start, 0)))
         throw_error(ErrorCode::parameter, name, " ", start, " and ", size,
-                    " more: rows and columns must be below 2^32");
+                    " more: rows and columns must be from -2^31 to 2^32 - 1");
 }
 
 }  // namespace
@@ -98,19 +99,20 @@ std::vector<float> draw_latent(std::uint64_t seed, std::uint32_t sample, std::ui
     std::vector<float> values(channels * region.height * region.width);
     if (tau == 0 || values.empty()) return values;
     const auto factor = static_cast<float>(tau);
-    const std::uint64_t right = region.left + region.width;
+    const std::int64_t right = region.left + static_cast<std::int64_t>(region.width);
+    const auto row_number = static_cast<std::uint64_t>(region.top);  // modulo 2^32 in a counter
     float* row = values.data();
     for (std::size_t channel = 0; channel < channels; ++channel)
         for (std::size_t y = 0; y < region.height; ++y, row += region.width)
-            for (std::uint64_t block = region.left & ~std::uint64_t{3}; block < right; block += 4) {
+            for (std::int64_t block = region.left & ~std::int64_t{3}; block < right; block += 4) {
                 std::array<float, 4> normals{};
                 const auto words =
-                    philox4x32({low(block >> 2U), low(region.top + y),
+                    philox4x32({low(static_cast<std::uint64_t>(block)) >> 2U, low(row_number + y),
                                 level << 16U | static_cast<std::uint32_t>(channel), sample},
                                seed);
                 normal_pair(words[0], words[1], normals.data());
                 normal_pair(words[2], words[3], normals.data() + 2);
-                for (std::uint64_t x = block; x < block + 4; ++x)
+                for (std::int64_t x = block; x < block + 4; ++x)
                     if (x >= region.left && x < right)
                         row[x - region.left] = factor * normals[x - block];
             }

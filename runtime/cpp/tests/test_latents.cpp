@@ -34,7 +34,9 @@ TEST_CASE("normals are those of the table in docs/latents.md, to the bit") {
         const std::size_t channel = at(4);
         const auto values = hcflow::draw_latent(at(1), static_cast<std::uint32_t>(at(2)),
                                                 static_cast<std::uint32_t>(at(3)), channel + 1,
-                                                {at(5), at(6), 1, 1}, 1.0);
+                                                {static_cast<std::int64_t>(at(5)),
+                                                 static_cast<std::int64_t>(at(6)), 1, 1},
+                                                1.0);
         std::uint32_t bits = 0;
         std::memcpy(&bits, &values[channel], 4);
         CHECK(bits == static_cast<std::uint32_t>(std::stoul(found[7].str(), nullptr, 16)));
@@ -52,9 +54,22 @@ TEST_CASE("a region is the crop of a larger one") {
                 REQUIRE(region[(c * 9 + y) * 11 + x] == whole[(c * 20 + y + 7) * 30 + x + 5]);
 }
 
+TEST_CASE("a border's coordinates are those modulo 2^32, and leave the image's as they are") {
+    const auto image = hcflow::draw_latent(5, 1, 2, 3, {0, 0, 6, 7}, 0.7);
+    const auto padded = hcflow::draw_latent(5, 1, 2, 3, {-2, -5, 8, 12}, 0.7);
+    for (std::size_t c = 0; c < 3; ++c)
+        for (std::size_t y = 0; y < 6; ++y)
+            for (std::size_t x = 0; x < 7; ++x)
+                REQUIRE(padded[(c * 8 + y + 2) * 12 + x + 5] == image[(c * 6 + y) * 7 + x]);
+    constexpr std::int64_t kEnd = std::int64_t{1} << 32;
+    const auto corner = hcflow::draw_latent(5, 1, 2, 1, {kEnd - 2, kEnd - 5, 2, 5}, 0.7);
+    for (std::size_t y = 0; y < 2; ++y)
+        for (std::size_t x = 0; x < 5; ++x) REQUIRE(padded[y * 12 + x] == corner[y * 5 + x]);
+}
+
 TEST_CASE("coordinates out of range and an invalid tau are refused") {
     CHECK(tests::has(tests::error_of([] {
-                         hcflow::draw_latent(0, 0, 1, 1, {1ULL << 32, 0, 1, 1}, 1);
+                         hcflow::draw_latent(0, 0, 1, 1, {std::int64_t{1} << 32, 0, 1, 1}, 1);
                      }),
                      "1: row 4294967296"));
     CHECK(tests::has(tests::error_of([] {

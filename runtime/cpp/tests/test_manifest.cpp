@@ -45,6 +45,15 @@ TEST_CASE("an overlap much larger than its tile is refused") {
     CHECK(has(refusal(manifest.dump()), "overlap is 33; it must be an integer, 32 or less"));
 }
 
+TEST_CASE("a border is read, is 0 without the key, and is bounded") {
+    json manifest = BundleFolder().manifest;
+    CHECK(hcflow::parse_manifest(manifest.dump(), "'m'").graphs[0].border == 0);
+    manifest["graphs"][0]["border"] = 8;
+    CHECK(hcflow::parse_manifest(manifest.dump(), "'m'").graphs[0].border == 8);
+    manifest["graphs"][0]["border"] = 65;
+    CHECK(has(refusal(manifest.dump()), "border is 65; it must be an integer, 64 or less"));
+}
+
 TEST_CASE("the error names the path of an invalid value") {
     CHECK(has(refusal_of("/schema", 2), "2: 'm' was made by a newer hcflow-deploy (schema 2"));
     CHECK(has(refusal_of("/schema", "1"), "$.schema is \"1\"; it must be an integer, 1 or more"));

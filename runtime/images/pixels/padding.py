@@ -1,4 +1,4 @@
-"""Sizes that are no multiple of the scale: padded before downscaling, cropped after upscaling."""
+"""What lies beyond an image's edge: up to a multiple of the scale, and the border around it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ def pad(planes: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
         if widths[axis][1]:
             planes = np.pad(planes, widths, mode="edge" if size == 1 else "reflect")
     return planes
+
+
+def source_indices(size: int, multiple: int = 1, border: int = 0) -> NDArray[np.intp]:
+    """For each pixel of a padded axis, the pixel of the image that stands there.
+
+    The axis is padded at its end up to a multiple, as `pad` does it. Then the border mirrors the
+    whole of it with its outermost pixel repeated, so that blocks of the scale mirror as blocks; a
+    border longer than the axis goes back and forth.
+
+    Args:
+        size: pixels of the axis, at least 1.
+        multiple: its length is padded up to a multiple of this.
+        border: pixels beyond it at both ends.
+
+    Returns:
+        Indices [border + padded size + border].
+    """
+    index = np.pad(np.arange(size), (0, -size % multiple), mode="edge" if size == 1 else "reflect")
+    return np.pad(index, border, mode="symmetric") if border else index
 
 
 def target_size(

@@ -11,6 +11,8 @@ constexpr std::int64_t kMostScale = 64;
 constexpr std::int64_t kMostChannels = 1 << 16;  // the limit of the latent scheme
 // Largest overlap / tile of a graph; at 4 every pixel is computed 81 times.
 constexpr std::int64_t kMostOverlap = 4;
+// Largest border in LR pixels.
+constexpr std::int64_t kMostBorder = 64;
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
@@ -54,6 +56,12 @@ void check_figures(const JsonReader& json) {
             check_optional_number(row["loss_db"]);
             if (const auto worst = row.get("max_abs")) (void)worst->number(0);
         }
+    if (const auto rows = json.get("drifts"))
+        for (const JsonReader& row : rows->items()) {
+            (void)row["case"].string();
+            for (const char* key : {"bare", "edge", "inside"})
+                if (!row[key].is_null()) (void)row[key].number(0);
+        }
     if (const auto casts = json.get("casts")) (void)casts->integer(0);
     if (const auto report = json.get("report")) (void)report->file_name();
 }
@@ -81,6 +89,7 @@ Graph read_graph(const JsonReader& json) {
     graph.tile = optional_side(json["tile"], 1, kMostInteger);
     const auto tile = static_cast<std::int64_t>(graph.tile.value_or(0));
     graph.overlap = optional_side(json["overlap"], 0, kMostOverlap * tile);
+    if (const auto border = json.get("border")) graph.border = size(border->integer(0, kMostBorder));
     graph.within_budget = json["within_budget"].boolean();
     check_figures(json);
     return graph;

@@ -49,6 +49,7 @@ struct Graph {
     std::string openvino_precision_hint;
     std::optional<std::size_t> tile;  ///< LR pixels; none: images are not tiled
     std::optional<std::size_t> overlap;
+    std::size_t border = 0;  ///< what an image is padded by on each side, LR pixels
 
     /// Whether this library can run it.
     [[nodiscard]] bool is_supported() const { return contract == kContract && io == "float32"; }

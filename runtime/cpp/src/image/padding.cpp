@@ -15,6 +15,20 @@ std::vector<std::size_t> reflected_indices(std::size_t start, std::size_t stop, 
     return indices;
 }
 
+std::vector<std::size_t> source_indices(std::int64_t start, std::int64_t stop, std::size_t size,
+                                        std::size_t multiple) {
+    const std::size_t padded = (size + multiple - 1) / multiple * multiple;
+    const std::vector<std::size_t> axis = reflected_indices(0, padded, size);
+    const auto period = static_cast<std::int64_t>(2 * padded);
+    std::vector<std::size_t> indices;
+    indices.reserve(static_cast<std::size_t>(stop - start));
+    for (std::int64_t i = start; i < stop; ++i) {
+        const auto within = static_cast<std::size_t>((i % period + period) % period);
+        indices.push_back(axis[within < padded ? within : 2 * padded - 1 - within]);
+    }
+    return indices;
+}
+
 Size target_size(Size lr, std::size_t scale, const std::optional<Size>& wanted) {
     const Size full{scale * lr.width, scale * lr.height};
     if (!wanted) return full;

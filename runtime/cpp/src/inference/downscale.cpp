@@ -23,8 +23,8 @@ void copy_core(const Tensor& output, const Level& level, const Span& y, const Sp
     for (std::size_t c = 0; c < whole.channels; ++c)
         for (std::size_t row = f * y.start; row < f * y.stop; ++row) {
             const float* from = output.values.get() +
-                                (c * height + row - f * y.window_start) * width +
-                                f * (x.start - x.window_start);
+                                (c * height + row - f * y.start + f * y.offset()) * width +
+                                f * x.offset();
             std::copy(from, from + f * (x.stop - x.start),
                       whole.values.data() + (c * whole.height + row) * whole.width + f * x.start);
         }
@@ -71,27 +71,28 @@ void downscale_into(Network& network, const ConstView& image, View result,
     const std::size_t scale = manifest.scale;
     const Size lr = downscaled_size({in.width, in.height}, scale);
     check_result(result, lr, in.channels);
+    const WantedGrid wanted{options.tiling, latents == nullptr};
     const Graph& graph =
-        choose(network, Direction::forward, latents != nullptr, lr, options.tiling);
+        choose(network, Direction::forward, latents != nullptr, lr, wanted);
     if (latents != nullptr && !graph.latents)
         throw_error(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
     Network::MemoryBudget budget(network, graph);
-    const Grid grid =
-        make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
+    const Grid grid = make_plan(graph, scale, budget.available(), lr, wanted, options.report);
     // Of gray only the luma is kept anyway; with latents the round trip is exact.
     const std::optional<ColourMap> colours =
         in.channels >= 3 && latents == nullptr
             ? std::make_optional<ColourMap>(in, scale, options.cancel)
             : std::nullopt;
     Seams seams(grid, 1, options.report);
+    const auto step = static_cast<std::int64_t>(scale);
     for (std::size_t i = 0; i < grid.count(); ++i) {
         check_cancelled(options.cancel);
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
         const std::vector<float> planes = read_visible_colour(
-            in, reflected_indices(scale * y.window_start, scale * y.window_stop, in.height),
-            reflected_indices(scale * x.window_start, scale * x.window_stop, in.width));
+            in, source_indices(step * y.window_start, step * y.window_stop, in.height, scale),
+            source_indices(step * x.window_start, step * x.window_stop, in.width, scale));
         const std::vector<Tensor> outputs =
             run_tile(network, graph, tile, planes, latents != nullptr, options.report);
         seams.add(tile, outputs[0]);
@@ -103,7 +104,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
             colours ? std::make_optional(colours->kept(y.start, x.start, rows, columns, 1))
                     : std::nullopt;
         write_pixels(result, y.start, x.start, rows, columns,
-                     colour_at(outputs[0], y.start - y.window_start, x.start - x.window_start),
+                     colour_at(outputs[0], y.offset(), x.offset()),
                      {alpha ? &*alpha : nullptr, kept ? &*kept : nullptr});
         if (latents != nullptr)
             for (std::size_t level = 0; level < latents->size(); ++level)

@@ -67,10 +67,12 @@ std::vector<std::vector<float>> LatentSource::window(const Span& y, const Span& 
     std::vector<std::vector<float>> values;
     for (std::size_t i = 0; i < levels_.size(); ++i) {
         const auto [channels, factor] = levels_[i];
-        const std::size_t top = y.window_start * factor, left = x.window_start * factor;
+        const auto step = static_cast<std::int64_t>(factor);
+        const std::int64_t top = y.window_start * step, left = x.window_start * step;
         const std::size_t height = y.window() * factor, width = x.window() * factor;
         values.push_back(options_.latents != nullptr
-                             ? crop((*options_.latents)[i], top, left, height, width)
+                             ? crop((*options_.latents)[i], static_cast<std::size_t>(top),
+                                    static_cast<std::size_t>(left), height, width)
                              : draw_latent(options_.seed, options_.sample,
                                            static_cast<std::uint32_t>(i + 1), channels,
                                            {top, left, height, width}, tau_));

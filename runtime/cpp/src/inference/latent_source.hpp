@@ -21,6 +21,9 @@ class LatentSource {
     /// Whether latents are drawn, so that tau = 0 is a fallback for a tile.
     [[nodiscard]] bool drawn() const { return tau_ > 0; }
 
+    /// Whether the caller gave them: they have no values in a border.
+    [[nodiscard]] bool given() const { return options_.latents != nullptr; }
+
     /// The values of z1 … zL on a window.
     [[nodiscard]] std::vector<std::vector<float>> window(const Span& y, const Span& x) const;
 

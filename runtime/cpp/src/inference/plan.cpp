@@ -45,7 +45,7 @@ double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
 }  // namespace
 
 const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
-                      const std::optional<Tiling>& wanted) {
+                      const WantedGrid& wanted) {
     const bool cut = std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
         return graph->precision == Precision::fp32 && make_grid(lr, *graph, wanted).count() > 1;
     });
@@ -67,7 +67,7 @@ const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
 }
 
 const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
-                    const std::optional<Tiling>& wanted) {
+                    const WantedGrid& wanted) {
     std::vector<const Graph*> graphs;
     for (const Precision precision : network.precisions())
         graphs.push_back(&network.graph(direction, latents, precision));
@@ -75,15 +75,17 @@ const Graph& choose(const Network& network, Direction direction, bool latents, S
 }
 
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
-               const std::optional<Tiling>& wanted, Report* report) {
+               const WantedGrid& wanted, Report* report) {
     Grid grid = make_grid(lr, graph, wanted);
     bool smaller = false;
     if (available) {
-        const bool may_cut = wanted ? wanted->tile > 0 : graph.tile.has_value();
-        std::size_t side = std::min(grid.tiling.tile, std::max(lr.height, lr.width));
+        const bool may_cut =
+            wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value();
+        std::size_t side =
+            std::min(grid.tiling.tile, std::max(lr.height, lr.width) + 2 * grid.border);
         while (plan_bytes(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
             side = std::max(side / 2, kSmallestTile);
-            grid = make_tiles(lr, {side, grid.tiling.overlap});
+            grid = make_tiles(lr, {side, grid.tiling.overlap}, grid.border);
             smaller = true;
         }
         if (const double need = plan_bytes(graph, grid, scale); need > *available) {

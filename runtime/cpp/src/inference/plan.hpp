@@ -12,18 +12,18 @@ namespace hcflow {
 /// alone, so that the same image always gives the same bytes. Throws Error (parameter): as
 /// make_grid.
 const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
-                      const std::optional<Tiling>& wanted);
+                      const WantedGrid& wanted);
 
 /// The cheapest graph of a network. Throws Error (bundle, parameter): as Network::graph and
 /// make_grid.
 const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
-                    const std::optional<Tiling>& wanted);
+                    const WantedGrid& wanted);
 
 /// The grid that was asked for. If one of its windows does not fit into memory, tiles are halved
 /// until one does. `available`: of Network::MemoryBudget; `report` may be null.
 /// Throws Error (parameter): as make_grid; (image): too little memory.
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
-               const std::optional<Tiling>& wanted, Report* report);
+               const WantedGrid& wanted, Report* report);
 
 /// Records the memory that the windows of a plan took: later runs use it again.
 void note_run(Network::MemoryBudget& budget, const Graph& graph, const Grid& grid);

@@ -85,15 +85,15 @@ void upscale_into(Network& network, const ConstView& image, View result,
     check_result(result, size, in.channels);
 
     const LatentSource source(manifest, options, lr);
-    const Graph& graph = choose(network, Direction::inverse, source.needed(), lr, options.tiling);
+    const WantedGrid wanted{options.tiling, !source.given()};
+    const Graph& graph = choose(network, Direction::inverse, source.needed(), lr, wanted);
     if (source.needed() && !graph.latents)
         throw_error(ErrorCode::parameter, "'", graph.file,
                     "' was built for tau = 0: it takes neither another tau nor latents");
     const std::optional<UpscaledAlpha> alpha =
         has_alpha(in) ? std::make_optional<UpscaledAlpha>(in, scale) : std::nullopt;
     Network::MemoryBudget budget(network, graph);
-    const Grid grid =
-        make_plan(graph, scale, budget.available(), lr, options.tiling, options.report);
+    const Grid grid = make_plan(graph, scale, budget.available(), lr, wanted, options.report);
     // Of gray only the luma is kept anyway; with given latents the round trip is exact.
     const std::optional<ColourMap> colours =
         in.channels >= 3 && options.latents == nullptr
@@ -104,8 +104,9 @@ void upscale_into(Network& network, const ConstView& image, View result,
         check_cancelled(options.cancel);
         const Tile tile = grid.tile(i);
         const Span &y = tile.y, &x = tile.x;
-        const std::vector<float> planes = read_visible_colour(
-            in, indices(y.window_start, y.window_stop), indices(x.window_start, x.window_stop));
+        const std::vector<float> planes =
+            read_visible_colour(in, source_indices(y.window_start, y.window_stop, in.height),
+                                source_indices(x.window_start, x.window_stop, in.width));
         const Tensor hr = run_tile(network, graph, source, tile, planes, options.report);
         seams.add(tile, hr);
 
@@ -120,7 +121,7 @@ void upscale_into(Network& network, const ConstView& image, View result,
                     : std::nullopt;
         write_pixels(
             result, top, left, rows, columns,
-            colour_at(hr, scale * (y.start - y.window_start), scale * (x.start - x.window_start)),
+            colour_at(hr, scale * y.offset(), scale * x.offset()),
             {part ? &*part : nullptr, kept ? &*kept : nullptr});
     }
     note_run(budget, graph, grid);

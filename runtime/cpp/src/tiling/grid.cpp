@@ -27,18 +27,28 @@ Tiling with_overlap(const Tiling& wanted, const Graph& graph) {
 
 }  // namespace
 
-std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overlap) {
+std::vector<Span> spans(std::size_t length, std::size_t tile, std::size_t overlap,
+                        std::size_t border) {
+    const std::size_t padded = length + 2 * border;
+    const auto image = [&](std::size_t place) {
+        return static_cast<std::int64_t>(place) - static_cast<std::int64_t>(border);
+    };
     // Written so that no sum overflows for any tile and overlap.
-    if (length <= tile || (length - tile + 1) / 2 <= overlap) return {{0, length, 0, length}};
-    const std::size_t count = (length - 2 * overlap + tile - 1) / tile;
-    const std::size_t window = (length + (count - 1) * 2 * overlap + count - 1) / count;
+    if (padded <= tile || (padded - tile + 1) / 2 <= overlap)
+        return {{0, length, image(0), image(padded)}};
+    const std::size_t count = (padded - 2 * overlap + tile - 1) / tile;
+    const std::size_t window = (padded + (count - 1) * 2 * overlap + count - 1) / count;
     const std::size_t gaps = std::max<std::size_t>(count - 1, 1);
-    const auto start = [&](std::size_t k) { return k * (length - window) / gaps; };
+    const auto start = [&](std::size_t k) { return k * (padded - window) / gaps; };
+    // Windows whose core would be padding alone are left out.
+    std::size_t first = 0, last = count - 1;
+    while (first < last && start(first + 1) + overlap <= border) ++first;
+    while (last > first && start(last) + overlap >= border + length) --last;
     std::vector<Span> all;
-    for (std::size_t k = 0; k < count; ++k)
-        all.push_back({k == 0 ? 0 : start(k) + overlap,
-                       k == count - 1 ? length : start(k + 1) + overlap, start(k),
-                       start(k) + window});
+    for (std::size_t k = first; k <= last; ++k)
+        all.push_back({k == first ? 0 : start(k) + overlap - border,
+                       k == last ? length : start(k + 1) + overlap - border, image(start(k)),
+                       image(start(k) + window)});
     return all;
 }
 
@@ -56,18 +66,20 @@ Size Grid::window() const {
     return {largest(columns), largest(rows)};
 }
 
-Grid make_tiles(Size lr, const Tiling& tiling) {
-    return {lr, tiling, spans(lr.height, tiling.tile, tiling.overlap),
-            spans(lr.width, tiling.tile, tiling.overlap)};
+Grid make_tiles(Size lr, const Tiling& tiling, std::size_t border) {
+    return {lr, tiling, border, spans(lr.height, tiling.tile, tiling.overlap, border),
+            spans(lr.width, tiling.tile, tiling.overlap, border)};
 }
 
-Grid make_grid(Size lr, const Graph& graph, const std::optional<Tiling>& wanted) {
+Grid make_grid(Size lr, const Graph& graph, const WantedGrid& wanted) {
+    const std::size_t border = wanted.border ? graph.border : 0;
     Tiling tiling;
-    if (wanted)
-        tiling = with_overlap(*wanted, graph);
+    if (wanted.tiling)
+        tiling = with_overlap(*wanted.tiling, graph);
     else if (graph.tile && graph.overlap)
         tiling = {*graph.tile, *graph.overlap};
-    return make_tiles(lr, tiling.tile > 0 ? tiling : Tiling{std::max(lr.height, lr.width), 0});
+    if (tiling.tile == 0) tiling = {std::max(lr.height, lr.width) + 2 * border, 0};
+    return make_tiles(lr, tiling, border);
 }
 
 }  // namespace hcflow

@@ -17,8 +17,8 @@ Seams::Seams(const Grid& grid, std::size_t factor, Report* report)
 
 void Seams::add(const Tile& tile, const Tensor& image) {
     if (report_ == nullptr) return;
-    const std::size_t top = factor_ * (tile.y.start - tile.y.window_start);
-    const std::size_t left = factor_ * (tile.x.start - tile.x.window_start);
+    const std::size_t top = factor_ * tile.y.offset();
+    const std::size_t left = factor_ * tile.x.offset();
     const std::size_t bottom = top + factor_ * (tile.y.stop - tile.y.start);
     const std::size_t right = left + factor_ * (tile.x.stop - tile.x.start);
     Strip& below = below_[tile.column];
