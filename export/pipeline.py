@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from export import artifact, bundle_writer, tile_grid
+from export import artifact, border, bundle_writer, tile_grid
 from export.artifact import Artifact
 from export.checks.reference_cases import Case, cases
 from export.errors import BudgetError, ExportError
@@ -103,10 +103,13 @@ def build(
         graphs = _graphs(
             checkpoint, specs[direction], answers, (0.0, tau), calibration, progress, note
         )
+        levels = [Level(c, f) for c, f, _ in model.config.latent_shapes(1, 1)]
+        progress(f"{direction}: choose the border")
+        graphs = border.choose(graphs, levels, model.config.scale, note)
         progress(f"{direction}: certify tiles")
         certified = tile_grid.certify(
             graphs,
-            [Level(c, f) for c, f, _ in model.config.latent_shapes(1, 1)],
+            levels,
             model.config.scale,
             _taus(model, tau) if request.with_latents else (0.0,),
             request.tiling,

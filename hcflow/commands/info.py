@@ -49,7 +49,7 @@ def _summary(manifest: Manifest) -> Table:
 
 def _graphs(graphs: tuple[Graph, ...]) -> Table:
     table = Table(title="graphs")
-    columns = ("graph", "MB", "nodes", "casts", "MB per LR megapixel", "worst PSNR dB")
+    columns = ("graph", "MB", "nodes", "casts", "MB per LR megapixel", "border", "worst PSNR dB")
     for column in (*columns, "worst loss dB", "budget"):
         table.add_column(column, justify="left" if column in ("graph", "budget") else "right")
     for graph in graphs:
@@ -60,6 +60,7 @@ def _graphs(graphs: tuple[Graph, ...]) -> Table:
             str(graph.nodes),
             str(graph.casts),
             str(graph.bytes_per_lr_pixel),
+            str(graph.border),
             f"{min(finite):.1f}" if finite else "",
             f"{max(row.loss_db for row in graph.losses):.3f}" if graph.losses else "",
             "ok" if graph.within_budget else "[bold red]missed",

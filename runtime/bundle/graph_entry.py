@@ -72,7 +72,7 @@ class Drift:
 
     The largest difference at τ = 0 after clipping to [0, 1] of the pixels along the edge of an
     image padded by the graph's border (`edge`), of one that is not padded (`bare`), and of those
-    that no edge reaches (`inside`). `edge` is at most `inside` and an eighth of 1/255.
+    that no edge reaches (`inside`). `edge` is at most `inside` and a quarter of 1/255.
     """
 
     case: str

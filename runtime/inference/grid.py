@@ -1,9 +1,9 @@
 """The grid: an image as overlapping windows of one size, each cut to its core.
 
-All coordinates are LR pixels of the image, whatever the direction. An image of length L is padded by
-`border` at both ends: M = L + 2·border. With `tile` and `overlap`: if M ≤ tile + 2·overlap there is
-one tile, its core [0, L) and its window [−border, L + border). Else n = ⌈(M − 2·overlap) / tile⌉
-windows, the fewest that cover M, have the least size that does,
+All coordinates are LR pixels of the image, whatever the direction. An image of length L is padded
+by `border` at both ends: M = L + 2·border. With `tile` and `overlap`: if M ≤ tile + 2·overlap
+there is one tile, its core [0, L) and its window [−border, L + border). Else
+n = ⌈(M − 2·overlap) / tile⌉ windows, the fewest that cover M, have the least size that does,
 w = ⌈(M + (n − 1)·2·overlap) / n⌉ ≤ tile + 2·overlap, and lie evenly: window k starts at
 ⌊k·(M − w) / (n − 1)⌋ − border, its core begins `overlap` further on (the first at 0) and ends where
 the next begins (the last at L). A window whose core would be padding alone is left out. Only these

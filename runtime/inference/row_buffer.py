@@ -43,7 +43,7 @@ class RowBuffer:
         self._border = border
         self._columns = padding.source_indices(image.width, multiple, border)
         self._rows = padding.source_indices(image.height, multiple, border)
-        # The bottom border mirrors rows that lie above: the first that a window or a later one needs.
+        # The bottom border mirrors rows above it: the first row that a window or a later one needs.
         self._oldest = np.minimum.accumulate(self._rows[::-1])[::-1]
         self._kept: Planes | None = None
         self._start = 0
@@ -84,4 +84,3 @@ class RowBuffer:
                 f"they must be float32 {list(expected)}"
             )
         return rows if len(self._columns) == self._image.width else rows[:, :, self._columns]
-

@@ -19,6 +19,7 @@ from runtime.inference import auto_precision
 from runtime.inference.report import Report
 from runtime.system import machine
 from tests.support import cpp_library, shipped
+from tests.support.blurring import blurring
 from tests.support.bundles import write_bundle
 from tests.support.cpp_library import run
 
@@ -50,6 +51,26 @@ def test_a_small_bundle_gives_the_same_bytes_as_python(
         one, two = one[..., :-1], two[..., :-1]
     _equal(one, two)
     _equal(theirs.downscale(image, **grid), ours.downscale(image, **grid))
+    theirs.close()
+
+
+@pytest.mark.parametrize("tiles", [None, (8, 3), (2, 0)], ids=["whole", "tiled", "tiny tiles"])
+@pytest.mark.parametrize("size", [(37, 30), (1, 1), (3, 50)])
+def test_a_border_gives_the_same_bytes_as_python(
+    installed: Path, tmp_path: Path, tiles: tuple[int, int] | None, size: tuple[int, int]
+) -> None:
+    grid = {} if tiles is None else {"tile": tiles[0], "overlap": tiles[1]}
+    ours = blurring(tmp_path / "blur", 5, backend="openvino", threads=1)
+    theirs = cpp_library.Model(_library(installed), tmp_path / "blur", "openvino")
+    image = _noise((*size, 3), "uint8")
+    _equal(theirs.upscale(image, **grid), ours.upscale(image, **grid))
+    _equal(theirs.downscale(image, **grid), ours.downscale(image, **grid))
+    theirs.close()
+    # Latents keep their place; each pixel of this network depends on its own alone.
+    bundle = write_bundle(tmp_path / "tiny", default_tau=0.05, border=5)
+    ours = runtime.load(bundle, backend="openvino", threads=1)
+    theirs = cpp_library.Model(_library(installed), bundle, "openvino")
+    _equal(theirs.upscale(image, seed=5, **grid), ours.upscale(image, seed=5, **grid))
     theirs.close()
 
 

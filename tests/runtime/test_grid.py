@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import ParameterError
@@ -21,6 +21,14 @@ GRIDS = st.builds(
     width=st.integers(1, 90),
     tile=st.integers(1, 40),
     overlap=st.integers(0, 20),
+)
+BORDERED = st.builds(
+    Grid,
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    tile=st.integers(1, 40),
+    overlap=st.integers(0, 20),
+    border=st.integers(1, 17),
 )
 
 
@@ -102,6 +110,59 @@ def test_a_grid_that_makes_no_sense_is_refused(wrong: dict[str, int]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(ParameterError, match=f"{name} is {value}: it must be"):
         Grid(**({"height": 9, "width": 9, "tile": 4, "overlap": 1} | wrong))
+
+
+@settings(max_examples=50)
+@given(grid=BORDERED)
+def test_with_a_border_cores_cover_the_image_and_windows_lie_in_the_padded_image(
+    grid: Grid,
+) -> None:
+    covered = np.zeros((grid.height, grid.width), int)
+    for tile in grid.tiles():
+        covered[tile.y.core(1), tile.x.core(1)] += 1
+        for span, length, size in (
+            (tile.y, grid.height, grid.window[0]), (tile.x, grid.width, grid.window[1]),
+        ):  # fmt: skip
+            assert span.start < span.stop
+            assert span.window_stop - span.window_start == size <= grid.tile + 2 * grid.overlap
+            first, last = -grid.border, length + grid.border
+            assert first <= span.window_start <= max(first, span.start - grid.overlap)
+            assert min(last, span.stop + grid.overlap) <= span.window_stop <= last
+    assert (covered == 1).all()
+    one = max(grid.height, grid.width) + 2 * grid.border <= grid.tile + 2 * grid.overlap
+    assert not one or grid.rows * grid.columns == 1
+
+
+def test_a_border_is_shared_and_not_added_to_every_window() -> None:
+    assert Grid(512, 512, 208, 12, 8).window == Grid(528, 528, 208, 12).window
+    assert Grid.whole(100, 40, 8).window == (116, 56)
+    assert [(s.start, s.stop, s.window_start, s.window_stop) for s in (
+        Grid(100, 1, 40, 8, 4).row(k) for k in range(3)
+    )] == [(0, 34, -4, 43), (34, 65, 26, 73), (65, 100, 57, 104)]  # fmt: skip
+
+
+@settings(max_examples=20)
+@given(grid=BORDERED, cut=st.tuples(st.integers(0, 3), st.integers(0, 3)), skip=st.integers(0, 9))
+def test_rows_of_a_border_mirror_the_image_and_are_read_once_in_order(
+    grid: Grid, cut: tuple[int, int], skip: int
+) -> None:
+    height, width = max(1, 4 * grid.height - cut[0]), max(1, 4 * grid.width - cut[1])
+    image = np.random.default_rng(0).random((3, height, width), np.float32)
+    border = 4 * grid.border
+    padded = np.pad(padding.pad(image, 4), ((0, 0), *[(border, border)] * 2), mode="symmetric")
+    calls: list[tuple[int, int]] = []
+
+    def colour(start: int, stop: int) -> np.ndarray:
+        calls.append((start, stop))
+        return image[:, start:stop]
+
+    rows = RowBuffer(Mock(height=height, width=width, colour=colour), 4, border)
+    for index in range(min(skip, grid.rows - 1), grid.rows):
+        window = grid.row(index).window(4)
+        expected = padded[:, window.start + border : window.stop + border]
+        np.testing.assert_array_equal(rows.window(window.start, window.stop), expected)
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(calls))
+    assert calls[-1][1] == height
 
 
 @given(grid=GRIDS, cut=st.tuples(st.integers(0, 3), st.integers(0, 3)), skip=st.integers(0, 9))

@@ -66,6 +66,17 @@ def test_a_region_is_the_crop_of_a_larger_one(
     np.testing.assert_array_equal(region, whole[:, top : top + height, left : left + width])
 
 
+@pytest.mark.parametrize("border", [1, 2, 5, 8])
+def test_a_border_counts_modulo_two_to_the_32_and_leaves_the_image_as_it_is(border: int) -> None:
+    image = drawn(5, 1, 2, 3, 0, 0, 6, 7)
+    padded = drawn(5, 1, 2, 3, -border, -border, 6 + 2 * border, 7 + 2 * border)
+    np.testing.assert_array_equal(padded[:, border:-border, border:-border], image)
+    end = 2**32 - border
+    np.testing.assert_array_equal(
+        padded[:, :border, :border], drawn(5, 1, 2, 3, end, end, border, border)
+    )
+
+
 def test_an_image_has_one_field_for_each_level() -> None:
     z1, z2 = latents.draw([(6, 8, 10), (21, 4, 5)], 0.9, seed=3, sample=2)
     np.testing.assert_array_equal(z1[0], drawn(3, 2, 1, 6, 0, 0, 8, 10, 0.9))
@@ -102,6 +113,7 @@ def test_the_kernels_source_compiled_for_the_host_agrees_to_the_bit(tmp_path: Pa
         (0, 0, 1, 6, 0, 0, 300, 300),
         (2**64 - 1, 2**32 - 1, 2, 45, 17, 3, 31, 29),
         (1234567890123, 7, 3, 2, 2**32 - 5, 2**32 - 9, 5, 9),
+        (1234567890123, 7, 3, 2, -5, -9, 11, 21),
         *((5, 0, 1, 2, 3, left, 2, width) for left in range(4) for width in range(1, 6)),
     ]:
         for tau in (1.0, 0.9, 0.0):
@@ -185,6 +197,8 @@ def test_tau_multiplies_in_float32_and_zero_gives_zeros() -> None:
         ({"sample": 2**32}, "sample is"),
         ({"level": 1 << 16}, "level is"),
         ({"left": 2**32 - 4, "width": 5}, "width is 5"),
+        ({"top": -(2**31) - 1}, "top is -2147483649"),
+        ({"left": -4, "width": 2**32 + 1}, "width is"),
         ({"tau": -0.1}, "τ is -0.1: it must be a finite number, 0 or more"),
         ({"tau": math.nan}, "τ is nan"),
         ({"tau": 1e39}, "τ is 1e+39: it must be 1e+06 or less"),
