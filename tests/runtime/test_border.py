@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import hcflow
 import runtime
 from runtime import Bundle, Model, ParameterError
 from runtime.bundle.graph_entry import Graph
@@ -171,3 +172,18 @@ def test_a_journal_depends_on_the_border(
     assert grids == [[10, 13, 16, 4, REACH + 1], [10, 13, 16, 4, 0]]
     strips = np.asarray(Image.open(tmp_path / "None.png"))
     np.testing.assert_array_equal(strips, padded.downscale(noise(40, 50)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colour", [(255, 255, 0), (0, 255, 0), (255, 0, 255), (255, 255, 255)])
+def test_plain_colours_are_no_further_off_at_the_edge_than_inside_by_the_shipped_sr_model(
+    colour: tuple[int, int, int],
+) -> None:
+    model = hcflow.load("sr_x4")
+    for way, factor in ((model.upscale, 1), (model.downscale, 4)):
+        plain = np.full((40 * factor, 40 * factor, 3), colour, np.uint8)
+        off = np.abs(way(plain).astype(int) - colour)
+        inside = off[off.shape[0] // 2, off.shape[1] // 2].max()
+        for side in (1, 4, 40):
+            piece = plain[: side * factor, : side * factor]
+            assert np.abs(way(piece).astype(int) - colour).max() <= inside + 1
