@@ -58,7 +58,7 @@ def upscale_file(
 
     Returns:
         `model` (its name) and `size` [width, height]; `runs` of the network above one; `output`
-        where none was given.
+        where none was given; `frames` of an animation, or pages of a TIFF.
 
     Raises:
         HcflowError: it cannot be read, computed or written, or the output is the input; `Cancelled`
@@ -86,7 +86,7 @@ def downscale_file(
             `force`, `salvage`, `quality`, `format`, `suffix`.
 
     Returns:
-        `model`, `size`, `output` where none was given, and where the image was not streamed
+        `model`, `size`, `frames` as `upscale_file`, `output`; of one image that was not streamed
         `bytes`, `bicubic_bytes`, `round_trip_psnr_db` and `origin_recorded`.
 
     Raises:

@@ -82,8 +82,8 @@ class Model:
         """Upscale an image by `scale`.
 
         Args:
-            image: Pillow image, array H×W, H×W×C or batch N×H×W×C (see `arrays.split`), or a list
-                of images, whose results come as a list.
+            image: Pillow image (of several frames the current one), array H×W, H×W×C or batch
+                N×H×W×C (see `arrays.split`), or a list of images, whose results come as a list.
             tau: temperature, 0 to 10⁶; None is `default_tau`. At 0 every seed gives the same image.
             seed: of the latents, unsigned 64 bits; None draws one and logs it at level INFO.
                 Every image of a batch gets the latents it would get alone.
