@@ -91,9 +91,9 @@ def _downscale_in_memory(
     several = frames.find(opened, where, job, format_name)
     if several is not None:
         made = input_output.convert_frames(job, several, name, format_name, report)
-        facts = {"model": made.model.manifest.name, **made.as_json()}
-        finished = Converted(made.size, made.model, made.record)
-        return _Made(finished, facts, f"; {made.frames} {'pages' if several.pages else 'frames'}")
+        facts = {"model": made.first.model.manifest.name, **made.as_json()}
+        count = f"; {made.frames} {'pages' if several.pages else 'frames'}"
+        return _Made(made.first, facts, count)
     photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
     frames.warn_of_losses(where, format_name)

@@ -205,7 +205,7 @@ def _upscale_in_memory(
     several = frames.find(opened, where, job, format_name)
     if several is not None:
         made = input_output.convert_frames(job, several, names[0], format_name, report)
-        return Converted(made.size, made.model, made.record), {"frames": made.frames}
+        return made.first, {"frames": made.frames}
     photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
     frames.warn_of_losses(where, format_name)

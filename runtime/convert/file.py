@@ -69,7 +69,7 @@ def convert_file(
     if several is not None:
         with atomic.output_file(output) as file:
             made = frames.convert(job, several, file, format_name, gate=gate)
-        return {"model": made.model.manifest.name, **made.as_json()}
+        return {"model": made.first.model.manifest.name, **made.as_json()}
     photo = files.read(source, job.max_pixels, salvage=job.salvage)
     check()
     files.check_mode(photo.result_mode, format_name)

@@ -23,11 +23,13 @@ from PIL import Image
 
 from runtime.convert import image
 from runtime.convert.job import Job
+from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import ImageError
 from runtime.images.codecs import files, provenance, size_limits
 from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.files import Photo
+from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.provenance import Provenance
 from runtime.images.frames import animation, encode, tiff_pages
 from runtime.images.frames.animation import Animation
@@ -51,19 +53,16 @@ class FramesMade:
 
     Attributes:
         frames: or pages, how many.
-        size: width and height of the first.
-        model: that computed the first.
-        record: of the first, read (up) or written (down).
+        first: the first of them.
     """
 
     frames: int
-    size: tuple[int, int]
-    model: Model
-    record: Provenance | None
+    first: Converted
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` says of it."""
-        return {"size": list(self.size), "frames": self.frames}
+        runs = {"runs": self.first.runs} if self.first.runs > 1 else {}
+        return {"size": list(self.first.size), "frames": self.frames, **runs}
 
 
 @dataclass(frozen=True)
@@ -188,13 +187,12 @@ class _Work:
 
 def _convert_animation(work: _Work, frames: Animation, file: IO[bytes]) -> FramesMade:
     job, first = work.job, frames.first
-    lossy = replace(first.lossy, quality=job.quality)
+    lossy = replace(first.lossy if job.direction == "upscale" else Lossy(), quality=job.quality)
     like = replace(first, xmp=provenance.remove(first.xmp), lossy=lossy)
     if job.direction == "upscale":
         assert isinstance(first.image, Image.Image)
         as_recorded = replace(first, image=_as_recorded(first.image))
         restoration = restoration_of(job, as_recorded, work.where, (work.format_name,))
-        model, record = restoration.model, restoration.record
 
         def compute(frame: Image.Image) -> Image.Image:
             photo = replace(first, image=frame)
@@ -214,14 +212,17 @@ def _convert_animation(work: _Work, frames: Animation, file: IO[bytes]) -> Frame
 
     made = _computed(work, frames, compute)
     start = next(made)
-    if job.direction == "downscale":
+    if job.direction == "upscale":
+        result = converted(start.size, restoration)
+    else:
         record = _record(work, model, first, start)
+        result = Converted(start.size, model, record)
         if record is not None:
             like = replace(like, xmp=provenance.embed(like.xmp, record))
     with contextlib.closing(made):
         every = itertools.chain([start], made)
         encode.encode(file, every, frames.timing, like, work.format_name)
-    return FramesMade(len(frames.digests), start.size, model, record)
+    return FramesMade(len(frames.digests), result)
 
 
 def _computed(
@@ -256,7 +257,8 @@ def _record(work: _Work, model: Model, original: Photo, small: Image.Image) -> P
         return None
     if small.mode == "L" and work.format_name != "PNG":  # which has no gray
         small = small.convert("RGB")
-    is_kept = work.format_name in _LOSSLESS
+    is_lossy_webp = work.format_name == "WEBP" and work.job.quality is not None
+    is_kept = work.format_name in _LOSSLESS and not is_lossy_webp
     pixels = provenance.digest(_as_recorded(small)) if is_kept else None
     precision = work.report.precision
     assert precision is not None
@@ -302,7 +304,7 @@ def _convert_page(work: _Work, photo: Photo, where: str) -> tuple[FramesMade, by
         model = job.models.open(job.model)
         with work.gate:
             small = image.downscale(job, model, photo, "TIFF", work.report)
-        return FramesMade(1, small.size, model, small.record), small.data
+        return FramesMade(1, Converted(small.size, model, small.record)), small.data
     found = restoration_of(job, photo, where, ("TIFF",))
     (large,) = image.upscale(job, photo, found, gate=work.gate, report=work.report)
-    return FramesMade(1, large.size, found.model, found.record), files.encode(large, "TIFF")
+    return FramesMade(1, converted(large.size, found)), files.encode(large, "TIFF")

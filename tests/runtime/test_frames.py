@@ -240,7 +240,8 @@ def test_a_downscaled_animation_records_its_size_and_upscales_to_it(
     assert record is not None
     assert (record.width, record.height) == (15, 11)
     facts = hcflow.upscale_file(small, tmp_path / "large.png", model=bundle)
-    assert facts == {"model": "tiny_x4", "size": [15, 11], "frames": 5}
+    output = str(tmp_path / "large.png")
+    assert facts == {"output": output, "model": "tiny_x4", "size": [15, 11], "frames": 5}
     assert "edited" not in caplog.text
     edited = [frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for frame in _frames(mode)]
     _write(small, [frame.resize((4, 3)) for frame in edited], xmp=_packet(record), pnginfo=None)
@@ -251,6 +252,18 @@ def test_a_downscaled_animation_records_its_size_and_upscales_to_it(
 
 def _packet(record: provenance.Provenance) -> bytes:
     return provenance.embed(None, record)
+
+
+def test_frames_take_any_size_and_quality(tmp_path: Path, bundle: Path) -> None:
+    source = _write(tmp_path / "in.gif", _frames())
+    facts = hcflow.upscale_file(source, tmp_path / "out.webp", model=bundle, scale=8, quality=50)
+    assert (facts["size"], facts["frames"], facts["runs"]) == ([128, 96], 5, 2)
+    hcflow.downscale_file(source, tmp_path / "small.webp", model=bundle, quality=50)
+    record = provenance.extract(
+        files.first_frame((tmp_path / "small.webp").read_bytes(), "it").xmp, "it"
+    )
+    assert record is not None
+    assert record.pixels is None  # which a lossy file does not give back
 
 
 def test_a_still_format_takes_the_first_frame_and_says_so(
@@ -308,7 +321,8 @@ def test_pages_of_a_tiff_are_converted_each_on_its_own(
     data = [files.encode(Photo(page, icc=_profile(n)), "TIFF") for n, page in enumerate(pages)]
     source = _joined(tmp_path / "in.tif", data)
     facts = hcflow.upscale_file(source, tmp_path / "out.tif", model=bundle)
-    assert facts == {"model": "tiny_x4", "size": [64, 48], "frames": 3}
+    output = str(tmp_path / "out.tif")
+    assert facts == {"output": output, "model": "tiny_x4", "size": [64, 48], "frames": 3}
     with Image.open(tmp_path / "out.tif") as made:
         assert made.n_frames == 3
         for number, page in enumerate(pages):
