@@ -283,7 +283,7 @@ def test_commands_convert_every_frame_from_and_to_files_and_pipes(
     down = run("downscale", source, "-o", small, "--json")
     facts = json.loads(down.out)
     assert (down.code, facts["frames"], facts["size"]) == (0, 3, [2, 1])
-    line = run("downscale", source, "-o", small)
+    line = run("downscale", source, "-o", small, "--force")
     assert re.match(rf"{re.escape(str(small))}: 2×1, tiny_x4, .*; 3 frames\n", line.err)
     piped = run("upscale", "-", "-o", "-", "--format", "webp", stdin=small.read_bytes())
     assert piped.code == 0, piped.err
