@@ -96,9 +96,7 @@ def write(
         _commit(folder, files, before)
         listed = _files(manifest)
         for path in folder.iterdir():
-            if path.name in listed or atomic.is_temporary(
-                path.name
-            ):  # those are cleared by `atomic`
+            if path.name in listed or atomic.is_temporary(path.name):
                 continue
             if path.name in before or _is_ours(path):
                 path.unlink(missing_ok=True)

@@ -179,7 +179,7 @@ def _write(path: Path, blob: bytes) -> None:
     """Cache a program; when several processes do so at once, the last one's whole file stays."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        atomic.write(path, hashlib.sha256(blob).digest() + blob)
+        atomic.write_cached(path, hashlib.sha256(blob).digest() + blob)
         path.chmod(0o600)
     except OSError as error:
         _logger.info("'%s' is not cached: %s", path, error.strerror)

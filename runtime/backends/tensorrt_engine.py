@@ -166,7 +166,7 @@ class LoadedEngine:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            atomic.write(path, bytes(memoryview(self._runtime_cache.serialize())))
+            atomic.write_cached(path, bytes(memoryview(self._runtime_cache.serialize())))
         except OSError as error:
             _logger.warning("the runtime cache cannot be written: %s", error)
 

@@ -83,9 +83,9 @@ def write(engine: Engine, data: bytes) -> Path:
     cache = folder()
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = cache / engine.file
-    atomic.write(path, data)
+    atomic.write_cached(path, data)
     text = json.dumps(engine.to_mapping(), indent=1) + "\n"
-    atomic.write(path.with_suffix(".json"), text.encode())
+    atomic.write_cached(path.with_suffix(".json"), text.encode())
     return path
 
 

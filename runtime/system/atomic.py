@@ -76,6 +76,19 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_cached(path: Path, data: bytes) -> None:
+    """Write a file of a cache as `write` does; a pipe, a device or a link in its place goes.
+
+    Raises:
+        OSError: a folder is in its place, or as `write`.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            path.unlink()
+    with replacement(path) as temporary:
+        temporary.write_bytes(data)
+
+
 @contextlib.contextmanager
 def output_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Give an empty file that can be sought and becomes `path` after the block, as in `write`.

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from export import bundle_writer
+from export.errors import ExportError
+from export.pipeline import Request, build
+from hcflow_ref.checkpoint.load import load
 from runtime.system import atomic
+from tests.support.golden_files import weights
 
-pytestmark = pytest.mark.skipif(atomic.lock.fcntl is None, reason="a system without locks")
+pytestmark = pytest.mark.skipif(not atomic.lock.EXISTS, reason="a system without locks")
 
 _WRITER = """
-import os, signal, sys
+import sys
 from runtime.system import atomic
 with atomic.replacement(sys.argv[1]) as temporary:
     temporary.write_bytes(b"half")
@@ -48,6 +55,26 @@ def test_the_next_write_removes_what_a_killed_process_left(tmp_path: Path) -> No
     atomic._cleared.clear()
     atomic.write(tmp_path / "b", b"c")
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_killed_build_does_not_block_its_folder(small_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(small_bundle, folder)
+    whole = sorted(path.name for path in folder.iterdir())
+    (folder / "manifest.json").unlink()  # which is written last
+    (folder / f".{_dead_process()}-{'0' * 16}.tmp").write_bytes(b"half")
+    old = b"of an earlier try"
+    digest = hashlib.sha256(old).hexdigest()[:12]
+    (folder / f"inverse.fp32.{digest}.onnx").write_bytes(old)
+    checkpoint = load(weights("rescale_x4"))
+    build(checkpoint, folder, Request("small"))
+    assert sorted(path.name for path in folder.iterdir()) == whole
+    (folder / "manifest.json").unlink()
+    for name in (f"inverse.fp32.{'0' * 12}.onnx", "notes.txt"):
+        (folder / name).write_bytes(old)
+        with pytest.raises(ExportError, match="is not a bundle and not empty"):
+            bundle_writer.existing(folder, checkpoint)
+        (folder / name).unlink()
 
 
 def _dead_process() -> int:

@@ -16,9 +16,10 @@ import pytest
 from onnx import TensorProto, helper
 
 import runtime
-from runtime import BundleError, HcflowError
+from runtime import BundleError, FileError, HcflowError
 from runtime.bundle import onnx_outline, reader, test_vectors
 from runtime.bundle.reader import Bundle
+from runtime.convert.folders.resume import FILE_NAME, Finished
 from runtime.system import machine
 from tests.support import bundles
 
@@ -291,3 +292,30 @@ def test_a_file_larger_than_the_memory_is_refused(
     monkeypatch.setattr(machine, "available_memory", lambda: 100)
     with pytest.raises(BundleError, match="bytes, and 100 are free"):
         opened.read_graph(opened.graph("inverse", "fp32", None))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+@pytest.mark.parametrize("odd", ["pipe", "device", "sparse", "folder"])
+def test_a_list_of_results_that_is_no_file_is_refused_unread(tmp_path: Path, odd: str) -> None:
+    put_in_place(tmp_path / FILE_NAME, odd)
+    with pytest.raises(FileError, match="remove it to start over"):
+        Finished(str(tmp_path), {})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+@pytest.mark.parametrize("odd", ["pipe", "device", "sparse", "folder", "open to others"])
+def test_a_cached_program_that_is_no_file_of_ours_is_made_again(
+    bundle: Path, odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
+    expected = runtime.load(bundle, backend="openvino").upscale(DOT)
+    blobs = list((tmp_path / "cache" / "openvino").iterdir())
+    assert blobs
+    for blob in blobs:
+        if odd == "open to others":
+            blob.chmod(0o666)
+        else:
+            put_in_place(blob, odd)
+    made = runtime.load(bundle, backend="openvino").upscale(DOT)
+    np.testing.assert_array_equal(made, expected)

@@ -12,9 +12,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from runtime.errors import FileError
+from runtime.system import regular_file
+
 FILE_NAME = ".hcflow-done"
 _HEADER = "# finished by hcflow, one digest an image; safe to delete: all is then done again\n"
 _DIGEST_BYTES = 16
+_MOST_BYTES = 1 << 30  # thirty million images
 
 
 class Finished:
@@ -25,9 +29,15 @@ class Finished:
         self._path = os.path.join(folder, FILE_NAME)
         self._done: set[bytes] = set()
         self._file: TextIO | None = None
-        if os.path.exists(self._path):
-            with open(self._path, encoding="ascii", errors="replace") as file:
-                self._done = {d for line in file if (d := _parse(line)) is not None}
+        if os.path.lexists(self._path):
+            try:
+                data = regular_file.read(self._path, _MOST_BYTES, links=False)
+            except OSError as error:
+                raise FileError(
+                    f"cannot use '{self._path}': {error.strerror}: remove it to start over"
+                ) from None
+            lines = data.decode("ascii", "replace").split("\n")
+            self._done = {d for line in lines if (d := _parse(line)) is not None}
 
     def has(self, relative: str, source: str, output: str) -> bool:
         """Whether this image's result is there, whole, and what would be made of it again."""
