@@ -57,6 +57,7 @@ def test_the_next_write_removes_what_a_killed_process_left(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+@pytest.mark.slow  # two builds
 def test_a_killed_build_does_not_block_its_folder(small_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(small_bundle, folder)
