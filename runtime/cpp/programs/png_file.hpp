@@ -143,7 +143,8 @@ inline Density density_of(const PngFile& file, std::size_t orientation) {
 }
 
 inline Photo read_png(const std::string& path) {
-    constexpr std::uint64_t kMostPixels = 178'956'970;  // as in Python (runtime/images/codecs/files.py)
+    constexpr std::uint64_t kMostPixels =
+        178'956'970;  // as in Python (runtime/images/codecs/files.py)
     PngFile file(path, true);
     png_structp png = file.png;
     int passes = 1;

@@ -135,6 +135,6 @@ def failure(where: str, text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why a decoder failed: in a library's own words where it has said any."""
+    """Why a decoder failed: in a library's own words where it has said any, which are told then."""
     heard = _heard.get()
-    return f"{one_line(error)}: {heard[-1]}" if heard else one_line(error)
+    return f"{one_line(error)}: {heard.pop()}" if heard else one_line(error)
