@@ -11,8 +11,8 @@ namespace hcflow {
 /// The id of the scheme in a manifest.
 inline constexpr const char* kLatentScheme = "philox4x32-10/box-muller-f32/1";
 
-/// A region of one latent in absolute coordinates; rows and columns are below 2^32, and count modulo
-/// 2^32: those of an image's border are -1, -2, ..., down to -2^31.
+/// A region of one latent in absolute coordinates; rows and columns are below 2^32, and count
+/// modulo 2^32: those of an image's border are -1, -2, ..., down to -2^31.
 struct Region {
     std::int64_t top, left;
     std::size_t height, width;

@@ -80,7 +80,7 @@ TEST_CASE("a pipe in place of a bundle's file is refused at once") {
 
 TEST_CASE("a sparse file of 40 GiB is not read, whatever the manifest says") {
     static constexpr std::uint64_t kHuge = std::uint64_t{40} << 30U;
-    const BundleFolder honest, lying([](nlohmann::json& m) { m["graphs"][0]["bytes"] = kHuge; });
+    const BundleFolder honest, lying([](nlohmann::json&m) { m["graphs"][0]["bytes"] = kHuge; });
     for (const BundleFolder* bundle : {&honest, &lying}) fs::resize_file(inverse(*bundle), kHuge);
     CHECK(has(upscale_error(honest.open()), "has 42949672960 bytes, the manifest says 19"));
     CHECK(has(upscale_error(lying.open()), "it has 42949672960 bytes, the limit is 2147483647"));

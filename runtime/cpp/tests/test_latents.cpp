@@ -32,11 +32,10 @@ TEST_CASE("normals are those of the table in docs/latents.md, to the bit") {
         if (!std::regex_match(line, found, row)) continue;
         const auto at = [&](std::size_t i) { return std::stoull(found[i].str()); };
         const std::size_t channel = at(4);
-        const auto values = hcflow::draw_latent(at(1), static_cast<std::uint32_t>(at(2)),
-                                                static_cast<std::uint32_t>(at(3)), channel + 1,
-                                                {static_cast<std::int64_t>(at(5)),
-                                                 static_cast<std::int64_t>(at(6)), 1, 1},
-                                                1.0);
+        const auto values = hcflow::draw_latent(
+            at(1), static_cast<std::uint32_t>(at(2)), static_cast<std::uint32_t>(at(3)),
+            channel + 1, {static_cast<std::int64_t>(at(5)), static_cast<std::int64_t>(at(6)), 1, 1},
+            1.0);
         std::uint32_t bits = 0;
         std::memcpy(&bits, &values[channel], 4);
         CHECK(bits == static_cast<std::uint32_t>(std::stoul(found[7].str(), nullptr, 16)));

@@ -89,7 +89,8 @@ Graph read_graph(const JsonReader& json) {
     graph.tile = optional_side(json["tile"], 1, kMostInteger);
     const auto tile = static_cast<std::int64_t>(graph.tile.value_or(0));
     graph.overlap = optional_side(json["overlap"], 0, kMostOverlap * tile);
-    if (const auto border = json.get("border")) graph.border = size(border->integer(0, kMostBorder));
+    if (const auto border = json.get("border"))
+        graph.border = size(border->integer(0, kMostBorder));
     graph.within_budget = json["within_budget"].boolean();
     check_figures(json);
     return graph;

@@ -72,8 +72,7 @@ void downscale_into(Network& network, const ConstView& image, View result,
     const Size lr = downscaled_size({in.width, in.height}, scale);
     check_result(result, lr, in.channels);
     const WantedGrid wanted{options.tiling, latents == nullptr};
-    const Graph& graph =
-        choose(network, Direction::forward, latents != nullptr, lr, wanted);
+    const Graph& graph = choose(network, Direction::forward, latents != nullptr, lr, wanted);
     if (latents != nullptr && !graph.latents)
         throw_error(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 

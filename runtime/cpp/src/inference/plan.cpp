@@ -44,8 +44,7 @@ double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
 
 }  // namespace
 
-const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
-                      const WantedGrid& wanted) {
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted) {
     const bool cut = std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
         return graph->precision == Precision::fp32 && make_grid(lr, *graph, wanted).count() > 1;
     });
@@ -79,8 +78,7 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
     Grid grid = make_grid(lr, graph, wanted);
     bool smaller = false;
     if (available) {
-        const bool may_cut =
-            wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value();
+        const bool may_cut = wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value();
         std::size_t side =
             std::min(grid.tiling.tile, std::max(lr.height, lr.width) + 2 * grid.border);
         while (plan_bytes(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {

@@ -11,8 +11,7 @@ namespace hcflow {
 /// tiles the image, graphs that would not are left out. The result depends on the image's size
 /// alone, so that the same image always gives the same bytes. Throws Error (parameter): as
 /// make_grid.
-const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr,
-                      const WantedGrid& wanted);
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted);
 
 /// The cheapest graph of a network. Throws Error (bundle, parameter): as Network::graph and
 /// make_grid.

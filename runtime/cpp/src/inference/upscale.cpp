@@ -119,10 +119,9 @@ void upscale_into(Network& network, const ConstView& image, View result,
         const std::optional<Plane> kept =
             colours ? std::make_optional(colours->kept(top, left, rows, columns, scale))
                     : std::nullopt;
-        write_pixels(
-            result, top, left, rows, columns,
-            colour_at(hr, scale * y.offset(), scale * x.offset()),
-            {part ? &*part : nullptr, kept ? &*kept : nullptr});
+        write_pixels(result, top, left, rows, columns,
+                     colour_at(hr, scale * y.offset(), scale * x.offset()),
+                     {part ? &*part : nullptr, kept ? &*kept : nullptr});
     }
     note_run(budget, graph, grid);
 }
