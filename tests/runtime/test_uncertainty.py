@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import runtime
 from hcflow.cli.program import application
 from runtime import Model, ParameterError
 from runtime.images.codecs import files, provenance
+from runtime.inference.grid import Grid
 from tests.support.noise import noise
 
 
@@ -39,7 +41,10 @@ def test_the_command_tiles_reports_and_maps_uncertainty(small_bundle: Path, tmp_
     grid = ("--model", small_bundle, "--tile", 12, "--overlap", 4, "--json")
     result = cli("upscale", source, "-o", out, *grid, "--tau", 0.5, "--tau-map", mask)
     tiles = json.loads(result.stdout)["tiles"]
-    assert (tiles["tiles"], tiles["tile"], tiles["overlap"], tiles["healed"]) == (6, 12, 4, [])
+    border = runtime.Bundle.open(small_bundle).graph("inverse", "fp32", True).border
+    grid_of_it = Grid(30, 34, 12, 4, border)
+    assert tiles["tiles"] == grid_of_it.rows * grid_of_it.columns > 1
+    assert (tiles["tile"], tiles["overlap"], tiles["healed"]) == (12, 4, [])
     assert Image.open(out).size == (136, 120)
     result = cli("upscale", source, "-o", out, *grid, "--tau", 0.5, "--uncertainty", heat)
     assert json.loads(result.stdout)["largest"] > 0
