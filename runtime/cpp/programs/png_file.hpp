@@ -73,7 +73,7 @@ class PngFile {
     }
 
     /// What libpng has said last.
-    const char* message() const { return message_.data(); }
+    [[nodiscard]] const char* message() const { return message_.data(); }
 
     /// Completes a written file and moves it into place.
     void commit() { out_->commit(); }
