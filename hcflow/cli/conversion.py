@@ -98,6 +98,15 @@ class ConversionOptions:
     jobs: Annotated[
         int, _computing(min=1, help="Processes for a folder, or frames at a time for a video.")
     ] = 1
+    timeout: Annotated[
+        float | None,
+        _computing(
+            min=1,
+            metavar="SECONDS",
+            help="In a folder: an image that takes longer has failed, and the rest goes on.",
+            show_default="no limit",
+        ),
+    ] = None
     strips: Annotated[
         bool | None,
         _computing(
@@ -218,6 +227,7 @@ def run(
             "--quality": given.quality,
             "--suffix": given.suffix,
             "--json": given.as_json,
+            "--timeout": given.timeout,
         }
         input_output.refuse(refused, "does not work with --video")
         stream = Stream(given.video, given.frame_size, given.matrix, given.colour_range)
@@ -248,6 +258,8 @@ def run(
             format_name=given.format_name,
             jobs=given.jobs,
             as_json=given.as_json,
+            timeout=given.timeout,
         )
     else:
+        input_output.refuse({"--timeout": given.timeout}, "needs a folder")
         convert_image()

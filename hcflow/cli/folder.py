@@ -53,7 +53,14 @@ class _Account:
 
 
 def convert_folder(
-    source: str, output: str, job: Job, *, format_name: str | None, jobs: int, as_json: bool
+    source: str,
+    output: str,
+    job: Job,
+    *,
+    format_name: str | None,
+    jobs: int,
+    as_json: bool,
+    timeout: float | None = None,
 ) -> None:
     """Convert every image of a folder and say what became of each.
 
@@ -65,6 +72,7 @@ def convert_folder(
             TIFF for pages.
         jobs: processes.
         as_json: print the account as JSON on standard output.
+        timeout: seconds after which an image has failed; None waits for ever.
 
     Raises:
         typer.BadParameter: the output is not a folder, or is the input's; or an unknown format.
@@ -95,7 +103,8 @@ def convert_folder(
     with contextlib.closing(finished), console.progress() as bar:
         row = bar.add_task("", total=total, rate="")
         waiting = _waiting(found(), finished, account)
-        outcomes = pool.run(waiting, _with_threads(job, jobs), max(1, min(jobs, total)))
+        processes = max(1, min(jobs, total))
+        outcomes = pool.run(waiting, _with_threads(job, jobs), processes, timeout)
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 task = outcome.task

@@ -293,15 +293,17 @@ def test_a_disk_that_fills_stops_the_run_and_says_what_is_left(
         subprocess.run(["umount", str(output)], check=True)
 
 
-def _killer(directory: Path) -> None:
-    """A stand-in for a decoder that crashes: a module that Python runs at start."""
+_CRASHES = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+
+def _killer(directory: Path, what: str = _CRASHES) -> None:
+    """A stand-in for a decoder that crashes or hangs: a module that Python runs at start."""
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(
-        "import os, signal\n"
         "from runtime.images.codecs import files\n"
         "read = files.read\n"
         "def deadly(path, *rest, **options):\n"
-        "    if 'deadly' in str(path): os.kill(os.getpid(), signal.SIGSEGV)\n"
+        f"    if 'deadly' in str(path): {what}\n"
         "    return read(path, *rest, **options)\n"
         "files.read = deadly\n"
     )
@@ -323,6 +325,25 @@ def test_a_worker_that_dies_costs_only_the_image_that_kills_it(
     assert run.report["failed"] == [
         {"input": "4-deadly.png", "error": "the process that worked on it was ended by SIGSEGV"}
     ]
+
+
+@pytest.mark.slow
+def test_an_image_that_never_ends_costs_only_itself_with_a_timeout(
+    bundle: Path, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for i in range(4):
+        _image(source / f"{i}.png", i)
+    _image(source / "1-deadly.png")
+    _killer(tmp_path / "site", "import time; time.sleep(3600)")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"}
+    # Long enough that no other image is late on a busy machine.
+    run = _folder(bundle, source, output, "--timeout", 30, env=env)
+    assert run.code == 1
+    assert run.report["done"] == 4
+    error = "took longer than --timeout 30 s"
+    assert run.report["failed"] == [{"input": "1-deadly.png", "error": error}]
 
 
 def test_what_no_worker_can_do_is_one_line(bundle: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Hands tasks to worker processes and takes outcomes back; a worker that dies costs one image.
 
 A dead worker's images are tried again one at a time; the one that kills a worker by itself is named
-as failed, and all others are done.
+as failed, and all others are done. With a timeout a worker has one image at a time, and is ended
+when that takes longer: a decoder that never returns costs one image as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -32,11 +34,20 @@ class _Worker:
     link: connection.Connection
     is_ready: bool = False
     suspect: bool = False  # retries one image only, of those that another worker died on
+    sent: float = 0.0  # when it was given its last image
     tasks: list[Task] = field(default_factory=list)
 
 
-def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
+def run(
+    tasks: Iterator[Task], job: Job, jobs: int, timeout: float | None = None
+) -> Generator[Outcome]:
     """Run the tasks on `jobs` processes; outcomes come in any order, one a task.
+
+    Args:
+        tasks: what is done.
+        job: how.
+        jobs: processes, at least 1.
+        timeout: seconds after which an image has failed; None waits for ever.
 
     Closing the iterator ends the processes and removes what they had half-written.
 
@@ -47,10 +58,11 @@ def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
     retry: deque[Task] = deque()
     waiting = iter(tasks)
     has_more = True
+    room = IN_FLIGHT if timeout is None else 1
     try:
         while True:
             for worker in workers:
-                has_more = _feed(worker, waiting, retry, has_more)
+                has_more = _feed(worker, waiting, retry, room, has_more)
             busy = [w for w in workers if w.tasks or not w.is_ready]
             wanted = jobs if has_more else min(jobs, len(retry) + len(busy))
             while len(workers) < wanted:
@@ -58,18 +70,40 @@ def run(tasks: Iterator[Task], job: Job, jobs: int) -> Generator[Outcome]:
             busy = [w for w in workers if w.tasks or not w.is_ready]
             if not busy and not has_more and not retry:
                 return
-            for ready in connection.wait([w.link for w in busy]):
+            for ready in connection.wait([w.link for w in busy], _patience(busy, timeout)):
                 worker = next(w for w in workers if w.link is ready)
                 outcome = _receive(worker, workers, retry)
                 if outcome is not None:
                     yield outcome
+            for worker in [w for w in busy if w in workers and _is_late(w, timeout)]:
+                workers.remove(worker)
+                worker.process.kill()
+                _end(worker)
+                yield Outcome(worker.tasks[0], f"took longer than --timeout {timeout:g} s")
     finally:
         for worker in workers:
             _end(worker)
 
 
-def _feed(worker: _Worker, waiting: Iterator[Task], retry: deque[Task], has_more: bool) -> bool:
-    """Give a worker what it has room for; whether more tasks may be waiting."""
+def _patience(busy: list[_Worker], timeout: float | None) -> float | None:
+    """Seconds until the next image is late; None where none will be."""
+    sent = [worker.sent for worker in busy if worker.tasks]
+    if timeout is None or not sent:
+        return None
+    return max(0.0, min(sent) + timeout - time.monotonic())
+
+
+def _is_late(worker: _Worker, timeout: float | None) -> bool:
+    """Whether a worker's image takes longer than it may, and no outcome of it has come."""
+    if timeout is None or not worker.tasks or worker.link.poll():
+        return False
+    return time.monotonic() - worker.sent >= timeout
+
+
+def _feed(
+    worker: _Worker, waiting: Iterator[Task], retry: deque[Task], room: int, has_more: bool
+) -> bool:
+    """Give a worker as many tasks as it has room for; whether more may be waiting."""
     if not worker.is_ready:
         return has_more
     if not worker.tasks:
@@ -77,7 +111,7 @@ def _feed(worker: _Worker, waiting: Iterator[Task], retry: deque[Task], has_more
     if not worker.tasks and retry:
         worker.suspect = True
         _send(worker, retry.popleft())
-    while has_more and not worker.suspect and len(worker.tasks) < IN_FLIGHT:
+    while has_more and not worker.suspect and len(worker.tasks) < room:
         task = next(waiting, None)
         if task is None:
             return False
@@ -87,6 +121,7 @@ def _feed(worker: _Worker, waiting: Iterator[Task], retry: deque[Task], has_more
 
 def _send(worker: _Worker, task: Task) -> None:
     worker.tasks.append(task)
+    worker.sent = time.monotonic()
     with contextlib.suppress(OSError):  # it has just died: its end will be received
         worker.link.send(task)
 
