@@ -14,6 +14,7 @@ from hcflow_ref.evaluation.perceptual_metrics import PerceptualMetrics
 from hcflow_ref.evaluation.protocol import Settings, evaluate_image
 from hcflow_ref.images.photographs import photographs
 from runtime import load as open_bundle
+from tests.support.bundles import remove_borders
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -29,7 +30,7 @@ def test_the_graphs_have_the_published_figures_of_their_checkpoint(tmp_path, nam
     figures = published(name)
     assert figures["about"]["sha256"] == checkpoint.sha256
     build(checkpoint, tmp_path / "bundle", Request(name))
-    _remove_borders(tmp_path / "bundle" / "manifest.json")  # the reference pads nothing
+    remove_borders(tmp_path / "bundle")  # the reference pads nothing
     model = BundleModel(open_bundle(tmp_path / "bundle"))
     settings = Settings(**figures["settings"])
     truths = photographs(model.scale)
@@ -45,13 +46,6 @@ def test_the_graphs_have_the_published_figures_of_their_checkpoint(tmp_path, nam
             assert row.lr_psnr == pytest.approx(image["lr_psnr"], abs=0.01)
         if image["bits_per_pixel"] is not None:
             assert row.bits_per_pixel == pytest.approx(image["bits_per_pixel"], abs=1e-3)
-
-
-def _remove_borders(manifest):
-    facts = json.loads(manifest.read_text(encoding="utf-8"))
-    for graph in facts["graphs"]:
-        graph.pop("border", None)
-    manifest.write_text(json.dumps(facts), encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", names())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -213,3 +214,12 @@ def write_bundle(
     )
     (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
     return folder
+
+
+def remove_borders(folder: Path) -> None:
+    """Let a bundle's graphs run images as they are, without padding around them."""
+    path = folder / "manifest.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    for graph in facts["graphs"]:
+        graph.pop("border", None)
+    path.write_text(json.dumps(facts), encoding="utf-8")
