@@ -240,7 +240,7 @@ def test_a_file_that_is_being_written_is_named(
 
     monkeypatch.setattr(file, "convert_file", slowly)
     task = Task(str(source), str(tmp_path / "out.png"), "in.png", "PNG")
-    job = Job("downscale", Models({}), str(bundle))
+    job = Job("downscale", Models({"backend": "onnxruntime"}), str(bundle))
     warnings = worker._Warnings()
     warnings.start()
     outcome = worker._work(task, job, threading.Lock(), warnings)
