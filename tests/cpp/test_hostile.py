@@ -9,62 +9,29 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.support import bundles, cpp_library
+from tests.support.hostile_graphs import ESCAPE, endless, inverse, model
 
 pytestmark = cpp_library.MARKS
-ESCAPE = "\x1b]0;owned\x07"
-
-
-def _model(graph: onnx.GraphProto) -> bytes:
-    opset = [helper.make_opsetid("", 20)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
-
-
-def _inverse(*, dimension: str = "H", operator: str = "Conv", node: str = "n") -> bytes:
-    graph = onnx.load_from_string(bundles.inverse_graph(latents=False)).graph
-    graph.node[0].op_type, graph.node[0].name = operator, node
-    graph.input[0].type.tensor_type.shape.dim[2].dim_param = dimension
-    return _model(graph)
-
-
-def _endless() -> bytes:
-    """A loop whose condition is always true."""
-    true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
-    most = helper.make_tensor("most", TensorProto.INT64, [], [2**62])
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["again"]),
-         helper.make_node("Identity", ["x"], ["y"])],
-        "body",
-        [helper.make_tensor_value_info("i", TensorProto.INT64, []),
-         helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
-        [helper.make_tensor_value_info("again", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-    )  # fmt: skip
-    node = helper.make_node("Loop", ["most", "true", "lr"], ["hr"], body=body)
-    shape = ["N", 3, "H", "W"]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("lr", "hr")]
-    return _model(helper.make_graph([node], "endless", ends[:1], ends[1:], [true, most]))
 
 
 def _without_image() -> bytes:
     value = helper.make_tensor("hr", TensorProto.FLOAT, [1, 3, 4, 4], [0.5] * 48)
     out = helper.make_tensor_value_info("hr", TensorProto.FLOAT, [1, 3, 4, 4])
     node = helper.make_node("Constant", [], ["hr"], value=value)
-    return _model(helper.make_graph([node], "none", [], [out]))
+    return model(helper.make_graph([node], "none", [], [out]))
 
 
 GRAPHS = {
-    "a loop that never ends": _endless(),
+    "a loop that never ends": endless(),
     "no image input": _without_image(),
     "no graph": b"\x08\x0a",
     "another format": b'<?xml version="1.0"?><net name="n" version="11"><layers/></net>',
-    "an unknown operator with an escape": _inverse(operator=f"Co{ESCAPE}nv", node=ESCAPE),
+    "an unknown operator with an escape": inverse(operator=f"Co{ESCAPE}nv", name=ESCAPE),
 }
 
 
@@ -105,7 +72,7 @@ def test_a_hostile_graph_is_refused_on_one_line(installed: Path, tmp_path: Path,
 def test_names_of_dimensions_are_names_only(
     installed: Path, tmp_path: Path, dimension: str
 ) -> None:
-    bundle = _with_inverse(tmp_path / "b", _inverse(dimension=dimension))
+    bundle = _with_inverse(tmp_path / "b", inverse(dimension=dimension))
     done = _upscale(installed, bundle, tmp_path, "--no-cache")
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "out.png").size == (28, 20)

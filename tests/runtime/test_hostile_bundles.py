@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -22,54 +21,9 @@ from runtime.bundle.reader import Bundle
 from runtime.convert.folders.resume import FILE_NAME, Finished
 from runtime.system import machine
 from tests.support import bundles
+from tests.support.hostile_graphs import ESCAPE, endless, ends, inverse, model, single
 
-ESCAPE = "\x1b]0;owned\x07"
 DOT = np.zeros((4, 4, 3), np.uint8)
-
-
-def _model(graph: onnx.GraphProto, **more: Any) -> bytes:
-    opset = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=10, **more).SerializeToString()
-
-
-def _ends(*names: str) -> list[onnx.ValueInfoProto]:
-    return [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3, "H", "W"]) for n in names]
-
-
-def _single(node: onnx.NodeProto, **constants: onnx.TensorProto) -> bytes:
-    return _model(helper.make_graph([node], "g", _ends("lr"), _ends("hr"), [*constants.values()]))
-
-
-def _inverse(dimension: str = "H", operator: str = "Conv", name: str = "n") -> bytes:
-    graph = onnx.load_from_string(bundles.inverse_graph(latents=False)).graph
-    graph.node[0].op_type, graph.node[0].name = operator, name
-    graph.input[0].type.tensor_type.shape.dim[2].dim_param = dimension
-    return _model(graph)
-
-
-def _endless() -> bytes:
-    """A loop whose condition is always true."""
-    true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
-    most = helper.make_tensor("most", TensorProto.INT64, [], [2**62])
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go"], ["again"]),
-            helper.make_node("Identity", ["x"], ["y"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
-        ],
-    )
-    return _single(
-        helper.make_node("Loop", ["most", "true", "lr"], ["hr"], body=body), t=true, m=most
-    )
 
 
 def _function() -> bytes:
@@ -77,52 +31,52 @@ def _function() -> bytes:
     node = helper.make_node("Identity", ["x"], ["y"])
     function = helper.make_function("own", "F", ["x"], ["y"], [node], opset)
     graph = helper.make_graph(
-        [helper.make_node("F", ["lr"], ["hr"], domain="own")], "g", _ends("lr"), _ends("hr")
+        [helper.make_node("F", ["lr"], ["hr"], domain="own")], "g", ends("lr"), ends("hr")
     )
-    return _model(graph, functions=[function])
+    return model(graph, functions=[function])
 
 
 def _without_input() -> bytes:
     value = helper.make_tensor("v", TensorProto.FLOAT, [1, 3, 16, 16], [0.5] * 768)
     node = helper.make_node("Constant", [], ["hr"], value=value)
-    return _model(helper.make_graph([node], "g", [], _ends("hr")))
+    return model(helper.make_graph([node], "g", [], ends("hr")))
 
 
 def _other_input() -> bytes:
     node = helper.make_node("Identity", ["other"], ["hr"])
-    return _model(helper.make_graph([node], "g", _ends("other"), _ends("hr")))
+    return model(helper.make_graph([node], "g", ends("other"), ends("hr")))
 
 
 def _reshape() -> bytes:
     shape = helper.make_tensor("s" + ESCAPE, TensorProto.INT64, [2], [7, 5])
-    return _single(helper.make_node("Reshape", ["lr", "s" + ESCAPE], ["hr"], name=ESCAPE), s=shape)
+    return single(helper.make_node("Reshape", ["lr", "s" + ESCAPE], ["hr"], name=ESCAPE), s=shape)
 
 
 def _text_output() -> bytes:
     node = helper.make_node("Cast", ["lr"], ["hr"], to=TensorProto.STRING)
     out = helper.make_tensor_value_info("hr", TensorProto.STRING, None)
-    return _model(helper.make_graph([node], "g", _ends("lr"), [out]))
+    return model(helper.make_graph([node], "g", ends("lr"), [out]))
 
 
 def _sequence_output() -> bytes:
     node = helper.make_node("SequenceConstruct", ["lr"], ["hr"])
     out = helper.make_tensor_sequence_value_info("hr", TensorProto.FLOAT, None)
-    return _model(helper.make_graph([node], "g", _ends("lr"), [out]))
+    return model(helper.make_graph([node], "g", ends("lr"), [out]))
 
 
 REFUSED = {
-    "a loop that never ends": _endless(),
+    "a loop that never ends": endless(),
     "functions": _function(),
     "no input": _without_input(),
     "another input": _other_input(),
-    "an image of another size": _single(helper.make_node("Identity", ["lr"], ["hr"])),
-    "another output": _model(
-        helper.make_graph([helper.make_node("Neg", ["lr"], ["x"])], "g", _ends("lr"), _ends("x"))
+    "an image of another size": single(helper.make_node("Identity", ["lr"], ["hr"])),
+    "another output": model(
+        helper.make_graph([helper.make_node("Neg", ["lr"], ["x"])], "g", ends("lr"), ends("x"))
     ),
     "text": _text_output(),
     "a sequence": _sequence_output(),
     "an escape in a node's name": _reshape(),
-    "an escape in an operator's name": _inverse(operator=f"Co{ESCAPE}nv", name=ESCAPE),
+    "an escape in an operator's name": inverse(operator=f"Co{ESCAPE}nv", name=ESCAPE),
     "no graph": b"\x08\x0a",
     "another format": b'<?xml version="1.0"?><net name="n" version="11"><layers/></net>',
     "nothing but opening brackets": b"\x3a" * 10_000,
@@ -176,7 +130,7 @@ SIDES = ["x*H", "0*H", "H", f"{ESCAPE}*H", "-1*H", "9" * 400 + "*H", "*H", "", "
 @pytest.mark.parametrize("dimension", SIDES)
 def test_names_of_dimensions_are_names_only(bundle: Path, dimension: str) -> None:
     expected = runtime.load(bundle).upscale(DOT)
-    _with_file(bundle, "inverse", _inverse(dimension))
+    _with_file(bundle, "inverse", inverse(dimension))
     np.testing.assert_array_equal(runtime.load(bundle).upscale(DOT), expected)
 
 
