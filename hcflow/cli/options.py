@@ -60,11 +60,14 @@ Threads = Annotated[
         rich_help_panel=COMPUTING,
     ),
 ]
+_BACKEND_HELP = (
+    f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
+    "OpenVINO if it is installed."
+)
 Backend = Annotated[
     str,
     typer.Option(
-        help=f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
-        "OpenVINO if it is installed.",
+        help=_BACKEND_HELP,
         rich_help_panel=COMPUTING,
     ),
 ]
@@ -85,8 +88,7 @@ FastestBackend = Annotated[
     str | None,
     typer.Option(
         "--backend",
-        help=f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
-        "OpenVINO if it is installed.",
+        help=_BACKEND_HELP,
         show_default="auto",
         rich_help_panel=COMPUTING,
     ),
