@@ -83,7 +83,7 @@ def choose(candidates: list[Candidate]) -> tuple[Candidate, str]:
             chosen = replace(chosen, weights={**other.weights, **chosen.weights})
             sentence += ", which adds what they lack"
         return chosen, sentence
-    places = ", ".join(_shown(candidate) for candidate in candidates[:6])
+    places = ", ".join(sorted(map(_shown, candidates))[:6])  # the order in a file means nothing
     raise CheckpointError(
         f"it holds {len(candidates)} networks, under {places}: save the one that is meant by itself"
     )
