@@ -61,7 +61,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 lock: environment
 	$(COMPILE) $(addprefix --no-emit-package ,$(NOT_FOR_DEMO)) $(addprefix --extra ,cpu export) \
 	  -o setup/demo.lock > /dev/null
-	$(COMPILE) $(addprefix --extra ,cpu large heic tensorrt export train evaluate dev) \
+	$(COMPILE) $(addprefix --extra ,cpu large heic tensorrt export train evaluate \
+	  serve remote ray dev) \
 	  -o setup/all.lock > /dev/null
 
 # The kernel that draws latents on GPUs; after runtime/backends/latents.cu has changed.
