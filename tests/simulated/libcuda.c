@@ -20,11 +20,12 @@
 #include "../../runtime/backends/latents.cu" /* the kernel that draws latents, for the host */
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_HANDLE = 400,
-       NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900 };
+       NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900,
+       CAPTURE_INVALIDATED = 901 };
 
 typedef struct { uintptr_t at; size_t size; int write; } Range;
 typedef int (*Kernel)(void *);
-typedef enum { COPY, KERNEL, FREE, RECORD, WAIT } Kind;
+typedef enum { COPY, KERNEL, ALLOCATE, FREE, RECORD, WAIT } Kind;
 
 struct Stream;
 typedef struct Event { struct Stream *stream; uint64_t position; } Event;
@@ -39,12 +40,14 @@ typedef struct Op {
   Event *event;
   Event target; /* of a wait: the event as it stood then */
   uint64_t order;
+  int device;       /* that the work runs on */
+  void *executable; /* the graph that it belongs to */
   struct Op *next;
 } Op;
 typedef struct Graph { Op *first; } Graph;
-typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive, mode; pthread_t capturer; struct Stream *next; } Stream;
+typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive, mode, broken, device; pthread_t capturer; struct Stream *next; } Stream;
 typedef struct Slot { Stream *stream; struct Slot *next; } Slot; /* what a stream's handle points at */
-typedef struct Block { uintptr_t at; size_t size; int pinned, freed; struct Block *next; } Block;
+typedef struct Block { uintptr_t at; size_t size; int pinned, freed, promised, device; struct Block *next; } Block; /* promised: its stream has not come to its allocation */
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static Block *blocks;
@@ -58,7 +61,25 @@ static int major = 8, minor = 9, devices = 1, version = 13000, calls_copy, calls
 static uint64_t order;
 static void *self;
 static __thread void *current; /* each thread's own context, none at first */
-#define PRIMARY ((void *)0x10)
+static char failing[64]; /* the driver function that is to fail, with what, after how many calls */
+static int failing_with, failing_after, sticky;
+#define PRIMARY(device) ((void *)(0x10 + (uintptr_t)(device)))
+
+/* The GPU whose primary context is the thread's; -1: another context, or none. */
+static int device_here(void) {
+  uintptr_t at = (uintptr_t)current - 0x10;
+  return at < (uintptr_t)(devices > 0 ? devices : 1) ? (int)at : -1;
+}
+
+/* What a call returns before it does anything: a status that a test asked for, or 0. */
+static int failure(const char *function) {
+  if (sticky) return sticky;
+  if (strcmp(function, failing) || failing_after-- > 0) return OK;
+  failing[0] = 0;
+  if (failing_with == ILLEGAL_ADDRESS) sticky = failing_with; /* the context is lost: all calls fail */
+  return failing_with;
+}
+#define MAY_FAIL do { int asked = failure(__func__); if (asked) return asked; } while (0)
 
 static void fault(const char *form, ...) {
   if (violation[0]) return;
@@ -70,7 +91,15 @@ static void fault(const char *form, ...) {
 
 /* What tests see and set. */
 const char *sim_violation(void) { return violation; }
-void sim_reset(void) { violation[0] = 0; calls_copy = calls_sync = 0; }
+void sim_reset(void) { violation[0] = failing[0] = 0; calls_copy = calls_sync = sticky = 0; }
+/* Let a driver function return a status, after so many calls of it that succeed. */
+void sim_fail(const char *function, int status, int after) {
+  snprintf(failing, sizeof failing, "%s", function);
+  failing_with = status;
+  failing_after = after;
+}
+/* What an engine does to a capture that it cannot take part in. */
+void sim_break_capture(void *stream);
 void sim_machine(int count, int driver_version, size_t bytes) { devices = count; version = driver_version; total = bytes; }
 void sim_capability(int a, int b) { major = a; minor = b; }
 size_t sim_used(void) { return used; }
@@ -80,7 +109,7 @@ size_t sim_pending(void) { size_t n = 0; for (Stream *s = streams; s; s = s->nex
 
 /* What is made, given back or launched belongs to a context, which must be the thread's then. */
 void sim_needs_context(const char *what) {
-  if (current != PRIMARY) fault("%s while another context is current", what);
+  if (device_here() < 0) fault("%s while another context is current", what);
 }
 
 static Block *live(uintptr_t at, size_t size) {
@@ -89,8 +118,13 @@ static Block *live(uintptr_t at, size_t size) {
   return NULL;
 }
 
-static int touch(uintptr_t at, size_t size, const char *what) {
-  if (live(at, size)) return 1;
+static int touch(uintptr_t at, size_t size, const char *what, int device) {
+  Block *found = live(at, size);
+  if (found) {
+    if (found->promised) fault("%s uses memory of a pool before its stream allocates it", what);
+    if (!found->pinned && device >= 0 && found->device != device) fault("%s uses memory of another GPU", what);
+    return 1;
+  }
   for (Block *b = blocks; b; b = b->next)
     if (b->freed && at >= b->at && at < b->at + b->size) {
       fault("%s uses memory that was freed: stale address", what);
@@ -103,6 +137,7 @@ static int touch(uintptr_t at, size_t size, const char *what) {
 static Stream *new_stream(void) {
   Stream *s = calloc(1, sizeof *s);
   s->alive = 1;
+  s->device = device_here() < 0 ? 0 : device_here();
   s->next = streams;
   streams = s;
   return s;
@@ -121,6 +156,8 @@ static Op *push(void *handle, Op *op) {
   Op *made = malloc(sizeof *made);
   *made = *op;
   made->next = NULL;
+  made->device = device_here();
+  if (s != &legacy && made->device >= 0 && made->device != s->device) fault("a stream of another GPU is used");
   if (s->capture) {
     Op **end = &s->capture->first;
     while (*end) end = &(*end)->next;
@@ -138,6 +175,11 @@ static void drain(Stream *s, uint64_t until);
 
 static int ranges_of(Op *op, Range *out) {
   if (op->kind == KERNEL) { memcpy(out, op->ranges, sizeof op->ranges); return op->n; }
+  if (op->kind == FREE) {
+    Block *b = live(op->from, 1);
+    out[0] = (Range){op->from, b ? b->size : 1, 1};
+    return 1;
+  }
   if (op->kind != COPY) return 0;
   out[0] = (Range){op->to, op->size, 1};
   out[1] = (Range){op->from, op->size, 0};
@@ -162,13 +204,18 @@ static void run(Op *op) {
   check_order(op);
   switch (op->kind) {
   case COPY:
-    if (touch(op->from, op->size, "a copy") && touch(op->to, op->size, "a copy"))
+    if (touch(op->from, op->size, "a copy", -1) && touch(op->to, op->size, "a copy", -1))
       memcpy((void *)op->to, (void *)op->from, op->size);
     break;
   case KERNEL: {
     int fine = 1;
-    for (int i = 0; i < op->n; i++) fine &= touch(op->ranges[i].at, op->ranges[i].size, "an engine");
+    for (int i = 0; i < op->n; i++) fine &= touch(op->ranges[i].at, op->ranges[i].size, "an engine", op->device);
     if (fine && op->kernel(op->data)) fault("an engine failed");
+    break;
+  }
+  case ALLOCATE: {
+    Block *b = live(op->to, 1);
+    if (b) b->promised = 0;
     break;
   }
   case FREE: {
@@ -210,6 +257,7 @@ static int allocate(size_t size, int pinned, void *out) {
   memset((void *)b->at, 0xff, size);
   b->size = size;
   b->pinned = pinned;
+  b->device = device_here() < 0 ? 0 : device_here();
   b->next = blocks;
   blocks = b;
   if (!pinned) used += size;
@@ -228,33 +276,48 @@ static int release(uintptr_t at) {
   return OK;
 }
 
-#define LOCKED(type) pthread_mutex_lock(&lock); type result = OK;
+/* A capture in thread-local mode (1) forbids it to the thread that captures, any other mode to all. */
+static void not_in_capture(const char *what) {
+  for (Stream *s = streams; s; s = s->next)
+    if (s->capture && (s->mode != 1 || pthread_equal(s->capturer, pthread_self()))) {
+      fault("memory is %s during a capture", what);
+      s->broken = 1;
+    }
+}
+
+#define LOCKED(type) MAY_FAIL; pthread_mutex_lock(&lock); type result = OK;
 #define DONE pthread_mutex_unlock(&lock); return result;
 
-int cuInit(unsigned flags) { return devices ? OK : NO_DEVICE; }
+int cuInit(unsigned flags) { MAY_FAIL; return devices ? OK : NO_DEVICE; }
 int cuDriverGetVersion(int *v) { *v = version; return OK; }
 int cuDeviceGetCount(int *n) { *n = devices; return OK; }
 int cuDeviceGet(int *d, int ordinal) { *d = ordinal; return OK; }
 int cuDeviceGetName(char *name, int n, int d) { snprintf(name, n, "Simulated GPU"); return OK; }
 int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? major : kind == 76 ? minor : 1; return OK; }
-int cuDevicePrimaryCtxRetain(void **c, int d) { *c = PRIMARY; return OK; }
-int cuCtxSetCurrent(void *c) { current = c; return OK; }
+int cuDevicePrimaryCtxRetain(void **c, int d) { MAY_FAIL; *c = PRIMARY(d); return OK; }
+int cuCtxSetCurrent(void *c) { MAY_FAIL; current = c; return OK; }
 int cuCtxGetCurrent(void **c) { *c = current; return OK; }
-int cuCtxGetDevice(int *d) { *d = 0; return OK; }
-int cuMemGetInfo(size_t *f, size_t *t) { *f = total - used; *t = total; return OK; }
+int cuCtxGetDevice(int *d) { *d = device_here() < 0 ? 0 : device_here(); return OK; }
+int cuMemGetInfo(size_t *f, size_t *t) { MAY_FAIL; *f = total - used; *t = total; return OK; }
 int cuMemAlloc(uintptr_t *p, size_t size) {
   LOCKED(int)
-  /* A capture in thread-local mode (1) forbids it to the thread that captures, any other mode to all. */
-  for (Stream *s = streams; s; s = s->next)
-    if (s->capture && (s->mode != 1 || pthread_equal(s->capturer, pthread_self())))
-      fault("memory is allocated during a capture");
+  not_in_capture("allocated");
   result = allocate(size, 0, p);
   DONE
 }
-int cuMemFree(uintptr_t p) { LOCKED(int) result = release(p); DONE }
-int cuMemAllocHost(void **p, size_t size) { LOCKED(int) result = allocate(size, 1, p); DONE }
-int cuMemFreeHost(void *p) { LOCKED(int) result = release((uintptr_t)p); DONE }
-int cuMemAllocAsync(uintptr_t *p, size_t size, void *stream) { LOCKED(int) result = allocate(size, 0, p); DONE }
+int cuMemFree(uintptr_t p) { LOCKED(int) not_in_capture("freed"); result = release(p); DONE }
+int cuMemAllocHost(void **p, size_t size) { LOCKED(int) not_in_capture("allocated"); result = allocate(size, 1, p); DONE }
+int cuMemFreeHost(void *p) { LOCKED(int) not_in_capture("freed"); result = release((uintptr_t)p); DONE }
+int cuMemAllocAsync(uintptr_t *p, size_t size, void *stream) {
+  LOCKED(int)
+  result = allocate(size, 0, p);
+  if (result == OK) {
+    live(*p, 1)->promised = 1; /* other streams may use it once this one has come here */
+    Op op = {.kind = ALLOCATE, .to = *p};
+    push(stream, &op);
+  }
+  DONE
+}
 int cuMemFreeAsync(uintptr_t p, void *stream) {
   LOCKED(int)
   Op op = {.kind = FREE, .from = p};
@@ -271,9 +334,9 @@ static int copy(uintptr_t to, uintptr_t from, size_t size, void *stream) {
   push(stream, &op);
   DONE
 }
-int cuMemcpyHtoDAsync(uintptr_t to, void *from, size_t n, void *s) { return copy(to, (uintptr_t)from, n, s); }
-int cuMemcpyDtoHAsync(void *to, uintptr_t from, size_t n, void *s) { return copy((uintptr_t)to, from, n, s); }
-int cuMemcpyDtoDAsync(uintptr_t to, uintptr_t from, size_t n, void *s) { return copy(to, from, n, s); }
+int cuMemcpyHtoDAsync(uintptr_t to, void *from, size_t n, void *s) { MAY_FAIL; return copy(to, (uintptr_t)from, n, s); }
+int cuMemcpyDtoHAsync(void *to, uintptr_t from, size_t n, void *s) { MAY_FAIL; return copy((uintptr_t)to, from, n, s); }
+int cuMemcpyDtoDAsync(uintptr_t to, uintptr_t from, size_t n, void *s) { MAY_FAIL; return copy(to, from, n, s); }
 
 int cuStreamCreate(void **out, unsigned flags) {
   LOCKED(int)
@@ -307,10 +370,16 @@ int cuStreamWaitEvent(void *handle, void *event, unsigned flags) {
   push(handle, &op);
   DONE
 }
-int cuStreamIsCapturing(void *handle, int *status) { *status = stream_of(handle)->capture ? 1 : 0; return OK; }
+int cuStreamGetCtx(void *handle, void **context) {
+  LOCKED(int)
+  Stream *s = stream_of(handle);
+  *context = s == &legacy ? current : PRIMARY(s->device);
+  DONE
+}
+int cuStreamIsCapturing(void *handle, int *status) { MAY_FAIL; *status = stream_of(handle)->capture ? 1 : 0; return OK; }
 int cuCtxSynchronize(void) { LOCKED(int) for (Stream *s = streams; s; s = s->next) drain(s, UINT64_MAX); DONE }
 
-int cuEventCreate(void **out, unsigned flags) { *out = calloc(1, sizeof(Event)); return OK; }
+int cuEventCreate(void **out, unsigned flags) { MAY_FAIL; *out = calloc(1, sizeof(Event)); return OK; }
 int cuEventDestroy(void *event) { return OK; /* kept: the driver, too, keeps it as long as it is waited for */ }
 int cuEventRecord(void *event, void *handle) {
   LOCKED(int)
@@ -340,15 +409,20 @@ int cuStreamBeginCapture(void *handle, int mode) {
   Stream *s = stream_of(handle);
   s->capture = calloc(1, sizeof(Graph));
   s->mode = mode;
+  s->broken = 0;
   s->capturer = pthread_self();
   DONE
 }
 int cuStreamEndCapture(void *handle, void **graph) {
   LOCKED(int)
-  *graph = stream_of(handle)->capture;
-  stream_of(handle)->capture = NULL;
+  Stream *s = stream_of(handle);
+  *graph = s->broken ? NULL : s->capture;
+  result = s->broken ? CAPTURE_INVALIDATED : OK;
+  s->capture = NULL;
+  s->broken = 0;
   DONE
 }
+void sim_break_capture(void *stream) { stream_of(stream)->broken = 1; }
 int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
   LOCKED(int)
   Graph *g = calloc(1, sizeof *g);
@@ -362,7 +436,14 @@ int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long fla
   DONE
 }
 int cuGraphDestroy(void *graph) { return OK; }
-int cuGraphExecDestroy(void *exec) { LOCKED(int) ((Graph *)exec)->first = NULL; DONE }
+int cuGraphExecDestroy(void *exec) {
+  LOCKED(int)
+  for (Stream *s = streams; s; s = s->next)
+    for (Op *op = s->first; op; op = op->next)
+      if (op->executable == exec) fault("a graph is destroyed while it runs");
+  ((Graph *)exec)->first = NULL;
+  DONE
+}
 int cuGraphLaunch(void *exec, void *handle) {
   LOCKED(int)
   sim_needs_context("a graph is launched");
@@ -370,21 +451,27 @@ int cuGraphLaunch(void *exec, void *handle) {
   for (Op *op = ((Graph *)exec)->first; op; op = op->next) {
     Block *target = op->kind == COPY ? live(op->to, op->size) : NULL;
     if (target && target->pinned) memset((void *)op->to, 0xff, op->size);
-    push(handle, op);
+    Op *queued = push(handle, op);
+    queued->executable = exec;
   }
   DONE
 }
 int cuPointerGetAttribute(void *out, int kind, uintptr_t p) {
-  if (kind == 9) *(int *)out = 0;         /* device ordinal */
-  else if (kind == 2) *(int *)out = 2;    /* memory type: device */
+  MAY_FAIL;
+  Block *b = live(p, 1);
+  if (kind == 9) *(int *)out = b ? b->device : 0;               /* device ordinal */
+  else if (kind == 2) *(int *)out = b && b->pinned ? 1 : 2;     /* memory type: host, device */
   else *(uint64_t *)out = 0;
-  return live(p, 1) ? OK : INVALID_VALUE;
+  return b ? OK : INVALID_VALUE;
 }
 int cuPointerGetAttributes(unsigned n, int *kinds, void **out, uintptr_t p) {
   for (unsigned i = 0; i < n; i++) cuPointerGetAttribute(out[i], kinds[i], p);
   return OK;
 }
-int cuGetErrorName(int e, const char **s) { *s = e == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR"; return OK; }
+int cuGetErrorName(int e, const char **s) {
+  *s = e == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : e == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR";
+  return OK;
+}
 int cuGetErrorString(int e, const char **s) { return cuGetErrorName(e, s); }
 
 /* The one kernel of the runtime's own, which really draws. */
