@@ -125,6 +125,9 @@ class LossSettings:
     Attributes:
         objective: `nll` (HCFlow), `nll+l1` (HCFlow+), `gan` (HCFlow++), `rescaling`.
         hr: distance of the rescaled image: mean absolute error, or each patch's RMSE.
+        latent_weight: weight of the mean square of the rescaling objective's forward latents.
+        neutral_weight: weight of the mean square of the LR image's colour where the bicubic LR
+            image is neutral (R = G = B).
         tau: temperature of the rescaling objective's latents, or of HCFlow++'s samples.
         features: file of VGG19 weights (a state_dict with torchvision's names); empty:
             torchvision's own.
@@ -145,6 +148,7 @@ class LossSettings:
     gan_weight: float = 5e-1
     lr_weight: float = 5e-2
     latent_weight: float = 1e-5
+    neutral_weight: float = 0.0
     tau: float = 1.0
     features: str = ""
     discriminator_first: int = 1500

@@ -115,7 +115,7 @@ NOT_NEGATIVE = (
     ("data", "validation"),
     ("schedule", "warmup actnorm_steps ema"),
     ("loss", "tau default_tau discriminator_first nll_weight l1_weight feature_weight gan_weight"),
-    ("loss", "lr_weight latent_weight consistency_weight"),
+    ("loss", "lr_weight latent_weight neutral_weight consistency_weight"),
     ("run", "seed threads"),
 )
 BELOW = {

@@ -134,12 +134,23 @@ class Objective(nn.Module):
         made = self.model.inverse(quantise(made_lr), latents)
         losses["hr"] = image_distance(made, hr, settings.hr)
         losses["lr"] = settings.lr_weight * (made_lr - lr).square().mean()
+        if weight := settings.neutral_weight:
+            losses["neutral"] = weight * colour_of_neutral(made_lr, lr)
         return losses
 
 
 def mean_square(tensors: Sequence[Tensor]) -> Tensor:
     """Mean of the squares of all elements."""
     return torch.cat([t.flatten() for t in tensors]).square().mean()
+
+
+def colour_of_neutral(made: Tensor, truth: Tensor) -> Tensor:
+    """Mean square of the channels' differences from their mean where `truth` has R = G = B.
+
+    Both are N×3×H×W; elsewhere it counts as zero.
+    """
+    neutral = truth.amax(1, keepdim=True) == truth.amin(1, keepdim=True)
+    return ((made - made.mean(1, keepdim=True)) * neutral).square().mean()
 
 
 def image_distance(made: Tensor, truth: Tensor, kind: str) -> Tensor:
