@@ -144,7 +144,7 @@ def test_a_latent_weight_pulls_the_latents_of_the_forward_flow_towards_zero():
     terms["z"].backward()
     with torch.no_grad():
         for p in state.model.parameters():
-            p -= 0 if p.grad is None else 1e-3 * p.grad
+            p.add_(torch.zeros_like(p) if p.grad is None else p.grad, alpha=-1e-3)
         latents = state.model(hr).latents
     assert torch.cat([z.flatten() for z in latents]).square().mean() < terms["z"]
 
