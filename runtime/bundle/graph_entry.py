@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from runtime.bundle.json_reader import Field
+from runtime.errors import BundleError
 
 Direction = Literal["inverse", "forward"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -99,6 +101,37 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class RecordedGrid:
+    """Tile and overlap of a grid in LR pixels, as in `runtime.inference.grid`."""
+
+    tile: int
+    overlap: int
+
+    @property
+    def window(self) -> int:
+        """Largest side of a window in LR pixels."""
+        return self.tile + 2 * self.overlap
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Whether tile borders show in tiled images, by a permutation test over their lines.
+
+    `figure` is what is compared: `difference` from the untiled image of the same graph, or `jump`
+    from a line to the next, less that of the untiled image. `border` and `elsewhere` are its means
+    at tile borders and at all lines between LR pixels, of 8-bit images in [0, 1]. `p` is the share
+    of random choices of lines that reach what the tile borders have.
+    """
+
+    case: str
+    tau: float
+    figure: str
+    border: float
+    elsewhere: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Graph:
     """One ONNX file of a bundle.
 
@@ -106,7 +139,9 @@ class Graph:
     whether the graph takes (inverse) or gives (forward) z1 … zL. `tile` and `overlap` are LR pixels
     (`runtime.inference.grid`); None means that the graph runs images whole. `border` is what an
     image is padded by on each side, in LR pixels, and `drifts` are why. `report` is the file of the
-    bundle that says how the precision was chosen.
+    bundle that says how the precision was chosen. `grids` are all recorded grids, that of `tile`
+    and `overlap` first, then smaller ones for less memory. Of a graph below fp32, `tiled_losses`
+    and `seams` are why, and `neighbours` is the largest difference between neighbouring tiles.
     """
 
     direction: Direction
@@ -131,6 +166,26 @@ class Graph:
     report: str | None = None
     border: int = 0
     drifts: tuple[Drift, ...] = ()
+    grids: tuple[RecordedGrid, ...] = ()
+    tiled_losses: tuple[Loss, ...] = ()
+    seams: tuple[Seam, ...] = ()
+    neighbours: float | None = None
+
+    @property
+    def recorded_grids(self) -> tuple[RecordedGrid, ...]:
+        """`grids`, or the one of an older manifest; none for a graph that runs images whole."""
+        if self.grids or self.tile is None or self.overlap is None:
+            return self.grids
+        return (RecordedGrid(self.tile, self.overlap),)
+
+    @property
+    def window_classes(self) -> tuple[int, ...]:
+        """Largest sides of windows in LR pixels, ascending: an engine has a profile for each.
+
+        A window belongs to the first that is as large as both its sides, so that its size alone
+        decides what computes it. Every window of a recorded grid belongs to one.
+        """
+        return tuple(sorted({grid.window for grid in self.recorded_grids}))
 
     @property
     def title(self) -> str:
@@ -148,6 +203,7 @@ def read(field: Field) -> Graph:
     """A graph's entry, checked; raises `BundleError` with the JSON path of what is wrong."""
     tile = _optional_integer(field["tile"], 1)
     most = MOST_OVERLAP * (tile or 0)
+    overlap = None if field["overlap"].is_null() else field["overlap"].integer(0, most)
     return Graph(
         direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
         precision=cast(Precision, field["precision"].choice(PRECISIONS)),
@@ -168,13 +224,42 @@ def read(field: Field) -> Graph:
         within_budget=field["within_budget"].flag(),
         parity=tuple(_parity(p) for p in field["parity"].items()),
         tile=tile,
-        overlap=None if field["overlap"].is_null() else field["overlap"].integer(0, most),
+        overlap=overlap,
         deviations=tuple(_deviation(d) for d in _optional_items(field, "deviations")),
         casts=casts.integer(0) if (casts := field.get("casts")) else 0,
         losses=tuple(_loss(row) for row in _optional_items(field, "losses")),
         report=report.text(*PLAIN_NAME) if (report := field.get("report")) else None,
         border=border.integer(0, MOST_BORDER) if (border := field.get("border")) else 0,
         drifts=tuple(_drift(row) for row in _optional_items(field, "drifts")),
+        grids=_grids(field, tile, overlap),
+        tiled_losses=tuple(_loss(row) for row in _optional_items(field, "tiled_losses")),
+        seams=tuple(_seam(row) for row in _optional_items(field, "seams")),
+        neighbours=worst.number(0) if (worst := field.get("neighbours")) else None,
+    )
+
+
+def _grids(field: Field, tile: int | None, overlap: int | None) -> tuple[RecordedGrid, ...]:
+    grids = []
+    for row in _optional_items(field, "grids"):
+        side = row["tile"].integer(1)
+        grids.append(RecordedGrid(side, row["overlap"].integer(0, MOST_OVERLAP * side)))
+    falling = all(low.tile < high.tile for high, low in itertools.pairwise(grids))
+    if grids and not (falling and (grids[0].tile, grids[0].overlap) == (tile, overlap)):
+        raise BundleError(
+            f"{field.where}: {field.path}.grids must begin with the graph's tile and overlap, and "
+            "continue with smaller tiles: build the bundle again"
+        )
+    return tuple(grids)
+
+
+def _seam(field: Field) -> Seam:
+    return Seam(
+        case=field["case"].text(),
+        tau=field["tau"].number(0),
+        figure=field["figure"].text(),
+        border=_infinite_if_null(field["border"]),
+        elsewhere=_infinite_if_null(field["elsewhere"]),
+        p=field["p"].number(0),
     )
 
 

@@ -27,6 +27,8 @@ from runtime.bundle.graph_entry import (
     Numerics,
     Parity,
     Precision,
+    RecordedGrid,
+    Seam,
 )
 from runtime.bundle.json_reader import Field
 from runtime.errors import BundleError
@@ -50,6 +52,8 @@ __all__ = [
     "Numerics",
     "Parity",
     "Precision",
+    "RecordedGrid",
+    "Seam",
     "Task",
     "Vectors",
 ]

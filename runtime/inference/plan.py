@@ -2,25 +2,27 @@
 
 The grid is the user's, or the one that the graph was certified for, or the whole image. Free memory
 decides how many windows are computed at the same time, which changes no byte. Only when not even
-one fits does the tile become smaller, with a warning.
+one fits is a smaller recorded grid taken, with a warning.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.errors import ParameterError
 from runtime.inference import auto_precision, memory
 from runtime.inference.grid import DEFAULT_TILING, Grid, Tiling
 from runtime.inference.network import Network
+from runtime.inference.report import Certified
 from runtime.system import machine
 from runtime.system.arguments import shown, whole
 
 SMALLEST_TILE = 16
-"""LR pixels: below this the overlap costs more than the picture."""
+"""LR pixels: below this the overlap costs more than the picture. Tiles of manifests that record one
+grid alone are halved down to it."""
 
 _CPUS_A_WINDOW = 4  # one window keeps about this many processors busy
 
@@ -37,6 +39,8 @@ class Plan:
         scale: HR pixels an LR pixel.
         grid: of tiles, in LR pixels.
         in_flight: windows computed at the same time.
+        certified: what the build measured of the graph's grid.
+        memory_short: whether the tile is smaller than asked for, or than the graph's own.
     """
 
     direction: Direction
@@ -44,6 +48,8 @@ class Plan:
     scale: int
     grid: Grid
     in_flight: int
+    certified: Certified = field(default_factory=Certified)
+    memory_short: bool = False
 
     def block_top(self, index: int) -> int:
         """First output row of what a row of tiles gives."""
@@ -86,6 +92,7 @@ def plan_for(
     grid = _grid(graph, height, width, tiling)
     in_flight = None if in_flight is None else whole("in_flight", in_flight, 1)
     most = in_flight or max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
+    short = False
     have = machine.available_memory()
     if have is not None:
         have += network.held(graph)
@@ -96,19 +103,24 @@ def plan_for(
             blocks = 2 * pixels * rows * grid.width
             return in_flight * memory.needed(graph, rows * columns) + blocks * (grid.rows > 1)
 
-        uncut = tiling.is_default and graph.tile is None
-        fitting = _fitting(grid, lambda grid: need(grid, 1), have, uncut)
-        if fitting != grid:
+        grids = [grid, *_smaller_grids(graph, grid, tiling)]
+        fitting = _fitting(grids, lambda grid: need(grid, 1), have)
+        short = fitting != grid
+        if short:
             _logger.warning(
                 "memory is short: tiles of %d low-resolution pixels in place of %d; the picture "
-                "may differ by up to 1/255 from what more memory gives",
+                "may differ by up to %.2g/255 from what more memory gives",
                 fitting.tile,
                 grid.tile,
+                255 * Certified.of(graph).disagreement,
             )
         grid = fitting
         while most > 1 and need(grid, most) > have // 2:
             most -= 1
-    return Plan(direction, graph.precision, scale, grid, min(most, grid.rows * grid.columns))
+    in_flight = min(most, grid.rows * grid.columns)
+    return Plan(
+        direction, graph.precision, scale, grid, in_flight, Certified.of(graph), memory_short=short
+    )
 
 
 def graph_for(
@@ -159,14 +171,28 @@ def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
     return Grid(height, width, tile, overlap, border)
 
 
-def _fitting(grid: Grid, need: Callable[[Grid], int], have: int, whole: bool) -> Grid:
-    """The grid, or one of smaller tiles that fits into memory; with `whole`, never smaller."""
+def _smaller_grids(graph: Graph, grid: Grid, tiling: Tiling) -> list[Grid]:
+    """The grids that take a grid's place where memory is short, the largest tiles first."""
+    if tiling.is_default and graph.tile is None:
+        return []
+    if len(graph.recorded_grids) > 1:
+        overlap = tiling.overlap
+        return [
+            replace(grid, tile=each.tile, overlap=each.overlap if overlap is None else overlap)
+            for each in graph.recorded_grids
+            if each.tile < grid.tile
+        ]
     side = min(grid.tile, max(grid.height, grid.width) + 2 * grid.border)
-    smaller = grid
-    while need(smaller) > have and side > SMALLEST_TILE and not whole:
+    grids = []
+    while side > SMALLEST_TILE:
         side = max(side // 2, SMALLEST_TILE)
-        smaller = replace(grid, tile=side)
-    if need(smaller) > have:
-        rows, columns = smaller.window
-        raise memory.too_little(rows, columns, need(smaller), have)
-    return smaller
+        grids.append(replace(grid, tile=side))
+    return grids
+
+
+def _fitting(grids: Sequence[Grid], need: Callable[[Grid], int], have: int) -> Grid:
+    """The first grid that fits into memory."""
+    for grid in grids:
+        if need(grid) <= have:
+            return grid
+    raise memory.too_little(*grids[-1].window, need(grids[-1]), have)

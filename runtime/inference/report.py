@@ -6,15 +6,38 @@ import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from runtime.bundle.manifest import Precision
+from runtime.bundle.manifest import Graph, Precision
 from runtime.errors import ParameterError
 from runtime.inference.grid import Grid
 from runtime.system.arguments import shown
 
 BUDGET = 1 / 255
-"""Most that a certified tiled image may differ from the whole one (docs/tiles.md, 2)."""
+"""Most that a tiled image in fp32 may differ from the whole one (docs/tiles.md, 2)."""
+
+MORE_THAN_MEASURED = 2.0
+"""So many times what the build measured on its pictures may neighbours differ on other images."""
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What the build measured of a graph's grid.
+
+    Attributes:
+        overlap: the least one that holds, in LR pixels; None where there is no grid.
+        disagreement: most that neighbouring tiles should differ, of images in [0, 1].
+    """
+
+    overlap: int | None = None
+    disagreement: float = BUDGET
+
+    @classmethod
+    def of(cls, graph: Graph) -> Certified:
+        """1/255 for fp32; below, tiles differ by the rounding of the precision."""
+        if graph.precision == "fp32" or graph.neighbours is None:
+            return cls(graph.overlap)
+        return cls(graph.overlap, max(BUDGET, MORE_THAN_MEASURED * graph.neighbours))
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,8 @@ class Report:
         disagreement: largest difference of two neighbouring tiles beside their seam, of images
             clipped to [0, 1]; None where no two were compared.
         fallbacks: tiles that were computed again.
+        memory_short: whether any image was computed in smaller tiles for want of memory.
+        certified: what the build measured of the last image's graph.
     """
 
     tiles: int = 0
@@ -51,11 +76,25 @@ class Report:
     overlap: int | None = None
     disagreement: float | None = None
     fallbacks: list[Fallback] = field(default_factory=list)
+    memory_short: bool = False
+    certified: Certified = field(default_factory=Certified)
+    _tiled: bool = False
 
-    def start(self, precision: Precision, grid: Grid, in_flight: int) -> None:
+    def start(
+        self,
+        precision: Precision,
+        grid: Grid,
+        in_flight: int,
+        *,
+        certified: Certified,
+        memory_short: bool,
+    ) -> None:
         """Note how an image is computed."""
         self.precision = precision
         self.tile, self.overlap = grid.tile, grid.overlap
+        self.certified = certified
+        self.memory_short = self.memory_short or memory_short
+        self._tiled = grid.rows * grid.columns > 1
         self.in_flight = max(self.in_flight, in_flight)
 
     def count(self, fallback: Fallback | None) -> None:
@@ -80,16 +119,26 @@ class Report:
             count = f"{len(self.fallbacks)} of {self.tiles} tiles"
             ways = " and ".join(sorted({fallback.how for fallback in self.fallbacks}))
             lines.append(f"{count} went wrong and were computed again in {ways}")
-        if self.disagreement is not None and self.disagreement > BUDGET:
+        allowed = self.certified.disagreement
+        if self.disagreement is not None and self.disagreement > allowed:
             lines.append(
                 f"neighbouring tiles differ by up to {self.disagreement * 255:.1f}/255 beside "
-                "their seam, above 1/255: a larger --overlap brings them together"
+                f"their seam, above {allowed * 255:.2g}/255: a larger --overlap brings them "
+                "together"
+            )
+        least, overlap = self.certified.overlap, self.overlap
+        unseen = overlap == 0 or self.precision != "fp32"  # else the tiles have been compared
+        if self._tiled and least is not None and overlap is not None and overlap < least and unseen:
+            lines.append(
+                f"an overlap of {overlap} is less than the {least} that {self.precision} was "
+                "measured to need: tile borders may show"
             )
         return lines
 
     def as_json(self) -> dict[str, Any]:
         """The report for `--json`."""
         report = asdict(self)
+        del report["certified"], report["_tiled"]
         report["healed"] = report.pop("fallbacks")  # the name in `--json` stays
         return report
 

@@ -51,7 +51,13 @@ def run(
     """Compute all tiles; yield each row of tiles: its index and, for each sample, its outputs."""
     grid = plan.grid
     report = report if report is not None else Report()
-    report.start(plan.precision, grid, plan.in_flight)
+    report.start(
+        plan.precision,
+        grid,
+        plan.in_flight,
+        certified=plan.certified,
+        memory_short=plan.memory_short,
+    )
     row: _TileRow | None = None
     for tile, cores in _computed(plan, rows, work, first_row):
         if row is None or row.index != tile.row:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import runtime
 from runtime import ImageError, Model, ParameterError
+from runtime.bundle.manifest import Graph, Numerics, Precision, RecordedGrid
+from runtime.inference.grid import Grid, Tiling
 from runtime.inference.plan import plan_for
-from runtime.inference.report import Report
+from runtime.inference.report import Certified, Report
 from runtime.system import machine
 from tests.support.bundles import write_bundle
 from tests.support.noise import noise
@@ -61,6 +66,97 @@ def test_too_little_memory_takes_fewer_in_flight_then_a_smaller_tile_and_then_re
     monkeypatch.setattr(machine, "available_memory", lambda: one // 40)
     with pytest.raises(ImageError, match="a low-resolution size of 20×20 needs about"):
         plan_for(network, "inverse", 196, 196)
+
+
+GRAPH = Graph(
+    direction="inverse",
+    precision="int8",
+    latents=True,
+    io="float32",
+    contract=1,
+    opset=20,
+    file="inverse.onnx",
+    sha256="0" * 64,
+    bytes=1,
+    nodes=1,
+    bytes_per_lr_pixel=1_000,
+    numerics=Numerics(False, "float32", "f32"),
+    within_budget=True,
+    parity=(),
+)
+GRIDS = (RecordedGrid(64, 2), RecordedGrid(40, 2), RecordedGrid(24, 4))
+
+
+def test_short_memory_takes_a_recorded_grid_and_reports_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"tile": 64, "overlap": 2, "grids": GRIDS, "bytes_per_lr_pixel": 1_000}
+    model = runtime.load(write_bundle(tmp_path / "b", **entry))
+    blocks = 2 * 12 * 16 * 132
+    taken = []
+    for window in (68, 67, 36, 35, 29):
+        have = 2_000 * window**2 + blocks * window
+        monkeypatch.setattr(machine, "available_memory", lambda have=have: have)
+        plan = plan_for(model.network, "inverse", 132, 132)
+        taken.append((plan.grid.tile, plan.grid.overlap, plan.memory_short))
+        assert max(plan.grid.window) <= window
+    assert taken == [(64, 2, False), (40, 2, True), (40, 2, True), (24, 4, True), (24, 4, True)]
+    report = Report()
+    model.upscale(noise(132, 132), report=report)
+    assert (report.tile, report.memory_short) == (24, True)
+    monkeypatch.setattr(machine, "available_memory", lambda: 2_000 * 28**2)
+    anew = runtime.load(tmp_path / "b")  # no memory of an earlier run that counts as free
+    with pytest.raises(ImageError, match="needs about"):
+        plan_for(anew.network, "inverse", 132, 132)
+
+
+def test_short_memory_keeps_the_overlap_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"tile": 64, "overlap": 2, "grids": GRIDS, "bytes_per_lr_pixel": 1_000}
+    network = runtime.load(write_bundle(tmp_path / "b", **entry)).network
+    monkeypatch.setattr(machine, "available_memory", lambda: 2_000 * 52**2 + 24 * 16 * 112 * 52)
+    plan = plan_for(network, "inverse", 112, 112, tiling=Tiling(tile=50, overlap=6))
+    assert (plan.grid.tile, plan.grid.overlap, plan.memory_short) == (40, 6, True)
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.sampled_from(GRIDS), st.integers(0, 8))
+def test_every_window_belongs_to_a_size_class(
+    height: int, width: int, grid: RecordedGrid, border: int
+) -> None:
+    graph = replace(GRAPH, tile=64, overlap=2, grids=GRIDS, border=border)
+    assert graph.window_classes == (32, 44, 68)
+    assert max(Grid(height, width, grid.tile, grid.overlap, border).window) <= grid.window
+
+
+def test_an_overlap_of_0_on_int8_is_allowed_and_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_bundle(tmp_path / "b", precision="int8", tile=16, overlap=4)
+    model = runtime.load(folder, precision="int8")
+    model.upscale(noise(60, 60))
+    assert not caplog.records
+    report = Report()
+    assert model.upscale(noise(60, 60), overlap=0, report=report).shape == (240, 240, 3)
+    assert report.disagreement is None
+    assert report.warnings() == [
+        "an overlap of 0 is less than the 4 that int8 was measured to need: tile borders may show"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "neighbours", "warned"),
+    [("int8", 3 / 255, False), ("int8", 0.5 / 255, True), ("fp32", 3 / 255, True)],
+)
+def test_neighbours_below_fp32_may_differ_by_twice_what_the_build_measured(
+    tmp_path: Path, precision: Precision, neighbours: float, warned: bool
+) -> None:
+    folder = write_bundle(tmp_path / "b", precision=precision, neighbours=neighbours, tile=16)
+    report = Report(disagreement=5 / 255)
+    graph = runtime.Bundle.open(folder).manifest.graphs[0]
+    grid = Grid(32, 32, 16, 0)
+    report.start(precision, grid, 1, certified=Certified.of(graph), memory_short=False)
+    assert bool(report.warnings()) == warned
 
 
 def test_memory_that_an_earlier_run_holds_counts_as_free(
