@@ -154,18 +154,37 @@ def photograph_trials(
     return found
 
 
-def losses(
+@dataclass(frozen=True)
+class Comparison:
+    """A named trial's images [1, 3, sH, sW], of the fp32 graph and of the one below it."""
+
+    name: str
+    trial: Trial
+    exact: Images
+    low: Images
+
+
+def compare(
     evaluator: Evaluator,
     trials: Sequence[tuple[str, Trial]],
     quantised: Mapping[str, Quantised] | None = None,
-) -> tuple[Loss, ...]:
-    """What the precision costs on each named trial."""
+) -> list[Comparison]:
+    """Both graphs' images of each named trial, each computed once."""
+    return [
+        Comparison(name, trial, evaluator.exact_image(trial), evaluator.image(trial, quantised))
+        for name, trial in trials
+    ]
+
+
+def losses(evaluator: Evaluator, compared: Sequence[Comparison]) -> tuple[Loss, ...]:
+    """What the precision costs on each trial."""
     rows = []
-    for name, trial in trials:
-        exact, low = evaluator.exact_image(trial), evaluator.image(trial, quantised)
-        between = evaluator.psnr(low, exact)[0]
-        before, after = (evaluator.psnr(image, trial.truth)[0] for image in (exact, low))
-        worst = float(np.abs(low - exact).max())
+    for each in compared:
+        between = evaluator.psnr(each.low, each.exact)[0]
+        before, after = (
+            evaluator.psnr(image, each.trial.truth)[0] for image in (each.exact, each.low)
+        )
+        worst = float(np.abs(each.low - each.exact).max())
         to_fp32 = None if between == np.inf else between
-        rows.append(Loss(name, trial.tau, to_fp32, before - after, worst))
+        rows.append(Loss(each.name, each.trial.tau, to_fp32, before - after, worst))
     return tuple(rows)

@@ -135,15 +135,6 @@ def lower(
             chosen = calibration_cache.restore(graph, cached, calibration.int8_budget_db)
         else:
             raise ExportError("INT8 needs photographs to calibrate on, and a budget")
-    quantised = chosen.quantised if chosen else None
-    return Lowered(
-        traced,
-        kept,
-        chosen,
-        evaluation.losses(graph, photographs, quantised),
-        {
-            name: (graph.exact_image(trial)[0], graph.image(trial, quantised)[0])
-            for name, trial in photographs
-            if trial.tau == 0
-        },
-    )
+    compared = evaluation.compare(graph, photographs, chosen.quantised if chosen else None)
+    pictures = {each.name: (each.exact[0], each.low[0]) for each in compared if each.trial.tau == 0}
+    return Lowered(traced, kept, chosen, evaluation.losses(graph, compared), pictures)
