@@ -151,6 +151,7 @@ def _compile(
         build_seconds=round(compiled.seconds, 3),
         memory=compiled.record.memory(),
         layers=compiled.layers,
+        program=compiled.program.entry() if compiled.program else None,
     )
     made = Made(engine, Path(), commands, tuple(dict.fromkeys(compiled.record.warnings)))
     return made, compiled.data

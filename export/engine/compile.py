@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import onnx
 import onnx.printer
 
-from export.engine import compilers, layer_precision
+from export.engine import compilers, layer_precision, plan
 from export.engine.log import Progress, Record, logger, monitor
 from export.engine.options import EngineOptions
+from export.engine.profile import best_shapes
 from export.errors import ExportError
 from runtime.backends import tensorrt_engine
 from runtime.bundle.engine_entry import Profile, Range
@@ -36,12 +37,13 @@ _TICK_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Compiled:
-    """An engine's bytes and what its compiler reported."""
+    """An engine's bytes, what its compiler reported, and its kernels where they are known."""
 
     data: bytes
     record: Record
     seconds: float
     layers: Mapping[str, int] | None
+    program: plan.Program | None
 
 
 def compile_graph(
@@ -81,20 +83,23 @@ def compile_graph(
     config.add_optimization_profile(_profile(builder, profile))
     cache = _read_timing_cache(config, options.timing_cache)
     start = time.monotonic()
-    plan = _in_thread(lambda: builder.build_serialized_network(network, config), cancelled)
+    built = _in_thread(lambda: builder.build_serialized_network(network, config), cancelled)
     seconds = time.monotonic() - start
-    if plan is None:
+    if built is None:
         raise _failure(graph, record, profile, precision, options)
     if options.timing_cache is not None and cache is not None:
         atomic.write(options.timing_cache, bytes(memoryview(cache.serialize())))
-    data = bytes(memoryview(plan))
+    data = bytes(memoryview(built))
     layers = None
     if options.library == "tensorrt":
         layers = layer_precision.realised(_inspect(trt, log, data))
         unknown = layer_precision.check(layers, graph, precision, strict=options.strict)
         if unknown is not None:
             record.warnings.append(unknown)
-    return Compiled(data, record, seconds, layers)
+    version = tensorrt_engine.version_of(trt)
+    shapes = best_shapes(onnx.load_from_string(graph), profile)
+    program = plan.read(data, options.library, version, shapes)
+    return Compiled(data, record, seconds, layers, program)
 
 
 def _strongly_typed(trt: Any) -> int:

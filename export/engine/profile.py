@@ -24,6 +24,8 @@ DEFAULT_LARGEST: Size = (256, 256)
 MOST_ELEMENTS = 2**31 - 1
 """Most elements of one tensor that TensorRT takes."""
 
+_DYNAMIC = re.compile(r"(?:(\d+)\*)?([NHW])")
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -103,10 +105,30 @@ def profile(graph: onnx.ModelProto, sizes: Sizes) -> Profile:
     return ranges
 
 
+def best_shapes(graph: onnx.ModelProto, ranges: Profile) -> dict[str, Shape]:
+    """Shapes of every input and output where each input has the shape it is tuned for.
+
+    Args:
+        graph: follows the graph contract.
+        ranges: of its inputs.
+
+    Raises:
+        ExportError: a dimension has a name that the contract does not know.
+    """
+    sides: dict[str, int] = {}
+    for value in graph.graph.input:
+        dimensions = value.type.tensor_type.shape.dim
+        for dimension, size in zip(dimensions, ranges[value.name].best, strict=True):
+            if (found := _DYNAMIC.fullmatch(dimension.dim_param)) is not None:
+                sides[found[2]] = size // int(found[1] or 1)
+    values = (*graph.graph.input, *graph.graph.output)
+    return {value.name: _shape(value, sides) for value in values}
+
+
 def _shape(value: onnx.ValueInfoProto, sides: Mapping[str, int]) -> Shape:
     shape = []
     for dimension in value.type.tensor_type.shape.dim:
-        found = re.fullmatch(r"(?:(\d+)\*)?([NHW])", dimension.dim_param)
+        found = _DYNAMIC.fullmatch(dimension.dim_param)
         if not dimension.dim_param:
             shape.append(dimension.dim_value)
         elif found:

@@ -47,6 +47,7 @@ def print_build(
         out.print(precision_table(manifest.graphs))
         if engines:
             out.print(engine_progress.table(engines))
+            engine_progress.print_programs(out, engines)
             engine_progress.print_commands(out, engines)
     out.print(f"bundle: {folder}", markup=False)
     if not all(graph.within_budget for graph in manifest.graphs):

@@ -90,6 +90,7 @@ def compile_engines(
         return
     out = Console()
     out.print(engine_progress.table(made))
+    engine_progress.print_programs(out, made)
     for each in made:
         out.print(str(each.path), markup=False, soft_wrap=True)
     if refit_from is None:

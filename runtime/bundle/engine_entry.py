@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from runtime.bundle.engine_program import Program
 from runtime.bundle.graph_entry import (
     DIGEST,
     DIRECTIONS,
@@ -89,6 +90,7 @@ class Engine:
         memory: see `Memory`.
         layers: how many convolutions run in each precision, by the engine inspector; None where
             unknown, as after a compilation without a GPU.
+        program: its kernels; None where unknown, as for every engine of TensorRT.
     """
 
     file: str
@@ -110,6 +112,7 @@ class Engine:
     build_seconds: float
     memory: Memory
     layers: Mapping[str, int] | None = None
+    program: Program | None = None
 
     @classmethod
     def from_field(cls, field: Field) -> Engine:
@@ -119,7 +122,7 @@ class Engine:
             BundleError: a value is missing, or of a wrong type or range.
         """
         level, layers = field.get("optimization_level"), field.get("layers")
-        memory = field["memory"]
+        memory, program = field["memory"], field.get("program")
         return cls(
             file=field["file"].text(*PLAIN_NAME),
             sha256=field["sha256"].text(*DIGEST),
@@ -145,6 +148,7 @@ class Engine:
             build_seconds=field["build_seconds"].number(0),
             memory=Memory(*(_bytes(memory, k) for k in ("scratch", "weights", "activations"))),
             layers={k: v.integer(0) for k, v in layers.members().items()} if layers else None,
+            program=Program.from_field(program) if program else None,
         )
 
     @classmethod

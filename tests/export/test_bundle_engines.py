@@ -26,7 +26,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def fake(data: bytes, shapes: object, precision: str, *_: object) -> Compiled:
         calls.append(hashlib.sha256(data).hexdigest())
-        return Compiled(b"engine of " + data[:8], Record(), 0.1, None)
+        return Compiled(b"engine of " + data[:8], Record(), 0.1, None, None)
 
     library = type("Module", (), {"__version__": "1.7.1.116"})
     monkeypatch.setattr(bundle_engines, "compile_graph", fake)

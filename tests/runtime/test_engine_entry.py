@@ -19,6 +19,7 @@ from runtime.bundle.engine_entry import (
     fitting,
     misfit,
 )
+from runtime.bundle.engine_program import Program
 from runtime.bundle.json_reader import Field
 from runtime.errors import BackendError, BundleError
 
@@ -44,12 +45,19 @@ ENGINE = Engine(
     build_seconds=1.5,
     memory=Memory(1, 2, 3),
     layers={"fp16": 4},
+    program=Program({"fp16": 4}, 3, 2, 1000, {"fp16": 10}),
 )
 
 
 def test_an_entry_read_again_is_the_same() -> None:
     assert Engine.from_field(Field(ENGINE.to_mapping(), "x")) == ENGINE
     assert Engine.from_json(json.dumps(ENGINE.to_mapping()), "x") == ENGINE
+
+
+def test_an_entry_without_a_program_is_one_whose_kernels_are_unknown() -> None:
+    entry = ENGINE.to_mapping()
+    del entry["program"]
+    assert Engine.from_field(Field(entry, "x")) == replace(ENGINE, program=None)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,8 @@ def test_an_entry_read_again_is_the_same() -> None:
         ("profiles", [{"lr": {"smallest": [0], "best": [1], "largest": [1]}}]),
         ("memory", {"scratch": -1}),
         ("layers", {"fp16": -1}),
+        ("program", {"convolutions": {"fp16": 4}, "fused": 3}),
+        ("program", {"convolutions": {"fp16": -4}, "fused": 3, "others": 0}),
     ],
 )
 def test_an_entry_with_a_value_that_makes_no_sense_is_refused(key: str, value: object) -> None:
