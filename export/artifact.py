@@ -7,7 +7,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch.fx import GraphModule
 
 from calib.qdq import place
 from export.checks.parity import check
@@ -39,6 +42,8 @@ class Artifact:
     """The report's files, by name."""
     lowered: Lowered | None = field(default=None, repr=False)
     """What a precision below fp32 was made of, for its report."""
+    traced: GraphModule | None = field(default=None, repr=False)
+    """The trace that the graph was emitted from."""
 
 
 def build(
@@ -102,7 +107,47 @@ def build(
         casts=_casts(emitted),
         losses=losses,
     )
-    return _with_report(data, entry, lowered, checkpoint_sha256)
+    return replace(_with_report(data, entry, lowered, checkpoint_sha256), traced=traced)
+
+
+WORTH_A_GRAPH = 0.9
+"""A graph that gives the LR image alone has at most this share of the other's bytes."""
+
+
+def build_lr_alone(built: Artifact, cases: Sequence[Case]) -> Artifact | None:
+    """The forward graph of an artifact that gives its LR image alone, which costs far less.
+
+    Latents and `logp` are left out, and what computes them: of HCFlow the conditional flows, which
+    do most of the work; of an IRN next to nothing, so that it gets no such graph.
+
+    Args:
+        built: a forward graph with a float32 boundary; its border and grids hold for the other too.
+        cases: inputs and the reference's outputs.
+    """
+    assert built.traced is not None
+    emitted = ir.from_proto(onnx.load_from_string(built.data))
+    emitted.graph.outputs[:] = emitted.graph.outputs[:1]
+    RemoveUnusedNodesPass()(emitted)
+    contract.check(emitted)
+    data = ir.to_proto(emitted).SerializeToString(deterministic=True)
+    if len(data) > WORTH_A_GRAPH * len(built.data):
+        return None
+    session = open_session("onnxruntime", data, NUMERICS, 0)
+    parity = check(session.run, cases, replace(GraphSpec.of(built.entry), latents=False))
+    digest = hashlib.sha256(data).hexdigest()
+    entry = replace(
+        built.entry,
+        latents=False,
+        file=f"{built.entry.direction}.{built.entry.precision}.{digest[:12]}.onnx",
+        sha256=digest,
+        bytes=len(data),
+        nodes=len(emitted.graph),
+        bytes_per_lr_pixel=liveness.bytes_per_lr_pixel(liveness.first_output_alone(built.traced)),
+        casts=_casts(emitted),
+        parity=tuple(parity),
+        within_budget=built.entry.within_budget and all(row.ok for row in parity),
+    )
+    return Artifact(data, entry, lowered=built.lowered)  # its report is the other graph's
 
 
 def build_uint8(built: Artifact, cases: Sequence[Case]) -> Artifact:

@@ -115,11 +115,17 @@ def build(
             request.tiling,
             note,
         )
+        alone: list[Artifact] = []
+        if direction == "forward":
+            progress("forward: the LR image alone, without latents")
+            pruned = [artifact.build_lr_alone(each, answers) for each in certified]
+            alone = [each for each in pruned if each is not None]
         if request.io == IO:
             progress(f"{direction}: uint8 images at the boundary")
             # The fp32 graph with a float32 boundary is always there.
-            certified[1:] = [artifact.build_uint8(each, answers) for each in certified]
-        artifacts += certified
+            certified[1:] = [artifact.build_uint8(each, answers) for each in alone or certified]
+            alone = []
+        artifacts += [*certified, *alone]
     misses = [line for built in artifacts for line in over_budget(built.entry)]
     misses += [line for built in artifacts for line in tile_grid.over_budget(built.entry)]
     if misses and not request.accept_over_budget:

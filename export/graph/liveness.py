@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch.fx import GraphModule, Node
 
 
@@ -27,6 +29,16 @@ def bytes_per_lr_pixel(traced: GraphModule, side: int = 8) -> int:
         peak = max(peak, alive)
         alive -= sum(_bytes(dead) for dead in dies.get(index, ()))
     return -(-peak // side**2)
+
+
+def first_output_alone(traced: GraphModule) -> GraphModule:
+    """A trace that gives its first output, without what the others alone need."""
+    alone = GraphModule(traced, copy.deepcopy(traced.graph))
+    output = next(iter(reversed(alone.graph.nodes)))
+    values = output.args[0]
+    output.args = (values[0] if isinstance(values, tuple | list) else values,)
+    alone.graph.eliminate_dead_code()
+    return alone
 
 
 def _bytes(node: Node) -> int:

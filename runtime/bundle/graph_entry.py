@@ -195,8 +195,10 @@ class Graph:
 
     @property
     def full_title(self) -> str:
-        """`title`, and whether an inverse was built for τ = 0 only."""
-        return self.title + (" τ = 0" if self.direction == "inverse" and not self.latents else "")
+        """`title`, and whether the graph is for τ = 0 only, or gives the LR image alone."""
+        if self.latents:
+            return self.title
+        return self.title + (" τ = 0" if self.direction == "inverse" else " LR alone")
 
 
 def read(field: Field) -> Graph:

@@ -52,9 +52,10 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("network", ["sr_x4", "sr_x8", "rescale_x4"])
 def test_a_bundle_holds_checked_graphs_and_runs(network: str, tmp_path: Path) -> None:
     manifest = small(load(weights(network)), tmp_path / "bundle")
-    assert [(g.direction, g.precision) for g in manifest.graphs] == [
-        ("inverse", "fp32"),
-        ("forward", "fp32"),
+    assert [(g.direction, g.precision, g.latents) for g in manifest.graphs] == [
+        ("inverse", "fp32", True),
+        ("forward", "fp32", True),
+        ("forward", "fp32", False),
     ]
     for graph in manifest.graphs:
         assert graph.within_budget
@@ -116,7 +117,7 @@ def test_two_builds_into_one_bundle_at_the_same_time_lose_no_graph(
             done.result()
     manifest = Bundle.open(tmp_path / "b").manifest
     assert {graph.direction for graph in manifest.graphs} == {"inverse", "forward"}
-    assert len(files(tmp_path / "b")) == 4
+    assert len(files(tmp_path / "b")) == 5
 
 
 def test_building_again_changes_no_byte(
@@ -210,7 +211,32 @@ def test_a_forward_graph_gives_latents_also_beside_an_inverse_without(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     manifest = small(checkpoint, tmp_path / "b", with_latents=False)
-    assert {g.direction: g.latents for g in manifest.graphs} == {"inverse": False, "forward": True}
+    assert [(g.direction, g.latents) for g in manifest.graphs] == [
+        ("inverse", False),
+        ("forward", True),
+        ("forward", False),
+    ]
+
+
+@pytest.mark.parametrize("network", ["sr_x4", "rescale_x4"])
+def test_downscaling_without_latents_runs_a_graph_that_computes_none(
+    network: str, tmp_path: Path
+) -> None:
+    manifest = small(load(weights(network)), tmp_path / "b", directions=["forward"])
+    full, alone = manifest.graphs
+    assert (full.latents, alone.latents) == (True, False)
+    assert alone.nodes < full.nodes
+    assert alone.bytes_per_lr_pixel <= full.bytes_per_lr_pixel
+    assert (alone.tile, alone.overlap, alone.border) == (full.tile, full.overlap, full.border)
+    assert {row.output for row in alone.parity} == {"lr"}
+    model = runtime.load(tmp_path / "b")
+    assert model.network.graph("forward", latents=False) == alone
+    hr = np.random.default_rng(0).random((1, 3, 24, 32), np.float32)
+    encoded = model.network.encode(hr)
+    assert encoded.keys() > {"lr"}
+    small_image = model.network.encode(hr, latents=False)
+    assert small_image.keys() == {"lr"}
+    np.testing.assert_allclose(small_image["lr"], encoded["lr"], atol=1e-6)
 
 
 def test_a_damaged_bundle_is_named_and_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
