@@ -18,6 +18,7 @@ from runtime.errors import (
     BundleError,
     Cancelled,
     FileError,
+    GpuMemoryError,
     HcflowError,
     ImageError,
     ParameterError,
@@ -34,6 +35,7 @@ __all__ = [
     "BundleError",
     "Cancelled",
     "FileError",
+    "GpuMemoryError",
     "HcflowError",
     "ImageError",
     "Model",
@@ -50,6 +52,7 @@ def load(
     precision: Precision | Literal["auto"] | None = None,
     threads: int | None = None,
     io: Literal["float32", "uint8"] | None = None,
+    device: int | None = None,
 ) -> Model:
     """Open a bundle as a model; a graph is loaded when it is first used.
 
@@ -63,10 +66,13 @@ def load(
         threads: of the backend, 1 to 1024; None uses every processor this process may use.
         io: type of images at the graph's boundary; `uint8` graphs take only images of 8 bits a
             channel. None takes a float32 graph where there is one.
+        device: number of the GPU that a GPU backend or `auto` uses, 0 or more, as CUDA counts;
+            None is the first.
 
     Raises:
         BundleError: there is no bundle, or it cannot be used.
-        ParameterError: an unknown backend, precision or io, or threads out of range.
+        ParameterError: an unknown backend, precision or io, threads or device out of range, or
+            a device for a backend that computes on processors.
     """
     backends.check_name(backend)
     if precision is not None:
@@ -79,5 +85,5 @@ def load(
     if precision == "auto":
         name = auto.name(backend)
         candidates = auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
-        return Model(Network(bundle, backend, candidates, threads, io))
-    return Model(Network(bundle, backend, precision or "fp32", threads, io))
+        return Model(Network(bundle, backend, candidates, threads, io, device))
+    return Model(Network(bundle, backend, precision or "fp32", threads, io, device))

@@ -28,6 +28,10 @@ class BackendError(HcflowError):
     """A backend is not installed, cannot run a graph, or returned NaN or infinity."""
 
 
+class GpuMemoryError(BackendError):
+    """The GPU has too little free memory: smaller images or tiles may fit."""
+
+
 class ParameterError(HcflowError, ValueError):
     """An argument is out of its range; the message names it and the range."""
 

@@ -160,7 +160,7 @@ def _compile(
 def _capabilities(options: EngineOptions) -> tuple[str, ...]:
     if options.library == "tensorrt-rtx":
         return options.targets()
-    return (Device.open().compute_capability,)
+    return (Device.open(options.device).compute_capability,)
 
 
 def _cache_name(graph: Graph, ranges: Profile, options: EngineOptions, version: str) -> str:

@@ -72,18 +72,24 @@ def compile_graph(
     trt = tensorrt_engine.load_library(options.library)
     record, cancelled = Record(), threading.Event()
     log, watch = logger(trt, record), monitor(trt, progress, cancelled)
-    builder: api.Builder = tensorrt_engine.start(
-        lambda: trt.Builder(log), options.library, trt, record
-    )
-    network = builder.create_network(_strongly_typed(trt))
-    _parse(trt, network, log, graph)
-    config = builder.create_builder_config()
-    config.progress_monitor = watch
-    _configure(trt, config, options)
-    config.add_optimization_profile(_profile(builder, profile))
-    cache = _read_timing_cache(config, options.timing_cache)
+
+    def build() -> Any:
+        with compilers.on_gpu(options.device):
+            return builder.build_serialized_network(network, config)
+
+    with compilers.on_gpu(options.device):
+        builder: api.Builder = tensorrt_engine.start(
+            lambda: trt.Builder(log), options.library, trt, record
+        )
+        network = builder.create_network(_strongly_typed(trt))
+        _parse(trt, network, log, graph)
+        config = builder.create_builder_config()
+        config.progress_monitor = watch
+        _configure(trt, config, options)
+        config.add_optimization_profile(_profile(builder, profile))
+        cache = _read_timing_cache(config, options.timing_cache)
     start = time.monotonic()
-    built = _in_thread(lambda: builder.build_serialized_network(network, config), cancelled)
+    built = _in_thread(build, cancelled)
     seconds = time.monotonic() - start
     if built is None:
         raise _failure(graph, record, profile, precision, options)
@@ -92,7 +98,8 @@ def compile_graph(
     data = bytes(memoryview(built))
     layers = None
     if options.library == "tensorrt":
-        layers = layer_precision.realised(_inspect(trt, log, data))
+        with compilers.on_gpu(options.device):
+            layers = layer_precision.realised(_inspect(trt, log, data))
         unknown = layer_precision.check(layers, graph, precision, strict=options.strict)
         if unknown is not None:
             record.warnings.append(unknown)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from typing import Any
 
 from export.engine.options import RTX_CAPABILITIES, EngineOptions
@@ -13,7 +15,7 @@ from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.system import atomic
 
 
-def resolve(asked: str) -> Library:
+def resolve(asked: str, device: int = 0) -> Library:
     """The library for `--engine`; `auto` is TensorRT where a GPU answers, else TensorRT-RTX.
 
     Raises:
@@ -21,7 +23,7 @@ def resolve(asked: str) -> Library:
     """
     if asked in LIBRARIES:
         return asked
-    if _installed("tensorrt") and cuda_device.gpu_missing() is None:
+    if _installed("tensorrt") and cuda_device.gpu_missing(device) is None:
         return "tensorrt"
     if _installed("tensorrt-rtx"):
         return "tensorrt-rtx"
@@ -33,6 +35,16 @@ def resolve(asked: str) -> Library:
     raise ExportError(
         f"--engine auto: {reason} is not installed: {tensorrt_engine.INSTALL['tensorrt-rtx']}"
     )
+
+
+@contextlib.contextmanager
+def on_gpu(device: int) -> Iterator[None]:
+    """Let a compiler work on the GPU of that number; without one it works on none."""
+    if cuda_device.gpu_missing(device) is not None:
+        yield
+        return
+    with cuda_device.Device.open(device).current():
+        yield
 
 
 def check(options: EngineOptions) -> None:
@@ -53,15 +65,15 @@ def check(options: EngineOptions) -> None:
             capability(trt, target)
 
 
-def default_targets(library: Library) -> tuple[str, ...]:
+def default_targets(library: Library, device: int = 0) -> tuple[str, ...]:
     """GPUs to compile for where none is named: TensorRT-RTX's own, and the one that answers here.
 
     Raises:
         ExportError: TensorRT-RTX compiles for no GPU like the one that answers.
     """
-    if library == "tensorrt" or cuda_device.gpu_missing() is not None:
+    if library == "tensorrt" or cuda_device.gpu_missing(device) is not None:
         return ()
-    here = cuda_device.Device.open().compute_capability
+    here = cuda_device.Device.open(device).compute_capability
     if not engine_entry.rtx_serves(here):
         raise ExportError(
             f"TensorRT-RTX does not serve this machine's GPU, of compute capability {here}: give "
@@ -90,7 +102,7 @@ def capability(trt: Any, target: str) -> Any:
 
 
 def _need_gpu(options: EngineOptions) -> None:
-    if (missing := cuda_device.gpu_missing()) is None:
+    if (missing := cuda_device.gpu_missing(options.device)) is None:
         return
     what = "--refit" if options.refittable else "--engine tensorrt"
     raise ExportError(

@@ -30,6 +30,7 @@ class EngineOptions:
         version_compatible: also for later versions of the library.
         hardware: also for other GPUs.
         refittable: new weights may be put in later.
+        device: number of the GPU that TensorRT compiles on and for, as CUDA counts.
         strict: refuse an engine that does not tell which precision its layers run in.
     """
 
@@ -44,6 +45,7 @@ class EngineOptions:
     hardware: Hardware = "none"
     refittable: bool = False
     strict: bool = False
+    device: int = 0
 
     def __post_init__(self) -> None:
         """Raise `ExportError` for what the library cannot do."""

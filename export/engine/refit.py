@@ -41,6 +41,7 @@ def refit_bundle(
     directions: Sequence[Direction] = ("inverse", "forward"),
     precisions: Sequence[Precision] | None = None,
     into_bundle: bool = False,
+    device: int = 0,
 ) -> list[Made]:
     """Make engines of a bundle's graphs out of those of another bundle of the same architecture.
 
@@ -51,6 +52,7 @@ def refit_bundle(
         directions: which graphs.
         precisions: which of their precisions; None means all.
         into_bundle: keep the engines in the bundle instead of the user's cache.
+        device: number of the GPU to refit on, as CUDA counts.
 
     Raises:
         ExportError: no GPU, no such graph, no refittable engine, or another architecture.
@@ -63,14 +65,14 @@ def refit_bundle(
             f"bundle '{bundle.manifest.name}' has none of these graphs: see hcflow info"
         )
     try:
-        device = Device.open()
+        gpu = Device.open(device)
     except BackendError as error:
         raise ExportError(
             f"--refit-from needs a GPU: {error}. Without one compile the graphs again: "
             f"{engine_entry.command(library, str(bundle.folder))}"
         ) from error
     trt = load_library(library)
-    machine = this_machine(library, device)
+    machine = this_machine(library, gpu)
     built = []
     for graph in graphs:
         before = source.graph(graph.direction, graph.precision, graph.latents, graph.io)
@@ -78,7 +80,8 @@ def refit_bundle(
         check_same(source.read_graph(before), data, graph.title)
         old, path = _refittable(source, before, machine)
         start = time.monotonic()
-        made = refit(trt, engine_cache.read(old, path), data, str(path))
+        with gpu.current():
+            made = refit(trt, engine_cache.read(old, path), data, str(path))
         engine = _entry(old, graph, made, time.monotonic() - start)
         built.append((Made(engine, Path(), ()), made))
     if into_bundle:

@@ -79,6 +79,7 @@ class ConversionOptions:
     threads: options.Threads = None
     backend: options.FastestBackend = None
     precision: options.FastestPrecision = None
+    device: options.Device = None
     exact: options.Exact = False
     io: Annotated[
         Literal["float32", "uint8"] | None,
@@ -167,7 +168,11 @@ class ConversionOptions:
             typer.BadParameter: `--exact` with another backend or precision.
         """
         if self.exact:
-            chosen = {"--backend": self.backend, "--precision": self.precision}
+            chosen = {
+                "--backend": self.backend,
+                "--precision": self.precision,
+                "--device": self.device is not None,
+            }
             input_output.refuse(chosen, "is decided by --exact: give one or the other")
         load: dict[str, Any] = {
             **computation(self.exact),
@@ -176,6 +181,7 @@ class ConversionOptions:
         }
         # Only where given: a folder's list of finished results depends on each.
         load |= {} if self.io is None else {"io": self.io}
+        load |= {} if self.device is None else {"device": self.device}
         load |= {"compile_engines": True} if self.compile_engines else {}
         return Models(load, default)
 

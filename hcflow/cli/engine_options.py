@@ -87,6 +87,15 @@ class EngineArguments:
     refit: Annotated[
         bool, engine_option("--refit", help="Allow the engine's weights to be replaced later.")
     ] = False
+    device: Annotated[
+        int | None,
+        engine_option(
+            "--device",
+            min=0,
+            help="Number of the GPU to compile for, as CUDA counts them.",
+            show_default="0, the first",
+        ),
+    ] = None
     strict: Annotated[
         bool,
         engine_option(
@@ -110,11 +119,13 @@ class EngineArguments:
 
         Raises:
             ExportError: an option cannot be used, here or at all, or no compiler is installed.
+            BackendError: there is no such GPU.
             FileError: the timing cache cannot be written.
         """
         from export.engine import compilers
         from export.engine.options import EngineOptions, parse_bytes, parse_capabilities
         from export.engine.profile import Sizes, parse
+        from runtime.backends.cuda_device import Device
         from runtime.backends.tensorrt_engine import load_library
 
         low, middle, high = (
@@ -125,13 +136,15 @@ class EngineArguments:
                 ("--max", self.largest),
             )
         )
-        library = compilers.resolve(engine)
+        library = compilers.resolve(engine, self.device or 0)
         load_library(library)
+        if self.device is not None:
+            Device.open(self.device)
         options = EngineOptions(
             library=library,
             sizes=Sizes(low, middle, high, self.batch),
             compute_capabilities=parse_capabilities(self.compute_capability)
-            or compilers.default_targets(library),
+            or compilers.default_targets(library, self.device or 0),
             workspace=parse_bytes("--workspace", self.workspace),
             optimization_level=self.optimization_level,
             tf32=self.tf32,
@@ -140,6 +153,7 @@ class EngineArguments:
             hardware=self.hardware_compatible,
             refittable=self.refit,
             strict=self.strict,
+            device=self.device or 0,
         )
         compilers.check(options)  # what is missing is said before any work
         return options

@@ -60,6 +60,16 @@ Threads = Annotated[
         rich_help_panel=COMPUTING,
     ),
 ]
+Device = Annotated[
+    int | None,
+    typer.Option(
+        "--device",
+        min=0,
+        help="Number of the GPU, as CUDA counts them.",
+        show_default="0, the first",
+        rich_help_panel=COMPUTING,
+    ),
+]
 _BACKEND_HELP = (
     f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
     "OpenVINO if it is installed."

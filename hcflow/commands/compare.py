@@ -73,6 +73,7 @@ def compare(
     threads: options.Threads = None,
     backend: options.Backend = "onnxruntime",
     precision: options.PrecisionName = None,
+    device: options.Device = None,
     max_pixels: options.MaxPixels = files.MAX_PIXELS,
 ) -> None:
     """Write a page that compares an image with its bicubic and the models' upscales.
@@ -87,7 +88,9 @@ def compare(
         raise typer.BadParameter(f"'{output}': name an HTML page, as compare.html")
     if not output.parent.is_dir():
         raise FileError(f"cannot write '{output}': the folder '{output.parent}' does not exist")
-    models = Models({"backend": backend, "precision": precision, "threads": threads})
+    models = Models(
+        {"backend": backend, "precision": precision, "threads": threads, "device": device}
+    )
     photo = input_output.read(source, max_pixels)
     original = photo if round_trip else None
     if truth is not None:

@@ -75,6 +75,7 @@ def compile_engines(
             directions=direction.graphs(),
             precisions=precisions,
             into_bundle=into_bundle,
+            device=gathered.device,
         )
     if as_json:
         rows = [

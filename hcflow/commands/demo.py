@@ -36,6 +36,7 @@ def demo(
     *,
     output: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo"),
     model: options.ModelName = None,
+    device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
     """Downscale and restore four photographs, with HCFlow and with bicubic.
@@ -43,7 +44,7 @@ def demo(
     Writes the pictures and a page to compare them. The LR images are 8-bit PNG files; PSNR is on
     RGB without a border as wide as the scale; bicubic is MATLAB's.
     """
-    network = hcflow.load(model)
+    network = hcflow.load(model, device=device)
     output.mkdir(parents=True, exist_ok=True)
     rows = []
     scenes = []

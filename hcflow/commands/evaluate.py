@@ -62,6 +62,7 @@ def evaluate(
         ),
     ] = None,
     precision: options.PrecisionName = None,
+    device: options.Device = None,
     threads: options.Threads = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this file.")] = None,
@@ -90,7 +91,7 @@ def evaluate(
                 f"cannot write '{output}': the folder '{output.parent}' does not exist"
             )
     try:
-        model, default_tau, about = _open(what, backend, precision, threads)
+        model, default_tau, about = _open(what, backend, precision, threads, device)
         settings = protocol.Settings(
             default_tau if tau is None else tau, seed, samples, dequantisation.value
         )
@@ -191,7 +192,11 @@ def _check_memory(model: Evaluated, source: Source, samples: int) -> None:
 
 
 def _open(
-    what: str, backend: str | None, precision: str | None, threads: int | None
+    what: str,
+    backend: str | None,
+    precision: str | None,
+    threads: int | None,
+    device: int | None,
 ) -> tuple[Evaluated, float, dict[str, str]]:
     """The model, its default temperature, and what identifies it in the JSON."""
     from hcflow.measure.evaluated import BundleModel, ReferenceModel
@@ -206,6 +211,7 @@ def _open(
             "backend": backend,
             "precision": precision,
             "threads": threads,
+            "device": device,
         }
         model = hcflow.load(what, **{k: v for k, v in options.items() if v is not None})
         manifest = model.manifest
@@ -216,9 +222,10 @@ def _open(
             "sha256": manifest.checkpoint.sha256,
         }
         return BundleModel(model), model.default_tau, about
-    if backend or precision:
+    if backend or precision or device is not None:
+        given = "--backend and --precision are" if backend or precision else "--device is"
         raise ParameterError(
-            f"--backend and --precision are for bundles; '{what}' is a checkpoint, which runs in "
+            f"{given} for bundles; '{what}' is a checkpoint, which runs in "
             "PyTorch: `hcflow build` builds a bundle from it"
         )
     if not path.exists() and path.suffix not in CHECKPOINTS and what in names():

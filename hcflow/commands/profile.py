@@ -75,6 +75,7 @@ def profile(
         ),
     ] = 2.0,
     threads: options.Threads = None,
+    device: options.Device = None,
     reference: Annotated[
         bool,
         typer.Option(
@@ -117,12 +118,14 @@ def profile(
     opened = runtime.Bundle.open(resolve(bundle))
     names = backend or backends.available()
     _check(names, precision or ())
+    for name in backend or ():
+        backends.check_device(name, device)
     sizes = [parse("--size", text) for text in size or ["64x64"]]
     network = _network(opened, checkpoint) if reference else None
     used = threads or machine.usable_cpus()
     profiles: list[Profile] = []
     wanted = list(
-        measure.settings(names, opened, direction.graphs(), precision, sizes, batch or [1])
+        measure.settings(names, opened, direction.graphs(), precision, sizes, batch or [1], device)
     )
     if not wanted:
         raise ParameterError(

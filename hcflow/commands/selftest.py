@@ -47,6 +47,7 @@ def selftest(
         "hcflow-selftest.json"
     ),
     threads: options.Threads = None,
+    device: options.Device = None,
     build: Annotated[
         bool,
         typer.Option(
@@ -63,10 +64,13 @@ def selftest(
     opened = runtime.Bundle.open(resolve(bundle))
     results = console.run(
         f"testing '{opened.manifest.name}'",
-        lambda: [*(compile_all(opened) if build else ()), *run_checks(opened, threads)],
+        lambda: [
+            *(compile_all(opened, device) if build else ()),
+            *run_checks(opened, threads, device),
+        ],
     )
     facts = {
-        "machine": _machine(),
+        "machine": _machine(device or 0),
         "versions": _versions(),
         "bundle": opened.manifest.name,
         "graphs": [g.file for g in opened.manifest.graphs],
@@ -83,9 +87,11 @@ def selftest(
     raise typer.Exit(FAILED if outcomes["failed"] else INCOMPLETE if outcomes["not tried"] else 0)
 
 
-def compile_all(opened: runtime.Bundle) -> list[Result]:
+def compile_all(opened: runtime.Bundle, device: int | None = None) -> list[Result]:
     """Compile every graph with every library that finds a GPU; each graph is one check."""
-    found = []
+    found = list[Result]()
+    if device is not None and gpu_missing(device) is not None:
+        return found
     for library in (name for name in LIBRARIES if name in backends.available()):
         from export.engine import compilers
         from export.engine.bundle_engines import compile_bundle
@@ -93,8 +99,8 @@ def compile_all(opened: runtime.Bundle) -> list[Result]:
         from export.engine.profile import Sizes
 
         sizes = Sizes((1, 1), (SIDE, SIDE), LARGEST)
-        targets = compilers.default_targets(library)
-        sized = EngineOptions(library, sizes, compute_capabilities=targets)
+        targets = compilers.default_targets(library, device or 0)
+        sized = EngineOptions(library, sizes, compute_capabilities=targets, device=device or 0)
         for direction, precision in dict.fromkeys(
             (g.direction, g.precision) for g in opened.manifest.graphs
         ):
@@ -122,9 +128,14 @@ def _show(results: Sequence[Result]) -> None:
     Console().print(table)
 
 
-def _machine() -> dict[str, str]:
-    missing = gpu_missing()
-    gpu = missing or f"{Device.open().name}, {Device.open().compute_capability}"
+def _machine(ordinal: int) -> dict[str, str]:
+    gpu = gpu_missing(ordinal)
+    if gpu is None:
+        device = Device.open(ordinal)
+        gpu = (
+            f"{device.name}, compute capability {device.compute_capability}, "
+            f"{device.multiprocessors} multiprocessors"
+        )
     return {
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),

@@ -48,6 +48,7 @@ def verify(
         str | None,
         typer.Option(help="Check only this backend.", show_default="all that work here"),
     ] = None,
+    device: options.Device = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
@@ -57,12 +58,14 @@ def verify(
     """
     opened = runtime.Bundle.open(resolve(bundle))
     names = [backend] if backend else backends.available() or ["onnxruntime"]
+    if device is not None and not backend:  # of a backend that is named, it is checked below
+        names = [name for name in names if name in backends.ON_GPU] or ["auto"]
     reports = []
     for name in names:
         try:
             report = console.run(
                 f"verifying '{opened.manifest.name}' on {name}",
-                functools.partial(_report, opened, name, threads),
+                functools.partial(_report, opened, name, threads, device),
             )
         except runtime.BackendError as error:
             if name == names[0]:
@@ -78,12 +81,14 @@ def verify(
     raise typer.Exit(0 if ok else 1)
 
 
-def _report(bundle: runtime.Bundle, backend: str, threads: int | None) -> _Report:
+def _report(
+    bundle: runtime.Bundle, backend: str, threads: int | None, device: int | None
+) -> _Report:
     return _Report(
         backend,
-        tuple(check_graphs(bundle, backend, threads)),
-        tuple(round_trips(bundle, backend, threads)),
-        tuple(check_tiles(bundle, backend, threads)),
+        tuple(check_graphs(bundle, backend, threads, device)),
+        tuple(round_trips(bundle, backend, threads, device)),
+        tuple(check_tiles(bundle, backend, threads, device)),
     )
 
 

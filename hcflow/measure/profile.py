@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from hcflow_ref.network.hcflow import HCFlow
     from hcflow_ref.network.irn import IRN
 
-GPU_BACKENDS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
-
 
 @dataclass(frozen=True)
 class Setting:
-    """What is run; `height` × `width` is the LR image's size in both directions."""
+    """What is run; `height` × `width` is the LR image's size in both directions.
+
+    `device` is the number of the GPU of a GPU backend; None is the first.
+    """
 
     backend: str
     direction: Direction
@@ -40,6 +41,7 @@ class Setting:
     width: int
     batch: int
     io: str = "float32"
+    device: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def settings(
     precisions: Sequence[str] | None,
     sizes: Sequence[tuple[int, int]],
     batches: Sequence[int],
+    device: int | None = None,
 ) -> Iterator[Setting]:
     """Every combination that the bundle has a graph for."""
     graphs = bundle.manifest.graphs
@@ -99,7 +102,8 @@ def settings(
             for height, width in sizes:
                 for batch in batches:
                     for name in names:
-                        yield Setting(name, direction, precision, height, width, batch, io)
+                        on = device if name in (*backends.ON_GPU, "auto") else None
+                        yield Setting(name, direction, precision, height, width, batch, io, on)
 
 
 def profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: float) -> Profile:
@@ -116,7 +120,7 @@ def _profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: flo
     values: Mapping[str, NDArray[Any]] = feeds
     if graph.io == uint8_images.IO:
         values = uint8_images.inputs(feeds)
-    session = backends.open_graph(setting.backend, bundle, graph, threads)
+    session = backends.open_graph(setting.backend, bundle, graph, threads, setting.device)
     used = threads or machine.usable_cpus()
     if isinstance(session, LimitsThreads):
         used = session.threads_for(values)
@@ -124,7 +128,9 @@ def _profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: flo
     amount = cost.count(bundle.read_graph(graph), {name: x.shape for name, x in values.items()})
     limit = ceiling(setting, threads)
     layers = layer_times.layers(session, values)
-    network = Network(bundle, setting.backend, setting.precision, threads, setting.io)
+    network = Network(
+        bundle, setting.backend, setting.precision, threads, setting.io, setting.device
+    )
     whole = latency.measure(lambda: random_inputs.run(network, graph, feeds), seconds)
     return Profile(
         setting=setting,
@@ -146,10 +152,11 @@ def ceiling(setting: Setting, threads: int | None) -> Ceiling | None:
     A GPU's comes from a table by its name. A CPU's is measured once, by a float32 product: int8 may
     well run faster.
     """
-    if setting.backend in GPU_BACKENDS:
+    if setting.backend in backends.ON_GPU:
         from runtime.backends.cuda_device import Device
 
-        return latency.gpu_ceiling(Device.open().name, setting.precision)
+        device = Device.open(setting.device or 0)
+        return latency.gpu_ceiling(device.name, setting.precision, device.multiprocessors)
     return None if setting.precision == "int8" else _cpu_ceiling(threads or 0)
 
 
@@ -162,7 +169,7 @@ def _cpu_ceiling(threads: int) -> Ceiling:
 
 
 def _unknown(setting: Setting) -> str:
-    if setting.backend in GPU_BACKENDS:
+    if setting.backend in backends.ON_GPU:
         return "not in the table of GPUs"
     return f"this CPU's {setting.precision} peak is not known"
 
@@ -173,10 +180,10 @@ def _feeds(bundle: Bundle, graph: Graph, setting: Setting) -> Feeds:
 
 
 def _memory(setting: Setting) -> int | None:
-    if setting.backend in GPU_BACKENDS:
+    if setting.backend in backends.ON_GPU:
         from runtime.backends.cuda_device import Device
 
-        free, total = Device.open().memory()
+        free, total = Device.open(setting.device or 0).memory()
         return total - free
     return machine.peak_memory()
 

@@ -13,13 +13,16 @@ from runtime.bundle.reader import Bundle
 _logger = logging.getLogger(__name__)
 
 
-def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
+def ensure(
+    bundle: Bundle, backend: str, precision: Precision, device: int | None = None
+) -> list[Graph]:
     """Compile the graphs of a precision that have no fitting engine, into the user's cache.
 
     Args:
         bundle: whose graphs.
         backend: `auto`, `tensorrt` or `tensorrt-rtx`; of others nothing is compiled.
         precision: of the graphs.
+        device: number of the GPU, as CUDA counts; None is the first.
 
     Returns:
         The graphs that were compiled. Where no GPU answers none is, and the log says why.
@@ -30,7 +33,8 @@ def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
     """
     if backend not in ("auto", *engine_entry.LIBRARIES):
         return []
-    missing = gpu_missing()
+    ordinal = device or 0
+    missing = gpu_missing(ordinal)
     if missing is not None:
         _logger.warning("no engine is compiled: %s", missing)
         return []
@@ -40,10 +44,10 @@ def ensure(bundle: Bundle, backend: str, precision: Precision) -> list[Graph]:
     from runtime.backends.tensorrt_engine import this_machine
 
     library = compilers.resolve(backend)
-    machine = this_machine(library, Device.open())
+    machine = this_machine(library, Device.open(ordinal))
     graphs = [g for g in bundle.manifest.graphs if g.precision == precision]
     stale = [graph for graph in graphs if not _fits(bundle, graph, machine)]
-    options = EngineOptions(library, compute_capabilities=_targets(machine))
+    options = EngineOptions(library, compute_capabilities=_targets(machine), device=ordinal)
     for direction in dict.fromkeys(graph.direction for graph in stale):
         _logger.info("compiling the %s graph with %s", direction, library)
         compile_bundle(bundle, options, directions=(direction,), precisions=(precision,))

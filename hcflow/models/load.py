@@ -28,8 +28,8 @@ def load(
         path_or_name: see `hcflow.models.shipped.resolve`.
         compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
             lacks on this machine.
-        **options: `backend`, `precision`, `threads` and `io` of `runtime.load`; without `backend`,
-            the fastest installed (`auto`).
+        **options: `backend`, `precision`, `threads`, `io` and `device` of `runtime.load`; without
+            `backend`, the fastest installed (`auto`).
 
     Raises:
         HcflowError: no such model, or it cannot be opened; see `runtime.load`.
@@ -45,6 +45,7 @@ def load(
             Bundle.open(path),
             options["backend"],
             "fp32" if precision in (None, "auto") else precision,
+            options.get("device"),
         )
     return model
 

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 from pathlib import Path
 
-from runtime.backends.cuda_device import Device, Stream, check, driver
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda_stream import Stream
 from runtime.errors import BackendError
 from runtime.latents import Region
 
 PTX = Path(__file__).with_name("latents.ptx")
+
+_logger = logging.getLogger(__name__)
 
 _THREADS = 128
 _VALUES_A_THREAD = 4
 
 
 class Drawer:
-    """The kernel, loaded on one GPU.
+    """The kernel, loaded on one GPU whose context is current.
 
     Raises:
         BackendError: the driver refuses it.
     """
 
     def __init__(self, device: Device) -> None:
-        device.use()
         image = PTX.read_bytes() + b"\0"
         try:
             module = check(driver().cuModuleLoadData(image))
@@ -46,6 +50,15 @@ class Drawer:
     def open(device: Device) -> Drawer:
         """The drawer of a GPU, loaded once in a process."""
         return Drawer(device)
+
+    @staticmethod
+    def find(device: Device) -> tuple[Drawer | None, str]:
+        """The drawer of a GPU, or None and the reason; the host draws the same bits."""
+        try:
+            return Drawer.open(device), ""
+        except BackendError as error:
+            _logger.info("latents are drawn on the host: %s", error)
+            return None, str(error)
 
     def enqueue(self, region: Region, target: int, stream: Stream) -> None:
         """Draw a region to device memory, in the stream."""

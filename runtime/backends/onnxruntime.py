@@ -1,4 +1,7 @@
-"""ONNX Runtime: on the CPU, or on an NVIDIA GPU where its GPU build is installed."""
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU where its GPU build is installed.
+
+Arrays are the host's: on a GPU every run copies its inputs there and its outputs back.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,19 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtime.backends.cuda_arrays import is_on_gpu
 from runtime.backends.session import Arrays, Layer, import_library
 from runtime.bundle.graph_entry import Numerics
-from runtime.errors import BackendError, one_line
+from runtime.errors import BackendError, GpuMemoryError, ParameterError, one_line
 from runtime.system import machine
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
+_NO_MEMORY = re.compile(
+    "Failed to allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
 # Errors are raised; its own logger would print names of nodes unescaped.
 _SEVERITY_FATAL = 4
 
@@ -91,7 +99,7 @@ class OnnxRuntimeSession:
         try:
             self._session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise BackendError(f"ONNX Runtime refuses the graph: {one_line(error)}") from error
+            raise _failure("ONNX Runtime refuses the graph", error, providers) from error
         self.providers: list[str] = self._session.get_providers()
         self._outputs = [output.name for output in self._session.get_outputs()]
         inputs = self._session.get_inputs()
@@ -117,25 +125,43 @@ class OnnxRuntimeSession:
         try:
             values = self._session.run(self._outputs, dict(feeds))
         except Exception as error:
+            if there := [name for name, value in feeds.items() if is_on_gpu(value)]:
+                raise ParameterError(
+                    f"'{there[0]}' is on a GPU: ONNX Runtime takes host arrays here, and copies "
+                    "them; backends tensorrt and tensorrt-rtx take GPU arrays"
+                ) from error
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
-            raise BackendError(f"ONNX Runtime failed on {shapes}: {one_line(error)}") from error
+            raise _failure(f"ONNX Runtime failed on {shapes}", error, self.providers) from error
         return dict(zip(self._outputs, values, strict=True))
 
 
-def open_cpu(graph: bytes, numerics: Numerics, threads: int, folder: Path | None) -> CpuSession:
+def _failure(what: str, error: Exception, providers: Sequence[Any]) -> BackendError:
+    """What ONNX Runtime did not do, and why, as an error of ours."""
+    text = one_line(error)
+    if _CPU not in providers[:1] and _NO_MEMORY.search(text):
+        return GpuMemoryError(
+            f"out of GPU memory: {what} ({text}): give smaller images or tiles, or end other "
+            "programs on the GPU"
+        )
+    return BackendError(f"{what}: {text}")
+
+
+def open_cpu(
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None, device: int
+) -> CpuSession:
     """A session on the CPU."""
     return CpuSession(graph, threads)
 
 
 def open_cuda(
-    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None, device: int
 ) -> OnnxRuntimeSession:
-    """A session on the first CUDA device; TF32 only where the graph's figures assume it."""
+    """A session on that CUDA device; TF32 only where the graph's figures assume it."""
     if not has_cuda():
         raise BackendError(
             "this ONNX Runtime has no CUDA: pip install 'hcflow-deploy[gpu]' in place of [cpu]"
         )
-    session = OnnxRuntimeSession(graph, [_cuda(numerics), _CPU], threads)
+    session = OnnxRuntimeSession(graph, [_cuda(numerics, device), _CPU], threads)
     # ONNX Runtime falls back to the CPU in silence when a CUDA library does not load.
     if _CUDA not in session.providers:
         raise BackendError(
@@ -145,7 +171,7 @@ def open_cuda(
 
 
 def open_tensorrt(
-    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None, device: int
 ) -> OnnxRuntimeSession:
     """A session on ONNX Runtime's TensorRT provider; its engines go to the user's cache."""
     if not has_tensorrt():
@@ -159,12 +185,17 @@ def open_tensorrt(
         )
     from runtime.bundle import engine_cache  # noqa: PLC0415 - for engines alone
 
+    # Neither trt_fp16_enable nor trt_int8_enable: without them ONNX Runtime makes a strongly typed
+    # network, whose layers run in the graph's own types; with them TensorRT would choose.
     options = {
+        "device_id": str(device),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(engine_cache.folder() / "onnxruntime"),
+        "trt_engine_cache_path": str(engine_cache.own_folder("onnxruntime")),
         "trt_timing_cache_enable": "1",
     }
-    session = OnnxRuntimeSession(graph, [(_TENSORRT, options), _cuda(numerics), _CPU], threads)
+    session = OnnxRuntimeSession(
+        graph, [(_TENSORRT, options), _cuda(numerics, device), _CPU], threads
+    )
     if _TENSORRT not in session.providers:
         raise BackendError(
             "ONNX Runtime cannot start TensorRT here: check that TensorRT's libraries and the "
@@ -192,8 +223,8 @@ def _has(provider: str) -> bool:
     return provider in _onnxruntime().get_available_providers()
 
 
-def _cuda(numerics: Numerics) -> tuple[str, dict[str, str]]:
-    return _CUDA, {"use_tf32": str(int(numerics.tf32))}
+def _cuda(numerics: Numerics, device: int) -> tuple[str, dict[str, str]]:
+    return _CUDA, {"device_id": str(device), "use_tf32": str(int(numerics.tf32))}
 
 
 def _options(threads: int) -> Any:

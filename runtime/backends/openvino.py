@@ -151,7 +151,7 @@ class _Program:
 
 
 def open_cpu(
-    graph: bytes, numerics: Numerics, threads: int, folder: Path | None
+    graph: bytes, numerics: Numerics, threads: int, folder: Path | None, device: int
 ) -> OpenVinoSession:
     """A session on the CPU."""
     return OpenVinoSession(graph, numerics, threads)

@@ -57,6 +57,18 @@ class DrawsLatents(Session, Protocol):
         """Whether it does so on this machine."""
 
 
+@runtime_checkable
+class ReservesMemory(Session, Protocol):
+    """A session on a device whose memory is its own: it can be asked before a run."""
+
+    def reserve(self, shapes: Shapes) -> None:
+        """Take the memory that a run of inputs of exactly these shapes needs.
+
+        Raises:
+            GpuMemoryError: there is not enough.
+        """
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer: its node's name, its operator or kernel, and its seconds in one run."""

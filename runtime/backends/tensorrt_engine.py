@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from runtime.backends.cuda_device import Device, driver_version
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_driver import driver_version
 from runtime.backends.session import import_library
+from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Library, Machine
-from runtime.errors import BackendError
-from runtime.system import atomic, regular_file
+from runtime.errors import BackendError, GpuMemoryError, one_line
+from runtime.system import atomic
 
 if TYPE_CHECKING:
     import tensorrt_rtx_bindings.tensorrt_rtx as api  # TensorRT has the same
@@ -36,6 +38,8 @@ _INVALID = {
 }
 
 _MOST_CACHE = 1 << 30  # bytes of the kernels that TensorRT-RTX keeps
+
+_MOST_SHAPES = 1024  # that are remembered as having been run
 
 T = TypeVar("T")
 
@@ -105,14 +109,18 @@ class LoadedEngine:
         self._log = _log(trt)
         self._runtime_cache: Any = None
         self._runtime_cache_path: Path | None = None
-        device.use()
-        self._runtime: api.Runtime = start(lambda: trt.Runtime(self._log), library, trt, self._log)
-        if host_code:  # the caller has checked who owns the file
-            self._runtime.engine_host_code_allowed = True
-        self._refuse_invalid(data, where, remedy)
-        self.engine = self._runtime.deserialize_cuda_engine(data)
+        self._kept = b""
+        self._have_run: set[Any] = set()
+        with device.current():
+            self._runtime: api.Runtime = start(
+                lambda: trt.Runtime(self._log), library, trt, self._log
+            )
+            if host_code:  # the caller has checked who owns the file
+                self._runtime.engine_host_code_allowed = True
+            self._refuse_invalid(data, where, remedy)
+            self.engine = self._runtime.deserialize_cuda_engine(data)
         if self.engine is None:
-            raise BackendError(f"engine '{where}' does not load: {self.last_error()}; {remedy}")
+            raise self.failure(f"engine '{where}' does not load", f"; {remedy}")
         self.inputs: dict[str, np.dtype[Any]] = {}
         self.outputs: dict[str, np.dtype[Any]] = {}
         for index in range(self.engine.num_io_tensors):
@@ -120,27 +128,54 @@ class LoadedEngine:
             is_input = self.engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
             dtype = np.dtype(trt.nptype(self.engine.get_tensor_dtype(name)))
             (self.inputs if is_input else self.outputs)[name] = dtype
-        self._config = self._runtime_config()
+        specialises = library == "tensorrt-rtx"
+        self._configs = [self._runtime_config(eager) for eager in (False, True) if specialises]
 
     def last_error(self) -> str:
         """The last error in the library's log."""
         return self._log.errors[-1] if self._log.errors else "the library does not say why"
 
-    def context(self) -> api.IExecutionContext:
+    def failure(self, what: str, remedy: str = "") -> BackendError:
+        """What the library did not do, with its reason, as an error of ours."""
+        reason = self.last_error()
+        if re.search("out of ?memory|OutOfMemory|cudaErrorMemoryAllocation", reason, re.IGNORECASE):
+            free, total = self.device.memory()
+            return GpuMemoryError(
+                f"out of GPU memory: {what} ({reason}), {free / 1e6:.0f} of {total / 1e6:.0f} MB "
+                "are free: give smaller images or tiles, or end other programs on the GPU"
+            )
+        return BackendError(f"{what}: {reason}{remedy}")
+
+    def context(self, *, eager: bool) -> api.IExecutionContext:
         """A new execution context whose scratch memory the caller provides.
 
+        Args:
+            eager: TensorRT-RTX compiles kernels for a shape before its first run, not beside it.
+
         Raises:
-            BackendError: the library makes none.
+            GpuMemoryError, BackendError: the library makes none.
         """
-        self.device.use()
-        if self._config is not None:
-            context = self.engine.create_execution_context(runtime_config=self._config)
+        if self._configs:
+            context = self.engine.create_execution_context(runtime_config=self._configs[eager])
         else:
             strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
             context = self.engine.create_execution_context(strategy)
         if context is None:
-            raise BackendError(f"no execution context for the engine: {self.last_error()}")
+            raise self.failure("no execution context for the engine")
         return context
+
+    def came_back(self, shapes: Any) -> bool:
+        """Whether to compile for shapes before they run: they have run already, so that it pays.
+
+        A captured graph, too, needs the kernels to be there. TensorRT compiles nothing here.
+        """
+        return bool(self._configs) and shapes in self._have_run
+
+    def has_run(self, shapes: Any) -> None:
+        """Remember that these shapes have run."""
+        if len(self._have_run) >= _MOST_SHAPES:
+            self._have_run.clear()
+        self._have_run.add(shapes)
 
     def may_be_captured(self, context: api.IExecutionContext, stream: int) -> bool:
         """Whether a run may be captured; TensorRT cannot tell beforehand, so True."""
@@ -148,40 +183,52 @@ class LoadedEngine:
 
     def use_runtime_cache(self, path: Path) -> None:
         """Let TensorRT-RTX start with the kernels it made last time, and keep those it makes."""
-        cache = self._config.create_runtime_cache()
+        cache = self._configs[0].create_runtime_cache()
         try:
-            kept = regular_file.read(path, _MOST_CACHE, links=False, private=True)
-            cache.deserialize(kept)  # TensorRT-RTX ignores one that does not fit
+            kept = engine_cache.read_own(path, _MOST_CACHE)
+            with self.device.current():
+                if cache.deserialize(kept):
+                    self._kept = kept
+                else:  # of another driver or GPU, or cut short
+                    _logger.info("'%s' does not fit: its kernels are made again", path)
         except FileNotFoundError:
             _logger.debug("no runtime cache at %s yet", path)
-        except OSError as error:
-            _logger.info("'%s' is not used: %s", path, error.strerror)
-        self._config.set_runtime_cache(cache)
+        except (BackendError, OSError) as error:
+            _logger.info("'%s' is not used: %s", path, one_line(error))
+        for config in self._configs:
+            config.set_runtime_cache(cache)
         self._runtime_cache, self._runtime_cache_path = cache, path
 
     def save_runtime_cache(self) -> None:
-        """Write the runtime cache back to its file; a failure is only logged."""
+        """Write the runtime cache back to its file, whole; a failure is only logged.
+
+        Of several processes the last one wins: each file has the kernels of one of them, and what
+        is missing is made again.
+        """
         path = self._runtime_cache_path
         if path is None:
             return
+        made = bytes(memoryview(self._runtime_cache.serialize()))
+        if made == self._kept:
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            atomic.write_cached(path, bytes(memoryview(self._runtime_cache.serialize())))
+            atomic.write_cached(path, made)
         except OSError as error:
             _logger.warning("the runtime cache cannot be written: %s", error)
+        self._kept = made
 
-    def _runtime_config(self) -> Any:
-        """Settings for TensorRT-RTX, which finishes compiling at run time; None for TensorRT."""
-        if self._library == "tensorrt":
-            return None
+    def _runtime_config(self, eager: bool) -> Any:
+        """Settings for TensorRT-RTX, which finishes compiling at run time."""
         trt = self.trt
         config = self.engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
-        # Compile for a shape before it runs: a captured graph would keep the fallback kernels.
-        strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-        config.dynamic_shapes_kernel_specialization_strategy = strategy
+        strategies = trt.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = (
+            strategies.EAGER if eager else strategies.LAZY
+        )
         config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED  # graphs are captured here
         return config
 

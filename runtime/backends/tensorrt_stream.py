@@ -2,26 +2,26 @@
 
 A captured graph holds addresses, so each shape has its own context and buffers, and whatever moves
 memory drops the graphs that hold its address. The stream's contexts share scratch memory: they run
-one after another.
+one after another. Everything here is called while the GPU's context is current.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_device import Buffer, CapturedGraph, Event, Pinned, Stream
+from runtime.backends.cuda_device import Buffer
 from runtime.backends.cuda_latents import Drawer
+from runtime.backends.cuda_stream import Event, Stream
 from runtime.backends.session import Shapes
 from runtime.backends.tensorrt_engine import LoadedEngine, profiler
-from runtime.errors import BackendError
+from runtime.backends.tensorrt_prepared import Prepared
+from runtime.errors import BackendError, GpuMemoryError
 from runtime.latents import Region
 
 if TYPE_CHECKING:
@@ -33,58 +33,17 @@ MOST_SHAPES = 8
 _logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Prepared:
-    """Everything that one set of input shapes needs.
-
-    Attributes:
-        context: with shapes set.
-        outputs: shape and dtype by name.
-        drawn: shape by name of the latents that the GPU draws; `host` holds their regions.
-        device: a buffer for each input and output, made at the first run on host arrays.
-        host: pinned memory likewise.
-        runs: runs on host arrays since scratch memory last moved: the first warms up, the second
-            is captured.
-        graph: uploads, the engine and downloads, captured.
-        capturable: False once capturing has failed.
-    """
-
-    context: api.IExecutionContext
-    outputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
-    drawn: dict[str, tuple[int, ...]]
-    device: dict[str, Buffer] = field(default_factory=dict)
-    host: dict[str, Pinned] = field(default_factory=dict)
-    runs: int = 0
-    graph: CapturedGraph | None = None
-    capturable: bool = True
-
-    def drop_graph(self) -> None:
-        """Forget the captured graph; it may not be running."""
-        if self.graph is not None:
-            self.graph.destroy()
-            self.graph = None
-
-    def free(self) -> None:
-        """Free everything; nothing of it may be running."""
-        self.drop_graph()
-        for buffer in self.device.values():
-            buffer.free()
-        for pinned in self.host.values():
-            pinned.free()
-        self.device.clear()
-        self.host.clear()
-
-
 class EngineStream:
     """Runs an engine on one stream, one run at a time; callers take turns."""
 
     def __init__(
         self, loaded: LoadedEngine, profile: Callable[[Shapes], int], drawer: Drawer | None = None
     ) -> None:
+        self.graph_runs = 0
         self._loaded = loaded
         self._drawer = drawer
         self._profile = profile
-        self._stream = loaded.device.stream()
+        self._stream = Stream.make(loaded.device)
         self._idle = Event()
         self._prepared: OrderedDict[tuple[Any, ...], Prepared] = OrderedDict()
         self._scratch: Buffer | None = None
@@ -94,14 +53,23 @@ class EngineStream:
         """Shape and dtype of every output for these input shapes."""
         return self._prepared_for(shapes).outputs
 
+    def reserve(self, shapes: Shapes, drawn: Sequence[str] = ()) -> None:
+        """Take the memory that a run on host arrays of these shapes needs.
+
+        Raises:
+            GpuMemoryError: there is not enough, even without what other shapes keep.
+        """
+        self._ready(shapes, drawn)
+
     def run(self, arrays: Mapping[str, NDArray[Any] | Region]) -> dict[str, NDArray[Any]]:
-        """Run on host arrays and regions to be drawn; returns host arrays when they are ready."""
-        self._loaded.device.use()
+        """Run on host arrays and regions to be drawn; returns host arrays when they are ready.
+
+        Raises:
+            GpuMemoryError: as `reserve`.
+        """
         shapes = {name: array.shape for name, array in arrays.items()}
         drawn = [name for name, array in arrays.items() if isinstance(array, Region)]
-        prepared = self._prepared_for(shapes, drawn)
-        if not prepared.host:
-            self._stage(prepared, arrays)
+        prepared = self._ready(shapes, drawn)
         self._follow(self._stream)
         for name, array in arrays.items():
             prepared.host[name].array[...] = array.words() if isinstance(array, Region) else array
@@ -109,13 +77,13 @@ class EngineStream:
             self._capture(prepared)
         if prepared.graph is not None:
             self._stream.launch(prepared.graph)
+            self.graph_runs += 1
         else:
             self._work(prepared)
         self._stream.record(self._idle)
         self._stream.synchronise()
         prepared.runs += 1
-        if prepared.runs == 1:
-            self._loaded.save_runtime_cache()
+        self._ran(prepared, shapes)
         return {name: prepared.host[name].array.copy() for name in prepared.outputs}
 
     def enqueue(
@@ -136,7 +104,8 @@ class EngineStream:
         stream.record(self._idle)
         over = Event()
         stream.record(over)
-        self._kept.append((over, kept))
+        self._kept.append((over, (*kept, prepared.context)))
+        self._ran(prepared, shapes)
 
     def layer_times(self, arrays: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
         """Mean seconds of every layer; runs without a graph, which would hide the layers."""
@@ -151,9 +120,8 @@ class EngineStream:
         self._prepared.pop(_key(shapes)).free()  # its context would go on being profiled
         return {name: seconds / runs for name, seconds in times.items()}
 
-    def close(self) -> None:
-        """Free everything; waits for what is running."""
-        self._loaded.device.use()
+    def clear(self) -> None:
+        """Free the memory of every shape; waits for what is running."""
         self._wait()
         self._release()
         for prepared in self._prepared.values():
@@ -162,6 +130,10 @@ class EngineStream:
         if self._scratch is not None:
             self._scratch.free()
             self._scratch = None
+
+    def close(self) -> None:
+        """Free everything; waits for what is running."""
+        self.clear()
         self._stream.destroy()
         self._idle.destroy()
 
@@ -181,40 +153,70 @@ class EngineStream:
         self._idle.synchronise()
         self._stream.synchronise()
 
+    def _ready(self, shapes: Shapes, drawn: Sequence[str]) -> Prepared:
+        """Context, scratch memory and buffers for a run on host arrays."""
+        try:
+            return self._staged(shapes, drawn)
+        except GpuMemoryError:
+            if not self._prepared and self._scratch is None:
+                raise
+            self.clear()
+            return self._staged(shapes, drawn)
+
+    def _staged(self, shapes: Shapes, drawn: Sequence[str]) -> Prepared:
+        prepared = self._prepared_for(shapes, drawn)
+        if not prepared.host:
+            prepared.stage(self._loaded.device, self._loaded.inputs, shapes)
+        return prepared
+
     def _prepared_for(self, shapes: Shapes, drawn: Sequence[str] = ()) -> Prepared:
         key = _key(shapes, drawn)
+        eager = self._loaded.came_back(_key(shapes))
         if key in self._prepared:
             self._prepared.move_to_end(key)
-            return self._prepared[key]
-        profile = self._profile(shapes)
-        self._loaded.device.use()
+            prepared = self._prepared[key]
+            if eager and not prepared.eager:
+                self._compile_for(prepared, shapes)
+            return prepared
         if len(self._prepared) >= MOST_SHAPES:
             self._wait()
             self._prepared.popitem(last=False)[1].free()
-        prepared = self._prepare(shapes, profile, drawn)
-        self._prepared[key] = prepared
-        return prepared
-
-    def _prepare(self, shapes: Shapes, profile: int, drawn: Sequence[str]) -> Prepared:
-        """A context with its input shapes and scratch memory set."""
-        context = self._loaded.context()
-        if context.active_optimization_profile != profile:
-            context.set_optimization_profile_async(profile, self._stream.handle)
-            self._stream.synchronise()
-        for name, shape in shapes.items():
-            if not context.set_input_shape(name, shape):
-                raise BackendError(
-                    f"the engine does not take '{name}' as {list(shape)}: "
-                    f"{self._loaded.last_error()}"
-                )
+        context = self._context(shapes, eager)
         outputs = {
             name: (tuple(int(size) for size in context.get_tensor_shape(name)), dtype)
             for name, dtype in self._loaded.outputs.items()
         }
         if bad := [name for name, (shape, _) in outputs.items() if min(shape, default=1) < 0]:
             raise BackendError(f"the engine cannot tell the shape of its output '{bad[0]}'")
+        made = Prepared(context, outputs, {name: shapes[name] for name in drawn}, eager=eager)
+        self._prepared[key] = made
+        return made
+
+    def _compile_for(self, prepared: Prepared, shapes: Shapes) -> None:
+        """A context whose kernels are made for these shapes; runs that use the old one keep it."""
+        prepared.context = self._context(shapes, eager=True)
+        prepared.eager, prepared.has_run, prepared.runs = True, False, 0
+
+    def _context(self, shapes: Shapes, eager: bool) -> api.IExecutionContext:
+        """A context with its input shapes and scratch memory set."""
+        profile = self._profile(shapes)
+        context = self._loaded.context(eager=eager)
+        if context.active_optimization_profile != profile:
+            context.set_optimization_profile_async(profile, self._stream.handle)
+            self._stream.synchronise()
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise self._loaded.failure(f"the engine does not take '{name}' as {list(shape)}")
         self._give_scratch(context)
-        return Prepared(context, outputs, {name: shapes[name] for name in drawn})
+        return context
+
+    def _ran(self, prepared: Prepared, shapes: Shapes) -> None:
+        """Remember that a context has run; its first run may have compiled kernels."""
+        if prepared.has_run:
+            return
+        prepared.has_run = True
+        self._loaded.has_run(_key(shapes))
+        self._loaded.save_runtime_cache()
 
     def _give_scratch(self, context: api.IExecutionContext) -> None:
         size = int(context.update_device_memory_size_for_shapes())
@@ -235,23 +237,6 @@ class EngineStream:
             for prepared in self._prepared.values():
                 prepared.context.set_device_memory(self._scratch.pointer, self._scratch.size)
         context.set_device_memory(self._scratch.pointer, self._scratch.size)
-
-    def _stage(self, prepared: Prepared, arrays: Mapping[str, NDArray[Any] | Region]) -> None:
-        """Buffers on both sides for every input and output; for a region its words on the host."""
-        device = self._loaded.device
-        needed = {name: (array.shape, self._loaded.inputs[name]) for name, array in arrays.items()}
-        try:
-            for name, (shape, dtype) in (needed | prepared.outputs).items():
-                prepared.device[name] = device.allocate(math.prod(shape) * dtype.itemsize)
-                words = name in prepared.drawn
-                prepared.host[name] = (
-                    device.pinned((12,), np.dtype(np.uint32))
-                    if words
-                    else device.pinned(shape, dtype)
-                )
-        except BaseException:
-            prepared.free()
-            raise
 
     def _capture(self, prepared: Prepared) -> None:
         """Record the run as a graph; an engine that cannot be captured runs without one."""
@@ -280,9 +265,9 @@ class EngineStream:
     def _execute(self, prepared: Prepared, pointers: Mapping[str, int], stream: Stream) -> None:
         for name, pointer in pointers.items():
             if not prepared.context.set_tensor_address(name, pointer):
-                raise BackendError(f"no address for '{name}': {self._loaded.last_error()}")
+                raise self._loaded.failure(f"no address for '{name}'")
         if not prepared.context.execute_async_v3(stream.handle):
-            raise BackendError(f"the engine failed: {self._loaded.last_error()}")
+            raise self._loaded.failure("the engine failed")
 
 
 def _key(shapes: Shapes, drawn: Sequence[str] = ()) -> tuple[Any, ...]:

@@ -37,6 +37,22 @@ def folder() -> Path:
     return cache / "engines"
 
 
+def own_folder(name: str) -> Path:
+    """A folder of the cache for engines that a library reads by itself, made where missing.
+
+    Raises:
+        BackendError: there is no folder for a cache, or others may write to this one.
+    """
+    found = folder() / name
+    try:
+        found.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for place in _places(found):
+            _check_owner(place)
+    except OSError as error:
+        raise BackendError(f"'{found}' cannot keep engines: {error.strerror}") from error
+    return found
+
+
 def find(graph_sha256: str) -> list[tuple[Engine, Path]]:
     """Cached engines of a graph and their files; damaged sidecars are left out."""
     found = list[tuple[Engine, Path]]()
@@ -116,6 +132,18 @@ def read(engine: Engine, path: Path) -> bytes:
             f"engine '{path}' does not have the SHA-256 of its entry: damaged; compile it again"
         )
     return data
+
+
+def read_own(path: Path, most: int) -> bytes:
+    """The bytes of a file that only this user can have written: what it holds is run.
+
+    Raises:
+        BackendError: others may write to it, or to a folder above it.
+        OSError: there is none, or it is larger than `most` bytes, or no file.
+    """
+    for place in _places(path):
+        _check_owner(place)
+    return regular_file.read(path, most, links=False, private=True)
 
 
 def _text(sidecar: Path) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.checks import gpus
+
 WARM_UP_RUNS = 3
 """Runs before the clock starts, in which backends allocate, choose kernels and capture graphs."""
 
@@ -78,36 +80,20 @@ class Ceiling:
         return max(flops / self.flops, moved / self.bandwidth)
 
 
-# Dense peak in TFLOP/s (float32; float16 with float32 accumulation in tensor cores; int8 in TOP/s)
-# and GB/s, by NVIDIA's data sheets and architecture whitepapers.
-_GPUS: dict[str, tuple[float, float, float, float]] = {
-    "RTX 2080 Ti": (13.4, 53.8, 215.2, 616),
-    "T4": (8.1, 65, 130, 320),
-    "RTX 3060": (12.7, 25.3, 101, 360),
-    "RTX 3080": (29.8, 59.5, 238, 760),
-    "RTX 3090": (35.6, 71, 284, 936),
-    "A10": (31.2, 125, 250, 600),
-    "A100": (19.5, 312, 624, 1555),
-    "RTX 4070": (29.1, 58.3, 233, 504),
-    "RTX 4080": (48.7, 97.5, 390, 717),
-    "RTX 4090": (82.6, 165.2, 660.6, 1008),
-    "L4": (30.3, 121, 242, 300),
-    "L40S": (91.6, 362, 733, 864),
-    "H100": (66.9, 989, 1979, 3350),
-    "RTX 5080": (56.3, 112.6, 450.2, 960),
-    "RTX 5090": (104.8, 209.5, 838, 1792),
-}
+def gpu_ceiling(name: str, precision: str, multiprocessors: int) -> Ceiling | None:
+    """Figures of a GPU's data sheet; None where the table has not this GPU, whole (`gpus`).
 
-
-def gpu_ceiling(name: str, precision: str) -> Ceiling | None:
-    """Figures of a GPU's data sheet, by the driver's name for it; None when not in the table."""
-    found = [key for key in _GPUS if key in name]
-    if not found:
+    Args:
+        name: the driver's.
+        precision: of the graph.
+        multiprocessors: the driver's count.
+    """
+    found = gpus.data_sheet(name, multiprocessors)
+    peak = found and found[1].peak(precision)
+    if found is None or peak is None:
         return None
-    key = max(found, key=len)
-    row = _GPUS[key]
-    column = ("fp32", "fp16", "int8").index(precision)
-    return Ceiling(key, row[column] * 1e12, row[3] * 1e9, "NVIDIA's data sheet")
+    title, sheet = found
+    return Ceiling(title, peak * 1e12, sheet.bandwidth * 1e9, gpus.SOURCE)
 
 
 def cpu_ceiling(multiply: Callable[[], object], operations: float, name: str) -> Ceiling:

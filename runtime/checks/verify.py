@@ -57,8 +57,16 @@ class TileCheck:
         return self.deviation.max_abs <= BUDGET
 
 
-def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[Check]:
+def check_graphs(
+    bundle: Bundle, backend: str, threads: int | None = None, device: int | None = None
+) -> Iterator[Check]:
     """Run every graph of a bundle on every case that fits, one at a time.
+
+    Args:
+        bundle: whose graphs.
+        backend: that runs them.
+        threads: of the backend.
+        device: number of the GPU of a GPU backend; None is the first.
 
     Raises:
         BundleError: it is damaged, or has no test vector for one of its graphs.
@@ -71,7 +79,7 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
             raise BundleError(
                 f"bundle '{bundle.manifest.name}' has no test vector for {graph.file}"
             )
-        session = open_graph(backend, bundle, graph, threads)
+        session = open_graph(backend, bundle, graph, threads, device)
         run: uint8_images.Runner = session.run
         if graph.io == uint8_images.IO:
             run = functools.partial(uint8_images.run, session.run)
@@ -86,7 +94,9 @@ def check_graphs(bundle: Bundle, backend: str, threads: int | None = None) -> It
                 yield Check(backend, graph, case.name, case.tau, name, comparison)
 
 
-def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[TileCheck]:
+def check_tiles(
+    bundle: Bundle, backend: str, threads: int | None = None, device: int | None = None
+) -> Iterator[TileCheck]:
     """Measure the tile error of every graph that has a tile grid, on noise, edges and frequencies.
 
     Raises:
@@ -97,7 +107,7 @@ def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
         # A uint8 graph has the grid of the float32 graph that it was made from.
         if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
             continue
-        session = open_graph(backend, bundle, graph, threads)
+        session = open_graph(backend, bundle, graph, threads, device)
         taus = sorted({row.tau for row in graph.deviations} or {0.0})
         levels = manifest.latents.levels
         for measured in tile_error.deviations(
@@ -106,14 +116,16 @@ def check_tiles(bundle: Bundle, backend: str, threads: int | None = None) -> Ite
             yield TileCheck(backend, graph, measured)
 
 
-def round_trips(bundle: Bundle, backend: str, threads: int | None = None) -> Iterator[RoundTrip]:
+def round_trips(
+    bundle: Bundle, backend: str, threads: int | None = None, device: int | None = None
+) -> Iterator[RoundTrip]:
     """Downscale the test vectors' HR images to 8 bits and upscale them, for each precision.
 
     Only precisions that the bundle has in both directions are measured.
     """
     cases = [case for case in test_vectors.read(bundle) if case.direction == "forward"]
     for precision in _in_both_directions(bundle.manifest.graphs):
-        network = Network(bundle, backend, precision, threads)
+        network = Network(bundle, backend, precision, threads, device=device)
         for case in cases:
             hr = case.inputs["hr"]
             lr = network.encode(hr, latents=False)["lr"]

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.backends import check_name, open_named
-from runtime.backends.session import DrawsLatents, ExpectsShapes, Session
+from runtime.backends import ON_GPU, check_device, check_name, open_named
+from runtime.backends.session import DrawsLatents, ExpectsShapes, ReservesMemory, Session
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
@@ -32,6 +32,8 @@ class Network:
         precision: of the graphs; of several, each image uses the cheapest (`plan.graph_for`).
         threads: of the backend; None uses every processor this process may use.
         io: type of images at the graph's boundary; None takes float32 where there is such a graph.
+        device: number of the GPU that a backend of `runtime.backends.ON_GPU` or `auto` uses, as
+            CUDA counts; None is the first.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Network:
         precision: Precision | tuple[Precision, ...],
         threads: int | None,
         io: str | None = None,
+        device: int | None = None,
     ) -> None:
         if not isinstance(bundle, Bundle):
             raise ParameterError(f"a network cannot be made of {shown(bundle)}: give a Bundle")
         check_name(backend)
+        check_device(backend, device)
         precisions = precision if isinstance(precision, tuple) else (precision,)
         for each in precisions:
             one_of("precision", each, PRECISIONS)
@@ -53,6 +57,7 @@ class Network:
         self._precisions = precisions
         self._threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
         self._io = io
+        self._device = device
         self._sessions: dict[str, tuple[str, Session]] = {}
         self._opening = threading.Lock()
         self._held: dict[str, int] = {}
@@ -185,6 +190,29 @@ class Network:
         """
         return self._session(graph)[0]
 
+    def is_on_gpu(self, graph: Graph) -> bool:
+        """Whether a GPU runs a graph; `auto` is asked by opening it.
+
+        Raises:
+            BundleError, BackendError: as `run`.
+        """
+        return self._backend in ON_GPU or (
+            self._backend == "auto" and self.opened_on(graph) in ON_GPU
+        )
+
+    def reserve(self, graph: Graph, height: int, width: int) -> None:
+        """Take the GPU's memory for windows of height × width LR pixels before they are run.
+
+        Backends that have no memory of their own to reserve do nothing.
+
+        Raises:
+            GpuMemoryError: there is not enough.
+            BundleError, BackendError: as `run`.
+        """
+        _, session = self._session(graph)
+        if isinstance(session, ReservesMemory):
+            session.reserve(self._input_shapes(graph, height, width))
+
     def held(self, graph: Graph) -> int:
         """Bytes that a backend keeps from earlier runs of a graph, and reuses for the next."""
         return self._held.get(graph.file, 0)
@@ -227,10 +255,9 @@ class Network:
                 )
         return outputs
 
-    def _window_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
-        """Shapes of a graph's inputs for one window of the manifest's grid."""
-        side = (graph.tile or 0) + 2 * (graph.overlap or 0)
-        shapes = self.manifest.input_shapes(graph, 1, side, side)
+    def _input_shapes(self, graph: Graph, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of a graph's inputs for one LR image of height × width."""
+        shapes = self.manifest.input_shapes(graph, 1, height, width)
         if graph.io == uint8_images.IO:
             return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
         return shapes
@@ -238,10 +265,13 @@ class Network:
     def _session(self, graph: Graph) -> tuple[str, Session]:
         with self._opening:
             if graph.file not in self._sessions:
-                name, session = open_named(self._backend, self._bundle, graph, self._threads)
+                name, session = open_named(
+                    self._backend, self._bundle, graph, self._threads, self._device
+                )
                 # From the manifest's grid alone, so that an image always gives the same bytes.
                 if isinstance(session, ExpectsShapes) and graph.tile:
-                    session.expect(self._window_shapes(graph))
+                    side = graph.tile + 2 * (graph.overlap or 0)
+                    session.expect(self._input_shapes(graph, side, side))
                 self._sessions[graph.file] = name, session
             return self._sessions[graph.file]
 

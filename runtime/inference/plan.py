@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from runtime.bundle.manifest import Direction, Graph, Precision
-from runtime.errors import ParameterError
+from runtime.errors import GpuMemoryError, ParameterError
 from runtime.inference import auto_precision, memory
 from runtime.inference.grid import DEFAULT_TILING, Grid, Tiling
 from runtime.inference.network import Network
@@ -25,6 +25,8 @@ SMALLEST_TILE = 16
 grid alone are halved down to it."""
 
 _CPUS_A_WINDOW = 4  # one window keeps about this many processors busy
+
+_GPU_WINDOWS = 3  # one computes, one crosses the bus, one is prepared or put together on the host
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +85,9 @@ def plan_for(
     Raises:
         ParameterError: a tile or overlap that makes no sense.
         ImageError: too little memory, even for a small tile.
+        GpuMemoryError: likewise on the GPU.
         BundleError: no such graph.
+        BackendError: a GPU's backend does not open the graph.
     """
     scale = network.manifest.scale
     if direction == "forward":
@@ -91,8 +95,8 @@ def plan_for(
     graph = graph_for(network, direction, height, width, latents=latents, tiling=tiling)
     grid = _grid(graph, height, width, tiling)
     in_flight = None if in_flight is None else whole("in_flight", in_flight, 1)
-    most = in_flight or max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
-    short = False
+    most = in_flight or _windows_at_once(network, graph)
+    grids: Sequence[Grid] = [grid, *_smaller_grids(graph, grid, tiling)]
     have = machine.available_memory()
     if have is not None:
         have += network.held(graph)
@@ -103,18 +107,19 @@ def plan_for(
             blocks = 2 * pixels * rows * grid.width
             return in_flight * memory.needed(graph, rows * columns) + blocks * (grid.rows > 1)
 
-        grids = [grid, *_smaller_grids(graph, grid, tiling)]
-        fitting = _fitting(grids, lambda grid: need(grid, 1), have)
-        short = fitting != grid
-        if short:
-            _logger.warning(
-                "memory is short: tiles of %d low-resolution pixels in place of %d; the picture "
-                "may differ by up to %.2g/255 from what more memory gives",
-                fitting.tile,
-                grid.tile,
-                255 * Certified.of(graph).disagreement,
-            )
-        grid = fitting
+        grids = _fitting(grids, lambda grid: need(grid, 1), have)
+    fitting = _reserved(network, graph, grids)
+    short = fitting != grid
+    if short:
+        _logger.warning(
+            "memory is short: tiles of %d low-resolution pixels in place of %d; the picture "
+            "may differ by up to %.2g/255 from what more memory gives",
+            fitting.tile,
+            grid.tile,
+            255 * Certified.of(graph).disagreement,
+        )
+    grid = fitting
+    if have is not None:
         while most > 1 and need(grid, most) > have // 2:
             most -= 1
     in_flight = min(most, grid.rows * grid.columns)
@@ -190,9 +195,30 @@ def _smaller_grids(graph: Graph, grid: Grid, tiling: Tiling) -> list[Grid]:
     return grids
 
 
-def _fitting(grids: Sequence[Grid], need: Callable[[Grid], int], have: int) -> Grid:
-    """The first grid that fits into memory."""
-    for grid in grids:
+def _fitting(grids: Sequence[Grid], need: Callable[[Grid], int], have: int) -> Sequence[Grid]:
+    """The grids from the first on that fits into memory."""
+    for index, grid in enumerate(grids):
         if need(grid) <= have:
-            return grid
+            return grids[index:]
     raise memory.too_little(*grids[-1].window, need(grids[-1]), have)
+
+
+def _reserved(network: Network, graph: Graph, grids: Sequence[Grid]) -> Grid:
+    """The first grid whose windows fit into the GPU's memory, which is taken for them."""
+    if not network.is_on_gpu(graph):
+        return grids[0]
+    for grid in grids[:-1]:
+        try:
+            network.reserve(graph, *grid.window)
+        except GpuMemoryError as error:
+            _logger.info("windows of %d×%d do not fit: %s", *grid.window, error)
+        else:
+            return grid
+    network.reserve(graph, *grids[-1].window)
+    return grids[-1]
+
+
+def _windows_at_once(network: Network, graph: Graph) -> int:
+    """Windows in flight that keep the processors, or the GPU, busy."""
+    busy = max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
+    return max(busy, _GPU_WINDOWS) if network.is_on_gpu(graph) else busy

@@ -54,12 +54,35 @@ def test_the_floor_is_the_larger_of_work_and_traffic() -> None:
     assert ceiling.floor(10, 1000) == 100
 
 
-def test_a_gpu_is_found_by_the_longest_name_that_fits() -> None:
-    found = latency.gpu_ceiling("NVIDIA L40S", "fp16")
+def test_a_gpu_is_found_by_its_exact_name_and_count_of_multiprocessors() -> None:
+    found = latency.gpu_ceiling("NVIDIA L40S", "fp16", 142)
     assert found
-    assert found.name == "L40S"
-    assert latency.gpu_ceiling("NVIDIA A100-SXM4-40GB", "int8")
-    assert latency.gpu_ceiling("NVIDIA GeForce 8800", "fp32") is None
+    assert (found.name, found.flops, found.bandwidth) == ("L40S", 362e12, 864e9)
+    assert latency.gpu_ceiling("NVIDIA A100-SXM4-40GB", "int8", 108)
+    assert latency.gpu_ceiling("Tesla T4", "fp16", 40)
+    assert latency.gpu_ceiling("NVIDIA GeForce RTX 4090", "fp8", 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "multiprocessors"),
+    [
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 14),
+        ("NVIDIA A100-SXM4-40GB", 42),  # a slice, were its name the whole card's
+        ("NVIDIA T400", 6),
+        ("NVIDIA L20", 92),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 76),
+        ("NVIDIA GeForce RTX 3080", 70),  # the later one with 12 GB
+        ("NVIDIA GeForce 8800", 16),
+        ("", 0),
+    ],
+)
+def test_what_is_not_in_the_table_of_gpus_is_unknown(name: str, multiprocessors: int) -> None:
+    assert latency.gpu_ceiling(name, "fp32", multiprocessors) is None
+
+
+def test_a_precision_that_a_gpu_has_not_is_unknown() -> None:
+    assert latency.gpu_ceiling("NVIDIA A10", "fp8", 72) is None
+    assert latency.gpu_ceiling("NVIDIA A10", "fp4", 72) is None
 
 
 def test_work_is_counted_by_hand_on_a_graph_of_one_convolution() -> None:

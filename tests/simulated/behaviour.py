@@ -16,9 +16,12 @@ import numpy as np
 import runtime
 from runtime.backends import tensorrt_stream
 from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
-from runtime.backends.cuda_device import Device, Stream, check, driver
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda_stream import Stream
 from runtime.backends.session import Layer
-from runtime.backends.tensorrt import EngineSession, open_engine
+from runtime.backends.tensorrt import open_engine
+from runtime.backends.tensorrt_session import EngineSession
 from runtime.bundle import engine_cache
 from runtime.errors import BackendError, ParameterError
 from tests.simulated.rig import (
@@ -27,6 +30,7 @@ from tests.simulated.rig import (
     expected,
     feeds,
     fine,
+    new_stream,
     plan,
     prepare,
     raises,
@@ -36,6 +40,7 @@ from tests.simulated.rig import (
     sidecar,
     upload,
 )
+from tests.simulated.tensorrt_module import KERNELS
 from tests.support.bundles import inverse_graph
 
 
@@ -55,7 +60,8 @@ def host_arrays_give_what_the_cpu_gives(folder: Path) -> None:
 
 @scenario
 def the_second_run_of_a_shape_is_captured_and_then_replayed(folder: Path) -> None:
-    s = session(folder)
+    graph, bundle = prepare(folder, library="tensorrt", version="11.1.0.106")
+    s = open_engine("tensorrt", graph, bundle)
     s.run(feeds())
     (made,) = s._streams[-1]._prepared.values()
     assert made.graph is None
@@ -64,6 +70,44 @@ def the_second_run_of_a_shape_is_captured_and_then_replayed(folder: Path) -> Non
     before = DRIVER.sim_copies()
     s.run(feeds())
     assert DRIVER.sim_copies() == before  # one launch, no single copies
+    fine()
+
+
+@scenario
+def a_shape_that_comes_back_is_compiled_for_run_once_and_then_captured(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    (made,) = s._streams[-1]._prepared.values()
+    assert made.context.specialised == "LAZY"
+    s.run(feeds())
+    assert made.context.specialised == "EAGER"
+    assert (made.graph, s.graph_runs) == (None, 0)
+    for seed in range(3):
+        assert np.array_equal(s.run(feeds(seed=seed))["hr"], expected(feeds(seed=seed)))
+    assert s.graph_runs == 3
+    s.run(feeds(height=4))  # other shapes start from the beginning
+    assert [each.context.specialised for each in s._streams[-1]._prepared.values()] == [
+        "EAGER",
+        "LAZY",
+    ]
+    fine()
+
+
+@scenario
+def a_shape_that_comes_back_on_the_callers_stream_is_compiled_for_without_waiting(
+    folder: Path,
+) -> None:
+    s = session(folder)
+    stream, values = new_stream(), feeds()
+    given = upload(stream, values)
+    results = [s.enqueue(given, stream.handle)["hr"]]  # it makes the shape's first context
+    waits = DRIVER.sim_waits()
+    results += [s.enqueue(given, stream.handle)["hr"] for _ in range(2)]
+    (made,) = s._streams[-1]._prepared.values()
+    assert made.context.specialised == "EAGER"
+    assert DRIVER.sim_waits() == waits
+    for each in results:
+        assert np.array_equal(download(stream, each), expected(values))
     fine()
 
 
@@ -137,7 +181,7 @@ def threads_share_a_session(folder: Path) -> None:
 @scenario
 def gpu_arrays_run_on_the_callers_stream_without_copy_or_wait(folder: Path) -> None:
     s = session(folder)
-    stream = Device.open().stream()
+    stream = new_stream()
     values = feeds()
     given = upload(stream, values)
     s.enqueue(given, stream.handle)  # the shape's first run prepares its context
@@ -152,7 +196,7 @@ def gpu_arrays_run_on_the_callers_stream_without_copy_or_wait(folder: Path) -> N
 @scenario
 def gpu_arrays_are_written_where_the_caller_says(folder: Path) -> None:
     s = session(folder)
-    stream = Device.open().stream()
+    stream = new_stream()
     values = feeds()
     target = DeviceArray(stream, (1, 3, 12, 20), np.dtype(np.float32))
     result = s.enqueue(upload(stream, values), stream.handle, {"hr": target})
@@ -167,7 +211,7 @@ def gpu_arrays_are_written_where_the_caller_says(folder: Path) -> None:
 @scenario
 def runs_on_two_streams_wait_for_each_other_on_the_gpu(folder: Path) -> None:
     s = session(folder)
-    first, second = Device.open().stream(), Device.open().stream()
+    first, second = new_stream(), new_stream()
     a, b = feeds(seed=1), feeds(seed=2)
     on_first, on_second = upload(first, a), upload(second, b)
     one = s.enqueue(on_first, first.handle)["hr"]
@@ -182,11 +226,10 @@ def runs_on_two_streams_wait_for_each_other_on_the_gpu(folder: Path) -> None:
 @scenario
 def a_stream_that_has_the_handle_of_a_destroyed_one_waits_too(folder: Path) -> None:
     s = session(folder)
-    device = Device.open()
-    first, a, b = device.stream(), feeds(seed=1), feeds(seed=2)
+    first, a, b = new_stream(), feeds(seed=1), feeds(seed=2)
     s.enqueue(upload(first, a), first.handle)
     check(driver().cuStreamDestroy(first.handle))  # as other libraries do: its work goes on
-    second = device.stream()
+    second = new_stream()
     assert second.handle == first.handle
     result = s.enqueue(upload(second, b), second.handle)["hr"]
     assert np.array_equal(download(second, result), expected(b))
@@ -215,8 +258,8 @@ def every_threads_own_default_stream_waits_for_the_others(folder: Path) -> None:
 @scenario
 def inputs_live_until_their_run_is_over(folder: Path) -> None:
     s = session(folder)
-    stream, values = Device.open().stream(), feeds()
-    other = Device.open().stream()
+    stream, values = new_stream(), feeds()
+    other = new_stream()
     given = upload(other, values)
     other.synchronise()
     result = s.enqueue(given, stream.handle)["hr"]
@@ -244,7 +287,7 @@ def arrays_of_an_interface_that_names_no_stream_come_by_dlpack(folder: Path) -> 
             return self.array.__dlpack_device__()
 
     s = session(folder)
-    producer, consumer = Device.open().stream(), Device.open().stream()
+    producer, consumer = new_stream(), new_stream()
     values = feeds()
     given = {name: LikePyTorch(each) for name, each in upload(producer, values).items()}
     result = s.enqueue(given, consumer.handle)["hr"]
@@ -254,7 +297,7 @@ def arrays_of_an_interface_that_names_no_stream_come_by_dlpack(folder: Path) -> 
 
 @scenario
 def memory_is_freed_after_the_work_of_whoever_took_it(folder: Path) -> None:
-    producer, consumer = Device.open().stream(), Device.open().stream()
+    producer, consumer = new_stream(), new_stream()
     array = DeviceArray(producer, (4,), np.dtype(np.float32))
     target = DeviceArray(consumer, (4,), np.dtype(np.float32))
     producer.synchronise()
@@ -270,7 +313,7 @@ def memory_is_freed_after_the_work_of_whoever_took_it(folder: Path) -> None:
 @scenario
 def addresses_that_an_engine_cannot_read_in_place_are_copied(folder: Path) -> None:
     s = session(folder)
-    stream, values = Device.open().stream(), feeds()
+    stream, values = new_stream(), feeds()
     given = upload(stream, values)
     shape = given["lr"].shape
 
@@ -292,7 +335,7 @@ def addresses_that_an_engine_cannot_read_in_place_are_copied(folder: Path) -> No
 @scenario
 def an_array_of_another_stream_is_waited_for_on_the_gpu(folder: Path) -> None:
     s = session(folder)
-    producer, consumer = Device.open().stream(), Device.open().stream()
+    producer, consumer = new_stream(), new_stream()
     values = feeds()
     given = upload(producer, values)  # still queued there
     result = s.enqueue(given, consumer.handle)["hr"]
@@ -313,7 +356,7 @@ def dlpack_goes_in_and_out_without_a_copy(folder: Path) -> None:
             return self.array.__dlpack_device__()
 
     s = session(folder)
-    stream = Device.open().stream()
+    stream = new_stream()
     values = feeds()
     given = upload(stream, values)
     result = s.enqueue({n: OnlyDlpack(a) for n, a in given.items()}, stream.handle)["hr"]
@@ -325,7 +368,7 @@ def dlpack_goes_in_and_out_without_a_copy(folder: Path) -> None:
 
 @scenario
 def a_result_lives_as_long_as_whoever_took_it_by_dlpack(folder: Path) -> None:
-    stream = Device.open().stream()
+    stream = new_stream()
     array = DeviceArray(stream, (4,), np.dtype(np.float32))
     pointer = array.pointer
     capsule = array.__dlpack__()
@@ -357,7 +400,7 @@ def streams_of_other_libraries_are_understood(folder: Path) -> None:
 @scenario
 def arrays_that_will_not_do_are_refused(folder: Path) -> None:
     s = session(folder)
-    stream = Device.open().stream()
+    stream = new_stream()
     values = upload(stream, feeds())
 
     def strided(**changes: Any) -> Any:
@@ -381,9 +424,9 @@ def the_runtime_cache_is_kept_on_disk_and_read_again(folder: Path) -> None:
     s = session(folder)
     s.run(feeds())
     (kept,) = engine_cache.folder().glob("*.runtime-cache")
-    kept.write_bytes(b"kernels of yesterday")
+    kept.write_bytes(KERNELS + b"of yesterday;")
     again = session(folder)
-    assert again._loaded._runtime_cache.kernels == b"kernels of yesterday"
+    assert again._loaded._runtime_cache.kernels == KERNELS + b"of yesterday;"
 
 
 @scenario

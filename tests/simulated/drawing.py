@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from runtime.backends import tensorrt
-from runtime.backends.cuda_device import Device
 from runtime.backends.cuda_latents import Drawer
 from runtime.errors import BackendError
 from runtime.latents import Region
@@ -19,6 +17,7 @@ from tests.simulated.rig import (
     expected,
     feeds,
     fine,
+    new_stream,
     prepare,
     raises,
     scenario,
@@ -69,7 +68,7 @@ def given_and_drawn_latents_of_one_shape_do_not_meet(folder: Path) -> None:
 @scenario
 def latents_are_drawn_in_the_callers_stream_without_waiting(folder: Path) -> None:
     s = session(folder)
-    stream = Device.open().stream()
+    stream = new_stream()
     values = {**feeds(), **_regions(11)}
     arrays = upload(stream, {"lr": values["lr"]})
     s.enqueue({**arrays, **_regions(10)}, stream.handle)  # a shape's first run makes its context
@@ -99,7 +98,7 @@ def a_driver_that_refuses_the_kernel_leaves_drawing_to_the_host(folder: Path) ->
         assert not s.draws_latents
         values = {**feeds(), **_regions(5)}
         assert np.array_equal(s.run(values)["hr"], expected(_host(values)))
-        stream = Device.open().stream()
+        stream = new_stream()
         raises(
             BackendError,
             "refuses the kernel that draws latents",
@@ -109,5 +108,4 @@ def a_driver_that_refuses_the_kernel_leaves_drawing_to_the_host(folder: Path) ->
     finally:
         DRIVER.sim_machine(1, 13000, GIGABYTE)
         Drawer.open.cache_clear()
-    assert tensorrt.Drawer is Drawer
     fine()

@@ -47,17 +47,20 @@ typedef struct Op {
 typedef struct Graph { Op *first; } Graph;
 typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture; int alive, mode, broken, device; pthread_t capturer; struct Stream *next; } Stream;
 typedef struct Slot { Stream *stream; struct Slot *next; } Slot; /* what a stream's handle points at */
-typedef struct Block { uintptr_t at; size_t size; int pinned, freed, promised, device; struct Block *next; } Block; /* promised: its stream has not come to its allocation */
+/* Stream-ordered memory: what is freed is kept up to the threshold, beyond it given back when somebody waits. */
+typedef struct Pool { uint64_t threshold; size_t kept; int device; struct Pool *next; } Pool;
+typedef struct Block { uintptr_t at; size_t size; int pinned, freed, promised, device; Pool *pool; struct Block *next; } Block; /* promised: its stream has not come to its allocation */
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static Block *blocks;
 static Stream *streams;
+static Pool standard, *pools = &standard; /* the GPU's default pool, which keeps nothing */
 static Stream legacy; /* stream 1: what others call the default one */
 static Slot *idle; /* handles of destroyed streams, which the next ones get */
 static __thread Stream *own; /* stream 2: each thread's own default one */
 static char violation[512];
 static size_t total = (size_t)1 << 30, used;
-static int major = 8, minor = 9, devices = 1, version = 13000, calls_copy, calls_sync;
+static int major = 8, minor = 9, devices = 1, version = 13000, calls_copy, calls_sync, calls_returned;
 static uint64_t order;
 static void *self;
 static __thread void *current; /* each thread's own context, none at first */
@@ -90,8 +93,9 @@ static void fault(const char *form, ...) {
 }
 
 /* What tests see and set. */
+void sim_complain(const char *what) { fault("%s", what); }
 const char *sim_violation(void) { return violation; }
-void sim_reset(void) { violation[0] = failing[0] = 0; calls_copy = calls_sync = sticky = 0; }
+void sim_reset(void) { violation[0] = failing[0] = 0; calls_copy = calls_sync = calls_returned = sticky = 0; }
 /* Let a driver function return a status, after so many calls of it that succeed. */
 void sim_fail(const char *function, int status, int after) {
   snprintf(failing, sizeof failing, "%s", function);
@@ -105,6 +109,7 @@ void sim_capability(int a, int b) { major = a; minor = b; }
 size_t sim_used(void) { return used; }
 int sim_copies(void) { return calls_copy; }
 int sim_waits(void) { return calls_sync; }
+int sim_returned(void) { return calls_returned; }
 size_t sim_pending(void) { size_t n = 0; for (Stream *s = streams; s; s = s->next) n += s->queued - s->done; return n; }
 
 /* What is made, given back or launched belongs to a context, which must be the thread's then. */
@@ -220,7 +225,7 @@ static void run(Op *op) {
   }
   case FREE: {
     Block *b = live(op->from, 1);
-    if (b) { b->freed = 1; used -= b->size; memset((void *)b->at, 0xff, b->size); }
+    if (b) { b->freed = 1; used -= b->size; if (b->pool) b->pool->kept += b->size; memset((void *)b->at, 0xff, b->size); }
     break;
   }
   case RECORD: break;
@@ -239,6 +244,14 @@ static void drain(Stream *s, uint64_t until) {
   }
 }
 
+static size_t kept(void) { size_t n = 0; for (Pool *p = pools; p; p = p->next) n += p->kept; return n; }
+
+/* What pools do whenever somebody waits for the GPU. */
+static void give_back(void) {
+  for (Pool *p = pools; p; p = p->next)
+    if (p->kept > p->threshold) { p->kept = 0; calls_returned++; }
+}
+
 static int in_use(Block *b) {
   for (Stream *s = streams; s; s = s->next)
     for (Op *op = s->first; op; op = op->next) {
@@ -251,7 +264,7 @@ static int in_use(Block *b) {
 
 static int allocate(size_t size, int pinned, void *out) {
   sim_needs_context("memory is allocated");
-  if (!pinned && used + size > total) return OUT_OF_MEMORY;
+  if (!pinned && used + kept() + size > total) return OUT_OF_MEMORY;
   Block *b = calloc(1, sizeof *b);
   b->at = (uintptr_t)aligned_alloc(256, (size + 255) / 256 * 256);
   memset((void *)b->at, 0xff, size);
@@ -298,7 +311,7 @@ int cuDevicePrimaryCtxRetain(void **c, int d) { MAY_FAIL; *c = PRIMARY(d); retur
 int cuCtxSetCurrent(void *c) { MAY_FAIL; current = c; return OK; }
 int cuCtxGetCurrent(void **c) { *c = current; return OK; }
 int cuCtxGetDevice(int *d) { *d = device_here() < 0 ? 0 : device_here(); return OK; }
-int cuMemGetInfo(size_t *f, size_t *t) { MAY_FAIL; *f = total - used; *t = total; return OK; }
+int cuMemGetInfo(size_t *f, size_t *t) { MAY_FAIL; *f = total - used - kept(); *t = total; return OK; }
 int cuMemAlloc(uintptr_t *p, size_t size) {
   LOCKED(int)
   not_in_capture("allocated");
@@ -308,16 +321,31 @@ int cuMemAlloc(uintptr_t *p, size_t size) {
 int cuMemFree(uintptr_t p) { LOCKED(int) not_in_capture("freed"); result = release(p); DONE }
 int cuMemAllocHost(void **p, size_t size) { LOCKED(int) not_in_capture("allocated"); result = allocate(size, 1, p); DONE }
 int cuMemFreeHost(void *p) { LOCKED(int) not_in_capture("freed"); result = release((uintptr_t)p); DONE }
-int cuMemAllocAsync(uintptr_t *p, size_t size, void *stream) {
+static int allocate_in(Pool *pool, uintptr_t *p, size_t size, void *stream) {
   LOCKED(int)
+  if (stream_of(stream)->capture) fault("memory is allocated during a capture");
+  pool->kept -= pool->kept < size ? pool->kept : size;
   result = allocate(size, 0, p);
   if (result == OK) {
+    live(*p, 1)->pool = pool;
     live(*p, 1)->promised = 1; /* other streams may use it once this one has come here */
     Op op = {.kind = ALLOCATE, .to = *p};
     push(stream, &op);
   }
   DONE
 }
+int cuMemAllocAsync(uintptr_t *p, size_t size, void *stream) { MAY_FAIL; return allocate_in(&standard, p, size, stream); }
+int cuMemAllocFromPoolAsync(uintptr_t *p, size_t size, void *pool, void *stream) { MAY_FAIL; return allocate_in(pool, p, size, stream); }
+int cuMemPoolCreate(void **out, const int *properties) { /* type, handles, kind of place, its number */
+  LOCKED(int)
+  Pool *p = calloc(1, sizeof *p);
+  p->device = properties[3];
+  p->next = pools;
+  *out = pools = p;
+  DONE
+}
+int cuMemPoolSetAttribute(void *pool, int kind, uint64_t *value) { MAY_FAIL; if (kind == 4) ((Pool *)pool)->threshold = *value; return OK; }
+int cuMemPoolTrimTo(void *pool, size_t most) { LOCKED(int) Pool *p = pool; if (p->kept > most) p->kept = most; DONE }
 int cuMemFreeAsync(uintptr_t p, void *stream) {
   LOCKED(int)
   Op op = {.kind = FREE, .from = p};
@@ -362,6 +390,7 @@ int cuStreamSynchronize(void *handle) {
   calls_sync++;
   if (s->capture) { fault("a stream is waited for during its capture"); result = CAPTURE_UNSUPPORTED; }
   else drain(s, UINT64_MAX);
+  give_back();
   DONE
 }
 int cuStreamWaitEvent(void *handle, void *event, unsigned flags) {
@@ -372,12 +401,15 @@ int cuStreamWaitEvent(void *handle, void *event, unsigned flags) {
 }
 int cuStreamGetCtx(void *handle, void **context) {
   LOCKED(int)
-  Stream *s = stream_of(handle);
-  *context = s == &legacy ? current : PRIMARY(s->device);
+  if ((uintptr_t)handle > 2 && !((Slot *)handle)->stream->alive) result = INVALID_HANDLE;
+  else {
+    Stream *s = stream_of(handle);
+    *context = s == &legacy ? current : PRIMARY(s->device);
+  }
   DONE
 }
 int cuStreamIsCapturing(void *handle, int *status) { MAY_FAIL; *status = stream_of(handle)->capture ? 1 : 0; return OK; }
-int cuCtxSynchronize(void) { LOCKED(int) for (Stream *s = streams; s; s = s->next) drain(s, UINT64_MAX); DONE }
+int cuCtxSynchronize(void) { LOCKED(int) for (Stream *s = streams; s; s = s->next) drain(s, UINT64_MAX); give_back(); DONE }
 
 int cuEventCreate(void **out, unsigned flags) { MAY_FAIL; *out = calloc(1, sizeof(Event)); return OK; }
 int cuEventDestroy(void *event) { return OK; /* kept: the driver, too, keeps it as long as it is waited for */ }
@@ -394,6 +426,7 @@ int cuEventSynchronize(void *event) {
   Event *e = event;
   calls_sync++;
   if (e->stream) drain(e->stream, e->position);
+  give_back();
   DONE
 }
 int cuEventQuery(void *event) {

@@ -7,12 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends import tensorrt
+from runtime.backends import tensorrt_session
 from runtime.backends.cuda_arrays import DeviceArray, view
-from runtime.backends.cuda_device import Device, Event, Stream
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_stream import Event, Stream
 from runtime.backends.tensorrt_stream import EngineStream, Prepared
 from runtime.errors import BackendError
-from tests.simulated.rig import caught, download, feeds, fine, raises, scenario, session, upload
+from tests.simulated.rig import (
+    caught,
+    download,
+    feeds,
+    fine,
+    new_stream,
+    raises,
+    scenario,
+    session,
+    upload,
+)
 
 
 @scenario
@@ -29,7 +40,7 @@ def mistake_reading_before_synchronising(folder: Path) -> None:
 def mistake_an_address_not_set(folder: Path) -> None:
     s = session(folder)
     own = s._streams[-1]
-    stream = Device.open().stream()
+    stream = new_stream()
     given = upload(stream, feeds())
     pointers = {n: a.pointer for n, a in given.items()}  # and none for the output
     shapes = {n: a.shape for n, a in given.items()}
@@ -48,7 +59,7 @@ def mistake_a_shape_outside_the_profile(folder: Path) -> None:
 @scenario
 def mistake_memory_freed_in_flight(folder: Path) -> None:
     s = session(folder)
-    stream = Device.open().stream()
+    stream = new_stream()
     values = feeds()
     given = upload(stream, values)
     s.enqueue(given, stream.handle)
@@ -64,7 +75,8 @@ def mistake_a_graph_replayed_with_stale_addresses(folder: Path) -> None:
     right = Prepared.drop_graph
     Prepared.drop_graph = lambda self: None  # type: ignore[method-assign]
     try:
-        for values in (feeds(1, 2, 2), feeds(1, 2, 2), feeds(2, 16, 16), feeds(1, 2, 2)):
+        small, large = feeds(1, 2, 2), feeds(2, 16, 16)
+        for values in (small, small, small, large, small):
             s.run(values)
     finally:
         Prepared.drop_graph = right  # type: ignore[method-assign]
@@ -73,7 +85,7 @@ def mistake_a_graph_replayed_with_stale_addresses(folder: Path) -> None:
 
 @scenario
 def mistake_a_staging_buffer_rewritten_too_early(folder: Path) -> None:
-    stream = Device.open().stream()
+    stream = new_stream()
     pinned = stream.device.pinned((4,), np.dtype(np.float32))
     array = DeviceArray(stream, (4,), np.dtype(np.float32))
     pinned.array[...] = 1
@@ -85,14 +97,17 @@ def mistake_a_staging_buffer_rewritten_too_early(folder: Path) -> None:
 @scenario
 def mistake_streams_not_ordered(folder: Path) -> None:
     s = session(folder)
-    tensorrt.view, right = lambda n, a, st: view(n, _unordered(a), st), tensorrt.view
+    tensorrt_session.view, right = (
+        lambda n, a, st: view(n, _unordered(a), st),
+        tensorrt_session.view,
+    )
     try:
-        producer, consumer = Device.open().stream(), Device.open().stream()
+        producer, consumer = new_stream(), new_stream()
         given = upload(producer, feeds())
         result = s.enqueue(given, consumer.handle)["hr"]
         assert np.isnan(download(consumer, result)).all()
     finally:
-        tensorrt.view = right
+        tensorrt_session.view = right
 
 
 def _unordered(array: DeviceArray) -> Any:
@@ -103,7 +118,7 @@ def _unordered(array: DeviceArray) -> Any:
 @scenario
 def mistake_one_context_on_two_streams_at_once(folder: Path) -> None:
     s = session(folder)
-    first, second = Device.open().stream(), Device.open().stream()
+    first, second = new_stream(), new_stream()
     right = EngineStream._follow
     EngineStream._follow = lambda self, stream: None  # type: ignore[method-assign]
     try:
@@ -129,14 +144,14 @@ def mistake_memory_freed_twice(folder: Path) -> None:
 
 @scenario
 def mistake_waiting_inside_a_capture(folder: Path) -> None:
-    stream = Device.open().stream()
+    stream = new_stream()
     raises(BackendError, "the GPU reports", lambda: stream.capture(stream.synchronise))
     caught("waited for during its capture")
 
 
 @scenario
 def events_measure_and_order(folder: Path) -> None:
-    stream = Device.open().stream()
+    stream = new_stream()
     first, second = Event(timing=True), Event(timing=True)
     stream.record(first)
     stream.record(second)

@@ -16,9 +16,11 @@ import pytest
 import runtime
 from runtime import backends
 from runtime.backends.cuda_arrays import DeviceArray
-from runtime.backends.cuda_device import Stream
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_stream import Stream
 from runtime.backends.session import Session
-from runtime.backends.tensorrt import EngineSession, open_engine
+from runtime.backends.tensorrt import open_engine
+from runtime.backends.tensorrt_session import EngineSession
 from runtime.bundle.engine_entry import Engine, Memory, Range
 from runtime.bundle.manifest import Numerics
 from tests.simulated.tensorrt_module import engine_bytes
@@ -92,9 +94,9 @@ def prepare(folder: Path, **changes: Any) -> tuple[bytes, Path]:
     return graph, bundle
 
 
-def session(folder: Path) -> EngineSession:
+def session(folder: Path, ordinal: int = 0) -> EngineSession:
     graph, bundle = prepare(folder)
-    return open_engine("tensorrt-rtx", graph, bundle)
+    return open_engine("tensorrt-rtx", graph, bundle, device=ordinal)
 
 
 def feeds(n: int = 1, height: int = 3, width: int = 5, seed: int = 0) -> dict[str, Any]:
@@ -129,6 +131,10 @@ def raises(kind: type[Exception], text: str, work: Callable[[], Any]) -> None:
         work()
     assert text in str(error.value), str(error.value)
     assert "\n" not in str(error.value)
+
+
+def new_stream(ordinal: int = 0) -> Stream:
+    return Stream.make(Device.open(ordinal))
 
 
 def upload(stream: Stream, values: dict[str, Any]) -> dict[str, DeviceArray]:

@@ -1,6 +1,6 @@
 """Every scenario, in a process where `libcuda.so.1` is the simulated driver.
 
-`python -m tests.simulated.scenarios FOLDER` prints one JSON line a scenario; called by
+`python -m tests.simulated.scenarios FOLDER [NAME ...]` prints one JSON line a scenario; called by
 `tests/simulated/test_scenarios.py`.
 """
 
@@ -12,6 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from runtime.backends.cuda_device import Device
 from tests.simulated import (
     behaviour,
     compiling,
@@ -33,12 +34,14 @@ def main() -> None:
     base = Path(sys.argv[1])
     tensorrt_module.make("tensorrt_rtx", "1.7.1.116", DRIVER)
     tensorrt_module.make("tensorrt", "11.1.0.106", DRIVER)
-    for name, function in SCENARIOS.items():
+    for name in sys.argv[2:] or SCENARIOS:
+        function = SCENARIOS[name]
         folder = base / name
         folder.mkdir(mode=0o755)
         os.environ["HCFLOW_CACHE"] = str(folder / "cache")
         DRIVER.sim_reset()
         try:
+            Device.open().use()  # as in a program that uses the GPU by itself
             function(folder)
             problem = None
         except BaseException:

@@ -19,6 +19,8 @@ import onnx
 import onnxruntime
 
 MAGIC = b"SIMULATED-ENGINE\n"
+KERNELS, CUT_SHORT = b"KERNELS:", b"..."
+"""What a runtime cache begins with, and how one ends that lacks its end."""
 SCRATCH_PER_PIXEL = 64
 
 RTX_ALONE: dict[str, tuple[str, ...]] = {
@@ -64,6 +66,11 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
     module.__version__ = version  # type: ignore[attr-defined]
     alive: list[Any] = []  # callbacks that captured graphs may still call
 
+    def capturing(stream: int) -> bool:
+        status = ctypes.c_int()
+        driver.cuStreamIsCapturing(ctypes.c_void_p(stream), ctypes.byref(status))
+        return bool(status.value)
+
     class ILogger:
         INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
@@ -103,14 +110,21 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
     class Cache:
         def __init__(self) -> None:
-            self.kernels = b""
+            self.kernels = KERNELS
 
         def deserialize(self, blob: bytes) -> bool:
+            driver.sim_needs_context(b"a runtime cache is read")
+            if not bytes(blob).startswith(KERNELS) or bytes(blob).endswith(CUT_SHORT):
+                return False  # the cache stays as it was
             self.kernels = bytes(blob)
             return True
 
+        def compile(self, what: str) -> None:
+            if what.encode() not in self.kernels.split(b";"):
+                self.kernels += what.encode() + b";"
+
         def serialize(self) -> bytes:
-            return self.kernels or b"kernels"
+            return self.kernels
 
     class RuntimeConfig:
         dynamic_shapes_kernel_specialization_strategy = Specialization.LAZY
@@ -128,9 +142,14 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             self._strategy = strategy
 
     class Context:
-        def __init__(self, engine: Engine, strategy: Strategy) -> None:
+        def __init__(self, engine: Engine, strategy: Strategy, config: Any) -> None:
             assert strategy is Strategy.USER_MANAGED
+            driver.sim_needs_context(b"an execution context is made")
             self.engine = engine
+            chosen = config and config.dynamic_shapes_kernel_specialization_strategy
+            self.specialised = chosen.name if config else "ahead of time"
+            self._cache = config and config._cache
+            self._unprepared = True
             self.profiler: Any = None
             self.active_optimization_profile = 0
             self._shapes: dict[str, tuple[int, ...]] = {}
@@ -139,6 +158,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def set_optimization_profile_async(self, index: int, stream: int) -> bool:
             self.active_optimization_profile = index
+            self._unprepared = True
             self._shapes.clear()
             return True
 
@@ -148,6 +168,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
                 a <= b <= c for a, b, c in zip(low, shape, high, strict=True)
             )
             if fits:
+                self._unprepared = True
                 self._shapes[name] = tuple(shape)
             else:
                 self.engine._complain(f"{name} {shape} is outside the profile")
@@ -163,6 +184,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def set_device_memory(self, pointer: int, size: int) -> None:
             assert size >= self.update_device_memory_size_for_shapes(), "too little scratch memory"
+            self._unprepared = True
             self._scratch = (pointer, self.update_device_memory_size_for_shapes())
 
         def set_tensor_address(self, name: str, pointer: int) -> bool:
@@ -175,6 +197,16 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             return True
 
         def execute_async_v3(self, stream: int) -> bool:
+            if capturing(stream):
+                if self._unprepared:  # the library would wait and allocate here
+                    driver.sim_complain(b"an engine that has work left to prepare is captured")
+                if self._unprepared or self.engine.breaks_captures:
+                    driver.sim_break_capture(ctypes.c_void_p(stream))
+                    self.engine._complain("the stream is capturing")
+                    return False
+            self._unprepared = False
+            if self._cache is not None:
+                self._cache.compile(f"{self.specialised} {sorted(self._shapes.items())}")
             shapes = dict(self._shapes)
             assert set(shapes) == set(self.engine._inputs), "not every input shape is set"
             for tensor in (*self.engine._inputs, *self.engine._outputs):
@@ -228,6 +260,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
                 for x in (*self._session.get_inputs(), *self._session.get_outputs())
             }
             self.num_io_tensors = len(self._inputs) + len(self._outputs)
+            self.breaks_captures = self.exhausted = False
             self._inferred: dict[Any, dict[str, tuple[int, ...]]] = {}
 
         def _complain(self, message: str) -> None:
@@ -264,8 +297,12 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def create_execution_context(
             self, strategy: Any = Strategy.STATIC, runtime_config: Any = None
-        ) -> Context:
-            return Context(self, runtime_config._strategy if runtime_config else strategy)
+        ) -> Context | None:
+            if self.exhausted:
+                self._complain("Error Code 2: OutOfMemory (Requested size was 1048576 bytes.)")
+                return None
+            chosen = runtime_config._strategy if runtime_config else strategy
+            return Context(self, chosen, runtime_config)
 
     class Serialization(enum.Enum):
         INCLUDE_REFIT = 2

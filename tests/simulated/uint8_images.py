@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 import runtime
 from export.graph import uint8_boundary
-from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
 from runtime.bundle import uint8_images
 from runtime.bundle.engine_entry import Range
@@ -20,6 +19,7 @@ from tests.simulated.rig import (
     download,
     feeds,
     fine,
+    new_stream,
     plan,
     raises,
     ranges,
@@ -91,7 +91,7 @@ def a_model_upscales_through_a_uint8_engine(folder: Path) -> None:
 @scenario
 def uint8_gpu_arrays_are_taken_and_floats_refused(folder: Path) -> None:
     s = open_engine("tensorrt-rtx", GRAPH, _prepare(folder))
-    stream = Device.open().stream()
+    stream = new_stream()
     values = uint8_images.inputs(_values())
     out = s.enqueue(upload(stream, values), stream.handle)
     assert np.array_equal(download(stream, out["hr"]), s.run(values)["hr"])

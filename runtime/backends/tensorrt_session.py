@@ -1,0 +1,293 @@
+"""One engine as a session: runs on host arrays, and on GPU arrays in the caller's stream."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends.cuda_arrays import DeviceArray, View, aligned, stream_handle, view
+from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda_latents import Drawer
+from runtime.backends.cuda_stream import LEGACY, Stream
+from runtime.backends.session import Arrays, Layer, Shapes
+from runtime.backends.tensorrt_engine import LoadedEngine
+from runtime.backends.tensorrt_stream import EngineStream
+from runtime.bundle import engine_entry
+from runtime.bundle.engine_entry import Engine
+from runtime.errors import BackendError, GpuMemoryError, ParameterError
+from runtime.latents import Region
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+ALIGNMENT = 256
+"""Bytes that the addresses of an engine's inputs and outputs must be multiples of."""
+
+STREAMS = 2
+"""Streams with their own contexts: one computes while the other's images cross the bus."""
+
+
+class EngineSession:
+    """One engine, loaded; every method may be called from many threads at once.
+
+    The caller's CUDA context is current again after every call.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedEngine,
+        engine: Engine,
+        where: str,
+        following: Callable[[], EngineSession] | None = None,
+    ) -> None:
+        """`following` opens the engine for shapes that this one does not hold."""
+        self.engine = engine
+        self._following = following
+        self._next: EngineSession | None = None
+        self._opening = threading.Lock()
+        self._loaded = loaded
+        self._device = loaded.device
+        self._where = where
+        self._idle: queue.LifoQueue[EngineStream] = queue.LifoQueue()
+        with self._device.current():
+            self._drawer, self._no_drawer = Drawer.find(self._device)
+            self._streams = [
+                EngineStream(loaded, self._profile, self._drawer) for _ in range(STREAMS)
+            ]
+        self._usable = len(self._streams)
+        for each in self._streams:
+            self._idle.put(each)
+
+    @property
+    def draws_latents(self) -> bool:
+        """Whether latents given as `Region` are drawn on the GPU."""
+        return self._drawer is not None
+
+    @property
+    def graph_runs(self) -> int:
+        """How many runs on host arrays replayed a captured graph."""
+        return sum(each.graph_runs for each in self._streams)
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name, all on the host.
+
+        A latent given as `latents.Region` is drawn on the GPU and does not cross the bus.
+
+        Raises:
+            GpuMemoryError: the GPU has too little free memory.
+            BackendError: a shape outside every profile, or the GPU failed.
+        """
+        arrays = {name: self._input(name, value) for name, value in feeds.items()}
+        other = self._other({name: array.shape for name, array in arrays.items()})
+        if other is not None:
+            return other.run(feeds)
+        with self._device.current():
+            return self._on_a_stream(lambda stream: stream.run(arrays))
+
+    def reserve(self, shapes: Shapes) -> None:
+        """Take the GPU memory that a run of these shapes needs, before the run.
+
+        Raises:
+            GpuMemoryError: the GPU has too little free memory.
+            BackendError: a shape outside every profile, or the GPU failed.
+        """
+        if (other := self._other(shapes)) is not None:
+            other.reserve(shapes)
+            return
+        # Where latents can be drawn here, they usually are.
+        drawn = [name for name in shapes if name.startswith("z") and self.draws_latents]
+        with self._device.current():
+            self._on_a_stream(lambda stream: stream.reserve(shapes, drawn))
+
+    def enqueue(
+        self, feeds: Mapping[str, Any], stream: Any, outputs: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Put a run of GPU arrays into the caller's stream and return at once.
+
+        Nobody waits, and nothing is copied but arrays whose address is no multiple of `ALIGNMENT`.
+        The inputs must stay unchanged until the stream has finished this run; they and the stream
+        are kept alive until then. Capturing it into a CUDA graph of the caller's is not supported.
+
+        Args:
+            feeds: inputs by name: `__cuda_array_interface__` or DLPack, contiguous, on the
+                session's GPU; a `latents.Region` is drawn in the stream.
+            stream: of PyTorch, CuPy, PyCUDA or Numba, or its handle as an integer; not 0 or 1, the
+                default stream, on which TensorRT waits for the whole GPU.
+            outputs: arrays to write to, by name; others are allocated in the stream.
+
+        Returns:
+            Every output by name: the arrays given, and `DeviceArray`s.
+
+        Raises:
+            ParameterError: an array or a stream that cannot be used here.
+            GpuMemoryError, BackendError: as `run`; or the stream was destroyed.
+        """
+        handle = stream_handle(stream)
+        if handle in (0, LEGACY):
+            raise ParameterError(
+                "stream is the default stream, on which TensorRT waits for the whole GPU: make one"
+            )
+        with self._device.current():
+            target = self._target(handle, stream)
+            drawn = {name: self._drawn(name, each, target) for name, each in feeds.items()}
+            views = {n: aligned(view(n, a, target), ALIGNMENT, target) for n, a in drawn.items()}
+            for name, each in views.items():
+                self._check(name, each.dtype)
+            shapes = {name: each.shape for name, each in views.items()}
+            if (other := self._other(shapes)) is not None:
+                return other.enqueue(drawn, stream, outputs)
+            return self._on_a_stream(lambda own: _enqueue(own, views, target, outputs or {}))
+
+    def layer_times(self, feeds: Arrays, runs: int) -> list[Layer]:
+        """Every layer with its mean over so many runs, by the library's profiler.
+
+        Raises:
+            BackendError: as `run`.
+        """
+        other = self._other({name: value.shape for name, value in feeds.items()})
+        if other is not None:
+            return other.layer_times(feeds, runs)
+        arrays = {name: self._host(name, value) for name, value in feeds.items()}
+        with self._device.current():
+            times = self._on_a_stream(lambda stream: stream.layer_times(arrays, runs))
+        return [Layer(name, "engine layer", seconds) for name, seconds in times.items()]
+
+    def close(self) -> None:
+        """Free everything on the GPU; waits for what is running."""
+        with self._device.current():
+            for each in self._streams:
+                each.close()
+            self._loaded.save_runtime_cache()
+            self._device.trim()
+        if self._next is not None:
+            self._next.close()
+
+    def _other(self, shapes: Mapping[str, tuple[int, ...]]) -> EngineSession | None:
+        """The next engine's session for shapes that this engine does not hold; None: none."""
+        if self._following is None or self.engine.holds(shapes) is not None:
+            return None
+        with self._opening:
+            self._next = self._next or self._following()
+        return self._next
+
+    def _on_a_stream(self, work: Callable[[EngineStream], T]) -> T:
+        """What `work` gives on an idle stream, which nobody else gets meanwhile.
+
+        A stream that finds no memory gives back its own and is left out, as long as others remain.
+        """
+        while True:
+            with contextlib.ExitStack() as after:
+                stream = self._idle.get()
+                after.callback(self._idle.put, stream)
+                try:
+                    return work(stream)
+                except GpuMemoryError:
+                    stream.clear()
+                    with self._opening:
+                        if self._usable == 1:
+                            raise
+                        self._usable -= 1
+                    after.pop_all()
+            _logger.info("GPU memory is short: %d run at a time", self._usable)
+
+    def _target(self, handle: int, owner: Any) -> Stream:
+        """The caller's stream, which lives as long as what refers to it."""
+        if not self._device.owns_stream(handle):
+            raise ParameterError(
+                "stream is of another GPU or context: make it on GPU "
+                f"{self._device.ordinal}, in its primary context"
+            )
+        if int(check(driver().cuStreamIsCapturing(handle))):
+            raise ParameterError(
+                "stream is being captured, which is not supported: enqueue after the capture"
+            )
+        return Stream(self._device, handle, owner)
+
+    def _input(self, name: str, value: Any) -> Any:
+        """A region that the GPU will draw, or an array."""
+        if not isinstance(value, Region):
+            return self._host(name, value)
+        if self._drawer is None:
+            return self._host(name, value.values())
+        self._check(name, np.dtype(np.float32))
+        return value
+
+    def _drawn(self, name: str, value: Any, stream: Stream) -> Any:
+        """A region as a GPU array, drawn in the stream; anything else as it is."""
+        if not isinstance(value, Region):
+            return value
+        if self._drawer is None:
+            raise BackendError(f"'{name}' cannot be drawn on the GPU: {self._no_drawer}")
+        self._check(name, np.dtype(np.float32))
+        array = DeviceArray(stream, value.shape, np.dtype(np.float32))
+        self._drawer.enqueue(value, array.pointer, stream)
+        return array
+
+    def _host(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
+        array = np.asarray(value)
+        self._check(name, array.dtype)
+        return array
+
+    def _check(self, name: str, dtype: np.dtype[Any]) -> None:
+        if name not in self._loaded.inputs:
+            raise ParameterError(
+                f"the engine has no input '{name}': it takes {', '.join(self._loaded.inputs)}"
+            )
+        if dtype != self._loaded.inputs[name]:
+            raise ParameterError(
+                f"input '{name}' is {dtype}: the engine takes {self._loaded.inputs[name]}"
+            )
+
+    def _profile(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """The profile that holds these shapes."""
+        if missing := [name for name in self._loaded.inputs if name not in shapes]:
+            raise ParameterError(f"input '{missing[0]}' is missing")
+        index = self.engine.holds(shapes)
+        if index is None:
+            given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
+            raise BackendError(
+                f"{given} is outside the engine's shapes "
+                f"({engine_entry.describe_ranges(self.engine)}): "
+                "give tiles or smaller images, or compile a larger one: "
+                f"{engine_entry.command(self.engine.library, self._where)} "
+                "--max HEIGHTxWIDTH --batch N"
+            )
+        return index
+
+
+def _enqueue(
+    own: EngineStream, views: Mapping[str, View], target: Stream, outputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put a run into the caller's stream; outputs are the given ones, others are made there."""
+    results: dict[str, Any] = dict(outputs)
+    pointers = {name: each.pointer for name, each in views.items()}
+    shapes = {name: each.shape for name, each in views.items()}
+    unaligned: list[tuple[DeviceArray, View]] = []
+    for name, (shape, dtype) in own.outputs(shapes).items():
+        if name not in results:
+            results[name] = DeviceArray(target, shape, dtype)
+            pointers[name] = results[name].pointer
+            continue
+        given = view(name, results[name], target)
+        if (given.shape, given.dtype) != (shape, dtype):
+            raise ParameterError(
+                f"output '{name}' is {given.dtype} {list(given.shape)}: it must be "
+                f"{dtype} {list(shape)}"
+            )
+        pointers[name] = given.pointer
+        if given.pointer % ALIGNMENT:
+            unaligned.append((DeviceArray(target, shape, dtype), given))
+            pointers[name] = unaligned[-1][0].pointer
+    # What is made here returns to the same stream, after the run, of its own accord.
+    own.enqueue(shapes, pointers, target, (target, *views.values(), *outputs.values()))
+    for made, given in unaligned:
+        target.copy(given.pointer, made.pointer, made.nbytes)
+    return results
