@@ -19,8 +19,8 @@ from export.errors import ExportError
 from export.folded.fold import GraphSpec
 from export.precision.report import page_of
 from hcflow_ref.checkpoint.load import Checkpoint
-from runtime.bundle.engine_entry import Engine, of_manifest
-from runtime.bundle.manifest import FILE_NAME, SCHEMA, Latents, Level, Manifest, Vectors
+from runtime.bundle.engine_entry import Engine, of_manifest, of_unknown_graphs
+from runtime.bundle.manifest import FILE_NAME, OLDEST_READER, Latents, Level, Manifest, Vectors
 from runtime.bundle.manifest import Checkpoint as CheckpointEntry
 from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
@@ -69,11 +69,12 @@ def write(
         kept = [graph for graph in old.graphs if GraphSpec.of(graph) not in replaced] if old else []
         # An engine is of one graph's bytes: it stays as long as that graph does.
         digests = {graph.sha256 for graph in (*kept, *built)}
-        engines = [e.to_mapping() for e in _engines(old) if e.graph in digests] if old else []
+        kept_engines = [e.to_mapping() for e in _engines(old) if e.graph in digests] if old else []
+        engines = (*kept_engines, *(of_unknown_graphs(old) if old else ()))
         vectors = _vectors(cases, folder, old)
         digest = hashlib.sha256(vectors).hexdigest()
         manifest = Manifest(
-            schema=SCHEMA,
+            schema=OLDEST_READER,
             name=name,
             task=checkpoint.config.task,
             scale=checkpoint.config.scale,
@@ -85,7 +86,8 @@ def write(
             tools=_tool_versions(),
             graphs=(*kept, *built),
             vectors=Vectors(f"vectors.{digest[:12]}.npz", digest),
-            engines=tuple(engines),
+            engines=engines,
+            unknown=old.unknown if old else (),
         )
         text = manifest.to_json()
         Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
@@ -178,11 +180,15 @@ def _engines(manifest: Manifest) -> list[Engine]:
 
 
 def _files(manifest: Manifest) -> set[str]:
-    engines = (engine.file for engine in _engines(manifest))
-    reports = [graph.report for graph in manifest.graphs if graph.report is not None]
-    pages = (page_of(name) for name in reports)
-    graphs = (graph.file for graph in manifest.graphs)
-    return {manifest.vectors.file, *graphs, *reports, *pages, *engines}
+    engines = {engine.file for engine in _engines(manifest)}
+    engines |= {str(entry.get("file")) for entry in of_unknown_graphs(manifest)}
+    reports = {graph.report for graph in manifest.graphs if graph.report is not None}
+    graphs = {graph.file for graph in manifest.graphs}
+    for unknown in manifest.unknown:
+        graphs |= unknown.files
+        reports |= {name for name in unknown.files if name.endswith(".json")}
+    pages = {page_of(name) for name in reports}
+    return {manifest.vectors.file} | graphs | reports | pages | engines
 
 
 def _vectors(cases: Sequence[Case], folder: Path, old: Manifest | None) -> bytes:

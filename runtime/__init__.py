@@ -60,7 +60,7 @@ def load(
         path: the bundle's folder, or its manifest.json.
         backend: one of `runtime.backends.NAMES`; `auto` takes an engine that fits this GPU, else
             CUDA where it works, else OpenVINO where it is installed, else ONNX Runtime.
-        precision: fp32, fp16 or int8; `auto` chooses for each image the one that this processor
+        precision: fp32, fp16, int8 or fp8; `auto` chooses for each image the one that this machine
             runs fastest within the bundle's budgets (`runtime.inference.auto_precision`); None is
             fp32, the closest to the reference.
         threads: of the backend, 1 to 1024; None uses every processor this process may use.

@@ -16,10 +16,11 @@ from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import profile
 from export.errors import ExportError
-from runtime.backends import tensorrt_engine
+from runtime.backends import targets_of, tensorrt_engine
 from runtime.backends.cuda_device import Device
 from runtime.bundle import engine_cache
-from runtime.bundle.engine_entry import Engine, Profile, of_manifest
+from runtime.bundle.engine_entry import Engine, Library, Profile, of_manifest, of_unknown_graphs
+from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import FILE_NAME, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
 from runtime.system import atomic
@@ -78,7 +79,7 @@ def compile_bundle(
         BundleError: a graph is damaged.
         OSError: the engines cannot be written.
     """
-    graphs = asked_for(bundle, directions, precisions)
+    graphs = asked_for(bundle, directions, precisions, options.library)
     if not graphs:
         raise ExportError(
             f"bundle '{bundle.manifest.name}' has no {' or '.join(directions)} graph"
@@ -96,12 +97,18 @@ def compile_bundle(
 
 
 def asked_for(
-    bundle: Bundle, directions: Sequence[Direction], precisions: Sequence[Precision] | None
+    bundle: Bundle,
+    directions: Sequence[Direction],
+    precisions: Sequence[Precision] | None,
+    library: Library,
 ) -> list[Graph]:
-    """The bundle's graphs of these directions and precisions; None is every precision."""
+    """The graphs that a library runs of these directions and precisions; None is every precision.
+
+    Of graphs that differ in their target alone, the one that is made for the library.
+    """
     return [
         graph
-        for graph in bundle.manifest.graphs
+        for graph in preferred(bundle.manifest.graphs, targets_of(library))
         if graph.direction in directions and (precisions is None or graph.precision in precisions)
     ]
 
@@ -206,7 +213,10 @@ def _add(bundle: Bundle, built: Sequence[tuple[Made, bytes]]) -> list[Made]:
     kept = [engine for engine in old if _slot(engine) not in slots]
     new = replace(
         manifest,
-        engines=tuple(e.to_mapping() for e in (*kept, *(each.engine for each in made))),
+        engines=(
+            *(e.to_mapping() for e in (*kept, *(each.engine for each in made))),
+            *of_unknown_graphs(manifest),
+        ),
     )
     before = {engine.file for engine in old}
     written: list[Path] = []

@@ -59,7 +59,7 @@ def refit_bundle(
         BackendError: an engine does not fit this machine, or is damaged.
         BundleError: a graph is damaged.
     """
-    graphs = asked_for(bundle, directions, precisions)
+    graphs = asked_for(bundle, directions, precisions, library)
     if not graphs:
         raise ExportError(
             f"bundle '{bundle.manifest.name}' has none of these graphs: see hcflow info"
@@ -75,7 +75,8 @@ def refit_bundle(
     machine = this_machine(library, gpu)
     built = []
     for graph in graphs:
-        before = source.graph(graph.direction, graph.precision, graph.latents, graph.io)
+        kind = (graph.direction, graph.precision, graph.latents, graph.io)
+        before = source.graph(*kind, targets=(graph.target,))
         data = bundle.read_graph(graph)
         check_same(source.read_graph(before), data, graph.title)
         old, path = _refittable(source, before, machine)

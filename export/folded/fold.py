@@ -12,14 +12,15 @@ from export.folded.hcflow import DeployFlow, ForwardFlow, InverseFlow
 from export.folded.irn import DeployIRN, IRNForward, IRNInverse
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from runtime.bundle.manifest import Direction, Graph, Precision
+from runtime.bundle.manifest import Direction, Graph, Precision, Target
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
     "fp16": torch.float16,
     "int8": torch.float16,
+    "fp8": torch.float16,
 }
-"""dtype of a graph's networks, INT8 aside; the flow state is always float32."""
+"""dtype of a graph's networks, INT8 and FP8 aside; the flow state is always float32."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,19 @@ class GraphSpec:
         precision: of its networks.
         latents: whether it takes (inverse) or gives (forward) z1 … zL.
         io: dtype of the images at its boundary, `float32` or `uint8`.
+        target: what it is made for; None is any machine.
     """
 
     direction: Direction
     precision: Precision = "fp32"
     latents: bool = True
     io: str = "float32"
+    target: Target | None = None
 
     @classmethod
     def of(cls, graph: Graph) -> GraphSpec:
         """The specification of a graph in a manifest."""
-        return cls(graph.direction, graph.precision, graph.latents, graph.io)
+        return cls(graph.direction, graph.precision, graph.latents, graph.io, graph.target)
 
 
 def deploy(

@@ -85,10 +85,10 @@ _PRECISION_HELP = (
     "Precision of the graph. auto selects the fastest here within the model's budgets."
 )
 PrecisionName = Annotated[
-    Literal["fp32", "fp16", "int8", "auto"] | None,
+    Literal["fp32", "fp16", "int8", "fp8", "auto"] | None,
     typer.Option(
         "--precision",
-        metavar="fp32|fp16|int8|auto",
+        metavar="fp32|fp16|int8|fp8|auto",
         help=_PRECISION_HELP,
         show_default="fp32",
         rich_help_panel=COMPUTING,
@@ -104,10 +104,10 @@ FastestBackend = Annotated[
     ),
 ]
 FastestPrecision = Annotated[
-    Literal["fp32", "fp16", "int8", "auto"] | None,
+    Literal["fp32", "fp16", "int8", "fp8", "auto"] | None,
     typer.Option(
         "--precision",
-        metavar="fp32|fp16|int8|auto",
+        metavar="fp32|fp16|int8|fp8|auto",
         help=_PRECISION_HELP,
         show_default="auto",
         rich_help_panel=COMPUTING,

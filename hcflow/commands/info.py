@@ -26,6 +26,11 @@ def info(
     out = Console()
     out.print(_summary(opened.manifest))
     out.print(_graphs(opened.manifest.graphs))
+    for graph in opened.manifest.unknown:
+        out.print(
+            f"skipped: {shown(graph.title)}, which this hcflow-deploy does not know: upgrade",
+            markup=False,
+        )
 
 
 def _summary(manifest: Manifest) -> Table:

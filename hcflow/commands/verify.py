@@ -78,7 +78,19 @@ def verify(
         print(json.dumps({"bundle": str(opened.folder), "ok": ok, "backends": _plain(reports)}))
     else:
         _show(reports)
+        for line in _unchecked(opened, reports):
+            Console().print(line, markup=False, highlight=False)
     raise typer.Exit(0 if ok else 1)
+
+
+def _unchecked(bundle: runtime.Bundle, reports: Sequence[_Report]) -> Iterator[str]:
+    """A line for each graph that no backend of this machine runs."""
+    checked = {check.graph.file for report in reports for check in report.checks}
+    for graph in bundle.manifest.graphs:
+        if graph.target is not None and graph.file not in checked:
+            yield f"{graph.full_title}: not checked, it runs on tensorrt-rtx and tensorrt alone"
+    for unknown in bundle.manifest.unknown:
+        yield f"{console.shown(unknown.title)}: not checked, this hcflow-deploy does not know it"
 
 
 def _report(

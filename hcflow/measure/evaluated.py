@@ -19,7 +19,9 @@ from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.likelihood import bits_per_pixel, nll
 from hcflow_ref.network.lr_image import encode_lr
 from hcflow_ref.network.memory import bytes_per_pixel
-from runtime.bundle.manifest import Graph
+from runtime.backends import targets_of
+from runtime.bundle.graph_entry import Graph
+from runtime.bundle.graph_kinds import preferred
 from runtime.errors import ImageError
 from runtime.inference import memory
 from runtime.latents import draw
@@ -125,7 +127,7 @@ class BundleModel:
         """The forward graph of the chosen precision, with float input: bytes cannot hold noise."""
         precision = self._model.network.precisions[0]
         wanted = ("forward", precision, "float32", True)
-        graphs = self._model.manifest.graphs
+        graphs = preferred(self._model.manifest.graphs, targets_of(self._model.network.backend))
         found = (g for g in graphs if (g.direction, g.precision, g.io, g.latents) == wanted)
         return next(found, None)
 

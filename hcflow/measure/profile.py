@@ -99,9 +99,11 @@ def settings(
         for precision, io in dict.fromkeys(there):
             if precisions and precision not in precisions:
                 continue
+            takers = {g.target for g in graphs if (g.precision, g.io) == (precision, io)}
+            fitting = [each for each in names if not takers.isdisjoint(backends.targets_of(each))]
             for height, width in sizes:
                 for batch in batches:
-                    for name in names:
+                    for name in fitting:
                         on = device if name in (*backends.ON_GPU, "auto") else None
                         yield Setting(name, direction, precision, height, width, batch, io, on)
 
@@ -115,7 +117,8 @@ def profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: floa
 
 
 def _profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: float) -> Profile:
-    graph = bundle.graph(setting.direction, setting.precision, None, setting.io)
+    targets = backends.targets_of(setting.backend)
+    graph = bundle.graph(setting.direction, setting.precision, None, setting.io, targets)
     feeds = _feeds(bundle, graph, setting)
     values: Mapping[str, NDArray[Any]] = feeds
     if graph.io == uint8_images.IO:

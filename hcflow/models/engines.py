@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from runtime.backends import targets_of
 from runtime.backends.cuda_device import Device, gpu_missing
 from runtime.bundle import engine_cache, engine_entry
 from runtime.bundle.engine_entry import Machine
+from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Graph, Precision
 from runtime.bundle.reader import Bundle
 
@@ -45,7 +47,8 @@ def ensure(
 
     library = compilers.resolve(backend)
     machine = this_machine(library, Device.open(ordinal))
-    graphs = [g for g in bundle.manifest.graphs if g.precision == precision]
+    found = preferred(bundle.manifest.graphs, targets_of(library))
+    graphs = [graph for graph in found if graph.precision == precision]
     stale = [graph for graph in graphs if not _fits(bundle, graph, machine)]
     options = EngineOptions(library, compute_capabilities=_targets(machine), device=ordinal)
     for direction in dict.fromkeys(graph.direction for graph in stale):

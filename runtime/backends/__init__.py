@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from runtime.backends import auto
 from runtime.backends.session import Session
-from runtime.bundle.graph_entry import Graph, Numerics
+from runtime.bundle.graph_entry import Graph, Numerics, Target
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, ParameterError
 from runtime.system.arguments import one_of, whole
@@ -36,6 +36,17 @@ ON_GPU = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"
 
 MOST_GPUS = 1024
 """Most that a GPU's number is taken for."""
+
+
+_TARGETS: Mapping[str, tuple[Target | None, ...]] = {
+    "tensorrt-rtx": ("rtx", None),
+    "tensorrt": (None, "rtx"),
+}
+
+
+def targets_of(backend: str) -> tuple[Target | None, ...]:
+    """What the graphs that a backend takes may be made for, the best first; None is any machine."""
+    return _TARGETS.get(backend, (None,))
 
 
 def open_session(
@@ -80,7 +91,7 @@ def open_named(
 ) -> tuple[str, Session]:
     """As `open_graph`, with the backend's own name: for `auto` the one that it took."""
     data = bundle.read_graph(graph)
-    return _open(backend, data, graph.numerics, threads or 0, bundle.folder, device)
+    return _open(backend, data, graph.numerics, threads or 0, bundle.folder, device, graph)
 
 
 def _open(
@@ -90,11 +101,17 @@ def _open(
     threads: int,
     folder: Path | None,
     device: int | None,
+    entry: Graph | None = None,
 ) -> tuple[str, Session]:
     check_name(backend)
     check_device(backend, device)
 
     def open_on(name: str) -> Session:
+        if entry is not None and entry.target not in targets_of(name):
+            raise BackendError(
+                f"'{entry.file}' is made for {entry.target}, which {auto.title(name)} is not: use "
+                "--backend tensorrt-rtx or tensorrt, or another --precision"
+            )
         module, function, _ = _BACKENDS[name]
         opener: Callable[[bytes, Numerics, int, Path | None, int], Session]
         opener = _load(module, function)

@@ -19,6 +19,7 @@ from runtime.bundle.graph_entry import (
     DIGEST,
     DIRECTIONS,
     PLAIN_NAME,
+    PLAIN_WORD,
     PRECISIONS,
     Direction,
     Precision,
@@ -182,11 +183,23 @@ class Machine:
 
 
 def of_manifest(manifest: Manifest, where: str) -> list[Engine]:
-    """The engines of a bundle; `where` names it in errors. Raises `BundleError`."""
-    return [
-        Engine.from_field(Field(dict(entry), where, f"$.engines[{i}]"))
-        for i, entry in enumerate(manifest.engines)
+    """The engines of a bundle; `where` names it in errors. Raises `BundleError`.
+
+    Engines of graphs in a precision that this runtime does not know are left out.
+    """
+    fields = [
+        Field(dict(entry), where, f"$.engines[{i}]") for i, entry in enumerate(manifest.engines)
     ]
+    return [Engine.from_field(field) for field in fields if _is_known(field)]
+
+
+def of_unknown_graphs(manifest: Manifest) -> list[Mapping[str, Any]]:
+    """Entries of engines that `of_manifest` leaves out, as the manifest has them."""
+    return [entry for entry in manifest.engines if entry.get("precision") not in PRECISIONS]
+
+
+def _is_known(field: Field) -> bool:
+    return field["precision"].text(*PLAIN_WORD) in PRECISIONS
 
 
 def misfit(engine: Engine, machine: Machine) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -11,9 +12,16 @@ from runtime.bundle.json_reader import Field
 from runtime.errors import BundleError
 
 Direction = Literal["inverse", "forward"]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
+Target = Literal["rtx"]
 DIRECTIONS: tuple[Direction, ...] = ("inverse", "forward")
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "fp8")
+TARGETS: tuple[Target, ...] = ("rtx",)
+"""What a graph may be made for, beside any machine: TensorRT-RTX and, where it takes them,
+TensorRT."""
+
+OF_SCHEMA_1: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+"""Precisions that every runtime knows; graphs in another, or for a target, are listed apart."""
 
 DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
 PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name inside the bundle")
@@ -142,6 +150,7 @@ class Graph:
     bundle that says how the precision was chosen. `grids` are all recorded grids, that of `tile`
     and `overlap` first, then smaller ones for less memory. Of a graph below fp32, `tiled_losses`
     and `seams` are why, and `neighbours` is the largest difference between neighbouring tiles.
+    `target` is what the graph was made for; None is any machine.
     """
 
     direction: Direction
@@ -170,6 +179,7 @@ class Graph:
     tiled_losses: tuple[Loss, ...] = ()
     seams: tuple[Seam, ...] = ()
     neighbours: float | None = None
+    target: Target | None = None
 
     @property
     def recorded_grids(self) -> tuple[RecordedGrid, ...]:
@@ -189,9 +199,15 @@ class Graph:
 
     @property
     def title(self) -> str:
-        """Direction and precision, and the kind of images where it is not float32."""
+        """Direction and precision; the kind of images where it is not float32; the target."""
         name = f"{self.direction} {self.precision}"
-        return name if self.io == "float32" else f"{name} {self.io}"
+        name = name if self.io == "float32" else f"{name} {self.io}"
+        return name if self.target is None else f"{name} for {self.target}"
+
+    @property
+    def is_of_schema_1(self) -> bool:
+        """Whether every runtime takes it for what it is."""
+        return self.precision in OF_SCHEMA_1 and self.target is None
 
     @property
     def full_title(self) -> str:
@@ -201,14 +217,14 @@ class Graph:
         return self.title + (" τ = 0" if self.direction == "inverse" else " LR alone")
 
 
-def read(field: Field) -> Graph:
+def read(field: Field, precisions: Sequence[Precision] = OF_SCHEMA_1) -> Graph:
     """A graph's entry, checked; raises `BundleError` with the JSON path of what is wrong."""
     tile = _optional_integer(field["tile"], 1)
     most = MOST_OVERLAP * (tile or 0)
     overlap = None if field["overlap"].is_null() else field["overlap"].integer(0, most)
     return Graph(
         direction=cast(Direction, field["direction"].choice(DIRECTIONS)),
-        precision=cast(Precision, field["precision"].choice(PRECISIONS)),
+        precision=cast(Precision, field["precision"].choice(precisions)),
         latents=field["latents"].flag(),
         io=field["io"].text(*PLAIN_WORD),
         contract=field["contract"].integer(1),
@@ -237,6 +253,7 @@ def read(field: Field) -> Graph:
         tiled_losses=tuple(_loss(row) for row in _optional_items(field, "tiled_losses")),
         seams=tuple(_seam(row) for row in _optional_items(field, "seams")),
         neighbours=worst.number(0) if (worst := field.get("neighbours")) else None,
+        target=cast(Target, target.choice(TARGETS)) if (target := field.get("target")) else None,
     )
 
 

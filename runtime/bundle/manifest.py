@@ -1,7 +1,9 @@
 """The manifest of a bundle: frozen dataclasses whose fields are the JSON's keys.
 
 `Manifest.from_json` checks every type and range and names the JSON path of what is wrong; keys it
-does not know are ignored, so that a later version may add some without a new schema.
+does not know are ignored, so that a later version may add some without a new schema. What an
+earlier reader would refuse, or take for something else, is listed under keys that it ignores
+(docs/bundle.md, 1).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from runtime.bundle import graph_entry
 from runtime.bundle.graph_entry import (
     DIGEST,
     DIRECTIONS,
+    OF_SCHEMA_1,
     PLAIN_NAME,
     PLAIN_WORD,
     PRECISIONS,
@@ -29,7 +32,9 @@ from runtime.bundle.graph_entry import (
     Precision,
     RecordedGrid,
     Seam,
+    Target,
 )
+from runtime.bundle.graph_kinds import Unknown, read_any
 from runtime.bundle.json_reader import Field
 from runtime.errors import BundleError
 
@@ -54,13 +59,17 @@ __all__ = [
     "Precision",
     "RecordedGrid",
     "Seam",
+    "Target",
     "Task",
+    "Unknown",
     "Vectors",
 ]
 
 FILE_NAME = "manifest.json"
-SCHEMA = 1
-"""Version of the manifest that this module reads and writes."""
+SCHEMA = 2
+"""Version of the manifest that this module writes; it reads this one and those before."""
+OLDEST_READER = 1
+"""Schema of the oldest runtime that reads what this module writes: a manifest's `schema`."""
 CONTRACT = 1
 """The graph contract this runtime speaks: names, layouts and ranges of inputs and outputs."""
 
@@ -109,7 +118,11 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything known of a bundle; immutable."""
+    """Everything known of a bundle; immutable.
+
+    `schema` is the oldest that a reader must know. `unknown` are graphs of kinds that this runtime
+    does not know, which it skips; `engines` hold those of such graphs too.
+    """
 
     schema: int
     name: str
@@ -122,6 +135,7 @@ class Manifest:
     graphs: tuple[Graph, ...]
     vectors: Vectors
     engines: tuple[Mapping[str, Any], ...] = ()
+    unknown: tuple[Unknown, ...] = ()
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Manifest:
@@ -142,6 +156,7 @@ class Manifest:
                 f"{where} was made by a newer hcflow-deploy "
                 f"(schema {schema}, this one reads {SCHEMA}): upgrade"
             )
+        more = [read_any(g) for g in _optional_items(root, "more_graphs")]
         manifest = cls(
             schema=schema,
             name=root["name"].text(r"[^/\\\x00-\x1f\x7f-\x9f]+", "a name without slashes"),
@@ -154,14 +169,19 @@ class Manifest:
                 _texts(root["checkpoint"]["provenance"]),
             ),
             tools=_texts(root["tools"]),
-            graphs=tuple(graph_entry.read(g) for g in root["graphs"].items()),
+            graphs=(
+                *(graph_entry.read(g) for g in root["graphs"].items()),
+                *(graph for graph in more if isinstance(graph, Graph)),
+            ),
             vectors=Vectors(
                 root["vectors"]["file"].text(*PLAIN_NAME),
                 root["vectors"]["sha256"].text(*DIGEST),
             ),
             engines=tuple(
-                {k: v.value for k, v in e.members().items()} for e in root["engines"].items()
+                {k: v.value for k, v in e.members().items()}
+                for e in (*root["engines"].items(), *_optional_items(root, "more_engines"))
             ),
+            unknown=tuple(graph for graph in more if isinstance(graph, Unknown)),
         )
         if not manifest.graphs:
             raise BundleError(f"{where}: $.graphs is empty: build the bundle again")
@@ -186,10 +206,21 @@ class Manifest:
         }
 
     def to_json(self) -> str:
-        """The manifest as indented JSON; `from_json` of it gives an equal manifest."""
-        return (
-            json.dumps(finite(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        """The manifest as indented JSON; `from_json` of it gives an equal manifest.
+
+        Graphs of later schemas come back last, and with them the engines of such graphs.
+        """
+        keys = asdict(self)
+        del keys["unknown"]
+        known = [_without_absent_target(asdict(g)) for g in self.graphs if g.is_of_schema_1]
+        more = [asdict(g) for g in self.graphs if not g.is_of_schema_1]
+        more = [_without_absent_target(entry) for entry in more] + [g.entry for g in self.unknown]
+        engines = [e for e in self.engines if e.get("precision") in OF_SCHEMA_1]
+        more_engines = [e for e in self.engines if e not in engines]
+        keys |= {"graphs": known, "engines": engines}
+        if more or more_engines:
+            keys |= {"schema_written": SCHEMA, "more_graphs": more, "more_engines": more_engines}
+        return json.dumps(finite(keys), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _latents(field: Field) -> Latents:
@@ -198,6 +229,16 @@ def _latents(field: Field) -> Latents:
         for level in field["levels"].items()
     )
     return Latents(field["scheme"].text(*PLAIN_WORD), levels)
+
+
+def _optional_items(field: Field, key: str) -> list[Field]:
+    found = field.get(key)
+    return found.items() if found else []
+
+
+def _without_absent_target(entry: dict[str, Any]) -> dict[str, Any]:
+    """A graph's entry as bundles of schema 1 have it, where it is for any machine."""
+    return {key: value for key, value in entry.items() if key != "target" or value is not None}
 
 
 def _texts(field: Field) -> dict[str, str]:

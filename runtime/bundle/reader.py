@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from runtime.bundle.manifest import (
     Graph,
     Manifest,
     Precision,
+    Target,
 )
 from runtime.errors import BundleError, one_line
 from runtime.system import regular_file
@@ -92,6 +94,7 @@ class Bundle:
         precision: Precision,
         latents: bool | None,
         io: str | None = None,
+        targets: Sequence[Target | None] = (None,),
     ) -> Graph:
         """The graph with these properties.
 
@@ -101,9 +104,11 @@ class Bundle:
             latents: whether the graph takes or gives latents; None prefers one that does. True
                 falls back to a graph without them where no other fits.
             io: `float32` or `uint8`; None takes either, float32 first.
+            targets: what the graph may be made for, the best first; None is any machine.
 
         Raises:
-            BundleError: the bundle has no such graph, or the graph needs a newer runtime.
+            BundleError: the bundle has no such graph for these targets, or it needs a newer
+                runtime.
         """
         one_of("direction", direction, DIRECTIONS)
         if not isinstance(precision, str) or precision not in PRECISIONS:
@@ -117,13 +122,9 @@ class Bundle:
                 f"bundle '{self.manifest.name}' has no {direction} graph: "
                 f"build it with --direction {direction} or --direction both"
             )
-        fitting = [g for g in found if g.precision == precision]
+        fitting = [g for g in found if g.precision == precision and g.target in targets]
         if not fitting:
-            there = ", ".join(sorted({g.precision for g in found}))
-            raise BundleError(
-                f"bundle '{self.manifest.name}' has its {direction} graph in {there}, "
-                f"not in {precision}"
-            )
+            raise BundleError(self._lacks(direction, precision, targets))
         if io is not None and all(g.io != io for g in fitting):
             raise BundleError(
                 f"bundle '{self.manifest.name}' has no {direction} graph in {precision} with {io} "
@@ -134,6 +135,7 @@ class Bundle:
             key=lambda g: (
                 latents is True and not g.latents,
                 g.io != (io or "float32"),
+                targets.index(g.target),
                 g.latents != (latents is not False),
             ),
         )
@@ -144,6 +146,22 @@ class Bundle:
                 "hcflow-deploy"
             )
         return graph
+
+    def _lacks(
+        self, direction: Direction, precision: Precision, targets: Sequence[Target | None]
+    ) -> str:
+        """Why there is no graph in a precision, although there are graphs of its direction."""
+        found = [g for g in self.manifest.graphs if g.direction == direction]
+        for graph in found:
+            if graph.precision == precision:
+                return (
+                    f"bundle '{self.manifest.name}' has its {direction} {precision} graph for "
+                    f"{graph.target} alone: use --backend tensorrt-rtx or tensorrt, or another "
+                    "--precision"
+                )
+        there = ", ".join(sorted({g.precision for g in found if g.target in targets}))
+        name = self.manifest.name
+        return f"bundle '{name}' has its {direction} graph in {there}, not in {precision}"
 
     def read(
         self, file: str, sha256: str, size: int | None = None, most: int = MOST_GRAPH

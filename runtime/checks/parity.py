@@ -45,11 +45,13 @@ IMAGE_BUDGETS: Mapping[Precision, Budget] = {
     "fp32": Budget(min_psnr_db=90.0, max_abs=1e-4),
     "fp16": Budget(min_psnr_db=50.0),
     "int8": Budget(),
+    "fp8": Budget(),
 }
 OTHER_BUDGETS: Mapping[Precision, Budget] = {
     "fp32": Budget(max_rel=1e-4),
     "fp16": Budget(),
     "int8": Budget(),
+    "fp8": Budget(),
 }
 
 
@@ -57,6 +59,7 @@ BYTE_BUDGETS: Mapping[Precision, Budget] = {
     "fp32": Budget(max_abs=0.5 / 255 + 1e-4),
     "fp16": Budget(min_psnr_db=50.0),
     "int8": Budget(),
+    "fp8": Budget(),
 }
 """For images that the graph itself rounds to 8 bits, against the clipped reference: half a step
 plus what the unrounded image may differ."""

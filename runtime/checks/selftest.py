@@ -17,6 +17,7 @@ from runtime.backends.cuda_stream import Stream
 from runtime.bundle import uint8_images
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.bundle.graph_entry import Graph
+from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.reader import Bundle
 from runtime.checks.parity import budget, psnr
 from runtime.checks.random_inputs import random_inputs
@@ -97,9 +98,9 @@ def selftest(
         yield from (Result(name, "not tried", missing) for name in GPU_CHECKS)
         return
     yield attempt(LATENTS_CHECK, lambda: check_latents(device or 0))
-    for graph in bundle.manifest.graphs:
-        for library in LIBRARIES:
-            if library in working:
+    for library in LIBRARIES:
+        if library in working:
+            for graph in preferred(bundle.manifest.graphs, backends.targets_of(library)):
                 yield from check_engine(bundle, library, graph, device or 0)
 
 
@@ -107,10 +108,10 @@ def check_engine(
     bundle: Bundle, library: Library, graph: Graph, device: int = 0
 ) -> Iterator[Result]:
     """The checks of one graph's engine; they need a GPU. None raises."""
-    gpu, cpu = (
-        Network(bundle, backend, graph.precision, None, graph.io, on)
-        for backend, on in ((library, device), ("onnxruntime", None))
-    )
+    gpu = Network(bundle, library, graph.precision, None, graph.io, device)
+    # What is made for TensorRT is held against what every machine computes.
+    precision = graph.precision if graph.target is None else "fp32"
+    cpu = Network(bundle, "onnxruntime", precision, None, graph.io)
     engine = EngineUnderTest(bundle, library, graph, gpu, cpu, device)
     for name, check in _ENGINE_CHECKS.items():
         yield attempt(f"{library} {graph.title}: {name}", functools.partial(check, engine))

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import open_graph
+from runtime.backends import open_graph, targets_of
 from runtime.bundle import test_vectors, uint8_images
+from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Deviation, Graph, Precision
 from runtime.bundle.reader import Bundle
 from runtime.bundle.test_vectors import Case
@@ -57,10 +58,15 @@ class TileCheck:
         return self.deviation.max_abs <= BUDGET
 
 
+def graphs_for(bundle: Bundle, backend: str) -> list[Graph]:
+    """The graphs of a bundle that a backend runs: none that was made for another."""
+    return preferred(bundle.manifest.graphs, targets_of(backend))
+
+
 def check_graphs(
     bundle: Bundle, backend: str, threads: int | None = None, device: int | None = None
 ) -> Iterator[Check]:
-    """Run every graph of a bundle on every case that fits, one at a time.
+    """Run every graph that the backend takes on every case that fits, one at a time.
 
     Args:
         bundle: whose graphs.
@@ -73,7 +79,7 @@ def check_graphs(
         BackendError: the backend is not installed, or fails.
     """
     cases = test_vectors.read(bundle)
-    for graph in bundle.manifest.graphs:
+    for graph in graphs_for(bundle, backend):
         fitting = [case for case in cases if case.fits(graph)]
         if not fitting:
             raise BundleError(
@@ -103,7 +109,7 @@ def check_tiles(
         BundleError, BackendError: as `check_graphs`.
     """
     manifest = bundle.manifest
-    for graph in manifest.graphs:
+    for graph in graphs_for(bundle, backend):
         # A uint8 graph has the grid of the float32 graph that it was made from.
         if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
             continue
@@ -124,7 +130,7 @@ def round_trips(
     Only precisions that the bundle has in both directions are measured.
     """
     cases = [case for case in test_vectors.read(bundle) if case.direction == "forward"]
-    for precision in _in_both_directions(bundle.manifest.graphs):
+    for precision in _in_both_directions(graphs_for(bundle, backend)):
         network = Network(bundle, backend, precision, threads, device=device)
         for case in cases:
             hr = case.inputs["hr"]

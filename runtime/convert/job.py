@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from runtime.backends import targets_of
 from runtime.bundle.manifest import Manifest
 from runtime.convert.sizing import AS_THE_NETWORK, WantedSize
 from runtime.images.codecs.files import MAX_PIXELS
@@ -119,6 +120,8 @@ class Job:
         # Graphs that are added later, for another precision, change nothing; fp32 replaces any
         # other where that fails.
         precision = load.get("precision") or "fp32"
+        targets = targets_of(load.get("backend") or "auto")
+        graphs = [g for g in manifest.graphs if g.target in targets]
         used = ("int8", "fp32") if precision == "auto" else (precision, "fp32")
         return {
             "direction": self.direction,
@@ -130,6 +133,6 @@ class Job:
             "load": load,
             "options": options,
             "checkpoint": manifest.checkpoint.sha256,
-            "graphs": {g.file: g.sha256 for g in manifest.graphs if g.precision in used},
+            "graphs": {g.file: g.sha256 for g in graphs if g.precision in used},
             "by": version,
         }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.backends import ON_GPU, check_device, check_name, open_named
+from runtime.backends import ON_GPU, check_device, check_name, open_named, targets_of
 from runtime.backends.session import DrawsLatents, ExpectsShapes, ReservesMemory, Session
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
@@ -55,6 +55,7 @@ class Network:
         self._bundle = bundle
         self._backend = backend
         self._precisions = precisions
+        self._targets = targets_of(backend)
         self._threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
         self._io = io
         self._device = device
@@ -81,11 +82,12 @@ class Network:
         self, direction: Direction, latents: bool | None, precision: Precision | None = None
     ) -> Graph:
         """`Bundle.graph` for this network's boundary; without `precision` in the first one."""
-        return self._bundle.graph(direction, precision or self._precisions[0], latents, self._io)
+        wanted = precision or self._precisions[0]
+        return self._bundle.graph(direction, wanted, latents, self._io, self._targets)
 
     def exact(self, graph: Graph) -> Graph:
         """The fp32 graph that can replace another; raises `BundleError` without one."""
-        return self._bundle.graph(graph.direction, "fp32", graph.latents)
+        return self._bundle.graph(graph.direction, "fp32", graph.latents, None, self._targets)
 
     def encode(self, hr: Array, *, latents: bool = True) -> dict[str, Array]:
         """Run the forward graph.

@@ -68,7 +68,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", 2, "made by a newer hcflow-deploy (schema 2, this one reads 1): upgrade"),
+        ("schema", 3, "made by a newer hcflow-deploy (schema 3, this one reads 2): upgrade"),
         ("schema", "1", "$.schema is '1'; it must be an integer, 1 or more"),
         ("schema", True, "$.schema is True; it must be an integer"),
         ("task", "denoise", "$.task is 'denoise'; it must be one of rescaling, sr"),

@@ -23,7 +23,7 @@ inline constexpr const char* kUsage =
     "  --seed NUMBER     seed of the latents; default: 0\n"
     "  --tile N[+M]      tiles of N low-resolution pixels, overlapping by M on each side;\n"
     "                    default for M: the model's own overlap\n"
-    "  --precision P     fp32, fp16, int8, or auto: the fastest within the error budget\n"
+    "  --precision P     fp32, fp16, int8, fp8, or auto: the fastest within the error budget\n"
     "  --backend NAME    one of --backends; default: the best available\n"
     "  --threads N       default: one per processor\n"
     "  --no-cache        do not keep the compiled graph for the next start\n"
@@ -53,8 +53,9 @@ inline hcflow::Precision precision(const std::string& text) {
     if (text == "fp32") return hcflow::Precision::fp32;
     if (text == "fp16") return hcflow::Precision::fp16;
     if (text == "int8") return hcflow::Precision::int8;
+    if (text == "fp8") return hcflow::Precision::fp8;
     if (text == "auto") return hcflow::Precision::automatic;
-    refuse("--precision is '" + text + "': one of fp32, fp16, int8, auto");
+    refuse("--precision is '" + text + "': one of fp32, fp16, int8, fp8, auto");
 }
 
 /// Throws hcflow::Error (parameter).

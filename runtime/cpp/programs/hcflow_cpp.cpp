@@ -25,7 +25,7 @@ void print(const std::string& text) {
 /// Such as "small_x4.png: 400×300, sr_x4, fp32 on openvino, 3.1 s".
 void print_result(const std::string& path, const hcflow::Image& image, const hcflow::Model& model,
                   hcflow::Precision precision, double seconds) {
-    constexpr std::array<const char*, 3> kNames = {"fp32", "fp16", "int8"};
+    constexpr std::array<const char*, 5> kNames = {"fp32", "fp16", "int8", "auto", "fp8"};
     std::array<char, 80> time{};
     (void)std::snprintf(time.data(), time.size(), "%.1f s", seconds);
     print(path + ": " + std::to_string(image.width()) + "×" + std::to_string(image.height()) +

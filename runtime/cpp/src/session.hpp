@@ -37,6 +37,9 @@ struct OpenRequest {
     int gpu;            ///< number of the GPU, for GPU backends
 };
 
+/// The graphs that a backend takes, by what they were made for, the best first.
+Targets targets_of(const std::string& backend);
+
 /// Throws Error (bundle, backend).
 using Opener = std::unique_ptr<Session> (*)(const OpenRequest& request);
 

@@ -8,6 +8,7 @@
 #include "bundle_folder.hpp"
 #include "core/sha256.hpp"
 #include "hcflow/hcflow.hpp"
+#include "session.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;
@@ -143,4 +144,34 @@ TEST_CASE("the error names what a bundle lacks") {
         m["default_tau"] = 0.5;
     });
     CHECK(has(upscale_error(plain.open()), "was built for tau = 0"));
+}
+
+TEST_CASE("only TensorRT is given graphs that were made for TensorRT-RTX") {
+    using hcflow::Direction;
+    using hcflow::Precision;
+    using hcflow::Target;
+    using hcflow::targets_of;
+    const BundleFolder folder([](nlohmann::json& manifest) {
+        nlohmann::json half = manifest["graphs"][0];
+        half["precision"] = "fp16";
+        manifest["graphs"].push_back(half);
+        half["target"] = "rtx";
+        nlohmann::json fp8 = half;
+        fp8["precision"] = "fp8";
+        manifest["more_graphs"] = nlohmann::json::array({half, fp8});
+    });
+    const hcflow::Bundle bundle = hcflow::Bundle::open(folder.path());
+    const auto target = [&](const std::string& backend, Precision precision) {
+        return bundle.graph(Direction::inverse, precision, true, targets_of(backend)).target;
+    };
+    CHECK(target("openvino", Precision::fp16) == Target::any);
+    CHECK(target("tensorrt", Precision::fp16) == Target::any);
+    CHECK(target("tensorrt-rtx", Precision::fp16) == Target::rtx);
+    CHECK(target("tensorrt-rtx", Precision::fp32) == Target::any);
+    CHECK(target("tensorrt", Precision::fp8) == Target::rtx);
+    CHECK(has(error_of([&] { (void)target("openvino", Precision::fp8); }),
+              "has its inverse fp8 graph for rtx alone: use the backend tensorrt-rtx"));
+    CHECK(!bundle.has(Direction::inverse, Precision::fp8));
+    CHECK(bundle.preferred(Precision::fp16, targets_of("tensorrt-rtx")).size() == 1);
+    CHECK(bundle.preferred(Precision::fp8, targets_of("openvino")).empty());
 }

@@ -55,7 +55,7 @@ TEST_CASE("a border is read, is 0 without the key, and is bounded") {
 }
 
 TEST_CASE("the error names the path of an invalid value") {
-    CHECK(has(refusal_of("/schema", 2), "2: 'm' was made by a newer hcflow-deploy (schema 2"));
+    CHECK(has(refusal_of("/schema", 3), "2: 'm' was made by a newer hcflow-deploy (schema 3"));
     CHECK(has(refusal_of("/schema", "1"), "$.schema is \"1\"; it must be an integer, 1 or more"));
     CHECK(has(refusal_of("/schema", true), "$.schema is true; it must be an integer"));
     CHECK(has(refusal_of("/schema", 1.0), "$.schema is 1.0; it must be an integer"));
@@ -93,6 +93,31 @@ TEST_CASE("the error names the path of an invalid value") {
     CHECK(has(refusal_of("/graphs/0/deviations", 1), "$.graphs[0].deviations is 1"));
     CHECK(has(refusal_of("/vectors/file", "a/b.npz"), "$.vectors.file is \"a/b.npz\""));
     CHECK(has(refusal_of("/engines", json::array({1})), "$.engines[0] is 1; it must be an object"));
+}
+
+TEST_CASE("graphs of later schemas are read, and those of unknown kinds skipped") {
+    json manifest = BundleFolder().manifest;
+    json fp8 = manifest["graphs"][0];
+    fp8["precision"] = "fp8";
+    fp8["target"] = "rtx";
+    json newer = fp8, elsewhere = fp8;
+    newer["precision"] = "fp4";
+    newer["opset"] = "a later word";
+    elsewhere["target"] = "npu";
+    manifest["more_graphs"] = json::array({newer, fp8, elsewhere});
+    manifest["more_engines"] = json::array({{{"precision", "fp4"}}});
+    const hcflow::Manifest read = hcflow::parse_manifest(manifest.dump(), "'m'");
+    REQUIRE(read.graphs.size() == 3);
+    CHECK(read.graphs[2].precision == hcflow::Precision::fp8);
+    CHECK(read.graphs[2].target == hcflow::Target::rtx);
+    CHECK(read.graphs[0].target == hcflow::Target::any);
+    CHECK(read.engines.size() == 1);
+    fp8["bytes"] = 0;
+    manifest["more_graphs"] = json::array({fp8});
+    CHECK(has(refusal(manifest.dump()), "$.more_graphs[0].bytes is 0"));
+    manifest["more_graphs"][0]["precision"] = "\x1B[2J";
+    CHECK(has(refusal(manifest.dump()), "$.more_graphs[0].precision is"));
+    CHECK(has(refusal_of("/graphs/0/precision", "fp8"), "it must be one of fp32, fp16, int8"));
 }
 
 TEST_CASE("errors show keys on one line") {

@@ -32,7 +32,7 @@ typedef enum hcflow_status {
 enum { HCFLOW_U8 = 1, HCFLOW_U16 = 2, HCFLOW_F32 = 4 };
 
 /** HCFLOW_AUTO: fp32 or int8 for each image, whichever is faster and within its error budget. */
-enum { HCFLOW_FP32 = 0, HCFLOW_FP16 = 1, HCFLOW_INT8 = 2, HCFLOW_AUTO = 3 };
+enum { HCFLOW_FP32 = 0, HCFLOW_FP16 = 1, HCFLOW_INT8 = 2, HCFLOW_AUTO = 3, HCFLOW_FP8 = 4 };
 
 /** As an overlap: the graph's own. */
 #define HCFLOW_OWN_OVERLAP ((size_t)-1)

@@ -110,7 +110,7 @@ using Latents = std::vector<Latent>;
 
 /** `automatic`: fp32 or int8 for each image, whichever is faster and within the bundle's error
  *  budget. It depends on image size, bundle, backend and processor alone. */
-enum class Precision { fp32, fp16, int8, automatic };
+enum class Precision { fp32, fp16, int8, automatic, fp8 };
 
 /** How a model is opened. */
 struct Options {

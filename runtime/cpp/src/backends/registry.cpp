@@ -53,6 +53,12 @@ std::vector<std::string> backends() {
     return names;
 }
 
+Targets targets_of(const std::string& backend) {
+    if (backend == "tensorrt-rtx") return {Target::rtx, Target::any};
+    if (backend == "tensorrt") return {Target::any, Target::rtx};
+    return {Target::any};
+}
+
 void check_backend(const std::string& name) {
     std::vector<std::string> known = {"auto"};
     for (const Entry& entry : kBackends) known.emplace_back(entry.name);

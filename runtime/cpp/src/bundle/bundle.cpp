@@ -1,7 +1,9 @@
 #include "bundle/bundle.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <tuple>
 
 #include "bundle/json_reader.hpp"
 #include "core/error.hpp"
@@ -27,6 +29,13 @@ std::string read_file(const fs::path& path, std::uint64_t most, const Check& che
 } catch (const Unreadable& error) {
     throw_error(ErrorCode::bundle, "cannot read '", path.string(), "': ", error.what());
 }
+
+/// How early a target is wanted: larger is earlier, 0 is not at all.
+std::ptrdiff_t place(const Targets& targets, Target target) {
+    return targets.end() - std::find(targets.begin(), targets.end(), target);
+}
+
+bool contains(const Targets& targets, Target target) { return place(targets, target) > 0; }
 
 bool is_there(const fs::path& path) {
     std::error_code error;
@@ -71,21 +80,31 @@ Bundle Bundle::open(const std::string& path) {
     return {folder, parse_manifest(json, concat("'", source.string(), "'"))};
 }
 
-const Graph& Bundle::graph(Direction direction, Precision precision, bool latents) const {
+const Graph& Bundle::graph(Direction direction, Precision precision, bool latents,
+                           const Targets& targets) const {
     const std::string way = to_string(direction), wanted = to_string(precision);
     const Graph* found = nullptr;
+    std::optional<Target> elsewhere;
     std::set<std::string> there;
     for (const Graph& graph : manifest_.graphs) {
         if (graph.direction != direction) continue;
+        if (!contains(targets, graph.target)) {
+            if (graph.precision == precision) elsewhere = graph.target;
+            continue;
+        }
         there.insert(to_string(graph.precision));
         if (graph.precision != precision) continue;
         // A graph of uint8 images only if there is no other: the error below then names it.
         const auto rank = [&](const Graph& each) {
-            return 2 * static_cast<int>(each.io == "float32") +
-                   static_cast<int>(each.latents == latents);
+            return std::make_tuple(each.io == "float32", !latents || each.latents,
+                                   place(targets, each.target), each.latents == latents);
         };
         if (found == nullptr || rank(graph) > rank(*found)) found = &graph;
     }
+    if (found == nullptr && elsewhere)
+        throw_error(ErrorCode::bundle, "bundle '", manifest_.name, "' has its ", way, " ", wanted,
+                    " graph for ", to_string(*elsewhere),
+                    " alone: use the backend tensorrt-rtx or tensorrt, or another precision");
     if (there.empty())
         throw_error(ErrorCode::bundle, "bundle '", manifest_.name, "' has no ", way,
                     " graph: build it with --direction ", way, " or --direction both");
@@ -102,10 +121,28 @@ const Graph& Bundle::graph(Direction direction, Precision precision, bool latent
     return *found;
 }
 
-bool Bundle::has(Direction direction, Precision precision) const {
+bool Bundle::has(Direction direction, Precision precision, const Targets& targets) const {
     return std::any_of(manifest_.graphs.begin(), manifest_.graphs.end(), [&](const Graph& graph) {
-        return graph.direction == direction && graph.precision == precision && graph.is_supported();
+        return graph.direction == direction && graph.precision == precision &&
+               graph.is_supported() && contains(targets, graph.target);
     });
+}
+
+std::vector<const Graph*> Bundle::preferred(Precision precision, const Targets& targets) const {
+    std::vector<const Graph*> found;
+    for (const Graph& graph : manifest_.graphs) {
+        if (graph.precision != precision || !graph.is_supported() ||
+            !contains(targets, graph.target))
+            continue;
+        const auto other = std::find_if(found.begin(), found.end(), [&](const Graph* each) {
+            return each->direction == graph.direction && each->latents == graph.latents;
+        });
+        if (other == found.end())
+            found.push_back(&graph);
+        else if (place(targets, graph.target) > place(targets, (*other)->target))
+            *other = &graph;
+    }
+    return found;
 }
 
 std::string Bundle::read(const std::string& file, const std::string& sha256,

@@ -1,5 +1,8 @@
 #include "bundle/manifest.hpp"
 
+#include <algorithm>
+#include <array>
+
 #include "bundle/json_reader.hpp"
 #include "core/error.hpp"
 
@@ -13,6 +16,8 @@ constexpr std::int64_t kMostChannels = 1 << 16;  // the limit of the latent sche
 constexpr std::int64_t kMostOverlap = 4;
 // Largest border in LR pixels.
 constexpr std::int64_t kMostBorder = 64;
+
+constexpr std::array<const char*, 4> kPrecisions = {"fp32", "fp16", "int8", "fp8"};
 
 std::size_t size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
@@ -66,15 +71,22 @@ void check_figures(const JsonReader& json) {
     if (const auto report = json.get("report")) (void)report->file_name();
 }
 
-Graph read_graph(const JsonReader& json) {
+Precision read_precision(const std::string& name) {
+    for (const Precision each : {Precision::fp16, Precision::int8, Precision::fp8})
+        if (name == to_string(each)) return each;
+    return Precision::fp32;
+}
+
+Graph read_graph(const JsonReader& json, const std::vector<std::string>& precisions) {
     Graph graph{};
     graph.direction = json["direction"].choice({"inverse", "forward"}) == "inverse"
                           ? Direction::inverse
                           : Direction::forward;
-    const std::string& precision = json["precision"].choice({"fp32", "fp16", "int8"});
-    graph.precision = precision == "fp32"   ? Precision::fp32
-                      : precision == "fp16" ? Precision::fp16
-                                            : Precision::int8;
+    graph.precision = read_precision(json["precision"].choice(precisions));
+    if (const auto target = json.get("target")) {
+        (void)target->choice({"rtx"});
+        graph.target = Target::rtx;
+    }
     graph.latents = json["latents"].boolean();
     graph.io = json["io"].word();
     graph.contract = json["contract"].integer(1);
@@ -96,6 +108,17 @@ Graph read_graph(const JsonReader& json) {
     return graph;
 }
 
+/// A graph that readers of schema 1 do not know; none if it is of a kind that is unknown here too.
+std::optional<Graph> read_later_graph(const JsonReader& json) {
+    const auto target = json.get("target");
+    const bool is_target_known = !target || target->word() == "rtx";
+    const std::string& precision = json["precision"].word();
+    const bool is_precision_known =
+        std::find(kPrecisions.begin(), kPrecisions.end(), precision) != kPrecisions.end();
+    if (!is_target_known || !is_precision_known) return std::nullopt;
+    return read_graph(json, {kPrecisions.begin(), kPrecisions.end()});
+}
+
 }  // namespace
 
 std::string latent_name(std::size_t level) { return concat("z", level + 1); }
@@ -112,12 +135,16 @@ std::string to_string(Precision precision) {
             return "fp16";
         case Precision::int8:
             return "int8";
+        case Precision::fp8:
+            return "fp8";
         case Precision::automatic:
             return "auto";
     }
     throw_error(ErrorCode::parameter, "unknown precision ", static_cast<int>(precision),
-                ": one of fp32, fp16, int8, auto");
+                ": one of fp32, fp16, int8, fp8, auto");
 }
+
+std::string to_string(Target target) { return target == Target::rtx ? "rtx" : "any machine"; }
 
 Manifest parse_manifest(const std::string& json, const std::string& where) {
     const JsonDocument document(json, where, "not a manifest");
@@ -143,13 +170,19 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     check_texts(root["checkpoint"]["provenance"]);
     check_texts(root["tools"]);
     for (const JsonReader& graph : root["graphs"].items())
-        manifest.graphs.push_back(read_graph(graph));
+        manifest.graphs.push_back(read_graph(graph, {"fp32", "fp16", "int8"}));
     if (manifest.graphs.empty())
         throw_error(ErrorCode::bundle, where, ": $.graphs holds no graph: build the bundle again");
+    if (const auto later = root.get("more_graphs"))
+        for (const JsonReader& entry : later->items())
+            if (auto graph = read_later_graph(entry)) manifest.graphs.push_back(*std::move(graph));
     (void)root["vectors"]["file"].file_name();
     (void)root["vectors"]["sha256"].digest();
     for (const JsonReader& engine : root["engines"].items())
         manifest.engines.push_back(engine.object_text());
+    if (const auto later = root.get("more_engines"))
+        for (const JsonReader& engine : later->items())
+            manifest.engines.push_back(engine.object_text());
     const std::size_t needed = 3 * manifest.scale * manifest.scale - 3;
     if (values != needed)
         throw_error(ErrorCode::bundle, where, ": $.latents.levels hold ", values,

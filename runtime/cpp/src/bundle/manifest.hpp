@@ -12,13 +12,17 @@
 namespace hcflow {
 
 inline constexpr const char* kManifestName = "manifest.json";
-inline constexpr std::int64_t kSchema = 1;
+inline constexpr std::int64_t kSchema = 2;
 inline constexpr std::int64_t kContract = 1;
 
 enum class Direction { inverse, forward };
 
+/// What a graph was made for.
+enum class Target { any, rtx };
+
 std::string to_string(Direction direction);
 std::string to_string(Precision precision);
+std::string to_string(Target target);
 
 /// A latent: [N, channels, H·factor, W·factor] for an LR image of H×W.
 struct Level {
@@ -50,6 +54,7 @@ struct Graph {
     std::optional<std::size_t> tile;  ///< LR pixels; none: images are not tiled
     std::optional<std::size_t> overlap;
     std::size_t border = 0;  ///< what an image is padded by on each side, LR pixels
+    Target target = Target::any;
 
     /// Whether this library can run it.
     [[nodiscard]] bool is_supported() const { return contract == kContract && io == "float32"; }
@@ -63,7 +68,7 @@ struct Manifest {
     double default_tau;
     std::string latent_scheme;
     std::vector<Level> levels;
-    std::vector<Graph> graphs;
+    std::vector<Graph> graphs;         ///< without those of kinds that are unknown here
     std::vector<std::string> engines;  ///< entries as JSON, decoded when an engine is looked for
 };
 

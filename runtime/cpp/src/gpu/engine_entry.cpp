@@ -84,7 +84,7 @@ bool capability_fits(const EngineEntry& engine, const std::string& capability) {
 /// Checks the values of an entry that this library does not use.
 void check_unused(const JsonReader& json) {
     (void)json["direction"].choice({"inverse", "forward"});
-    (void)json["precision"].choice({"fp32", "fp16", "int8"});
+    (void)json["precision"].choice({"fp32", "fp16", "int8", "fp8"});
     (void)json["latents"].boolean();
     (void)json["tf32"].boolean();
     (void)json["refittable"].boolean();

@@ -36,6 +36,10 @@ std::vector<fs::path> sidecars(const fs::path& cache, const std::string& prefix)
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const fs::path& cache) {
     std::vector<EngineFile> engines;
+    // Known by its graph first: the entry of a graph that is unknown here may hold anything else.
+    const auto is_of_graph = [&](const JsonReader& json) {
+        return json["graph"].digest() == graph.sha256;
+    };
     const auto add = [&](EngineEntry entry, const fs::path& folder) {
         if (entry.graph != graph.sha256) return;
         const fs::path path = folder / entry.file;
@@ -54,7 +58,8 @@ std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
     for (std::size_t i = 0; i < listed.size(); ++i) {
         const JsonDocument document(listed[i], "'" + bundle.folder().string() + "'",
                                     "not an engine's entry");
-        add(read_engine_entry(document.root(concat("$.engines[", i, "]"))), bundle.folder());
+        const JsonReader json = document.root(concat("$.engines[", i, "]"));
+        if (is_of_graph(json)) add(read_engine_entry(json), bundle.folder());
     }
     return engines;
 }

@@ -164,9 +164,8 @@ bool has_engines(const Bundle& bundle, const Options& options, const std::string
     // On GPUs `automatic` is fp32 (inference/auto_precision.hpp).
     const Precision wanted =
         options.precision == Precision::automatic ? Precision::fp32 : options.precision;
-    for (const Graph& graph : bundle.manifest().graphs)
-        if (graph.precision == wanted && graph.io == "float32")
-            of_graphs.push_back(engines_of(bundle, graph, engine_folder(options.cache)));
+    for (const Graph* graph : bundle.preferred(wanted, targets_of(name)))
+        of_graphs.push_back(engines_of(bundle, *graph, engine_folder(options.cache)));
     // Most bundles have no engines: then neither driver nor library is loaded.
     if (std::all_of(of_graphs.begin(), of_graphs.end(),
                     [](const auto& engines) { return engines.empty(); }))

@@ -17,6 +17,7 @@ Network::Network(Bundle bundle, Opener open, std::string backend, const Options&
     : bundle_(std::move(bundle)),
       open_(open),
       backend_(std::move(backend)),
+      targets_(targets_of(backend_)),
       precisions_(options.precision == Precision::automatic
                       ? automatic_precisions(bundle_.manifest(), backend_, cpu_flags())
                       : std::vector<Precision>{options.precision}),
@@ -26,7 +27,7 @@ Network::Network(Bundle bundle, Opener open, std::string backend, const Options&
       memory_(memory) {}
 
 const Graph& Network::graph(Direction direction, bool latents, Precision precision) const {
-    return bundle_.graph(direction, precision, latents);
+    return bundle_.graph(direction, precision, latents, targets_);
 }
 
 Session& Network::session(const Graph& graph) {
@@ -37,16 +38,14 @@ Session& Network::session(const Graph& graph) {
 }
 
 void Network::load_all() {
-    for (const Graph& graph : manifest().graphs)
-        if (graph.is_supported() &&
-            std::find(precisions_.begin(), precisions_.end(), graph.precision) != precisions_.end())
-            (void)session(graph);
+    for (const Precision precision : precisions_)
+        for (const Graph* graph : bundle_.preferred(precision, targets_)) (void)session(*graph);
 }
 
 std::vector<const Graph*> Network::with_fp32_fallback(const Graph& graph) const {
     std::vector<const Graph*> graphs = {&graph};
-    if (graph.precision != Precision::fp32 && bundle_.has(graph.direction, Precision::fp32))
-        graphs.push_back(&bundle_.graph(graph.direction, Precision::fp32, graph.latents));
+    if (graph.precision != Precision::fp32 && bundle_.has(graph.direction, Precision::fp32, targets_))
+        graphs.push_back(&bundle_.graph(graph.direction, Precision::fp32, graph.latents, targets_));
     return graphs;
 }
 

@@ -57,6 +57,7 @@ class Network {
     Bundle bundle_;
     Opener open_;
     std::string backend_;
+    Targets targets_;
     std::vector<Precision> precisions_;
     int threads_;
     std::string cache_;
