@@ -24,7 +24,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
-from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Precision
+from runtime.bundle.manifest import ANY_MACHINE, Direction, Graph, Precision
 from runtime.bundle.reader import Bundle
 from runtime.latents import draw
 
@@ -67,8 +67,8 @@ def _cells(bundle: Bundle, graph: Graph, fp32_bytes: int) -> str:
 
 def pairs(bundle: Bundle, tau: float) -> Iterator[str]:
     """Lines of the table of matched and mixed precisions."""
-    down = {p: _session(bundle, "forward", p) for p in PRECISIONS}
-    up = {p: _session(bundle, "inverse", p) for p in PRECISIONS}
+    down = {p: _session(bundle, "forward", p) for p in ANY_MACHINE}
+    up = {p: _session(bundle, "inverse", p) for p in ANY_MACHINE}
     crops = {name: _crop(name) for name in PHOTOGRAPHS}
     encoded: dict[tuple[str, str], Arrays] = {}
     for (precision, session), (name, truth) in product(down.items(), crops.items()):
@@ -77,7 +77,7 @@ def pairs(bundle: Bundle, tau: float) -> Iterator[str]:
         encoded[precision, name] = dict(zip(names, values, strict=True))
     yield f"| down | up | 8 bits, z = 0 | 8 bits, z drawn at τ = {tau:g} | y and z kept |"
     yield "|---" * 5 + "|"
-    for a, b in product(PRECISIONS, PRECISIONS):
+    for a, b in product(ANY_MACHINE, ANY_MACHINE):
         figures: list[list[float]] = [[], [], []]
         for name, truth in crops.items():
             kept = encoded[a, name]

@@ -41,7 +41,7 @@ from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
-from runtime.bundle.manifest import PRECISIONS
+from runtime.bundle.manifest import ANY_MACHINE
 from runtime.bundle.reader import Bundle
 
 FP32, BF16 = "naive export, fp32", "naive export, bf16"
@@ -52,7 +52,7 @@ CALIBRATION_SIDE = 24
 def of_bundle(folder: Path) -> tuple[HCFlow, dict[str, bytes], str]:
     bundle = Bundle.open(folder)
     model = load(weights(bundle.manifest.name)).model
-    graphs = {p: bundle.read_graph(bundle.graph("inverse", p, True)) for p in PRECISIONS}
+    graphs = {p: bundle.read_graph(bundle.graph("inverse", p, True)) for p in ANY_MACHINE}
     return model, graphs, f"`{bundle.manifest.name}`"
 
 

@@ -33,7 +33,7 @@ from export.precision.evaluation import Trial, inputs_of, photograph_trials
 from export.precision.lower import read_crops
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
-from runtime.bundle.manifest import PRECISIONS
+from runtime.bundle.manifest import ANY_MACHINE
 from runtime.bundle.reader import Bundle
 
 CONVERT = """
@@ -117,7 +117,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         made: dict[str, Path] = {}
-        for precision in PRECISIONS:
+        for precision in ANY_MACHINE:
             made[f"ours, {precision}"] = Path(folder) / f"{precision}.onnx"
             entry = bundle.graph("inverse", precision, True)
             made[f"ours, {precision}"].write_bytes(bundle.read_graph(entry))

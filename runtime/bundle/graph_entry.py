@@ -20,8 +20,8 @@ TARGETS: tuple[Target, ...] = ("rtx",)
 """What a graph may be made for, beside any machine: TensorRT-RTX and, where it takes them,
 TensorRT."""
 
-OF_SCHEMA_1: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-"""Precisions that every runtime knows; graphs in another, or for a target, are listed apart."""
+ANY_MACHINE: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+"""Precisions that run on any machine, and that every runtime knows: schema 1 has no others."""
 
 DIGEST = (r"[0-9a-f]{64}", "a SHA-256: 64 lower-case hexadecimal digits")
 PLAIN_NAME = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name inside the bundle")
@@ -207,7 +207,7 @@ class Graph:
     @property
     def is_of_schema_1(self) -> bool:
         """Whether every runtime takes it for what it is."""
-        return self.precision in OF_SCHEMA_1 and self.target is None
+        return self.precision in ANY_MACHINE and self.target is None
 
     @property
     def full_title(self) -> str:
@@ -217,7 +217,7 @@ class Graph:
         return self.title + (" τ = 0" if self.direction == "inverse" else " LR alone")
 
 
-def read(field: Field, precisions: Sequence[Precision] = OF_SCHEMA_1) -> Graph:
+def read(field: Field, precisions: Sequence[Precision] = ANY_MACHINE) -> Graph:
     """A graph's entry, checked; raises `BundleError` with the JSON path of what is wrong."""
     tile = _optional_integer(field["tile"], 1)
     most = MOST_OVERLAP * (tile or 0)

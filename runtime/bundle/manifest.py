@@ -16,9 +16,9 @@ from typing import Any, Literal, NoReturn, cast
 
 from runtime.bundle import graph_entry
 from runtime.bundle.graph_entry import (
+    ANY_MACHINE,
     DIGEST,
     DIRECTIONS,
-    OF_SCHEMA_1,
     PLAIN_NAME,
     PLAIN_WORD,
     PRECISIONS,
@@ -39,6 +39,7 @@ from runtime.bundle.json_reader import Field
 from runtime.errors import BundleError
 
 __all__ = [
+    "ANY_MACHINE",
     "CONTRACT",
     "DIRECTIONS",
     "FILE_NAME",
@@ -215,7 +216,7 @@ class Manifest:
         known = [_without_absent_target(asdict(g)) for g in self.graphs if g.is_of_schema_1]
         more = [asdict(g) for g in self.graphs if not g.is_of_schema_1]
         more = [_without_absent_target(entry) for entry in more] + [g.entry for g in self.unknown]
-        engines = [e for e in self.engines if e.get("precision") in OF_SCHEMA_1]
+        engines = [e for e in self.engines if e.get("precision") in ANY_MACHINE]
         more_engines = [e for e in self.engines if e not in engines]
         keys |= {"graphs": known, "engines": engines}
         if more or more_engines:

@@ -23,7 +23,7 @@ from hcflow_ref.images.photographs import photograph
 from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from runtime import Bundle, BundleError
-from runtime.bundle.manifest import DIRECTIONS, PRECISIONS
+from runtime.bundle.manifest import ANY_MACHINE, DIRECTIONS
 from tests.support.bundles import write_bundle
 
 
@@ -86,7 +86,7 @@ def test_a_ready_bundle_holds_every_precision_of_the_shipped_weights(name: str) 
     bundle = Bundle.open(models.of_shipped(name))
     manifest = bundle.manifest
     assert manifest.checkpoint.sha256 == sha256(name)
-    wanted = {(way, precision) for way in DIRECTIONS for precision in PRECISIONS}
+    wanted = {(way, precision) for way in DIRECTIONS for precision in ANY_MACHINE}
     assert {(graph.direction, graph.precision) for graph in manifest.graphs} == wanted
     for graph in manifest.graphs:
         assert graph.within_budget

@@ -20,7 +20,7 @@ TOOLS = ("cmake", "ninja", "c++")
 # Set by `make cpp` and `make cpp-slow`: tests then fail instead of being skipped.
 REQUIRED = "HCFLOW_REQUIRE_CPP"
 OWN_OVERLAP = ctypes.c_size_t(-1).value  # HCFLOW_OWN_OVERLAP
-PRECISIONS = ("fp32", "fp16", "int8", "auto")  # HCFLOW_FP32 …
+PRECISIONS = ("fp32", "fp16", "int8", "auto", "fp8")  # HCFLOW_FP32 …
 SLOW = "HCFLOW_CPP_SLOW"  # set by `make cpp-slow`: sanitizers, valgrind, clang-tidy, the fuzzer
 
 MARKS = [
