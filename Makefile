@@ -5,7 +5,8 @@ BUNDLE := bundles/rescale_x4
 # Threads that wait without spinning: several programs may share the machine's few cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-slow cpp cpp-slow lint benchmark benchmark-engines weights release lock \
+.PHONY: demo test test-slow cpp cpp-slow lint benchmark benchmark-engines benchmark-programs weights \
+  release lock \
   ptx fuzz clean environment demo-environment
 
 demo-environment:
@@ -41,6 +42,11 @@ benchmark-engines: environment
 	mkdir -p build
 	$(BIN)/python -m benchmarks.engines --write build/engines.json
 	$(BIN)/python -m benchmarks.engines --publish build/engines.json
+
+benchmark-programs: environment
+	mkdir -p build
+	$(BIN)/python -m benchmarks.programs --write build/programs.json
+	$(BIN)/python -m benchmarks.programs --publish build/programs.json
 
 # All that follows from new weights: figures, INT8 records, bundles, cards, tables, picture.
 # make weights NAME=rescale_x4 CALIBRATION=photographs

@@ -16,6 +16,7 @@ from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import profile
 from export.errors import ExportError
+from export.forms.rewrite import Form, rewrite
 from runtime.backends import targets_of, tensorrt_engine
 from runtime.backends.cuda_device import Device
 from runtime.bundle import engine_cache
@@ -118,10 +119,11 @@ def _compile(
 ) -> tuple[Made, bytes]:
     title = graph.title
     sized = replace(options, sizes=options.sizes.for_graph(graph))
-    data = bundle.read_graph(graph)
-    ranges = profile(onnx.load_from_string(data), sized.sizes)
+    form = options.form_of(graph.precision)
+    model = rewrite(onnx.load_from_string(bundle.read_graph(graph)), form)
+    ranges = profile(model, sized.sizes)
     version = tensorrt_engine.version_of(tensorrt_engine.load_library(options.library))
-    name = _cache_name(graph, ranges, sized, version)
+    name = _cache_name(graph, ranges, sized, version, form)
     onnx_path = str(bundle.folder / graph.file)
     engine_path = str(Path(graph.file).with_suffix(".engine"))
     commands = tuple(
@@ -136,7 +138,11 @@ def _compile(
                         engine, path
                     )
     compiled = compile_graph(
-        data, ranges, graph.precision, sized, lambda phase, share: progress(title, phase, share)
+        model.SerializeToString(),
+        ranges,
+        graph.precision,
+        sized,
+        lambda phase, share: progress(title, phase, share),
     )
     engine = Engine(
         file=name,
@@ -159,6 +165,7 @@ def _compile(
         memory=compiled.record.memory(),
         layers=compiled.layers,
         program=compiled.program.entry() if compiled.program else None,
+        form=form,
     )
     made = Made(engine, Path(), commands, tuple(dict.fromkeys(compiled.record.warnings)))
     return made, compiled.data
@@ -170,12 +177,15 @@ def _capabilities(options: EngineOptions) -> tuple[str, ...]:
     return (Device.open(options.device).compute_capability,)
 
 
-def _cache_name(graph: Graph, ranges: Profile, options: EngineOptions, version: str) -> str:
+def _cache_name(
+    graph: Graph, ranges: Profile, options: EngineOptions, version: str, form: Form
+) -> str:
     """A name by everything that an engine depends on, so that equal requests meet."""
     facts = {
         "capabilities": _capabilities(options),
         "ranges": {name: (r.smallest, r.best, r.largest) for name, r in ranges.items()},
         "flags": _FLAGS,
+        "form": form,
         "options": (
             options.workspace,
             options.optimization_level,

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from export.engine.profile import Sizes
 from export.errors import ExportError
+from export.forms.choice import preferred
+from export.forms.rewrite import Form
 from runtime.bundle.engine_entry import Hardware, Library
+from runtime.bundle.manifest import Precision
 
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 """Default targets of a TensorRT-RTX engine, its compiler's own."""
@@ -32,6 +35,7 @@ class EngineOptions:
         refittable: new weights may be put in later.
         device: number of the GPU that TensorRT compiles on and for, as CUDA counts.
         strict: refuse an engine that does not tell which precision its layers run in.
+        form: of dense blocks; None is the one that the compiler makes most of.
     """
 
     library: Library
@@ -46,6 +50,7 @@ class EngineOptions:
     refittable: bool = False
     strict: bool = False
     device: int = 0
+    form: Form | None = None
 
     def __post_init__(self) -> None:
         """Raise `ExportError` for what the library cannot do."""
@@ -81,6 +86,12 @@ class EngineOptions:
     def targets(self) -> tuple[str, ...]:
         """Compute capabilities a TensorRT-RTX engine is compiled for."""
         return tuple(dict.fromkeys(self.compute_capabilities)) or RTX_CAPABILITIES
+
+    def form_of(self, precision: Precision) -> Form:
+        """The form in which dense blocks of a graph in this precision are compiled."""
+        if self.form is not None:
+            return self.form
+        return preferred(precision, self.targets()) if self.library == "tensorrt-rtx" else "flat"
 
 
 def parse_capabilities(text: str | None) -> tuple[str, ...]:

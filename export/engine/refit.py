@@ -19,6 +19,7 @@ from onnx import TensorProto
 from export.engine.bundle_engines import Made, add_to_bundle, asked_for
 from export.engine.log import Record, logger
 from export.errors import ExportError
+from export.forms.rewrite import FORMS, rewrite
 from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt_engine import load_library, this_machine
 from runtime.bundle import engine_cache, engine_entry
@@ -82,7 +83,7 @@ def refit_bundle(
         old, path = _refittable(source, before, machine)
         start = time.monotonic()
         with gpu.current():
-            made = refit(trt, engine_cache.read(old, path), data, str(path))
+            made = refit(trt, engine_cache.read(old, path), _in_form(data, old, path), str(path))
         engine = _entry(old, graph, made, time.monotonic() - start)
         built.append((Made(engine, Path(), ()), made))
     if into_bundle:
@@ -174,6 +175,17 @@ def _entry(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:
         graph=graph.sha256,
         build_seconds=round(seconds, 3),
     )
+
+
+def _in_form(graph: bytes, engine: Engine, path: Path) -> bytes:
+    """The graph in the engine's form, whose weights have other shapes than the bundle's."""
+    if engine.form not in FORMS:
+        raise ExportError(
+            f"engine '{path}' has dense blocks in a form that this hcflow-deploy does not know, "
+            f"'{engine.form}': compile it again"
+        )
+    made: bytes = rewrite(onnx.load_from_string(graph), engine.form).SerializeToString()
+    return made
 
 
 def _last(record: Record) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 engine_option = functools.partial(typer.Option, rich_help_panel="Engines for NVIDIA GPUs")
 
+Form = Literal["flat", "nested", "pass-through", "sums", "folded"]
+"""`export.forms.rewrite.Form`, which is imported when it is used."""
+
 Compiler = Literal["auto", "tensorrt", "tensorrt-rtx"]
 
 
@@ -102,6 +105,14 @@ class EngineArguments:
             "--strict", help="TensorRT: refuse an engine whose layers do not tell their precision."
         ),
     ] = False
+    form: Annotated[
+        Form | None,
+        engine_option(
+            "--form",
+            help="How dense blocks are written for the compiler; the results are the same.",
+            show_default="by library, precision and GPUs",
+        ),
+    ] = None
 
     def refuse(self) -> None:
         """Raise `ParameterError` if an option was given although no engine is compiled."""
@@ -154,6 +165,7 @@ class EngineArguments:
             refittable=self.refit,
             strict=self.strict,
             device=self.device or 0,
+            form=self.form,
         )
         compilers.check(options)  # what is missing is said before any work
         return options

@@ -66,8 +66,10 @@ def summary(made: Made) -> str:
 
 
 def print_commands(out: Console, made: Sequence[Made]) -> None:
-    """The commands of NVIDIA's own tools that compile the same engines."""
-    out.print("\nNVIDIA's own tools compile the same engines with:")
+    """The commands of NVIDIA's own tools that compile the same graphs."""
+    flat = all(each.engine.form == "flat" for each in made)
+    what = "the same engines" if flat else "the bundle's graphs, their dense blocks flat,"
+    out.print(f"\nNVIDIA's own tools compile {what} with:")
     for line in (line for each in made for line in each.commands):
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
@@ -102,7 +104,8 @@ def print_programs(out: Console, made: Sequence[Made]) -> None:
     """One line an engine: the kernels its compiler made of the graph, where they are known."""
     for each in made:
         engine = each.engine
-        out.print(f"{engine.direction} {engine.precision}: {_program(engine)}", markup=False)
+        title = f"{engine.direction} {engine.precision}, dense blocks {engine.form}"
+        out.print(f"{title}: {_program(engine)}", markup=False)
 
 
 def _program(engine: Engine) -> str:

@@ -92,6 +92,7 @@ class Engine:
         layers: how many convolutions run in each precision, by the engine inspector; None where
             unknown, as after a compilation without a GPU.
         program: its kernels; None where unknown, as for every engine of TensorRT.
+        form: of the dense blocks that were compiled, `flat` as the graph has them.
     """
 
     file: str
@@ -114,6 +115,7 @@ class Engine:
     memory: Memory
     layers: Mapping[str, int] | None = None
     program: Program | None = None
+    form: str = "flat"
 
     @classmethod
     def from_field(cls, field: Field) -> Engine:
@@ -123,7 +125,7 @@ class Engine:
             BundleError: a value is missing, or of a wrong type or range.
         """
         level, layers = field.get("optimization_level"), field.get("layers")
-        memory, program = field["memory"], field.get("program")
+        memory, program, form = field["memory"], field.get("program"), field.get("form")
         return cls(
             file=field["file"].text(*PLAIN_NAME),
             sha256=field["sha256"].text(*DIGEST),
@@ -150,6 +152,7 @@ class Engine:
             memory=Memory(*(_bytes(memory, k) for k in ("scratch", "weights", "activations"))),
             layers={k: v.integer(0) for k, v in layers.members().items()} if layers else None,
             program=Program.from_field(program) if program else None,
+            form=form.text(r"[a-z-]{1,40}", "a form such as pass-through") if form else "flat",
         )
 
     @classmethod

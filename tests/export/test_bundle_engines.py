@@ -75,6 +75,19 @@ def test_engines_asked_for_by_a_build_lie_in_the_bundle_and_replace_older_ones(
     assert len(list(folder.glob("*.engine"))) == 2
 
 
+def test_an_engine_says_which_form_it_has_and_each_form_is_kept(
+    compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
+    bundle = Bundle.open(write_bundle(tmp_path / "b"))
+    for form in (None, "sums", "sums"):
+        options = replace(OPTIONS, form=form)  # type: ignore[arg-type]
+        made = bundle_engines.compile_bundle(bundle, options, directions=("inverse",))
+        assert made[0].engine.form == (form or options.form_of(made[0].engine.precision))
+    assert len(compiler) == 2
+    assert len(engine_cache.find(bundle.manifest.graphs[0].sha256)) == 2
+
+
 def test_again_compiles_again_for_the_bundle_too(
     compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

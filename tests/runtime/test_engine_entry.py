@@ -46,6 +46,7 @@ ENGINE = Engine(
     memory=Memory(1, 2, 3),
     layers={"fp16": 4},
     program=Program({"fp16": 4}, 3, 2, 1000, {"fp16": 10}),
+    form="pass-through",
 )
 
 
@@ -58,6 +59,12 @@ def test_an_entry_without_a_program_is_one_whose_kernels_are_unknown() -> None:
     entry = ENGINE.to_mapping()
     del entry["program"]
     assert Engine.from_field(Field(entry, "x")) == replace(ENGINE, program=None)
+
+
+def test_an_entry_without_a_form_was_compiled_from_the_graph_as_it_is() -> None:
+    entry = ENGINE.to_mapping()
+    del entry["form"]
+    assert Engine.from_field(Field(entry, "x")) == replace(ENGINE, form="flat")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,7 @@ def test_an_entry_without_a_program_is_one_whose_kernels_are_unknown() -> None:
         ("memory", {"scratch": -1}),
         ("layers", {"fp16": -1}),
         ("program", {"convolutions": {"fp16": 4}, "fused": 3}),
+        ("form", "Nested!"),
         ("program", {"convolutions": {"fp16": -4}, "fused": 3, "others": 0}),
     ],
 )

@@ -29,13 +29,13 @@ from tests.simulated.tensorrt_module import engine_bytes
 from tests.support.bundles import inverse_graph, write_bundle
 
 
-def _refittable(folder: Path, refittable: bool = True) -> Bundle:
+def _refittable(folder: Path, refittable: bool = True, form: str = "flat") -> Bundle:
     """A bundle with an engine of its inverse that takes new weights."""
     bundle = write_bundle(folder / "old")
     graph = inverse_graph(True)
     profiles = [{n: (r.smallest, r.best, r.largest) for n, r in ranges(8, 1).items()}]
     data = engine_bytes(graph, profiles, refittable=refittable)
-    engine = sidecar(graph, data, refittable=refittable, profiles=(ranges(8, 1),))
+    engine = sidecar(graph, data, refittable=refittable, profiles=(ranges(8, 1),), form=form)
     (bundle / engine.file).write_bytes(data)
     manifest = replace(Bundle.open(bundle).manifest, engines=(engine.to_mapping(),))
     (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
@@ -74,6 +74,17 @@ def a_refitted_engine_can_lie_in_the_bundle_and_be_refitted_again(folder: Path) 
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
     gpu = runtime.load(old.folder, backend="tensorrt-rtx").upscale(image)
     assert np.array_equal(gpu, runtime.load(old.folder).upscale(image))
+    fine()
+
+
+@scenario
+def an_engine_in_another_form_takes_new_weights_and_keeps_it(folder: Path) -> None:
+    old = _refittable(folder, form="pass-through")
+    new = Bundle.open(write_bundle(folder / "new", gain=0.5))
+    (made,) = _refit(new, old)
+    assert made.engine.form == "pass-through"
+    old = _refittable(folder / "unknown", form="of-tomorrow")
+    raises(ExportError, "compile it again", lambda: _refit(new, old))
     fine()
 
 
