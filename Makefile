@@ -35,8 +35,9 @@ test: lint
 test-slow: environment
 	$(BIN)/pytest -q -m slow
 
+# One page: ours against naive exports, large files, memory, start, cost against size; and targets.
 benchmark: environment
-	$(BIN)/python -m benchmarks.export_against_naive
+	$(BIN)/python -m benchmarks.page
 
 benchmark-engines: environment
 	mkdir -p build

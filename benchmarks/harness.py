@@ -18,14 +18,14 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.naive import naive_inverse
+from benchmarks import naive
 from export.artifact import NUMERICS
 from export.folded.fold import GraphSpec, deploy
 from export.graph import emit, trace
 from hcflow_ref.network.hcflow import HCFlow
 from runtime.backends import open_session
 from runtime.backends.session import ExpectsShapes, Session
-from runtime.bundle.manifest import Numerics, Precision
+from runtime.bundle.manifest import Direction, Numerics, Precision
 from runtime.latents import draw
 from runtime.system import atomic, machine
 from runtime.system.cache import user_cache
@@ -44,10 +44,10 @@ def our_inverse(model: HCFlow, precision: Precision = "fp32") -> bytes:
     return data
 
 
-def cached_naive(model: HCFlow) -> bytes:
+def cached_naive(model: HCFlow, direction: Direction = "inverse") -> bytes:
     """The naive export, which takes minutes, kept in the user's cache by what it is made from."""
-    facts = hashlib.sha256(torch.__version__.encode())
-    facts.update(Path(naive_inverse.__code__.co_filename).read_bytes())
+    facts = hashlib.sha256(f"{torch.__version__} {direction}".encode())
+    facts.update(Path(naive.__file__).read_bytes())
     for name, value in sorted(model.state_dict().items()):
         facts.update(name.encode() + value.numpy().tobytes())
     file = (
@@ -57,7 +57,8 @@ def cached_naive(model: HCFlow) -> bytes:
     )
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(file, naive_inverse(copy.deepcopy(model)))
+        export = naive.naive_inverse if direction == "inverse" else naive.naive_forward
+        atomic.write(file, export(copy.deepcopy(model)))
     return file.read_bytes()
 
 
@@ -86,6 +87,17 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds of each by a clock."""
+    timed = time_rounds(runs, feeds, rounds, clock)
+    return {name: statistics.median(times) for name, times in timed.items()}
+
+
+def time_rounds(
+    runs: Mapping[str, Runner],
+    feeds: Feeds,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of each in every round by a clock; rounds are interleaved, after one run of each."""
     for run in runs.values():
         run(feeds)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -94,7 +106,7 @@ def measure(
             start = clock()
             run(feeds)
             seconds[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return seconds
 
 
 def about(threads: int, rounds: int, clock: str = "time") -> str:

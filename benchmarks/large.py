@@ -1,21 +1,24 @@
-"""A large image, file to file: `python -m benchmarks.large [--output 7680x4320] [--rounds 1]`.
+"""Large images, file to file: `python -m benchmarks.large [--rounds 1] [--json]`.
 
-`hcflow upscale` of a photograph with the default model and the fastest choice for this machine
-(`--backend auto --precision auto`), start to exit, against the fastest naive thing that can do it:
-a script that runs the naive export in OpenVINO, compiled for the window, over the same tiles. Times
-by the clock, peak resident memory, and megapixels of output a second; on a machine with nothing
-else on it, after one run on a small image, which brings the model into the caches.
+`hcflow` with the default model and the fastest choice for this machine, start to exit, against the
+fastest naive thing that can do it: a script that runs the naive export in OpenVINO in float32 over
+fp32's own tiles (`benchmarks.naive_files`). 1920×1080 and 7680×4320 come out of an upscale, and
+4032×3024 goes down and back. Rounds are interleaved; times by the clock, peak resident memory; on a
+machine with nothing else on it, after one run on a small image that fills the caches.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -25,106 +28,159 @@ from hcflow.models.shipped import DEFAULT, resolve
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.images.photographs import photograph
+from runtime.bundle.manifest import DIRECTIONS, Direction
 from runtime.bundle.reader import Bundle
 
-NAIVE = """
-import sys
-import numpy as np, openvino
-from PIL import Image
-from runtime.inference.grid import Grid
-graph, source, output = sys.argv[1:4]
-image = np.asarray(Image.open(source), np.float32) / 255
-grid = Grid(*image.shape[:2], *map(int, sys.argv[4:]))
-core = openvino.Core()
-model = core.read_model(graph)
-rows, columns = grid.window
-shapes = {"lr": [1, 3, rows, columns]}
-for name, (channels, factor) in zip(["z1", "z2"], LATENTS):
-    shapes[name] = [1, channels, rows * factor, columns * factor]
-model.reshape(shapes)
-options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-run = core.compile_model(model, "CPU", options)
-feeds = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-large = np.empty((4 * image.shape[0], 4 * image.shape[1], 3), np.uint8)
-for tile in grid.tiles():
-    window = image[tile.y.window(1), tile.x.window(1)]
-    hr = run({**feeds, "lr": window.transpose(2, 0, 1)[None]})["hr"][0].transpose(1, 2, 0)
-    part = hr[tile.y.core_in_window(4), tile.x.core_in_window(4)]
-    large[tile.y.core(4), tile.x.core(4)] = np.rint(part.clip(0, 1) * 255)
-Image.fromarray(large).save(output)
-"""
+OURS = "hcflow"
+NAIVE = "naive script, OpenVINO fp32"
 _POLL_SECONDS = 0.05
 
 
-def measure(width: int, height: int, rounds: int) -> tuple[dict[str, tuple[float, int]], str]:
-    """Median seconds and peak bytes by contender, and the grid in words."""
-    bundle = resolve()
-    graph = Bundle.open(bundle).graph("inverse", "fp32", None)
+@dataclass(frozen=True)
+class Job:
+    """An image to convert: the size of the large image, and the steps in order."""
+
+    title: str
+    width: int
+    height: int
+    steps: tuple[Direction, ...]
+
+
+JOBS = (
+    Job("480×270 → 1920×1080", 1920, 1080, ("inverse",)),
+    Job("1920×1080 → 7680×4320", 7680, 4320, ("inverse",)),
+    Job("4032×3024 down and back", 4032, 3024, ("forward", "inverse")),
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contender on one job.
+
+    Attributes:
+        job: its title.
+        contender: `OURS` or `NAIVE`.
+        megapixels: of the large image.
+        seconds: of each round, all steps together, start to exit.
+        peak: bytes of resident memory, the most of any step.
+    """
+
+    job: str
+    contender: str
+    megapixels: float
+    seconds: tuple[float, ...]
+    peak: int
+
+    @property
+    def median(self) -> float:
+        """Median seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Largest less smallest, as a share of the median."""
+        return (max(self.seconds) - min(self.seconds)) / self.median
+
+
+def measure(jobs: Sequence[Job], rounds: int) -> list[Timing]:
+    """Both contenders on every job."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small, dot, output = (str(folder / each) for each in ("small.png", "dot.png", "out.png"))
-        picture = Image.fromarray(photograph("astronaut"))
-        picture.resize((width // 4, height // 4), Image.Resampling.BICUBIC).save(small)
-        picture.resize((16, 16)).save(dot)
-        model = load(weights(DEFAULT)).model
-        naive = folder / "naive.onnx"
-        naive.write_bytes(cached_naive(model))
-        script = folder / "naive.py"
-        latents = [(c, h // 4) for c, h, _ in model.config.latent_shapes(4, 4)]
-        script.write_text(NAIVE.replace("LATENTS", repr(latents)), encoding="ascii")
-        ours = [str(Path(sys.executable).with_name("hcflow")), "upscale", "-o", output]
-        ours += ["--backend", "auto", "--precision", "auto"]
-        grid = [str(graph.tile), str(graph.overlap)]
-        _run([*ours, dot])
-        commands = {
-            "hcflow upscale": [*ours, small],
-            "naive script, OpenVINO fp32": [
-                *(sys.executable, str(script), str(naive), small, output),
-                *grid,
-            ],
-        }
-        found: dict[str, list[tuple[float, int]]] = {each: [] for each in commands}
-        for _ in range(rounds):
-            for contender, command in commands.items():
-                found[contender].append(_run(command))
-    medians = {
-        contender: (statistics.median(s for s, _ in each), max(peak for _, peak in each))
-        for contender, each in found.items()
-    }
-    return medians, f"tile {graph.tile}, overlap {graph.overlap}"
+        naive = _naive_steps(folder)
+        dot = folder / "dot.png"
+        Image.fromarray(photograph("astronaut")).resize((64, 64)).save(dot)
+        for direction in DIRECTIONS:
+            _run(_ours(direction, dot, folder / "out.png"))
+        return [each for job in jobs for each in _timings(job, folder, naive, rounds)]
+
+
+def _timings(
+    job: Job, folder: Path, naive: dict[Direction, list[str]], rounds: int
+) -> list[Timing]:
+    picture = Image.fromarray(photograph("astronaut"))
+    source = folder / "source.png"
+    shrink = 4 if job.steps[0] == "inverse" else 1
+    size = (job.width // shrink, job.height // shrink)
+    picture.resize(size, Image.Resampling.BICUBIC).save(source)
+    seconds: dict[str, list[float]] = {OURS: [], NAIVE: []}
+    peaks = dict.fromkeys(seconds, 0)
+    for _ in range(rounds):
+        for contender, times in seconds.items():
+            total, file = 0.0, source
+            for number, step in enumerate(job.steps):
+                output = folder / f"out{number}.png"
+                ours = _ours(step, file, output)
+                theirs = [*naive[step], str(file), str(output)]
+                took, peak = _run(ours if contender == OURS else theirs)
+                total, file = total + took, output
+                peaks[contender] = max(peaks[contender], peak)
+            times.append(total)
+    megapixels = job.width * job.height / 1e6
+    return [
+        Timing(job.title, contender, megapixels, tuple(times), peaks[contender])
+        for contender, times in seconds.items()
+    ]
+
+
+def _ours(step: Direction, source: Path, output: Path) -> list[str]:
+    word = "upscale" if step == "inverse" else "downscale"
+    program = str(Path(sys.executable).with_name("hcflow"))
+    return [program, word, "--model", DEFAULT, "--force", str(source), "-o", str(output)]
+
+
+def _naive_steps(folder: Path) -> dict[Direction, list[str]]:
+    """The naive command of each direction; source and output follow."""
+    model = load(weights(DEFAULT)).model
+    bundle = Bundle.open(resolve())
+    latents = ",".join(f"{c}:{h // 4}" for c, h, _ in model.config.latent_shapes(4, 4))
+    commands: dict[Direction, list[str]] = {}
+    for direction in DIRECTIONS:
+        file = folder / f"{direction}.onnx"
+        file.write_bytes(cached_naive(model, direction))
+        graph = bundle.graph(direction, "fp32", None)
+        grid = ["--tile", str(graph.tile), "--overlap", str(graph.overlap)]
+        given = ["--latents", latents] if direction == "inverse" else []
+        program = [sys.executable, "-m", "benchmarks.naive_files"]
+        commands[direction] = [*program, *grid, *given, str(file)]
+    return commands
 
 
 def _run(command: list[str]) -> tuple[float, int]:
     """Seconds and peak resident bytes of a program; its own, not of what started it."""
     start, peak = time.perf_counter(), 0
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             with contextlib.suppress(OSError):
                 for line in Path(f"/proc/{process.pid}/status").read_text("ascii").splitlines():
                     peak = max(peak, int(line.split()[1]) * 1024 if "VmHWM" in line else 0)
             time.sleep(_POLL_SECONDS)
     if process.returncode:
-        raise SystemExit(f"{command[0]} failed with exit code {process.returncode}")
+        raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
     return time.perf_counter() - start, peak
 
 
+def table(timings: Sequence[Timing]) -> str:
+    """A row for each contender and job, in Markdown."""
+    yardsticks = {each.job: each.median for each in timings if each.contender == NAIVE}
+    rows = (
+        f"| {each.job} | {each.contender} | {each.median / yardsticks[each.job]:.2f} | "
+        f"{each.spread:.0%} | {each.median:.1f} | {each.megapixels / each.median:.3f} | "
+        f"{each.peak / 1e9:.2f} |"
+        for each in timings
+    )
+    head = "| file to file | | / naive | spread | seconds | megapixels a second | peak GB |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", default="7680x4320")
     parser.add_argument("--rounds", type=int, default=1)
-    arguments = parser.parse_args()
-    width, height = map(int, arguments.output.split("x"))
-    found, grid = measure(width, height, arguments.rounds)
-    yardstick = found["naive script, OpenVINO fp32"][0]
-    print(f"Output {width}×{height}; {grid}; {arguments.rounds} round(s).\n")
-    print("| file to file | / naive | seconds | megapixels a second | peak GB |")
-    print("|---|---|---|---|---|")
-    for contender, (seconds, peak) in found.items():
-        rate = width * height / 1e6 / seconds
-        print(
-            f"| {contender} | {seconds / yardstick:.2f} | {seconds:.0f} | {rate:.3f} | "
-            f"{peak / 1e9:.2f} |"
-        )
+    parser.add_argument("--job", default="", help="only jobs whose title holds this")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    timings = measure([job for job in JOBS if given.job in job.title], given.rounds)
+    print(json.dumps([asdict(each) for each in timings]) if given.json else table(timings))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,38 @@ class NaiveInverse(nn.Module):
         return self.model.inverse(lr, latents)
 
 
+class WithoutLogDet(nn.Module):
+    """An invertible 1×1 convolution whose log-determinant, which has no ONNX form, is left out."""
+
+    def __init__(self, conv: InvertibleConv1x1) -> None:
+        super().__init__()
+        self.register_buffer("matrix", conv.weight.detach()[:, :, None, None])
+
+    def forward(self, v: Tensor) -> Tensor:
+        """The product with the matrix."""
+        return F.conv2d(v, self.matrix)  # type: ignore[arg-type]
+
+    def log_det(self, v: Tensor) -> Tensor:
+        """Zero: nothing that is exported reads it."""
+        return v.new_zeros(())
+
+
+class NaiveForward(nn.Module):
+    """The reference's LR image alone; the exporter leaves out what only latents need."""
+
+    def __init__(self, model: HCFlow) -> None:
+        super().__init__()
+        self.model = model
+        for module in model.modules():
+            for name, child in list(module.named_children()):
+                if isinstance(child, InvertibleConv1x1):
+                    setattr(module, name, WithoutLogDet(child))
+
+    def forward(self, hr: Tensor) -> Tensor:
+        """As `lr` of the contract's forward graph."""
+        return self.model(hr).lr
+
+
 def naive_inverse(model: HCFlow) -> bytes:
     """ONNX bytes of the naive export of the inverse; changes `model`, so give it a copy."""
     module = NaiveInverse(model).eval()
@@ -57,6 +89,23 @@ def naive_inverse(model: HCFlow) -> bytes:
         input_names=["lr", *(f"z{j + 1}" for j in range(len(shapes)))],
         output_names=["hr"],
         dynamic_shapes=(free, (free,) * len(shapes)),
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto.SerializeToString()
+
+
+def naive_forward(model: HCFlow) -> bytes:
+    """ONNX bytes of the naive export of the LR image; changes `model`, so give it a copy."""
+    scale = model.config.scale
+    sides = {axis: scale * torch.export.Dim(f"s{axis}", max=4096) for axis in (2, 3)}
+    program = torch.onnx.export(
+        NaiveForward(model).eval(),
+        (torch.rand(2, 3, 6 * scale, 7 * scale),),
+        dynamo=True,
+        input_names=["hr"],
+        output_names=["lr"],
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC, **sides},),
         verbose=False,
     )
     assert program is not None
