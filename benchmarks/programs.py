@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ SIZES = Sizes((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
 OPTIONS = EngineOptions("tensorrt-rtx", SIZES, (CAPABILITY,))
 BEGIN, END = "<!-- programs: make benchmark-programs -->", "<!-- /programs -->"
 
+TRIED: Mapping[str, Sequence[Form]] = {
+    "fp16": FORMS,
+    "fp32": ("flat", "pass-through", "folded"),
+    "int8": ("flat",),  # its convolutions read no concatenation
+}
+
 Row = dict[str, Any]
 
 
@@ -54,9 +60,9 @@ def program(graph: bytes, form: Form, options: EngineOptions = OPTIONS) -> Progr
 def rows(network: str) -> Iterator[Row]:
     """Every program of a network's inverse."""
     model = synthetic(OFFICIAL[network])
-    for precision in ("fp32", "fp16", "int8"):
+    for precision, forms in TRIED.items():
         graph = ours(model, "inverse", precision)
-        for form in FORMS if precision != "int8" else ("flat",):
+        for form in forms:
             found = program(graph, form)
             yield {
                 "network": network,

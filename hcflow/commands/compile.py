@@ -51,7 +51,7 @@ def compile_engines(
     Engines go to the user's cache, where the backends tensorrt and tensorrt-rtx find them.
     Sizes are LR pixels in both directions.
     """
-    from hcflow.cli import engine_progress
+    from hcflow.cli import engine_progress, predictions
 
     opened = runtime.Bundle.open(resolve(bundle))
     precisions = None if precision is None else (precision,)
@@ -84,6 +84,7 @@ def compile_engines(
                 "cached": each.cached,
                 "commands": list(each.commands),
                 **each.engine.to_mapping(),
+                "predicted": predictions.plain(opened.manifest, each.engine),
             }
             for each in made
         ]
@@ -92,6 +93,7 @@ def compile_engines(
     out = Console()
     out.print(engine_progress.table(made))
     engine_progress.print_programs(out, made)
+    predictions.show(out, opened.manifest, [each.engine for each in made])
     for each in made:
         out.print(str(each.path), markup=False, soft_wrap=True)
     if refit_from is None:

@@ -150,7 +150,7 @@ def profile(
     if as_json:
         print(json.dumps({"machine": facts, "profiles": [p.plain() for p in profiles]}))
     else:
-        _show(profiles, facts)
+        _show(profiles, facts, opened)
         if html is not None:
             Console().print(f"page: {html}", markup=False)
     if all(p.skipped is not None for p in profiles):
@@ -183,7 +183,8 @@ def _network(opened: runtime.Bundle, checkpoint: Path | None) -> HCFlow | IRN:
     return found.network
 
 
-def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
+def _show(profiles: Sequence[Profile], facts: Sequence[str], bundle: runtime.Bundle) -> None:
+    from hcflow.cli import predictions
     from hcflow.pages.profile import HEADINGS, cells, label
 
     out = Console()
@@ -209,6 +210,12 @@ def _show(profiles: Sequence[Profile], facts: Sequence[str]) -> None:
                 out.print(line, markup=False, highlight=False)
     ceilings = dict.fromkeys(p.ceiling for p in profiles if p.ceiling)
     out.print(f"floor by: {'; '.join(ceilings)}", markup=False)
+    for p in profiles:
+        if p.predicted is not None and p.latency is not None:
+            ratio = p.latency.p50 / p.predicted
+            line = f"measured ÷ predicted by its kernels ({p.predicted * 1e3:.2f} ms): {ratio:.2f}"
+            out.print(f"{label(p)}: {line}", markup=False)
+    predictions.show(out, bundle.manifest, predictions.engines(bundle, profiles))
 
 
 def _processor() -> str:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from export.graph import cost
 from runtime import backends
-from runtime.backends.session import Layer, LimitsThreads
+from runtime.backends.session import Layer, LimitsThreads, Session
 from runtime.bundle import uint8_images
+from runtime.bundle.engine_entry import LIBRARIES
 from runtime.bundle.graph_entry import Direction, Graph, Numerics, Precision
 from runtime.bundle.reader import Bundle
-from runtime.checks import latency, layer_times, random_inputs
+from runtime.checks import gpus, latency, layer_times, predicted, random_inputs
 from runtime.checks.latency import Ceiling, Latency
 from runtime.checks.random_inputs import Feeds
 from runtime.errors import BackendError, one_line
@@ -55,6 +56,8 @@ class Profile:
         floor: the fewest seconds the work can take on this machine; None where its ceiling is not
             known.
         ceiling: where the floor comes from, or why there is none.
+        predicted: the fewest seconds that the engine's own kernels can take on this GPU
+            (`runtime.checks.predicted`); None where they are not known.
         flops, bytes: the work of one run, counted on the graph.
         peak_memory: of the process, or used on the GPU, after the runs; None where unknown.
         layers: slowest first; None where the backend's profiler is not read.
@@ -67,6 +70,7 @@ class Profile:
     overhead: float | None = None
     floor: float | None = None
     ceiling: str = ""
+    predicted: float | None = None
     flops: float = 0.0
     bytes: float = 0.0
     peak_memory: int | None = None
@@ -142,6 +146,7 @@ def _profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: flo
         overhead=whole.p50 - bare.p50,
         floor=limit.floor(amount.flops, amount.bytes) if limit else None,
         ceiling=f"{limit.name}, {limit.source}" if limit else _unknown(setting),
+        predicted=_predicted(session, setting, bundle.manifest.scale),
         flops=amount.flops,
         bytes=amount.bytes,
         peak_memory=_memory(setting),
@@ -169,6 +174,21 @@ def _cpu_ceiling(threads: int) -> Ceiling:
     numerics = Numerics(False, "float32", "f32")
     session = backends.open_session("onnxruntime", graph, numerics, threads)
     return latency.cpu_ceiling(lambda: session.run(matrices), operations, "this CPU, float32")
+
+
+def _predicted(session: Session, setting: Setting, scale: int) -> float | None:
+    if setting.backend not in LIBRARIES:
+        return None
+    from runtime.backends.cuda_device import Device
+    from runtime.backends.tensorrt_session import EngineSession
+
+    device = Device.open(setting.device or 0)
+    card = gpus.data_sheet(device.name, device.multiprocessors)
+    if card is None or not isinstance(session, EngineSession):
+        return None
+    pixels = setting.batch * setting.height * setting.width
+    floor = predicted.floor(session.engine, card[1], scale, pixels)
+    return floor.seconds if floor else None
 
 
 def _unknown(setting: Setting) -> str:

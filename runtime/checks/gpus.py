@@ -79,3 +79,8 @@ def data_sheet(name: str, multiprocessors: int) -> tuple[str, DataSheet] | None:
     if found is None or found.multiprocessors != multiprocessors:
         return None
     return short, found
+
+
+def listed(name: str) -> DataSheet:
+    """The data sheet under its name in the table; raises KeyError."""
+    return _GPUS[name]

@@ -130,6 +130,7 @@ def test_what_is_not_quite_a_dense_block_stays_as_it_is(kind: str) -> None:
 def test_the_table_gives_rtx_a_form_and_others_the_graph_as_it_is() -> None:
     assert preferred("fp16", ("8.0", "8.9")) == "pass-through"
     assert preferred("fp16", ("7.5", "8.9")) == "sums"
+    assert preferred("fp32", ("7.5", "8.9")) == preferred("fp32", ("8.9",)) == "folded"
     assert preferred("int8", ("8.9",)) == "flat"
     assert EngineOptions("tensorrt-rtx").form_of("fp16") == "pass-through"
     assert EngineOptions("tensorrt").form_of("fp16") == "flat"
