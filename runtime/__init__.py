@@ -22,6 +22,7 @@ from runtime.errors import (
     HcflowError,
     ImageError,
     ParameterError,
+    SizeError,
 )
 from runtime.inference import auto_precision
 from runtime.inference.network import Network
@@ -41,6 +42,7 @@ __all__ = [
     "Model",
     "Network",
     "ParameterError",
+    "SizeError",
     "load",
 ]
 

@@ -24,6 +24,10 @@ class ImageError(HcflowError):
     """An image cannot be decoded, encoded or computed."""
 
 
+class SizeError(ImageError):
+    """An image has more pixels or bytes than the limit, or needs more memory than is free."""
+
+
 class BackendError(HcflowError):
     """A backend is not installed, cannot run a graph, or returned NaN or infinity."""
 

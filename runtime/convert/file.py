@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +16,7 @@ from runtime.convert.large_file import Converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
 from runtime.images.codecs import files
+from runtime.images.codecs.files import Photo
 from runtime.inference.cancel import check_of
 from runtime.system import atomic
 
@@ -71,21 +73,57 @@ def convert_file(
             made = frames.convert(job, several, file, format_name, gate=gate)
         return {"model": made.first.model.manifest.name, **made.as_json()}
     photo = files.read(source, job.max_pixels, salvage=job.salvage)
+    data, facts = _convert_photo(photo, f"'{source}'", format_name, job, gate)
+    atomic.write(output, data)
+    return facts
+
+
+def convert_data(
+    data: bytes, where: str, format_name: str, job: Job, gate: AbstractContextManager[object]
+) -> tuple[bytes, dict[str, Any]]:
+    """Upscale or downscale the bytes of a file, in memory, into those of another.
+
+    Args:
+        data: the file's bytes.
+        where: names it in messages.
+        format_name: of the result.
+        job: of one sample.
+        gate: held while the model works.
+
+    Returns:
+        The result's bytes, and facts of it by name as `convert_file` gives them.
+
+    Raises:
+        HcflowError: it cannot be read, computed or written.
+    """
+    check_of(job.cancel)()
+    several = frames.find(data, where, job, format_name)
+    if several is not None:
+        file = io.BytesIO()
+        made = frames.convert(job, several, file, format_name, gate=gate)
+        return file.getvalue(), {"model": made.first.model.manifest.name, **made.as_json()}
+    photo = files.decode(data, where, job.max_pixels, salvage=job.salvage)
+    return _convert_photo(photo, where, format_name, job, gate)
+
+
+def _convert_photo(
+    photo: Photo, where: str, format_name: str, job: Job, gate: AbstractContextManager[object]
+) -> tuple[bytes, dict[str, Any]]:
+    check = check_of(job.cancel)
     check()
     files.check_mode(photo.result_mode, format_name)
-    frames.warn_of_losses(f"'{source}'", format_name)
+    frames.warn_of_losses(where, format_name)
     if job.direction == "downscale":
         model = job.models.open(job.model)
         with gate:
             small = image.downscale(job, model, photo, format_name)
         check()
-        atomic.write(output, small.data)
-        return {"model": model.manifest.name, **small.as_json()}
-    restoration = restoration_of(job, photo, f"'{source}'", (format_name,))
+        return small.data, {"model": model.manifest.name, **small.as_json()}
+    restoration = restoration_of(job, photo, where, (format_name,))
     (large,) = image.upscale(job, photo, restoration, gate=gate)
     check()
-    files.write(large, output, format_name)
-    return _facts(large_file.converted(large.size, restoration))
+    data = files.encode(large, format_name)
+    return data, _facts(large_file.converted(large.size, restoration))
 
 
 def _facts(made: Converted) -> dict[str, Any]:

@@ -187,7 +187,8 @@ class _Work:
 
 def _convert_animation(work: _Work, frames: Animation, file: IO[bytes]) -> FramesMade:
     job, first = work.job, frames.first
-    lossy = replace(first.lossy if job.direction == "upscale" else Lossy(), quality=job.quality)
+    usual = first.lossy if job.direction == "upscale" else Lossy()
+    lossy = replace(usual, quality=job.quality, png_level=job.png_level)
     like = replace(first, xmp=provenance.remove(first.xmp), lossy=lossy)
     if job.direction == "upscale":
         assert isinstance(first.image, Image.Image)

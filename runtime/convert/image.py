@@ -80,7 +80,8 @@ def downscale(
     small = model.downscale(photo.image, **job.tiling_options(), report=report, cancel=job.cancel)
     precision = report.precision
     assert precision is not None
-    result = replace(photo, image=small, xmp=provenance.remove(photo.xmp), lossy=Lossy(job.quality))
+    lossy = Lossy(job.quality, png_level=job.png_level)
+    result = replace(photo, image=small, xmp=provenance.remove(photo.xmp), lossy=lossy)
     # What the file gives back is what can be upscaled again: a lossy format has changed it.
     kept = files.decode(files.encode(result, format_name), "the result", width * height).image
     round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
@@ -127,7 +128,7 @@ def upscale(
             for image in ([drawn] if job.samples == 1 else drawn)
         ]
     xmp = provenance.remove(photo.xmp)
-    lossy = replace(photo.lossy, quality=job.quality)
+    lossy = replace(photo.lossy, quality=job.quality, png_level=job.png_level)
     return [replace(photo, image=image, xmp=xmp, lossy=lossy) for image in images]
 
 

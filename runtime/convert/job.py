@@ -50,6 +50,7 @@ class Job:
         size: exact (height, width) of an upscale.
         wanted: its size where that is not exact (`runtime.convert.sizing`).
         quality: of a result in a lossy format, 1 to 100; None is the format's usual one.
+        png_level: how hard a PNG is compressed, 0 to 9; None is the usual 6.
         tau_map: gray image of τ over the picture, as `Model.upscale` takes it.
         tiling: of either direction.
         max_pixels: largest input accepted.
@@ -70,6 +71,7 @@ class Job:
     size: tuple[int, int] | None = None
     wanted: WantedSize = AS_THE_NETWORK
     quality: int | None = None
+    png_level: int | None = None
     tau_map: Any = None
     tiling: Tiling = DEFAULT_TILING
     max_pixels: int = MAX_PIXELS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.bundle.manifest import Graph
-from runtime.errors import ImageError
+from runtime.errors import SizeError
 from runtime.system import machine
 
 OVERHEAD = 2.0
@@ -18,22 +18,22 @@ def needed(graph: Graph, lr_pixels: int) -> int:
 
 
 def check(graph: Graph, lr_height: int, lr_width: int) -> None:
-    """Raise `ImageError` if a run needs more memory than is free; unknown memory passes."""
+    """Raise `SizeError` if a run needs more memory than is free; unknown memory passes."""
     need, have = needed(graph, lr_height * lr_width), machine.available_memory()
     if have is not None and need > have:
         raise too_little(lr_height, lr_width, need, have)
 
 
-def too_little(lr_height: int, lr_width: int, need: int, have: int) -> ImageError:
+def too_little(lr_height: int, lr_width: int, need: int, have: int) -> SizeError:
     """The error of a run that does not fit."""
-    return ImageError(
+    return SizeError(
         f"a low-resolution size of {lr_width}×{lr_height} needs about {need / 1e9:.1f} GB of "
         f"memory and {have / 1e9:.1f} GB are free: give a smaller image or crop it"
     )
 
 
 def check_result(values: int, itemsize: int) -> None:
-    """Raise `ImageError` if results of so many values, all held at once, do not fit into memory.
+    """Raise `SizeError` if results of so many values, all held at once, do not fit into memory.
 
     Args:
         values: in all: samples × images × height × width × channels.
@@ -41,7 +41,7 @@ def check_result(values: int, itemsize: int) -> None:
     """
     need, have = values * itemsize, machine.available_memory()
     if have is not None and need > have:
-        raise ImageError(
+        raise SizeError(
             f"the results need {need / 1e9:.1f} GB of memory and {have / 1e9:.1f} GB are free: "
             "give a smaller image, or fewer at a time"
         )

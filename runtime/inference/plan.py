@@ -58,6 +58,11 @@ class Plan:
         return self.grid.row(index).start * (self.scale if self.direction == "inverse" else 1)
 
 
+def windows_at_once() -> int:
+    """Windows that keep this process's processors busy, at least 1."""
+    return max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
+
+
 def plan_for(
     network: Network,
     direction: Direction,
@@ -220,5 +225,5 @@ def _reserved(network: Network, graph: Graph, grids: Sequence[Grid]) -> Grid:
 
 def _windows_at_once(network: Network, graph: Graph) -> int:
     """Windows in flight that keep the processors, or the GPU, busy."""
-    busy = max(1, machine.usable_cpus() // _CPUS_A_WINDOW)
+    busy = windows_at_once()
     return max(busy, _GPU_WINDOWS) if network.is_on_gpu(graph) else busy

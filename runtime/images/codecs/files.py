@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from runtime.errors import FileError, HcflowError, ImageError, one_line
+from runtime.errors import FileError, HcflowError, ImageError, SizeError, one_line
 from runtime.images.codecs import (
     density,
     heic,
@@ -209,7 +209,7 @@ def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> Im
         raise ImageError(notices.failure(where, one_line(error))) from error
     structure.check_sides(opened.width, opened.height, where)
     if opened.width * opened.height > max_pixels:
-        raise ImageError(
+        raise SizeError(
             f"{where} has {opened.width}×{opened.height} pixels, the limit is {max_pixels}: "
             "raise --max-pixels (max_pixels) if you trust it"
         )
@@ -313,7 +313,8 @@ def encode(photo: Photo, format_name: str) -> bytes:
     if not isinstance(photo.image, Image.Image):
         check_mode(sixteen_bit.mode(photo.image), format_name)
         fields = vips.Metadata(photo.icc, *_sized(photo, format_name), photo.density)
-        return sixteen_bit.encode(photo.image, format_name, fields)
+        options = photo.lossy.vips(format_name)
+        return sixteen_bit.encode(photo.image, format_name, fields, **options)
     mode = check_mode(photo.image.mode, format_name)
     image = photo.image if mode == photo.image.mode else photo.image.convert(mode)
     if format_name == "GIF":

@@ -1,4 +1,4 @@
-"""How lossy formats are written: quality and chroma, as Pillow and libvips name them."""
+"""How formats are written, as Pillow and libvips name it: quality, chroma, effort of a PNG."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ _HALVED = 2  # Pillow's number for chroma of half the width and height, 4:2:0
 
 @dataclass(frozen=True)
 class Lossy:
-    """How an image is written where the format is lossy.
+    """How an image is written where its format leaves a choice.
 
     Attributes:
         quality: 1 to 100; None is the format's usual one.
         halves_chroma: whether a JPEG keeps its chroma at half the width and height (4:2:0).
+        png_level: how hard a PNG is compressed, 0 to 9; None is the usual 6, four times 1's time.
     """
 
     quality: int | None = None
     halves_chroma: bool = False
+    png_level: int | None = None
 
     def pillow(self, format_name: str) -> dict[str, Any]:
         """Options of Pillow's writer of a format."""
+        if format_name == "PNG" and self.png_level is not None:
+            return {"compress_level": self.png_level}
         if format_name not in FORMATS:
             return {}
         if format_name == "WEBP" and self.quality is None:
@@ -43,6 +47,8 @@ class Lossy:
     def vips(self, format_name: str) -> dict[str, Any]:
         """Options of libvips's writer of a format, where they are not its usual ones."""
         options: dict[str, Any] = {}
+        if format_name == "PNG" and self.png_level is not None:
+            options["compression"] = self.png_level
         if self.quality is not None and format_name in FORMATS:
             options["Q"] = self.quality
             options |= {"lossless": False} if format_name == "WEBP" else {}

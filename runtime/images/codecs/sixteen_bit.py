@@ -123,8 +123,8 @@ def decode(
     return pixels, orientation, {"icc": icc, **fields}
 
 
-def encode(pixels: Array, format_name: str, fields: vips.Metadata) -> bytes:
-    """The bytes of a PNG or TIFF with 16 bits a channel.
+def encode(pixels: Array, format_name: str, fields: vips.Metadata, **options: Any) -> bytes:
+    """The bytes of a PNG or TIFF with 16 bits a channel, with options of libvips's writer.
 
     Raises:
         BackendError: no pyvips.
@@ -132,7 +132,8 @@ def encode(pixels: Array, format_name: str, fields: vips.Metadata) -> bytes:
     """
     pyvips = vips.require("writing 16-bit colour")
     try:
-        data: bytes = vips.save(pyvips.Image.new_from_array(pixels), format_name, fields)
+        made = pyvips.Image.new_from_array(pixels)
+        data: bytes = vips.save(made, format_name, fields, **options)
     except pyvips.Error as error:
         raise ImageError(f"cannot write this image as {format_name}: {one_line(error)}") from error
     return data

@@ -16,7 +16,7 @@ from typing import IO
 
 from PIL import ExifTags, Image, ImageChops, ImageFile
 
-from runtime.errors import ImageError, one_line
+from runtime.errors import ImageError, SizeError, one_line
 from runtime.images.codecs import files, metadata, notices, sixteen_bit, size_limits
 from runtime.images.codecs.files import Photo
 
@@ -99,7 +99,7 @@ def count(file: IO[bytes], where: str, max_pixels: int, *, salvage: bool = False
         return 1
     width, height = opened.size
     if number * width * height > max_pixels:
-        raise ImageError(
+        raise SizeError(
             f"{where} has {number} frames of {width}×{height}, {number * width * height} pixels "
             f"in all, the limit is {max_pixels}: raise --max-pixels (max_pixels) if you trust it"
         )

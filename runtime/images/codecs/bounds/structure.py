@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, SizeError
 from runtime.images.codecs.bounds import gif, jpeg, tiff
 
 MOST_CHUNKS = 100_000
@@ -67,7 +67,7 @@ def check(file: IO[bytes], where: str) -> None:
 def check_sides(width: int, height: int, where: str) -> None:
     """Refuse an image with a side of more than `MOST_SIDE` pixels; raises `ImageError`."""
     if max(width, height) > MOST_SIDE:
-        raise ImageError(
+        raise SizeError(
             f"{where} has {width}×{height} pixels, the limit of a side is {MOST_SIDE}: cut it first"
         )
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from typing import IO
 
-from runtime.errors import HcflowError, ImageError
+from runtime.errors import HcflowError, ImageError, SizeError
 from runtime.system import machine
 
 MOST_BEFORE_HEADER = 4 << 20
@@ -92,9 +92,9 @@ def check_size(size: int, where: str, max_pixels: int) -> None:
     """Refuse so many bytes for an image of at most `max_pixels`; raises `ImageError`."""
     most, free = most_bytes(max_pixels), machine.available_memory()
     if size > most:
-        raise ImageError(
+        raise SizeError(
             f"{where} has more than {most} bytes, the limit for images of {max_pixels} pixels: "
             "raise --max-pixels (max_pixels) if you trust it"
         )
     if free is not None and size > free:
-        raise ImageError(f"{where} has {size} bytes or more, and {free} bytes of memory are free")
+        raise SizeError(f"{where} has {size} bytes or more, and {free} bytes of memory are free")
