@@ -26,6 +26,7 @@ from runtime.system import atomic
 COMMANDS = {
     "upscale": ("hcflow.commands.upscale", "upscale"),
     "downscale": ("hcflow.commands.downscale", "downscale"),
+    "serve": ("hcflow.commands.serve", "serve"),
     "build": ("hcflow.commands.build", "build"),
     "verify": ("hcflow.commands.verify", "verify"),
     "info": ("hcflow.commands.info", "info"),
@@ -156,7 +157,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             if os.environ.get(_DEBUG):
                 raise
-            _say(f"error: this needs '{error.name}': {extras.to_build()}")
+            _say(f"error: this needs '{error.name}': {extras.to_have(error.name)}")
             raise typer.Exit(FAILED) from None
         except (HcflowError, OSError, MemoryError) as error:
             if os.environ.get(_DEBUG):

@@ -18,6 +18,9 @@ LOSSLESS_PIXELS = 4_000_000
 """Pictures of more pixels are stored as JPEG: four lossless ones of 12 MP would be 60 MB."""
 
 _JPEG_QUALITY = 95
+_POLICY = (
+    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
 _WEBP_SIDE, _JPEG_SIDE = 16_383, 65_535  # the formats' limits
 
 
@@ -63,16 +66,43 @@ class Scene:
 def render(title: str, scenes: Sequence[Scene]) -> str:
     """The page as one text that needs nothing but itself; the first scene is shown first."""
     data = json.dumps([_scene(scene) for scene in scenes], ensure_ascii=False)
-    return Template(_part("compare.html")).substitute(
+    return page(title, data)
+
+
+def page(
+    title: str,
+    scenes: str,
+    *,
+    tools: str = "",
+    style: str = "",
+    script: str = "",
+    sources: str = "",
+) -> str:
+    """The page of scenes that are there, or that a script brings.
+
+    Args:
+        title: of the page.
+        scenes: JSON, as `compare_view.js` describes it.
+        tools: HTML before the pictures.
+        style: CSS after the page's own.
+        script: JavaScript after the page's own, in the same scope.
+        sources: what the script may load, as a Content-Security-Policy says it; else nothing.
+    """
+    return Template(part("compare.html")).substitute(
         title=html.escape(title),
-        style=_part("compare.css"),
-        view=_part("compare_view.js"),
-        layers=_part("compare_layers.js"),
-        scenes=data.replace("<", "\\u003c"),  # no name can end the element
+        kind="" if scenes != "[]" else ' class="empty"',
+        policy=f"{_POLICY}; {sources}" if sources else _POLICY,
+        style=part("compare.css") + style,
+        tools=tools,
+        view=part("compare_view.js"),
+        layers=part("compare_layers.js"),
+        script=script,
+        scenes=scenes.replace("<", "\\u003c"),  # no name can end the element
     )
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """A file beside this module, as text."""
     return resources.files("hcflow").joinpath("pages", name).read_text(encoding="utf-8")
 
 

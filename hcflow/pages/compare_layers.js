@@ -145,4 +145,5 @@ id("out").addEventListener("click", () => step(-1));
 id("full").addEventListener("click", () => full());
 id("fit").addEventListener("click", fit);
 new ResizeObserver(() => scene && (fitted ? fit() : place())).observe(stage);
-load(JSON.parse(id("scenes").textContent));
+const given = JSON.parse(id("scenes").textContent);
+if (given.length) load(given);

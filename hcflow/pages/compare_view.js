@@ -197,7 +197,7 @@ stage.addEventListener("keydown", event => {
   place();
 });
 document.addEventListener("keydown", event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(SELECT|INPUT)$/.test(event.target.tagName)) return;
   const act = {
     "+": () => step(1), "=": () => step(1), "-": () => step(-1), "0": fit, "1": () => full(),
     r: toggleResidual, R: toggleResidual,

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,23 +17,10 @@ import pytest
 from PIL import Image
 
 from hcflow.pages import compare
+from tests.support.browser import UP, Browser, Point, move, open_browser, wait_for
 from tests.support.bundles import write_bundle
 
 ROOT = Path(__file__).parents[2]
-REQUIRED = "HCFLOW_REQUIRE_BROWSER"
-"""Set by .ci/run: a missing browser then fails the tests instead of skipping them."""
-
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=900,700",
-)
 
 
 def _compare(tmp_path: Path, *options: object) -> subprocess.CompletedProcess[bytes]:
@@ -158,102 +139,13 @@ def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
     assert b"there is no such file" in missing.stderr
 
 
-Point = tuple[int, int]
-_UP = {"type": "pointerUp", "button": 0}
 _LEFT, _RIGHT, _PAGE_UP, _HOME, _END = "\ue012", "\ue014", "\ue00e", "\ue011", "\ue010"
-_STATE = """
-const box = e => {
-  const b = e.getBoundingClientRect();
-  return [b.left, b.top, b.width, b.height];
-};
-const frames = ['over', 'under'].map(side => document.querySelector(`#${side} .frame`));
-const divider = document.getElementById('divider');
-return {
-  stage: box(document.getElementById('stage')), frames: frames.map(box),
-  divider: parseFloat(divider.style.left), now: Number(divider.getAttribute('aria-valuenow')),
-  text: divider.getAttribute('aria-valuetext'), zoom: document.getElementById('zoom').value,
-  clip: document.getElementById('over').style.clipPath,
-  rendering: getComputedStyle(frames[0].firstChild).imageRendering,
-};
-"""
-
-
-def _move(to: Point, milliseconds: int = 0) -> dict[str, Any]:
-    return {"type": "pointerMove", "x": to[0], "y": to[1], "duration": milliseconds}
-
-
-class Browser:
-    """A page in headless Chromium, driven through chromedriver's own HTTP interface."""
-
-    def __init__(self, port: int) -> None:
-        self._base = f"http://127.0.0.1:{port}/session"
-        options = {"args": list(_FLAGS), "binary": _chromium()}
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-        self._base += "/" + self.call("", wanted)["sessionId"]
-
-    def call(self, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._base + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def run(self, script: str, *arguments: object) -> Any:
-        return self.call("/execute/sync", {"script": script, "args": list(arguments)})
-
-    def devtools(self, command: str, **parameters: object) -> Any:
-        return self.call("/goog/cdp/execute", {"cmd": command, "params": parameters})
-
-    def act(self, *sources: dict[str, Any]) -> None:
-        """Real input: a mouse, a wheel, fingers or keys, one after another or together."""
-        self.call("/actions", {"actions": list(sources)})
-
-    def drag(self, start: Point, end: Point) -> None:
-        steps = [_move(start), {"type": "pointerDown", "button": 0}, _move(end), _UP]
-        self.act({"type": "pointer", "id": "mouse", "actions": steps})
-
-    def wheel(self, at: Point, delta: int) -> None:
-        turn = {"type": "scroll", "x": at[0], "y": at[1], "deltaX": 0, "deltaY": delta}
-        self.act({"type": "wheel", "id": "wheel", "actions": [turn]})
-
-    def press(self, *keys: str) -> None:
-        steps = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        self.act({"type": "key", "id": "keys", "actions": steps})
-
-    def state(self) -> dict[str, Any]:
-        """Where the pictures and the divider are, in CSS pixels."""
-        state: dict[str, Any] = self.run(_STATE)
-        return state
-
-
-def _chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    driver = shutil.which("chromedriver")
-    if driver is None or _chromium() is None:
-        reason = "no Chromium and chromedriver here (Debian: chromium, chromium-driver)"
-        if os.environ.get(REQUIRED):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
-        opened = Browser(port)
+    with open_browser() as opened:
         yield opened
-        opened.call("", method="DELETE")
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -292,15 +184,7 @@ def _open(browser: Browser, page: Path, width: int, height: int, scheme: str = "
     scheme_feature = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.devtools("Emulation.setEmulatedMedia", features=scheme_feature)
     browser.call("/url", {"url": page.as_uri()})
-    _wait(browser, "[...document.querySelectorAll('.frame img')].every(e => e.naturalWidth > 0)")
-
-
-def _wait(browser: Browser, condition: str) -> None:
-    for _ in range(200):
-        if browser.run(f"return {condition}"):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"never: {condition}")
+    wait_for(browser, "[...document.querySelectorAll('.frame img')].every(e => e.naturalWidth > 0)")
 
 
 def middle(state: dict[str, Any]) -> Point:
@@ -382,8 +266,8 @@ def test_dragging_away_from_the_divider_moves_both_pictures_together(opened: Bro
 def test_a_double_click_goes_to_exact_pixels_and_back(opened: Browser) -> None:
     at = (middle(opened.state())[0] + 150, middle(opened.state())[1])
     fitted = opened.state()["zoom"]
-    click = [{"type": "pointerDown", "button": 0}, _UP]
-    twice = {"type": "pointer", "id": "mouse", "actions": [_move(at), *click, *click]}
+    click = [{"type": "pointerDown", "button": 0}, UP]
+    twice = {"type": "pointer", "id": "mouse", "actions": [move(at), *click, *click]}
     opened.act(twice)
     assert opened.state()["zoom"] == "100 %"
     opened.act(twice)
@@ -413,11 +297,11 @@ def test_two_fingers_zoom_and_one_divides(page: Path, browser: Browser) -> None:
         return {"type": "pointer", "id": name, "parameters": kind, "actions": list(steps)}
 
     down = {"type": "pointerDown", "button": 0}
-    browser.act(finger("one", _move((x, y)), down, _move((x + 60, y)), _UP))
+    browser.act(finger("one", move((x, y)), down, move((x + 60, y)), UP))
     assert browser.state()["divider"] == pytest.approx(before["divider"] + 60, abs=2)
     browser.act(
-        finger("one", _move((x - 110, y)), down, _move((x - 150, y), 50), _UP),
-        finger("two", _move((x + 110, y)), down, _move((x + 150, y), 50), _UP),
+        finger("one", move((x - 110, y)), down, move((x - 150, y), 50), UP),
+        finger("two", move((x + 110, y)), down, move((x + 150, y), 50), UP),
     )
     factor = browser.state()["frames"][0][2] / 120
     assert factor == int(factor) > before["frames"][0][2] / 120
@@ -435,7 +319,7 @@ def _residual(browser: Browser, x: int, y: int) -> list[int]:
 def test_the_residual_shows_where_and_how_much_behind_a_toggle(opened: Browser) -> None:
     toggle = "document.getElementById('residual').click()"
     opened.run(f"document.getElementById('left').value = 'original'; {toggle}")
-    _wait(opened, "document.querySelectorAll('.frame canvas').length === 1")
+    wait_for(opened, "document.querySelectorAll('.frame canvas').length === 1")
     assert opened.run("return document.getElementById('legend').innerText").split() == (
         ["difference", "from", "original", "0", "100/255"]
     )
@@ -444,7 +328,7 @@ def test_the_residual_shows_where_and_how_much_behind_a_toggle(opened: Browser) 
     assert _residual(opened, 10, 10) == [255, 64, 0]
     assert opened.run("return document.querySelectorAll('.frame img').length") == 1
     opened.run(toggle)
-    _wait(opened, "document.querySelectorAll('.frame canvas').length === 0")
+    wait_for(opened, "document.querySelectorAll('.frame canvas').length === 0")
     assert opened.run("return document.getElementById('legend').hidden")
 
 
@@ -456,11 +340,11 @@ def test_any_two_pictures_and_any_scene_can_be_chosen(opened: Browser) -> None:
     shown = "document.querySelector('#over img')"
     for name in ("input", "original", "tiny", "bicubic"):
         opened.run(choose, "left", name)
-        _wait(opened, f"{shown}.alt === '{name}' && {shown}.naturalWidth > 0")
+        wait_for(opened, f"{shown}.alt === '{name}' && {shown}.naturalWidth > 0")
     opened.run(choose, "scene", "1")
     assert opened.run("return document.getElementById('note').textContent") == "Note of two."
     opened.run(choose, "left", "input")
-    _wait(opened, f"{shown}.naturalWidth === 30")
+    wait_for(opened, f"{shown}.naturalWidth === 30")
     sizes = opened.run("const s = document.querySelector('#over img').style; return [s.width]")
     assert sizes == ["120px"]
     figures = opened.run("return document.getElementById('figures').textContent")
@@ -477,7 +361,7 @@ def test_a_script_can_give_the_page_other_pictures(opened: Browser) -> None:
         "return document.getElementById('figures').textContent"
     )
     assert opened.run(replaced).split() == ["input", "now", "tiny", "now", "original", "now"]
-    _wait(opened, "document.querySelector('#over img').alt === 'original'")
+    wait_for(opened, "document.querySelector('#over img').alt === 'original'")
     assert opened.run("return document.getElementById('scene').hidden")
 
 

@@ -1,0 +1,1 @@
+"""Models behind a network: HTTP, the KServe protocol, metrics."""
