@@ -1,6 +1,6 @@
 """What HTTP adds to a picture: processor time over a plain loop, memory over many requests.
 
-`python -m benchmarks.serving --model rescale_x4 --requests 5000` starts a server of its own and asks
+`python -m benchmarks.serving --model rescale_x4 --requests 5000` starts a server and asks
 it from as many clients as it has room for; the clients' processor time is this process's, and does
 not count.
 """
