@@ -64,33 +64,13 @@ class Device:
         self.name = bytes(name).split(b"\0")[0].decode(errors="replace").strip()
 
     @staticmethod
-    @functools.cache
     def open(ordinal: int = 0) -> Device:
         """The GPU of that number, opened once in a process.
 
         Raises:
             BackendError: no `cuda-python`, no driver, a driver that is too old, or no such GPU.
         """
-        api = driver()
-        try:
-            check(api.cuInit(_NO_FLAGS))
-        except RuntimeError as error:  # the binding finds no libcuda
-            raise BackendError(
-                "there is no NVIDIA driver on this machine: install one, or use another backend"
-            ) from error
-        version = int(check(api.cuDriverGetVersion()))
-        if version < _OLDEST_DRIVER:
-            raise BackendError(
-                f"the NVIDIA driver is too old: it supports CUDA {version_text(version)}, and "
-                f"{version_text(_OLDEST_DRIVER)} is needed: upgrade it"
-            )
-        count = int(check(api.cuDeviceGetCount()))
-        if not 0 <= ordinal < count:
-            raise BackendError(
-                f"there is no GPU number {ordinal}, the driver finds {count}: see nvidia-smi and "
-                "CUDA_VISIBLE_DEVICES"
-            )
-        return Device(ordinal)
+        return _opened(ordinal)
 
     def use(self) -> None:
         """Make the primary context current in this thread, and leave it so."""
@@ -219,6 +199,30 @@ class Pinned:
     def free(self) -> None:
         """Free it; no copy may still be running, and `array` may not be used again."""
         check(driver().cuMemFreeHost(self.pointer))
+
+
+@functools.cache
+def _opened(ordinal: int) -> Device:
+    api = driver()
+    try:
+        check(api.cuInit(_NO_FLAGS))
+    except RuntimeError as error:  # the binding finds no libcuda
+        raise BackendError(
+            "there is no NVIDIA driver on this machine: install one, or use another backend"
+        ) from error
+    version = int(check(api.cuDriverGetVersion()))
+    if version < _OLDEST_DRIVER:
+        raise BackendError(
+            f"the NVIDIA driver is too old: it supports CUDA {version_text(version)}, and "
+            f"{version_text(_OLDEST_DRIVER)} is needed: upgrade it"
+        )
+    count = int(check(api.cuDeviceGetCount()))
+    if not 0 <= ordinal < count:
+        raise BackendError(
+            f"there is no GPU number {ordinal}, the driver finds {count}: see nvidia-smi and "
+            "CUDA_VISIBLE_DEVICES"
+        )
+    return Device(ordinal)
 
 
 def _host_array(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

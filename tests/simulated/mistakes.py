@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,17 @@ import numpy as np
 from runtime.backends import tensorrt_session
 from runtime.backends.cuda_arrays import DeviceArray, view
 from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_stream import Event, Stream
+from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda_stream import PER_THREAD, Event, Stream
 from runtime.backends.tensorrt_stream import EngineStream, Prepared
 from runtime.errors import BackendError
 from tests.simulated.rig import (
+    broken,
     caught,
     download,
     feeds,
     fine,
+    gpus,
     new_stream,
     raises,
     scenario,
@@ -158,3 +164,91 @@ def events_measure_and_order(folder: Path) -> None:
     second.synchronise()
     assert second.milliseconds_since(first) > 0
     fine()
+
+
+def _by_handle(self: EngineStream, stream: Stream) -> None:
+    """Wait only where the handle is another than the last one's."""
+    if getattr(self, "last", stream.handle) != stream.handle:
+        stream.wait(self._idle)
+    self.last = stream.handle  # type: ignore[attr-defined]
+
+
+@scenario
+def mistake_a_handle_taken_for_a_stream_that_was_destroyed(folder: Path) -> None:
+    s = session(folder)
+    first = new_stream()
+    with broken(EngineStream, "_follow", _by_handle):
+        s.enqueue(upload(first, feeds(seed=1)), first.handle)
+        check(driver().cuStreamDestroy(first.handle))
+        second = new_stream()
+        result = s.enqueue(upload(second, feeds(seed=2)), second.handle)["hr"]
+        download(second, result)
+    caught("nothing orders them")
+
+
+@scenario
+def mistake_one_handle_taken_for_the_same_stream_in_every_thread(folder: Path) -> None:
+    s = session(folder)
+
+    def work() -> None:
+        Device.open().use()
+        stream = Stream(Device.open(), PER_THREAD)
+        result = s.enqueue(upload(stream, feeds(seed=2)), PER_THREAD)["hr"]
+        download(stream, result)
+
+    with broken(EngineStream, "_follow", _by_handle):
+        mine = Stream(Device.open(), PER_THREAD)
+        s.enqueue(upload(mine, feeds(seed=1)), PER_THREAD)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    caught("nothing orders them")
+
+
+@scenario
+def mistake_an_address_that_is_not_aligned(folder: Path) -> None:
+    s, stream, values = session(folder), new_stream(), feeds()
+    given = upload(stream, values)
+    room = DeviceArray(stream, (values["lr"].size + 1,), np.dtype(np.float32))
+    interface = room.__cuda_array_interface__ | {"shape": values["lr"].shape}
+    interface["data"] = (room.pointer + 4, False)
+    shifted = type("Array", (), {"__cuda_array_interface__": interface, "owner": room})()
+    with broken(tensorrt_session, "aligned", lambda view, alignment, stream: view):
+        text = "the address of 'lr' is no multiple of 256"
+        raises(AssertionError, text, lambda: s.enqueue(given | {"lr": shifted}, stream.handle))
+
+
+@scenario
+def mistake_memory_of_a_pool_used_before_its_stream_allocates_it(folder: Path) -> None:
+    first, second = new_stream(), new_stream()
+    array = DeviceArray(first, (4,), np.dtype(np.float32))
+    source = upload(second, {"x": np.zeros(4, np.float32)})["x"]
+    second.copy(array.pointer, source.pointer, source.nbytes)
+    second.synchronise()
+    caught("before its stream allocates it")
+
+
+@scenario
+def mistake_memory_freed_before_the_work_of_whoever_took_it(folder: Path) -> None:
+    producer, consumer = new_stream(), new_stream()
+    with broken(DeviceArray, "__del__", lambda self: self.stream.free(self.pointer)):
+        array = DeviceArray(producer, (4,), np.dtype(np.float32))
+        target = DeviceArray(consumer, (4,), np.dtype(np.float32))
+        producer.synchronise()
+        capsule = array.__dlpack__(stream=consumer.handle)
+        consumer.copy(target.pointer, array.pointer, array.nbytes)
+        del capsule, array
+        gc.collect()
+        producer.synchronise()
+        consumer.synchronise()
+        del target
+    caught("nothing orders them")
+
+
+@scenario
+def mistake_the_context_of_another_gpu(folder: Path) -> None:
+    with gpus(2):
+        s = session(folder, 1)
+        with broken(Device, "current", lambda self: contextlib.nullcontext()):
+            s.run(feeds())
+    caught("another GPU")

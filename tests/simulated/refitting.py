@@ -11,7 +11,6 @@ import numpy as np
 import runtime
 from export.engine.refit import refit_bundle
 from export.errors import ExportError
-from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt import open_engine
 from runtime.bundle import engine_cache
 from runtime.bundle.reader import Bundle
@@ -20,6 +19,7 @@ from tests.simulated.rig import (
     GIGABYTE,
     feeds,
     fine,
+    forget_gpus,
     raises,
     ranges,
     scenario,
@@ -107,9 +107,9 @@ def refitting_without_a_gpu_is_refused_with_the_way_out(folder: Path) -> None:
     old = _refittable(folder)
     new = Bundle.open(write_bundle(folder / "new", gain=0.5))
     DRIVER.sim_machine(0, 13000, GIGABYTE)
-    Device.open.cache_clear()
+    forget_gpus()
     try:
         raises(ExportError, "--refit-from needs a GPU", lambda: _refit(new, old))
     finally:
         DRIVER.sim_machine(1, 13000, GIGABYTE)
-        Device.open.cache_clear()
+        forget_gpus()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import types
 from dataclasses import replace
@@ -16,20 +15,25 @@ from export.engine.options import RTX_CAPABILITIES
 from export.errors import ExportError
 from runtime import backends
 from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_driver import check, driver
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_engine import version_of
 from runtime.errors import BackendError
 from tests.simulated.rig import (
     DRIVER,
     GIGABYTE,
+    Lines,
     expected,
     feeds,
     fine,
+    forget_gpus,
+    new_stream,
     prepare,
     raises,
     scenario,
     session,
     sidecar,
+    upload,
 )
 from tests.simulated.tensorrt_module import engine_bytes
 
@@ -97,7 +101,7 @@ def out_of_gpu_memory_names_what_is_free(folder: Path) -> None:
 
 @scenario
 def a_missing_gpu_and_an_old_driver_are_named(folder: Path) -> None:
-    Device.open.cache_clear()
+    forget_gpus()
     DRIVER.sim_machine(0, 13000, GIGABYTE)
     raises(BackendError, "finds no GPU", Device.open)
     DRIVER.sim_machine(1, 11040, GIGABYTE)
@@ -110,8 +114,7 @@ def a_missing_gpu_and_an_old_driver_are_named(folder: Path) -> None:
 @scenario
 def auto_says_why_it_takes_another_backend(folder: Path) -> None:
     graph, bundle = prepare(folder, compute_capabilities=("8.6",))
-    handler = _Lines()
-    logging.getLogger("runtime.backends.auto").addHandler(handler)
+    handler = Lines("runtime.backends.auto")
     numerics = runtime.Bundle.open(bundle).manifest.graphs[0].numerics
     values = feeds()
     s = backends.open_session("auto", graph, numerics, 1, bundle)
@@ -144,18 +147,18 @@ def a_library_that_does_not_start_is_named_with_the_drivers_version(folder: Path
 @scenario
 def a_gpu_that_tensorrt_rtx_does_not_serve_is_sent_to_tensorrt(folder: Path) -> None:
     DRIVER.sim_capability(9, 0)
-    Device.open.cache_clear()
+    forget_gpus()
     try:
         graph, bundle = prepare(folder)
         text = "--engine tensorrt (TensorRT-RTX serves no GPU of compute capability 9.0)"
         raises(BackendError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))
         raises(ExportError, "give --engine tensorrt", lambda: default_targets("tensorrt-rtx"))
         DRIVER.sim_capability(7, 5)
-        Device.open.cache_clear()
+        forget_gpus()
         assert default_targets("tensorrt-rtx") == (*RTX_CAPABILITIES, "7.5")
     finally:
         DRIVER.sim_capability(8, 9)
-        Device.open.cache_clear()
+        forget_gpus()
 
 
 @scenario
@@ -164,10 +167,60 @@ def a_version_with_a_suffix_is_read(folder: Path) -> None:
     assert version_of(module) == "10.14.1.48"
 
 
-class _Lines(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
+@scenario
+def every_status_that_the_driver_may_give_is_one_error_of_ours(folder: Path) -> None:
+    s = session(folder)
+    for _ in range(4):
+        s.run(feeds())  # captured
+    new = 4
+    for function in (
+        *("cuGraphLaunch", "cuMemAlloc", "cuMemAllocHost", "cuMemcpyHtoDAsync"),
+        *("cuMemcpyDtoHAsync", "cuStreamSynchronize", "cuStreamWaitEvent", "cuEventRecord"),
+    ):
+        DRIVER.sim_fail(function.encode(), 999, 0)
+        values = feeds() if function == "cuGraphLaunch" else feeds(height=new)
+        raises(BackendError, "CUDA_ERROR_UNKNOWN", lambda: s.run(values))  # noqa: B023
+        assert np.array_equal(s.run(values)["hr"], expected(values))  # it was that call alone
+        new += 1
+    DRIVER.sim_reset()
+    fine()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+
+@scenario
+def a_lost_context_says_that_the_program_must_start_again(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    DRIVER.sim_fail(b"cuStreamSynchronize", 700, 0)
+    text = "CUDA_ERROR_ILLEGAL_ADDRESS, after which this process cannot use it any more"
+    try:
+        for _ in range(2):
+            raises(BackendError, text, lambda: s.run(feeds()))
+        raises(BackendError, text, lambda: session(folder))
+        raises(BackendError, text, s.close)
+    finally:
+        DRIVER.sim_reset()
+
+
+@scenario
+def a_stream_that_was_destroyed_is_named(folder: Path) -> None:
+    s, stream, values = session(folder), new_stream(), feeds()
+    given = upload(new_stream(), values)
+    check(driver().cuStreamDestroy(stream.handle))
+    raises(
+        BackendError, "a stream or an event was destroyed", lambda: s.enqueue(given, stream.handle)
+    )
+
+
+@scenario
+def a_gpu_that_another_process_has_taken_is_named_and_auto_goes_on(folder: Path) -> None:
+    graph, bundle = prepare(folder)
+    numerics = runtime.Bundle.open(bundle).manifest.graphs[0].numerics
+    for name, _ in (("tensorrt-rtx", 0), ("auto", 0)):
+        forget_gpus()
+        DRIVER.sim_fail(b"cuDevicePrimaryCtxRetain", 46, 0)
+        if name == "auto":
+            opened = backends.open_session(name, graph, numerics, 1, bundle)
+            assert np.array_equal(opened.run(feeds())["hr"], expected(feeds()))
+        else:
+            text = "another process has taken the GPU for itself"
+            raises(BackendError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 import runtime
 from runtime import backends
+from runtime.backends import cuda_device
 from runtime.backends.cuda_arrays import DeviceArray
 from runtime.backends.cuda_device import Device
 from runtime.backends.cuda_stream import Stream
@@ -30,6 +33,22 @@ DRIVER = ctypes.CDLL("libcuda.so.1")
 DRIVER.sim_violation.restype = ctypes.c_char_p
 DRIVER.sim_used.restype = DRIVER.sim_pending.restype = ctypes.c_size_t
 DRIVER.sim_machine.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t]
+
+
+class Lines(logging.Handler):
+    """What loggers say from now on."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        for name in names:
+            logging.getLogger(name).addHandler(self)
+            logging.getLogger(name).setLevel(logging.INFO)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {}
 GIGABYTE = 1 << 30
 
@@ -85,7 +104,7 @@ def prepare(folder: Path, **changes: Any) -> tuple[bytes, Path]:
     """A bundle of the tiny network with an engine of its inverse, and the graph's bytes."""
     bundle = write_bundle(folder / "bundle")
     graph = inverse_graph(True)
-    data = plan(graph, host_code=changes.get("version_compatible", False))
+    data = plan(graph, changes.get("profiles"), changes.get("version_compatible", False))
     engine = sidecar(graph, data, **changes)
     (bundle / engine.file).write_bytes(data)
     manifest = runtime.Bundle.open(bundle).manifest
@@ -131,6 +150,32 @@ def raises(kind: type[Exception], text: str, work: Callable[[], Any]) -> None:
         work()
     assert text in str(error.value), str(error.value)
     assert "\n" not in str(error.value)
+
+
+def forget_gpus() -> None:
+    """Let the next one that asks for a GPU find it anew."""
+    cuda_device._opened.cache_clear()
+
+
+@contextmanager
+def gpus(count: int, memory: int = GIGABYTE) -> Iterator[None]:
+    """A machine with so many GPUs, or so much memory."""
+    DRIVER.sim_machine(count, 13000, memory)
+    try:
+        yield
+    finally:
+        DRIVER.sim_machine(1, 13000, GIGABYTE)
+
+
+@contextmanager
+def broken(owner: Any, name: str, instead: Any) -> Iterator[Any]:
+    """A part of the product replaced by a mistake; gives the right one."""
+    right = owner.__dict__[name]
+    setattr(owner, name, instead)
+    try:
+        yield right
+    finally:
+        setattr(owner, name, right)
 
 
 def new_stream(ordinal: int = 0) -> Stream:

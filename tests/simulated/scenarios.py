@@ -15,18 +15,25 @@ from pathlib import Path
 from runtime.backends.cuda_device import Device
 from tests.simulated import (
     behaviour,
+    captures,
     compiling,
     drawing,
+    gpu_memory,
     mistakes,
     refitting,
     refusals,
+    runtime_caches,
     selftesting,
+    several_gpus,
     tensorrt_module,
     uint8_images,
 )
 from tests.simulated.rig import DRIVER, SCENARIOS
 
-MODULES = (behaviour, refusals, mistakes, uint8_images, drawing, refitting, selftesting, compiling)
+MODULES = (
+    *(behaviour, captures, compiling, drawing, gpu_memory, mistakes, refitting, refusals),
+    *(runtime_caches, selftesting, several_gpus, uint8_images),
+)
 """Importing them has filled `SCENARIOS`."""
 
 

@@ -19,8 +19,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 SCENARIOS = (
-    *("behaviour", "refusals", "mistakes", "uint8_images", "drawing", "refitting"),
-    *("selftesting", "compiling"),
+    *("behaviour", "captures", "compiling", "drawing", "gpu_memory", "mistakes", "refitting"),
+    *("refusals", "runtime_caches", "selftesting", "several_gpus", "uint8_images"),
 )
 NAMES = [
     name

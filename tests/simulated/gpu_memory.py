@@ -1,0 +1,171 @@
+"""GPU memory: what is freed stays ready; where it is short tiles become smaller, then one error."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+import runtime
+from runtime import backends
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_driver import check, driver
+from runtime.errors import GpuMemoryError
+from runtime.inference.grid import Tiling
+from runtime.inference.plan import plan_for
+from tests.simulated.rig import (
+    DRIVER,
+    Lines,
+    broken,
+    expected,
+    feeds,
+    fine,
+    gpus,
+    new_stream,
+    prepare,
+    raises,
+    ranges,
+    scenario,
+    session,
+    upload,
+)
+
+MEGABYTE = 1 << 20
+
+
+def _enqueue_and_drop(folder: Path) -> None:
+    s = session(folder)
+    stream = new_stream()
+    given = upload(stream, feeds())
+    for _ in range(10):
+        s.enqueue(given, stream.handle)
+        stream.synchronise()
+
+
+@scenario
+def what_results_leave_stays_in_our_pool_and_the_programs_own_is_let_alone(folder: Path) -> None:
+    _enqueue_and_drop(folder)
+    assert DRIVER.sim_returned() == 0
+    fine()
+
+
+@scenario
+def mistake_a_pool_that_gives_memory_back_whenever_somebody_waits(folder: Path) -> None:
+    device = Device.open()
+    right = device.pool
+    properties = driver().CUmemPoolProps()
+    properties.allocType = driver().CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+    device.pool = check(driver().cuMemPoolCreate(properties))  # and no threshold
+    try:
+        _enqueue_and_drop(folder)
+    finally:
+        device.pool = right
+    assert DRIVER.sim_returned() > 5
+
+
+@scenario
+def a_closed_session_gives_all_memory_back(folder: Path) -> None:
+    device, s, stream = Device.open(), session(folder), new_stream()
+    device.trim()
+    free, _ = device.memory()
+    given = upload(stream, feeds())
+    for _ in range(3):
+        s.run(feeds())
+        s.enqueue(given, stream.handle)
+    stream.synchronise()
+    del given
+    stream.synchronise()
+    assert device.memory()[0] < free
+    s.close()
+    stream.synchronise()  # the inputs that the last run kept go back in their own stream
+    device.trim()
+    assert device.memory()[0] == free
+    fine()
+
+
+def _large(folder: Path) -> Path:
+    _, bundle = prepare(folder, profiles=(ranges(64, 1),))
+    return bundle
+
+
+@scenario
+def short_gpu_memory_takes_smaller_tiles_before_the_image_starts(folder: Path) -> None:
+    bundle = _large(folder)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    model = runtime.load(bundle, backend="tensorrt-rtx")
+    tiling, log = Tiling(64, 0), Lines("runtime.inference.plan")
+    with gpus(1, DRIVER.sim_used() + 8 * MEGABYTE):  # a window of 64 takes 14
+        plan = plan_for(model.network, "inverse", 64, 64, latents=True, tiling=tiling)
+        assert (plan.grid.tile, plan.memory_short) == (32, True)
+        assert any("memory is short" in line for line in log.lines)
+        small = model.upscale(image, tau=0.5, tile=64, overlap=0)
+    cpu = runtime.load(bundle)
+    assert np.array_equal(small, cpu.upscale(image, tau=0.5, tile=32, overlap=0))
+    fine()
+
+
+@scenario
+def where_not_even_a_small_window_fits_the_error_says_what_is_free(folder: Path) -> None:
+    model = runtime.load(_large(folder), backend="tensorrt-rtx")
+    image = np.zeros((64, 64, 3), np.uint8)
+    with gpus(1, DRIVER.sim_used() + 100_000):
+        for text in ("out of GPU memory: ", "MB are free: give smaller images or tiles"):
+            raises(GpuMemoryError, text, lambda: model.upscale(image, tile=64, overlap=0))
+    model.upscale(image, tile=64, overlap=0)  # and there is memory again
+    fine()
+
+
+@scenario
+def memory_for_one_run_at_a_time_is_enough(folder: Path) -> None:
+    graph, bundle = prepare(folder, profiles=(ranges(64, 1),))
+    s = backends.open_session("tensorrt-rtx", graph, _numerics(bundle), 1, bundle)
+    values = {seed: feeds(height=32, width=32, seed=seed) for seed in range(4)}
+    want = {seed: expected(each) for seed, each in values.items()}
+    found = {}
+
+    def work(seed: int) -> None:
+        found[seed] = [s.run(values[seed])["hr"] for _ in range(3)]
+
+    with gpus(1, DRIVER.sim_used() + 5 * MEGABYTE):  # one run takes 3.6
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in values]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert all(np.array_equal(each, want[seed]) for seed in want for each in found[seed])
+    fine()
+
+
+def _numerics(bundle: Path) -> runtime.bundle.graph_entry.Numerics:  # type: ignore[name-defined]
+    return runtime.Bundle.open(bundle).manifest.graphs[0].numerics
+
+
+@scenario
+def a_new_shape_may_take_what_an_old_one_keeps(folder: Path) -> None:
+    graph, bundle = prepare(folder, profiles=(ranges(64, 1),))
+    s = backends.open_session("tensorrt-rtx", graph, _numerics(bundle), 1, bundle)
+    first, second = feeds(height=40, width=40), feeds(height=40, width=38)
+    with gpus(1, DRIVER.sim_used() + 6 * MEGABYTE):  # scratch 4.9, buffers 0.6 a shape
+        for values in (first, second, first, second):
+            assert np.array_equal(s.run(values)["hr"], expected(values))
+    fine()
+
+
+@scenario
+def a_gpu_that_others_fill_is_named_and_auto_goes_on(folder: Path) -> None:
+    graph, bundle = prepare(folder)
+    s = session(folder)
+    s._loaded.engine.exhausted = True
+    text = "out of GPU memory: no execution context for the engine"
+    raises(GpuMemoryError, text, lambda: s.run(feeds()))
+    module = sys.modules["tensorrt_rtx"]
+
+    def full(self: object, data: bytes) -> None:
+        self.log.log(1, "Error Code 2: OutOfMemory (Requested size was 9 bytes.)")  # type: ignore[attr-defined]
+
+    with broken(module.Runtime, "deserialize_cuda_engine", full):  # type: ignore[attr-defined]
+        opened = lambda name: backends.open_session(name, graph, _numerics(bundle), 1, bundle)  # noqa: E731
+        raises(GpuMemoryError, "does not load", lambda: opened("tensorrt-rtx"))
+        assert np.array_equal(opened("auto").run(feeds())["hr"], expected(feeds()))
