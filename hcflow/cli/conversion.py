@@ -17,6 +17,7 @@ from runtime.images.codecs.files import FORMATS, MAX_PIXELS
 from runtime.inference.grid import Tiling
 
 _computing = functools.partial(typer.Option, rich_help_panel=options.COMPUTING)
+_list = functools.partial(typer.Option, rich_help_panel=options.LIST)
 _video = functools.partial(typer.Option, rich_help_panel=options.VIDEO)
 
 
@@ -24,12 +25,12 @@ _video = functools.partial(typer.Option, rich_help_panel=options.VIDEO)
 class ConversionOptions:
     """The options as the command line gives them; each field is one option."""
 
-    source: Annotated[
-        str,
+    input_name: Annotated[
+        str | None,
         typer.Argument(
             metavar="INPUT", help="Image file or folder; - is standard input.", show_default=False
         ),
-    ]
+    ] = None
     output: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +134,29 @@ class ConversionOptions:
             show_default="what the model was certified for",
         ),
     ] = None
+    manifest: Annotated[
+        str | None,
+        _list(
+            metavar="LIST",
+            help="In place of INPUT: a list of images as text, JSONL or Parquet, here or in object "
+            "storage, or what `hcflow manifest` wrote (docs/batch.md).",
+        ),
+    ] = None
+    shard: Annotated[
+        str | None,
+        _list(
+            metavar="i/N",
+            help="Of N parts of the list the one with this number, from 0.",
+            show_default="the whole list",
+        ),
+    ] = None
+    ray: Annotated[
+        str | None,
+        _list(
+            metavar="ADDRESS",
+            help="Let a Ray cluster convert the list; local starts one here.",
+        ),
+    ] = None
     video: Annotated[
         str | None,
         _video(
@@ -160,6 +184,17 @@ class ConversionOptions:
             show_default="the stream's, else limited",
         ),
     ] = None
+
+    @property
+    def source(self) -> str:
+        """The image, folder or video to convert.
+
+        Raises:
+            typer.BadParameter: none is given.
+        """
+        if self.input_name is None:
+            raise typer.BadParameter("Missing argument 'INPUT', or a list with --manifest")
+        return self.input_name
 
     def models(self, default: str = shipped.DEFAULT) -> Models:
         """What opens models as they ask for; `default` is the model where none is named.
@@ -210,7 +245,7 @@ def run(
     image_options: Mapping[str, object] | None = None,
     vary_latents: bool = False,
 ) -> None:
-    """Convert what is given: the frames of a video, the images of a folder, or one image.
+    """Convert what is given: a list of images, a video's frames, a folder's images, or one image.
 
     Args:
         given: the options.
@@ -223,6 +258,35 @@ def run(
     Raises:
         typer.BadParameter: an option is given that has no effect here.
     """
+    input_output.refuse(
+        {"--shard": given.manifest is None and given.shard}, "needs --manifest LIST"
+    )
+    input_output.refuse({"--ray": given.manifest is None and given.ray}, "needs --manifest LIST")
+    if given.manifest is not None:
+        from hcflow.cli.lists import Workers, convert_list
+
+        refused = {
+            **(image_options or {}),
+            "INPUT": given.input_name,
+            "--suffix": given.suffix,
+            "--video": given.video,
+            "--frame-size": given.frame_size,
+            "--matrix": given.matrix,
+            "--range": given.colour_range,
+            "--vary-latents": vary_latents,
+            "--force": given.force,
+        }
+        input_output.refuse(refused, "does not work with --manifest")
+        convert_list(
+            given.manifest,
+            given.output,
+            folder_job or job,
+            Workers(given.jobs, given.timeout, given.ray),
+            shard=given.shard,
+            format_name=given.format_name,
+            as_json=given.as_json,
+        )
+        return
     if given.video is not None:
         from hcflow.cli.video import Stream, convert_video
 

@@ -87,7 +87,7 @@ def convert_folder(
     if job.model is not None:  # a name might mean a folder by the time a worker opens it
         job = replace(job, model=str(shipped.resolve(job.model)))
     manifest = job.models.open(job.model).manifest  # built once, before the workers
-    _check_tau_map(job, manifest)
+    check_tau_map(job, manifest)
     os.makedirs(output, exist_ok=True)
     finished = Finished(
         output,
@@ -104,7 +104,7 @@ def convert_folder(
         row = bar.add_task("", total=total, rate="")
         waiting = _waiting(found(), finished, account)
         processes = max(1, min(jobs, total))
-        outcomes = pool.run(waiting, _with_threads(job, jobs), processes, timeout)
+        outcomes = pool.run(waiting, with_threads(job, jobs), processes, timeout)
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 task = outcome.task
@@ -166,7 +166,7 @@ def _waiting(
             yield each
 
 
-def _check_tau_map(job: Job, manifest: Manifest) -> None:
+def check_tau_map(job: Job, manifest: Manifest) -> None:
     """Refuse a τ map of colours once, not for every image.
 
     At the default τ of 0 it is only warned of: an image's record may choose another model.
@@ -178,7 +178,7 @@ def _check_tau_map(job: Job, manifest: Manifest) -> None:
         _say("warning: --tau-map has no effect at the model's default τ = 0: give a --tau above 0")
 
 
-def _with_threads(job: Job, jobs: int) -> Job:
+def with_threads(job: Job, jobs: int) -> Job:
     """The processors shared among the processes, unless the user has said otherwise."""
     options = job.models.options
     if options.get("threads") is not None:

@@ -14,6 +14,7 @@ SIZE = "Size of the result"
 SAMPLING = "Sampling"
 COMPUTING = "Computation"
 VIDEO = "Video"
+LIST = "Lists of images"
 """Panels of the help."""
 
 

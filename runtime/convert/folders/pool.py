@@ -1,8 +1,8 @@
 """Hands tasks to worker processes and takes outcomes back; a worker that dies costs one image.
 
-A dead worker's images are tried again one at a time; the one that kills a worker by itself is named
-as failed, and all others are done. With a timeout a worker has one image at a time, and is ended
-when that takes longer: a decoder that never returns costs one image as well.
+A dead worker's images are tried again one at a time; the one that kills every worker it is given to
+is named as failed, and all others are done. With a timeout a worker has one image at a time, and is
+ended when that takes longer: a decoder that never returns costs one image as well.
 """
 
 from __future__ import annotations
@@ -28,51 +28,70 @@ from runtime.system import atomic
 _PATIENCE_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class _Suspect:
+    """An image on which workers have died, and how many of them."""
+
+    task: Task
+    deaths: int
+
+
 @dataclass(eq=False)
 class _Worker:
     process: SpawnProcess
     link: connection.Connection
     is_ready: bool = False
-    suspect: bool = False  # retries one image only, of those that another worker died on
+    suspect: _Suspect | None = None  # the one image it works on, on which others have died
     sent: float = 0.0  # when it was given its last image
     tasks: list[Task] = field(default_factory=list)
 
 
-def run(
-    tasks: Iterator[Task], job: Job, jobs: int, timeout: float | None = None
-) -> Generator[Outcome]:
-    """Run the tasks on `jobs` processes; outcomes come in any order, one a task.
+class Pool:
+    """Worker processes that keep their model from one run of tasks to the next.
 
     Args:
-        tasks: what is done.
-        job: how.
+        job: what is done to an image.
         jobs: processes, at least 1.
         timeout: seconds after which an image has failed; None waits for ever.
-
-    Closing the iterator ends the processes and removes what they had half-written.
-
-    Raises:
-        BackendError: no worker can open the model; the message says why.
+        tries: workers that an image may end before it has failed, at least 2.
     """
-    workers: list[_Worker] = []
-    retry: deque[Task] = deque()
-    waiting = iter(tasks)
-    has_more = True
-    room = IN_FLIGHT if timeout is None else 1
-    try:
+
+    def __init__(self, job: Job, jobs: int, timeout: float | None = None, tries: int = 2) -> None:
+        self._job, self._jobs, self._timeout, self._tries = job, jobs, timeout, tries
+        self._workers: list[_Worker] = []
+
+    def run(self, tasks: Iterator[Task]) -> Generator[Outcome]:
+        """Run the tasks; outcomes come in any order, one a task.
+
+        Closing the iterator before its end closes the pool.
+
+        Raises:
+            BackendError: no worker can open the model; the message says why.
+        """
+        try:
+            yield from self._run(iter(tasks))
+        except BaseException:
+            self.close()
+            raise
+
+    def _run(self, waiting: Iterator[Task]) -> Generator[Outcome]:
+        workers, timeout = self._workers, self._timeout
+        retry: deque[_Suspect] = deque()
+        has_more = True
+        room = IN_FLIGHT if timeout is None else 1
         while True:
             for worker in workers:
                 has_more = _feed(worker, waiting, retry, room, has_more)
             busy = [w for w in workers if w.tasks or not w.is_ready]
-            wanted = jobs if has_more else min(jobs, len(retry) + len(busy))
+            wanted = self._jobs if has_more else min(self._jobs, len(retry) + len(busy))
             while len(workers) < wanted:
-                workers.append(_start(job))
+                workers.append(_start(self._job))
             busy = [w for w in workers if w.tasks or not w.is_ready]
             if not busy and not has_more and not retry:
                 return
             for ready in connection.wait([w.link for w in busy], _patience(busy, timeout)):
                 worker = next(w for w in workers if w.link is ready)
-                outcome = _receive(worker, workers, retry)
+                outcome = _receive(worker, workers, retry, self._tries)
                 if outcome is not None:
                     yield outcome
             for worker in [w for w in busy if w in workers and _is_late(w, timeout)]:
@@ -80,9 +99,19 @@ def run(
                 worker.process.kill()
                 _end(worker)
                 yield Outcome(worker.tasks[0], f"took longer than --timeout {timeout:g} s")
-    finally:
-        for worker in workers:
-            _end(worker)
+
+    def close(self) -> None:
+        """End the processes and remove what they had half-written."""
+        while self._workers:
+            _end(self._workers.pop())
+
+
+def run(
+    tasks: Iterator[Task], job: Job, jobs: int, timeout: float | None = None
+) -> Generator[Outcome]:
+    """Run the tasks on a `Pool` of their own, whose Args and Raises hold."""
+    with contextlib.closing(Pool(job, jobs, timeout)) as pool:
+        yield from pool.run(tasks)
 
 
 def _patience(busy: list[_Worker], timeout: float | None) -> float | None:
@@ -101,17 +130,17 @@ def _is_late(worker: _Worker, timeout: float | None) -> bool:
 
 
 def _feed(
-    worker: _Worker, waiting: Iterator[Task], retry: deque[Task], room: int, has_more: bool
+    worker: _Worker, waiting: Iterator[Task], retry: deque[_Suspect], room: int, has_more: bool
 ) -> bool:
     """Give a worker as many tasks as it has room for; whether more may be waiting."""
     if not worker.is_ready:
         return has_more
     if not worker.tasks:
-        worker.suspect = False
+        worker.suspect = None
     if not worker.tasks and retry:
-        worker.suspect = True
-        _send(worker, retry.popleft())
-    while has_more and not worker.suspect and len(worker.tasks) < room:
+        worker.suspect = retry.popleft()
+        _send(worker, worker.suspect.task)
+    while has_more and worker.suspect is None and len(worker.tasks) < room:
         task = next(waiting, None)
         if task is None:
             return False
@@ -126,11 +155,13 @@ def _send(worker: _Worker, task: Task) -> None:
         worker.link.send(task)
 
 
-def _receive(worker: _Worker, workers: list[_Worker], retry: deque[Task]) -> Outcome | None:
+def _receive(
+    worker: _Worker, workers: list[_Worker], retry: deque[_Suspect], tries: int
+) -> Outcome | None:
     try:
         message = worker.link.recv()
     except (EOFError, OSError):
-        return _remove_dead(worker, workers, retry)
+        return _remove_dead(worker, workers, retry, tries)
     if isinstance(message, Ready):
         if message.error is not None:
             raise BackendError(message.error)
@@ -141,17 +172,21 @@ def _receive(worker: _Worker, workers: list[_Worker], retry: deque[Task]) -> Out
     return message
 
 
-def _remove_dead(worker: _Worker, workers: list[_Worker], retry: deque[Task]) -> Outcome | None:
-    """Remove a dead worker; an image that it worked on alone has failed, others are tried again."""
+def _remove_dead(
+    worker: _Worker, workers: list[_Worker], retry: deque[_Suspect], tries: int
+) -> Outcome | None:
+    """Remove a dead worker; its images are tried again, each alone, up to so many tries in all."""
     workers.remove(worker)
     _end(worker)
     reason = _reason(worker.process.exitcode)
     if not worker.is_ready:
         raise BackendError(f"a worker process {reason} before it had opened the model")
-    if worker.suspect:
-        return Outcome(worker.tasks[0], f"the process that worked on it {reason}")
-    retry.extend(worker.tasks)
-    return None
+    deaths = 1 if worker.suspect is None else worker.suspect.deaths + 1
+    if deaths < tries:
+        retry.extend(_Suspect(task, deaths) for task in worker.tasks)
+        return None
+    often = f", on each of {tries} tries" if tries > 2 else ""
+    return Outcome(worker.tasks[0], f"the process that worked on it {reason}{often}")
 
 
 def _reason(code: int | None) -> str:

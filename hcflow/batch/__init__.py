@@ -1,0 +1,1 @@
+"""Millions of images: lists of names, shards of them, object storage, Ray."""

@@ -1,0 +1,1 @@
+"""Models in repositories of NVIDIA's Triton Inference Server."""
