@@ -26,12 +26,9 @@ from runtime.system import atomic
 COMMANDS = {
     "upscale": ("hcflow.commands.upscale", "upscale"),
     "downscale": ("hcflow.commands.downscale", "downscale"),
-<<<<<<< HEAD
     "serve": ("hcflow.commands.serve", "serve"),
-=======
     "manifest": ("hcflow.commands.manifest", "manifest"),
     "triton": ("hcflow.commands.triton", "triton"),
->>>>>>> 5fc5422 (Convert lists of images by shards, here and in object storage, and write Triton's repositories)
     "build": ("hcflow.commands.build", "build"),
     "verify": ("hcflow.commands.verify", "verify"),
     "info": ("hcflow.commands.info", "info"),
