@@ -23,6 +23,7 @@ from runtime.convert.job import Job
 from runtime.errors import FileError, HcflowError, one_line
 from runtime.images.codecs.files import MAX_PIXELS
 
+_MOST_TEXT = 500  # of an error of Ray's, which may be a traceback
 _THREADS = 4  # of an actor without a GPU, where nobody says how many
 
 
@@ -178,6 +179,8 @@ def run(
         if unfinished:
             rest = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
             raise FileError(f"not finished: {unfinished[0]}{rest}: run it again")
+    except ray.exceptions.RayError as error:
+        raise FileError(f"Ray gave up: {one_line(error)[:_MOST_TEXT]}: run it again") from error
     finally:
         ray.shutdown()
 

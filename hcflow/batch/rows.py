@@ -216,6 +216,10 @@ def _store(work: Path, result: str) -> str | None:
         if not storage.is_same(work, result):
             return f"'{result}' is there already, and is not this image's result"
         work.unlink()
+    except storage.StorageError:
+        raise
+    except FileError as error:
+        return one_line(error)
     return None
 
 

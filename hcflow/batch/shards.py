@@ -119,7 +119,7 @@ def _create_text(text: str, name: str, results: str) -> None:
             storage.create_text(text, name, Path(work))
         except FileExistsError:
             pass  # another process was first
-        except storage.StorageError as error:
+        except FileError as error:
             raise FileError(f"cannot write into '{results}': {one_line(error)}") from error
 
 

@@ -133,7 +133,8 @@ def create(path: Path, name: str, *, replace: bool = False) -> None:
 
     Raises:
         FileExistsError: the name is taken; the file stays.
-        StorageError: it cannot be written.
+        StorageError: nothing can be written there.
+        FileError: nothing can have this name.
     """
     if scheme_of(name) is not None:
         with _told("write", name):
@@ -142,7 +143,10 @@ def create(path: Path, name: str, *, replace: bool = False) -> None:
         path.unlink()
         return
     with _told("write", name):
-        os.makedirs(os.path.dirname(name), exist_ok=True)
+        try:
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in its folder's place") from None
         if replace:
             os.replace(path, name)
             return
@@ -275,9 +279,15 @@ def _told(verb: str, name: str) -> Iterator[None]:
         is_missing = isinstance(error, FileNotFoundError)
         if is_missing and verb == "read" and "ucket" not in reason:
             raise FileError(f"'{name}': there is no such file") from error
-        text = f"cannot {verb} '{name}': {reason}"
-        kind = FileError if verb == "read" and _is_its_own(error, name) else StorageError
-        raise kind(text) from error
+        is_its_own = _is_names_fault(error) if verb == "write" else _is_its_own(error, name)
+        kind = FileError if is_its_own else StorageError
+        raise kind(f"cannot {verb} '{name}': {reason}") from error
+
+
+def _is_names_fault(error: Exception) -> bool:
+    """Whether a failure to write is of this name alone: too long, or no name there."""
+    known = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ)
+    return isinstance(error, ValueError) or getattr(error, "errno", None) in known
 
 
 def _is_its_own(error: Exception, name: str) -> bool:

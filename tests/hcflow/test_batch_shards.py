@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,23 @@ def test_what_is_wrong_with_a_row_is_its_outcome_and_the_rest_goes_on(
     assert "is not an image" in told[3]
     assert told[4] == told[5] == "another row's result has the name 'a.png'"
     assert "is kept for the outcomes" in told[6]
+
+
+def test_a_name_that_no_result_can_have_is_its_rows_error(
+    tmp_path: Path, worker: InProcess
+) -> None:
+    long = "x" * 251 + ".jpg"
+    picture(tmp_path / "in" / long)
+    picture(tmp_path / "in" / "a.png" / "b.png")
+    picture(tmp_path / "in" / "c.png")
+    picture(tmp_path / "out" / "a.png")
+    names = text_list(tmp_path / "in" / "list.txt", [long, "a.png/b.png", "c.png"])
+    count = batch(names, tmp_path / "out", form="WEBP").run(0, worker)
+    assert (count.done, count.failed) == (1, 2)
+    told = [each.get("error") for each in outcomes(tmp_path / "out")]
+    assert "name too long" in told[0].lower()
+    assert "a file is in its folder's place" in told[1]
+    assert told[2] is None
 
 
 @pytest.mark.parametrize(
@@ -244,6 +264,30 @@ def test_results_never_go_among_the_images(tmp_path: Path) -> None:
     for folder in ("in", "link"):
         with pytest.raises(FileError, match="is the folder of the images"):
             batch(names, tmp_path / folder).begin({})
+
+
+def test_images_come_from_the_web_and_a_host_that_is_not_there_is_a_row(
+    tmp_path: Path, worker: InProcess
+) -> None:
+    pytest.importorskip("aiohttp")
+    picture(tmp_path / "web" / "a" / "x.png")
+    handler = functools.partial(_Quiet, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{served.server_port}"
+        listed = [f"{host}/a/x.png", f"{host}/a/none.png", "http://127.0.0.1:9/a/x.png"]
+        names = text_list(tmp_path / "list.txt", listed)
+        batch(names, tmp_path / "out").run(0, worker)
+        served.shutdown()
+    first, second, third = outcomes(tmp_path / "out")
+    assert first["output"] == f"127.0.0.1:{served.server_port}/a/x.png"
+    assert "there is no such file" in second["error"]
+    assert "cannot read 'http://127.0.0.1:9/a/x.png'" in third["error"]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def _hcflow(*words: object) -> Any:
