@@ -84,7 +84,8 @@ def native_models(name: str, manifest: Manifest) -> list[Native]:
         if graph.io != "uint8":
             continue
         stem = f"{name}_{graph.direction}_{graph.precision}"
-        found.append(_native(f"{stem}_onnx", graph, manifest))
+        if graph.is_of_schema_1:  # no graph for one library alone, which ONNX Runtime is not
+            found.append(_native(f"{stem}_onnx", graph, manifest))
         if (engine := engines.get(graph.sha256)) is not None:
             found.append(_native(f"{stem}_trt", graph, manifest, engine))
     return found
