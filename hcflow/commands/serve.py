@@ -57,13 +57,14 @@ def serve(
     threads: options.Threads = None,
     backend: options.FastestBackend = None,
     precision: options.FastestPrecision = None,
+    device: options.Device = None,
     exact: options.Exact = False,
 ) -> None:
     """Serve models over HTTP: an image is sent to /v1/upscale, and comes back larger.
 
     A page to drop pictures on is at /, the KServe v2 protocol under /v2, figures at /metrics.
     """
-    if exact and (backend or precision):
+    if exact and (backend or precision or device is not None):
         raise typer.BadParameter("--exact decides backend and precision: give one or the other")
     if token_file is not None and no_auth:
         raise typer.BadParameter("--token-file and --no-auth: give one of them")
@@ -74,7 +75,7 @@ def serve(
     from hcflow.serving.service import Service
 
     token = None if token_file is None else read_token(token_file)
-    given = {"backend": backend, "precision": precision, "threads": threads}
+    given = {"backend": backend, "precision": precision, "threads": threads, "device": device}
     load = {**computation(exact), **{k: v for k, v in given.items() if v is not None}}
     with server.listen(host, port) as listener:
         is_open = not server.is_this_machine(listener)
