@@ -27,7 +27,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
     found = Bundle.open(write_bundle(tmp_path / "b", directions=["inverse"]))
     (graph,) = found.manifest.graphs
-    name = f"{graph.sha256[:12]}.engine"
+    name = f"{graph.sha256[:12]}.tensorrt-rtx-1.7.1.engine"
     made = replace(ENGINE, file=name, graph=graph.sha256, precision="fp32")
     engine_cache.write(made, b"engine")
     return found
