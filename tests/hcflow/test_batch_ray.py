@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.batches import InProcess, batch, files, job, outcomes, picture, text_list
 from tests.support.bundles import write_bundle
@@ -158,3 +161,34 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, names: Path, bu
     )
     assert run.returncode == 1
     assert "no Ray cluster is reached at '127.0.0.1:9'" in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("environment")
+def test_ray_serve_gives_the_bytes_of_a_file(
+    tmp_path: Path, names: Path, bundle: Path, expected: dict[str, bytes]
+) -> None:
+    code = (
+        "import logging, sys, urllib.request, ray\n"
+        "from ray import serve\n"
+        "from hcflow.batch.ray_serve import deployment\n"
+        "bundle, image, result, port = sys.argv[1:]\n"
+        "ray.init(num_cpus=2, logging_level=logging.ERROR, log_to_driver=False)\n"
+        "serve.start(http_options={'host': '127.0.0.1', 'port': int(port)})\n"
+        "load = {'backend': 'onnxruntime', 'precision': 'fp32', 'threads': 1}\n"
+        "serve.run(deployment([bundle], load=load))\n"
+        "url = f'http://127.0.0.1:{port}'\n"
+        "assert urllib.request.urlopen(url + '/health/ready').status == 200\n"
+        "data = open(image, 'rb').read()\n"
+        "request = urllib.request.Request(url + '/v1/upscale', data)\n"
+        "open(result, 'wb').write(urllib.request.urlopen(request).read())\n"
+        "serve.shutdown()\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = [bundle, tmp_path / "in" / "0.png", tmp_path / "served.png", port]
+    words = [sys.executable, "-c", code, *map(str, given)]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    served = np.asarray(Image.open(tmp_path / "served.png"))
+    assert np.array_equal(served, np.asarray(Image.open(tmp_path / "expected" / "0.png")))

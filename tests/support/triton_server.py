@@ -59,7 +59,7 @@ def installed() -> Path:
     folder = cache / "tests" / WHEEL.replace("==", "-")
     if folder.exists():
         return folder
-    work = folder.with_suffix(".new")
+    work = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", str(work)]
