@@ -127,9 +127,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/health/ready", tags=["Operation"])
     async def ready() -> Response:
         """Whether an inference has passed, and the last one did; 503 otherwise."""
-        problem = await service.health.problem()
-        if problem is None and service.workers.is_closing:
-            problem = "the server is ending"
+        problem = await service.problem()
         return JSONResponse({"ready": problem is None, "problem": problem}, 503 if problem else 200)
 
     @app.get("/metrics", tags=["Operation"])

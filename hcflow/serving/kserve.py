@@ -26,6 +26,7 @@ from runtime.model import Model
 
 LENGTH = "inference-header-content-length"
 VERSION = "1"
+_MOST_JSON = 4_000_000  # bytes: while it is read, nothing else is done
 _MOST_LISTED = 1_000_000  # values of an output in JSON
 
 _TYPES: dict[str, tuple[str, ...]] = {
@@ -86,7 +87,7 @@ def router(service: Service) -> APIRouter:
     @api.get("/health/ready")
     async def ready() -> Response:
         """Whether this server can infer."""
-        problem = await service.health.problem()
+        problem = await service.problem()
         return JSONResponse({"ready": problem is None}, 503 if problem else 200)
 
     @api.get("/models/{name}")
@@ -184,6 +185,8 @@ def parse(body: bytes, header_length: str | None) -> Inference:
         length = int(header_length) if header_length.isdigit() and len(header_length) < 10 else -1
         if not 0 < length <= len(body):
             raise RefusedError(400, f"{LENGTH} is not a length within the body")
+    if length > _MOST_JSON:
+        raise RefusedError(413, f"more than {_MOST_JSON} bytes of JSON: send tensors as bytes")
     try:
         request = json.loads(body[:length])
     except (ValueError, RecursionError):

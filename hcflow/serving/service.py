@@ -33,6 +33,8 @@ from runtime.inference.plan import windows_at_once
 T = TypeVar("T")
 
 _WHERE = "the image"
+_SLOW_FORMATS = ("WEBP", "AVIF", "JPEG2000")  # whose encoders take minutes and cannot be stopped
+_SLOW_SHARE = 8
 
 
 class Service:
@@ -68,14 +70,15 @@ class Service:
         exchange = exchange_of(request)
         format_name = options.format_accepted(request.headers.getlist("accept"))
         options.check_quality(asked, format_name)
-        job = options.job_of(asked, self.models, self.limits)
+        limits = self._limits_of(asked, format_name)
+        job = options.job_of(asked, self.models, limits)
         check_direction(self.models.open(job.model), job.direction)
         body = await self.body(request)
         content_type = request.headers.get("content-type", "")
 
         def look() -> tuple[bytes, int]:
             image = form.image_in(body, content_type)
-            return image, _check_header(image, job, self.limits)
+            return image, _check_header(image, job, limits)
 
         image, pixels = await asyncio.to_thread(look)
 
@@ -87,6 +90,16 @@ class Service:
             return Response(data, 200, headers, options.MEDIA_TYPES[format_name])
 
         return await self.run(exchange, work)
+
+    def _limits_of(self, asked: UpscaleOptions | DownscaleOptions, format_name: str) -> Limits:
+        """The limits of one request: of large results slow encoders would hold a worker."""
+        if isinstance(asked, DownscaleOptions) or format_name not in _SLOW_FORMATS:
+            return self.limits
+        return replace(self.limits, hr_pixels=max(1, self.limits.hr_pixels // _SLOW_SHARE))
+
+    async def problem(self) -> str | None:
+        """Why no request should be sent here now; None where all is well."""
+        return "the server is ending" if self.workers.is_closing else await self.health.problem()
 
     async def body(self, request: Request) -> bytes:
         """The body of a request that there is room for.
@@ -128,7 +141,7 @@ class Service:
             self.health.succeeded()
             return response
 
-        response = await self.workers.run(measured, exchange.gone())
+        response = await self.workers.run(measured, exchange.gone)
         exchange.lease.add(len(response.body))
         return response
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hcflow.serving.exchange import ClientGone
 from hcflow.serving.limits import Limits, RefusedError, busy
@@ -49,7 +49,9 @@ class Workers:
         if self.running + self.waiting >= self._threads + self._limits.waiting:
             raise busy(f"{self._limits.waiting} requests are waiting: try again in a moment")
 
-    async def run(self, work: Callable[[threading.Event], T], gone: Awaitable[None]) -> T:
+    async def run(
+        self, work: Callable[[threading.Event], T], gone: Callable[[], Coroutine[Any, Any, None]]
+    ) -> T:
         """Do the work in a thread, and return its result or raise its error.
 
         Args:
@@ -62,8 +64,8 @@ class Workers:
         """
         self.check_room()
         cancel = threading.Event()
-        task = asyncio.ensure_future(self._in_turn(work, cancel))
-        watch = asyncio.ensure_future(gone)
+        task = asyncio.create_task(self._in_turn(work, cancel))
+        watch = asyncio.create_task(gone())
         try:
             await asyncio.wait(
                 {task, watch},

@@ -262,6 +262,14 @@ def test_a_failing_inference_shows_in_readiness_until_one_passes(
     assert small.client.get("/health/ready").status_code == 200
 
 
+def test_a_server_that_is_ending_is_not_ready_and_takes_nothing_new(small: Running) -> None:
+    small.service.workers.is_closing = True
+    for path in ("/health/ready", "/v2/health/ready"):
+        assert small.client.get(path).status_code == 503
+    assert small.client.get("/health/live").status_code == 200
+    assert small.client.post("/v1/upscale", content=png(noise(4, 4))).status_code == 503
+
+
 def test_a_request_at_fault_does_not_make_the_server_unready(small: Running) -> None:
     assert small.client.post("/v1/upscale", content=b"no image").status_code == 415
     assert small.client.post("/v1/upscale?tau=x", content=b"").status_code == 422

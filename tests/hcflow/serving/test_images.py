@@ -193,6 +193,14 @@ def test_pixels_are_counted_by_the_header_before_they_are_decoded(server: Runnin
     )
 
 
+def test_slow_formats_hold_fewer_pixels(server: Running) -> None:
+    data = png(noise(800, 800))
+    accept = {"accept": "image/webp"}
+    answer = server.client.post("/v1/upscale", content=data, headers=accept)
+    assert _is_error(answer, 413, "the limit is 524288")
+    assert server.client.post("/v1/downscale", content=data, headers=accept).status_code == 200
+
+
 def test_an_animation_beyond_the_limit_is_413(server: Running) -> None:
     frames = [Image.new("L", (1000, 1000), i) for i in range(6)]
     file = io.BytesIO()

@@ -145,6 +145,12 @@ def test_a_header_length_beyond_the_body_is_400(length: str) -> None:
     assert refused.value.status == 400
 
 
+def test_much_json_is_413() -> None:
+    with pytest.raises(RefusedError, match="send tensors as bytes") as refused:
+        parse(b" " * 4_000_001, None)
+    assert refused.value.status == 413
+
+
 def test_bytes_after_the_last_input_are_400() -> None:
     header = json.dumps({"inputs": [_binary(6)]}).encode()
     assert parse(header + bytes(6), str(len(header))).image.shape == (1, 2, 3)
