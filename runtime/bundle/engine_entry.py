@@ -252,9 +252,8 @@ def fitting(
 
 
 def _preference(engine: Engine, path: Path, *, tf32: bool) -> tuple[bool, int, float]:
-    largest = max(
-        sum(math.prod(r.largest) for r in profile.values()) for profile in engine.profiles
-    )
+    values = (sum(math.prod(r.largest) for r in p.values()) for p in engine.profiles)
+    largest = max(values, default=0)  # an entry may state no shapes
     try:
         made = path.stat().st_mtime
     except OSError:  # a missing file is told of when it is opened

@@ -145,6 +145,8 @@ def test_the_engines_that_fit_come_smallest_first_and_of_equal_ones_the_newest(
     wanted = [(ENGINE, newer), (ENGINE, older), (large, newer), tf32]
     assert fitting(all_of_them, RTX, "b") == wanted
     assert fitting(all_of_them, RTX, "b", tf32=True)[0] == tf32
+    shapeless = replace(ENGINE, profiles=()), newer
+    assert fitting([(ENGINE, newer), shapeless], RTX, "b")[0] == shapeless
 
 
 @pytest.mark.parametrize(
