@@ -85,7 +85,8 @@ fuzz: environment
 	done
 
 CPP_PACKAGES := g++ cmake ninja-build nlohmann-json3-dev libpng-dev pkg-config doctest-dev
-CPP_SLOW_PACKAGES := clang clang-tidy clang-format libclang-rt-14-dev valgrind
+CPP_SLOW_PACKAGES := clang clang-tidy clang-format libclang-rt-14-dev valgrind \
+  g++-mingw-w64-x86-64-posix wine wine64 g++-aarch64-linux-gnu qemu-user
 CPP_TESTS := HCFLOW_REQUIRE_CPP=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/cpp
 missing = dpkg -s $(1) > /dev/null 2>&1 || { echo "needs: apt-get install $(1)"; exit 1; }
 
@@ -94,7 +95,8 @@ cpp: environment
 	@$(call missing,$(CPP_PACKAGES))
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(CPP_TESTS)
 
-# Also static, clang-tidy, valgrind, libFuzzer, and NVIDIA's headers (fetched by pip).
+# Also static, clang-tidy, valgrind, libFuzzer, NVIDIA's headers (fetched by pip), and the tests
+# built for Windows and 64-bit Arm, run under wine and qemu.
 cpp-slow: environment
 	@$(call missing,$(CPP_PACKAGES) $(CPP_SLOW_PACKAGES))
 	PATH="$(CURDIR)/$(BIN):$$PATH" HCFLOW_CPP_SLOW=1 $(CPP_TESTS)

@@ -102,6 +102,8 @@ void sim_fail(const char *function, int status, int after) {
   failing_with = status;
   failing_after = after;
 }
+/* What a library that runs on this driver finds wrong. */
+void sim_report(const char *what) { fault("%s", what); }
 /* What an engine does to a capture that it cannot take part in. */
 void sim_break_capture(void *stream);
 void sim_machine(int count, int driver_version, size_t bytes) { devices = count; version = driver_version; total = bytes; }

@@ -28,6 +28,10 @@ MARKS = [
     pytest.mark.skipif(REQUIRED not in os.environ, reason="minutes of compiling: run `make cpp`"),
 ]
 
+SLOW_MARK = pytest.mark.skipif(
+    SLOW not in os.environ, reason="many minutes more: run `make cpp-slow`"
+)
+
 
 def need(*tools: str) -> None:
     """Skip the test if a program is not installed; under `make cpp` fail."""

@@ -1,5 +1,14 @@
 # Compiler options of every target.
 function(hcflow_strict target)
+    if(MSVC)
+        target_compile_options(${target} PRIVATE /W4 /utf-8 /fp:precise
+            $<$<BOOL:${HCFLOW_WERROR}>:/WX>)
+        target_compile_definitions(${target} PRIVATE NOMINMAX WIN32_LEAN_AND_MEAN)
+        return()
+    endif()
+    if(WIN32)  # std::min and std::max must not be macros
+        target_compile_definitions(${target} PRIVATE NOMINMAX WIN32_LEAN_AND_MEAN)
+    endif()
     target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
         $<$<BOOL:${HCFLOW_WERROR}>:-Werror>
         # Latents and alpha need a rounding after each operation (docs/latents.md).

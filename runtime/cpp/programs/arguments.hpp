@@ -25,9 +25,11 @@ inline constexpr const char* kUsage =
     "                    default for M: the model's own overlap\n"
     "  --precision P     fp32, fp16, int8, fp8, or auto: the fastest within the error budget\n"
     "  --backend NAME    one of --backends; default: the best available\n"
+    "  --device N        number of the GPU in --devices, for GPU backends; default: 0\n"
     "  --threads N       default: one per processor\n"
     "  --no-cache        do not keep the compiled graph for the next start\n"
-    "  --backends        list the backends compiled in\n";
+    "  --backends        list the backends compiled in\n"
+    "  --devices         list the GPUs\n";
 
 struct Arguments {
     std::string bundle, in, out;  // out: empty if it was not given
@@ -81,6 +83,8 @@ inline Arguments parse(const std::vector<std::string>& words) {
             arguments.model.backend = next();
         else if (word == "--precision")
             arguments.model.precision = precision(next());
+        else if (word == "--device")
+            arguments.model.gpu = number<int>(word, next());
         else if (word == "--threads")
             arguments.model.threads = number<int>(word, next());
         else if (word == "--tau")

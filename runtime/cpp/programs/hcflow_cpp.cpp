@@ -47,6 +47,11 @@ int main(int argc, char** argv) try {
         for (const std::string& name : hcflow::backends()) std::puts(name.c_str());
         return 0;
     }
+    if (words[0] == "--devices") {
+        const std::vector<std::string> gpus = hcflow::gpus();
+        for (std::size_t i = 0; i < gpus.size(); ++i) std::printf("%zu: %s\n", i, gpus[i].c_str());
+        return 0;
+    }
     Arguments arguments = parse(words);
     const Photo photo = read_png(arguments.in);
     const hcflow::ConstView image = photo.image.view();

@@ -1,9 +1,8 @@
 // The C interface: checks its arguments and turns exceptions into error codes.
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <new>
 
+#include "c_error.hpp"
 #include "core/error.hpp"
 #include "hcflow/hcflow.h"
 #include "image/pixels.hpp"
@@ -16,40 +15,8 @@ struct hcflow_model {
 namespace {
 
 using hcflow::ErrorCode;
+using hcflow::guarded;
 using hcflow::throw_error;
-
-// Not a std::string: reporting that memory is short must not allocate.
-thread_local std::array<char, 1024> last_error{};
-
-void remember(const char* message) noexcept {
-    const std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
-    std::memcpy(last_error.data(), message, size);
-    last_error[size] = '\0';
-    // Messages of our own are on one line already; those of the standard library may name anything.
-    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
-    std::replace_if(last_error.begin(), last_error.begin() + static_cast<std::ptrdiff_t>(size),
-                    is_control, ' ');
-}
-
-template <typename Action>
-hcflow_status guarded(Action&& action) noexcept {
-    try {
-        action();
-        return HCFLOW_OK;
-    } catch (const hcflow::Error& error) {
-        remember(error.what());
-        return static_cast<hcflow_status>(error.code());
-    } catch (const std::bad_alloc&) {
-        remember("out of memory: give a tiling, or a smaller image");
-        return HCFLOW_ERROR_MEMORY;
-    } catch (const std::exception& error) {
-        remember(error.what());
-        return HCFLOW_ERROR_INTERNAL;
-    } catch (...) {
-        remember("an unknown exception");
-        return HCFLOW_ERROR_INTERNAL;
-    }
-}
 
 /// Writes defaults to a caller's structure, which may be shorter or longer than ours.
 template <typename Struct>
@@ -226,6 +193,8 @@ const char* hcflow_backend(const hcflow_model* model) {
     return model != nullptr ? model->model.backend().c_str() : "";
 }
 
+int32_t hcflow_gpu(const hcflow_model* model) { return model != nullptr ? model->model.gpu() : -1; }
+
 size_t hcflow_latent_count(const hcflow_model* model) {
     return model != nullptr ? model->levels.size() : 0;
 }
@@ -278,7 +247,7 @@ hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upscale,
     });
 }
 
-const char* hcflow_last_error(void) { return last_error.data(); }
+const char* hcflow_last_error(void) { return hcflow::last_error.data(); }
 
 const char* hcflow_backends(void) {
     const char* names = "";
@@ -287,6 +256,27 @@ const char* hcflow_backends(void) {
         names = all.c_str();
     });
     return names;
+}
+
+size_t hcflow_gpu_count(void) {
+    size_t count = 0;
+    (void)guarded([&] { count = hcflow::gpus().size(); });
+    return count;
+}
+
+hcflow_status hcflow_gpu_name(int32_t gpu, char* name, size_t size) {
+    return guarded([&] {
+        not_null(name, "name");
+        const std::vector<std::string> all = hcflow::gpus();
+        if (gpu < 0 || static_cast<size_t>(gpu) >= all.size())
+            throw_error(ErrorCode::parameter, "there is no GPU number ", gpu, " (", all.size(),
+                        " found)");
+        if (size == 0) throw_error(ErrorCode::parameter, "size is 0: give 256");
+        const std::string& found = all[static_cast<size_t>(gpu)];
+        const size_t length = std::min(found.size(), size - 1);
+        std::memcpy(name, found.data(), length);
+        name[length] = '\0';
+    });
 }
 
 const char* hcflow_version(void) { return hcflow::version(); }

@@ -69,6 +69,8 @@ const std::string& Model::task() const { return body_->network.manifest().task; 
 double Model::default_tau() const { return body_->network.manifest().default_tau; }
 const std::string& Model::backend() const { return body_->network.backend(); }
 
+int Model::gpu() const { return body_->network.gpu(); }
+
 void Model::prepare(bool upscale, bool downscale) const {
     Network& network = body_->network;
     for (const Precision precision : network.precisions()) {

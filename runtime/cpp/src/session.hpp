@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bundle/bundle.hpp"
@@ -21,6 +22,10 @@ class Session {
     /// Runs the graph; its outputs are float32 NCHW. May be called from many threads at once.
     /// Throws Error (backend): the backend failed.
     virtual std::vector<Tensor> run(const std::vector<Feed>& feeds) = 0;
+
+    /// Takes the GPU memory that a run of these inputs needs, before the run. Throws
+    /// gpu::OutOfGpuMemory, Error (backend).
+    virtual void reserve(const std::vector<std::pair<std::string, Shape>>&) {}
 
     /// Enqueues a run on GPU memory in the caller's CUDA stream. Throws Error (backend): it failed,
     /// or the backend does not run on a GPU; (parameter): a tensor is missing, unknown or invalid.
@@ -52,6 +57,8 @@ struct Backend {
 /// the bundle, best first. Throws Error (parameter): unknown backend; (backend): not compiled in,
 /// or none can run the bundle.
 std::vector<Backend> find_backends(const Bundle& bundle, const Options& options);
+/// Whether a backend runs on NVIDIA GPUs.
+bool runs_on_gpu(const std::string& backend);
 /// Checks a backend's name. Throws Error (parameter, backend): as find_backends.
 void check_backend(const std::string& name);
 

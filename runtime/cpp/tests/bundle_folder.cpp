@@ -1,5 +1,6 @@
 #include "bundle_folder.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -78,6 +79,20 @@ hcflow::Model BundleFolder::open() const {
     hcflow::Options options;
     options.backend = "null";
     return hcflow::Model::load(path(), options);
+}
+
+bool make_pipe([[maybe_unused]] const std::filesystem::path& path) {
+#ifdef _WIN32
+    return false;
+#else
+    return mkfifo(path.c_str(), 0600) == 0;
+#endif
+}
+
+bool make_link(const std::filesystem::path& target, const std::filesystem::path& link) {
+    std::error_code error;
+    std::filesystem::create_symlink(target, link, error);
+    return !error;
 }
 
 void write(const std::filesystem::path& path, const std::string& bytes) {

@@ -25,6 +25,11 @@ class BundleFolder {
     nlohmann::json manifest;
 };
 
+/// Makes a pipe or a link, and tells whether the system has such things: Windows has no pipes in
+/// folders, and links need rights there.
+bool make_pipe(const std::filesystem::path& path);
+bool make_link(const std::filesystem::path& target, const std::filesystem::path& link);
+
 void write(const std::filesystem::path& path, const std::string& bytes);
 
 /// An image of pseudo-random pixels.

@@ -177,7 +177,7 @@ TEST_CASE("members of a structure keep their place from version to version") {
 
 #if defined(__x86_64__) && defined(__GLIBCXX__)
 TEST_CASE("a change of a C++ structure raises the version of the binary interface") {
-    CHECK(HCFLOW_ABI_VERSION == 2);  // raise it, in api.h, if a size below changes
+    CHECK(HCFLOW_ABI_VERSION == 3);  // raise it, in api.h, if a size below changes
     CHECK(sizeof(hcflow::Options) == 80);
     CHECK(sizeof(hcflow::UpscaleOptions) == 128);
     CHECK(sizeof(hcflow::DownscaleOptions) == 64);

@@ -1,10 +1,9 @@
 // Caches and files of others: nothing waits, and nothing is read without a limit.
 #include <doctest/doctest.h>
-#include <sys/stat.h>
 
 #include "bundle_folder.hpp"
-#include "core/file_trust.hpp"
-#include "core/regular_file.hpp"
+#include "system/file_trust.hpp"
+#include "system/regular_file.hpp"
 
 namespace fs = std::filesystem;
 
@@ -28,11 +27,17 @@ TEST_CASE("a file is read up to its limit; pipes, devices and folders are not fi
     tests::write(file, "seven..");
     CHECK(hcflow::RegularFile(file).read(7) == "seven..");
     CHECK(why(file, 6) == "it has 7 bytes, the limit is 6");
-    REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
-    for (const fs::path& other : {pipe, fs::path("/dev/zero"), bundle.folder})
-        CHECK(why(other, 100) == "it is not a file");
+    std::vector<fs::path> others = {bundle.folder};
+    if (tests::make_pipe(pipe)) others.push_back(pipe);
+#ifdef _WIN32
+    others.emplace_back("NUL");
+    CHECK(why(bundle.folder / "nowhere", 100) != "nothing");
+#else
+    others.emplace_back("/dev/zero");
     CHECK(why(bundle.folder / "nowhere", 100) == "No such file or directory");
-    fs::create_symlink(file, bundle.folder / "link");
+#endif
+    for (const fs::path& other : others) CHECK(why(other, 100) == "it is not a file");
+    if (!tests::make_link(file, bundle.folder / "link")) return;
     CHECK(why(bundle.folder / "link", 7) == "nothing");
     CHECK_THROWS_AS(hcflow::RegularFile(bundle.folder / "link", hcflow::RegularFile::Links::refuse),
                     hcflow::Unreadable);
@@ -44,12 +49,14 @@ TEST_CASE("a cache with a pipe, a link or a huge file in it is not used") {
     fs::create_directory(cache);
     tests::write(cache / "sound.blob", "a program");
     CHECK(hcflow::holds_only_files(cache));
-    REQUIRE(mkfifo(odd.c_str(), 0600) == 0);
-    CHECK(!hcflow::holds_only_files(cache));
-    fs::remove(odd);
-    fs::create_symlink("sound.blob", odd);
-    CHECK(!hcflow::holds_only_files(cache));
-    fs::remove(odd);
+    if (tests::make_pipe(odd)) {
+        CHECK(!hcflow::holds_only_files(cache));
+        fs::remove(odd);
+    }
+    if (tests::make_link("sound.blob", odd)) {
+        CHECK(!hcflow::holds_only_files(cache));
+        fs::remove(odd);
+    }
     tests::write(odd, "");
     fs::resize_file(odd, std::uint64_t{40} << 30U);
     CHECK(!hcflow::holds_only_files(cache));

@@ -8,7 +8,7 @@
 
 /** Raised when a program must be compiled again: a structure or a function of hcflow.hpp changed.
  *  The shared library is libhcflow.so.N. */
-#define HCFLOW_ABI_VERSION 2
+#define HCFLOW_ABI_VERSION 3
 
 #if defined(HCFLOW_STATIC)
 #define HCFLOW_API

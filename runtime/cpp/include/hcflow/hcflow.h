@@ -60,7 +60,7 @@ typedef struct hcflow_options {
     const char* cache;   /**< folder for compiled graphs; null: none are kept */
     int32_t precision;   /**< HCFLOW_FP32 */
     int32_t threads;     /**< 0 to 1024; 0: one per processor of this process */
-    int32_t gpu;         /**< number of the GPU, for GPU backends; 0 */
+    int32_t gpu;         /**< number of the GPU, for GPU backends: hcflow_gpu_name; 0 */
 } hcflow_options;
 
 /** A tensor in GPU memory: float32, contiguous. */
@@ -117,6 +117,9 @@ HCFLOW_API const char* hcflow_name(const hcflow_model* model);
 /** The backend in use, valid until the model is closed; "" for null. */
 HCFLOW_API const char* hcflow_backend(const hcflow_model* model);
 
+/** The number of the GPU in use; -1: the backend does not run on a GPU, or null. */
+HCFLOW_API int32_t hcflow_gpu(const hcflow_model* model);
+
 /** Number of latents; 0 for null. */
 HCFLOW_API size_t hcflow_latent_count(const hcflow_model* model);
 /** Channels, height and width of latent z`level` (1: the finest) for an LR image. */
@@ -134,10 +137,10 @@ HCFLOW_API hcflow_status hcflow_downscale(const hcflow_model* model, const hcflo
                                           const hcflow_image* result,
                                           const hcflow_run_options* options);
 
-/** Enqueue a run on GPU memory in a CUDA stream of the caller's, not the default stream, and return
- *  at once. upscale nonzero: lr and, for tau > 0, z1 … zL to hr; zero: hr to every output of the
- *  graph. For the backends tensorrt and tensorrt-rtx. No tensor may change until the run is
- *  complete. */
+/** Enqueue a run on GPU memory in a CUDA stream of the caller's, and return at once. The stream and
+ *  the tensors are on the model's GPU; the stream is not the default one, and not being captured.
+ * upscale nonzero: lr and, for tau > 0, z1 … zL to hr; zero: hr to every output of the graph. For
+ * the backends tensorrt and tensorrt-rtx. No tensor may change until the run is complete. */
 HCFLOW_API hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upscale,
                                         const hcflow_device_tensor* inputs, size_t inputs_count,
                                         const hcflow_device_tensor* outputs, size_t outputs_count,
@@ -147,6 +150,10 @@ HCFLOW_API hcflow_status hcflow_enqueue(const hcflow_model* model, int32_t upsca
 HCFLOW_API const char* hcflow_last_error(void);
 /** The backends compiled in, best first, separated by spaces; "" if out of memory. */
 HCFLOW_API const char* hcflow_backends(void);
+/** Number of GPUs that the NVIDIA driver finds; 0: no driver, or no GPU backend compiled in. */
+HCFLOW_API size_t hcflow_gpu_count(void);
+/** Writes a GPU's name, "NVIDIA L4 (compute capability 8.9)", cut to size - 1 bytes and a zero. */
+HCFLOW_API hcflow_status hcflow_gpu_name(int32_t gpu, char* name, size_t size);
 /** "0.1.0" */
 HCFLOW_API const char* hcflow_version(void);
 

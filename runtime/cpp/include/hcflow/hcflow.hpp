@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "hcflow/api.h"
+#include "hcflow/image.hpp"
 
 namespace hcflow {
 
@@ -42,59 +43,6 @@ class HCFLOW_API Error : public std::runtime_error {
 
   private:
     ErrorCode code_;
-};
-
-/** Type of one channel: 0 … 255, 0 … 65535, or float in [0, 1]. */
-enum class Pixel : int { u8 = 1, u16 = 2, f32 = 4 };
-
-/** The caller's pixels: interleaved channels, rows `stride` bytes apart.
- *
- * channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. stride: at least a row of pixels;
- * 0: rows without gaps. Pixels need no alignment.
- */
-struct ConstView {
-    const void* data = nullptr;
-    std::size_t width = 0;
-    std::size_t height = 0;
-    int channels = 3;
-    Pixel type = Pixel::u8;
-    std::size_t stride = 0;
-};
-
-/** A ConstView that can be written to. */
-struct View {
-    void* data = nullptr;
-    std::size_t width = 0;
-    std::size_t height = 0;
-    int channels = 3;
-    Pixel type = Pixel::u8;
-    std::size_t stride = 0;
-
-    operator ConstView() const { return {data, width, height, channels, type, stride}; }
-};
-
-/** An image that owns its pixels, rows without gaps. */
-class HCFLOW_API Image {
-  public:
-    Image() = default;
-    /** All pixels are zero. Throws Error (image): a size is zero or too large. */
-    Image(std::size_t width, std::size_t height, int channels, Pixel type);
-
-    [[nodiscard]] View view();
-    [[nodiscard]] ConstView view() const;
-    [[nodiscard]] std::size_t width() const { return width_; }
-    [[nodiscard]] std::size_t height() const { return height_; }
-    [[nodiscard]] int channels() const { return channels_; }
-    [[nodiscard]] Pixel type() const { return type_; }
-    /** width · height · channels · bytes of the type. */
-    [[nodiscard]] const std::vector<unsigned char>& bytes() const { return bytes_; }
-
-  private:
-    std::size_t width_ = 0;
-    std::size_t height_ = 0;
-    int channels_ = 3;
-    Pixel type_ = Pixel::u8;
-    std::vector<unsigned char> bytes_;
 };
 
 /** One latent of one image: float [channels, height, width]. */
@@ -123,7 +71,7 @@ struct Options {
      *  write to it. Empty: none are kept. The usual folder is user_cache(). Engines of `hcflow
      *  compile` are looked for in this folder, or in user_cache() if it is empty. */
     std::string cache;
-    /** Number of the GPU, for GPU backends. */
+    /** Number of the GPU in gpus(), for GPU backends. */
     int gpu = 0;
 };
 
@@ -235,6 +183,8 @@ class HCFLOW_API Model {
     [[nodiscard]] double default_tau() const;
     /** The backend in use. */
     [[nodiscard]] const std::string& backend() const;
+    /** The number of the GPU in use; -1: the backend does not run on a GPU. */
+    [[nodiscard]] int gpu() const;
     /** Load the graphs of a direction now instead of at the first image. */
     void prepare(bool upscale, bool downscale) const;
 
@@ -268,8 +218,10 @@ class HCFLOW_API Model {
     /** Enqueue a run on GPU memory in a CUDA stream of the caller's and return at once; for the
      *  backends tensorrt and tensorrt-rtx. Tensors are not copied, clipped, rounded or checked for
      *  NaN. Inputs: lr and, for tau > 0, z1 … zL; output: hr. No tensor may change until the run is
-     *  complete. stream: a cudaStream_t or CUstream, not the default stream. Throws Error:
-     * parameter (a tensor is missing, unknown, null or has a wrong shape), backend, bundle. */
+     *  complete. stream: a cudaStream_t or CUstream of the model's GPU, not the default stream (0
+     * or 1) and not being captured. An address that is no multiple of 256 costs a copy on the GPU.
+     *  Throws Error: parameter (a stream or a tensor is not as described: missing, unknown, null,
+     *  of a wrong shape, in host memory or on another GPU), backend, bundle. */
     void enqueue_upscale(const std::vector<DeviceTensor>& inputs,
                          const std::vector<DeviceTensor>& outputs, void* stream) const;
     /** As enqueue_upscale. Input: hr; outputs: every output of the graph. */
@@ -289,7 +241,12 @@ class HCFLOW_API Model {
 /** The backends this library was compiled with, best first. */
 HCFLOW_API std::vector<std::string> backends();
 
-/** $HCFLOW_CACHE, $XDG_CACHE_HOME/hcflow or ~/.cache/hcflow; empty if none of them is known. */
+/** Every GPU that the NVIDIA driver finds, by number: "NVIDIA L4 (compute capability 8.9)". A slice
+ *  of a GPU (MIG) says so in its name. Empty: no driver, no GPU, or no GPU backend compiled in. */
+HCFLOW_API std::vector<std::string> gpus();
+
+/** $HCFLOW_CACHE, $XDG_CACHE_HOME/hcflow or ~/.cache/hcflow (on Windows below %USERPROFILE%); empty
+ *  if none of them is known. */
 HCFLOW_API std::string user_cache();
 
 /** The library's version, such as "0.1.0". */

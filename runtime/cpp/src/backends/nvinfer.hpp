@@ -4,44 +4,12 @@
 // Both libraries have inline classes of the same names, but different layouts, in namespace
 // nvinfer1. Each gets a namespace of its own here, so that the linker does not merge them.
 #define nvinfer1 HCFLOW_NVINFER_NAMESPACE
-#include <NvInferRuntime.h>
-#include <dlfcn.h>
+#include "backends/nvinfer_loaded.hpp"
 
-#include <array>
-#include <cstdint>
-#include <memory>
-#include <mutex>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include "core/error.hpp"
-#include "core/file_trust.hpp"
-#include "gpu/library.hpp"
+#include "system/shared_library.hpp"
 
 namespace hcflow::gpu {
 namespace {
-
-/// The library's log. It keeps the last error for our messages.
-class Log : public nvinfer1::ILogger {
-  public:
-    void log(Severity severity, nvinfer1::AsciiChar const* message) noexcept override try {
-        if (severity > Severity::kERROR) return;
-        std::string line(message);
-        const std::lock_guard<std::mutex> lock(mutex_);
-        last_ = std::move(line);
-    } catch (...) {  // no exception may reach the library; the line is lost
-    }
-
-    [[nodiscard]] std::string last() const {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return last_.empty() ? "the library gives no reason" : last_;
-    }
-
-  private:
-    mutable std::mutex mutex_;
-    std::string last_;
-};
 
 inline cudaStream_t as_stream(Handle stream) { return static_cast<cudaStream_t>(stream); }
 
@@ -88,116 +56,29 @@ class NvContext : public Context {
         require(context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(address)),
                 "no address for", name);
     }
+    bool may_be_captured([[maybe_unused]] Handle stream) override {
+#ifdef TRT_MAJOR_RTX
+        return context_->isStreamCapturable(as_stream(stream));
+#else
+        return true;
+#endif
+    }
     void enqueue(Handle stream) override {
         require(context_->enqueueV3(as_stream(stream)), "the engine failed", "");
     }
 
   private:
     void require(bool fine, const char* what, const std::string& name) const {
-        if (!fine)
-            throw_error(ErrorCode::backend, what, name.empty() ? "" : " '" + name + "'", ": ",
-                        log_.last());
+        if (!fine) throw_failure(concat(what, name.empty() ? "" : " '" + name + "'"), log_.last());
     }
 
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
     const Log& log_;
 };
 
-/// The objects of one loaded engine; destroyed in reverse order, as the library requires.
-struct Loaded {
-    Log log;
-    std::unique_ptr<nvinfer1::IRuntime> runtime;
-    std::unique_ptr<nvinfer1::ICudaEngine> engine;
-};
-
-#ifdef TRT_MAJOR_RTX
-
-/// TensorRT-RTX reads from an engine's header whether it can run on this machine.
-inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::string& where,
-                           const std::string& remedy) {
-    using Kind = nvinfer1::EngineInvalidityDiagnostics;
-    constexpr std::array<std::pair<Kind, const char*>, 7> kinds = {{
-        {Kind::kVERSION_MISMATCH, "another version of TensorRT-RTX made it"},
-        {Kind::kUNSUPPORTED_CC, "it was not compiled for this GPU's compute capability"},
-        {Kind::kOLD_CUDA_DRIVER, "the NVIDIA driver is too old for it: upgrade the driver, or"},
-        {Kind::kOLD_CUDA_RUNTIME, "the CUDA runtime is too old for it: upgrade TensorRT-RTX, or"},
-        {Kind::kINSUFFICIENT_GPU_MEMORY,
-         "the GPU has too little memory for it: with a smaller --max"},
-        {Kind::kMALFORMED_ENGINE, "it is not an engine, or is damaged"},
-        {Kind::kCUDA_ERROR, "the CUDA driver or runtime does not work: see nvidia-smi, or"},
-    }};
-    std::uint64_t found = 0;
-    const auto validity = loaded.runtime->getEngineValidity(
-        data.data(), static_cast<std::int64_t>(data.size()), &found);
-    if (validity != nvinfer1::EngineValidity::kINVALID) return;
-    std::vector<std::string> reasons;
-    for (const auto& [kind, words] : kinds)
-        if ((found & static_cast<std::uint64_t>(kind)) != 0) reasons.emplace_back(words);
-    throw_error(ErrorCode::backend, "engine '", where, "' cannot run on this machine: ",
-                reasons.empty() ? loaded.log.last() : join(reasons, "; "), "; ", remedy);
-}
-
-/// TensorRT-RTX compiles kernels at run time. They are kept in a file.
-class RuntimeConfig {
-  public:
-    RuntimeConfig(Loaded& loaded, std::string path)
-        : config_(loaded.engine->createRuntimeConfig()), path_(std::move(path)) {
-        if (!config_)
-            throw_error(ErrorCode::backend, "no runtime configuration: ", loaded.log.last());
-        config_->setExecutionContextAllocationStrategy(
-            nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
-        // Eager: kernels are compiled before a shape runs, else a captured graph would keep the
-        // generic ones.
-        config_->setDynamicShapesKernelSpecializationStrategy(
-            nvinfer1::DynamicShapesKernelSpecializationStrategy::kEAGER);
-        config_->setCudaGraphStrategy(
-            nvinfer1::CudaGraphStrategy::kDISABLED);  // we capture graphs ourselves
-        if (path_.empty()) return;
-        cache_.reset(config_->createRuntimeCache());
-        if (!cache_) return;
-        if (const auto kept =
-                read_private_file(path_))  // the library ignores one that does not fit
-            cache_->deserialize(kept->data(), kept->size());
-        config_->setRuntimeCache(*cache_);
-    }
-
-    [[nodiscard]] nvinfer1::IExecutionContext* context(Loaded& loaded) const {
-        return loaded.engine->createExecutionContext(config_.get());
-    }
-
-    void keep() const {
-        if (!cache_) return;
-        const std::unique_ptr<nvinfer1::IHostMemory> data(cache_->serialize());
-        if (data)
-            (void)write_private_file(path_, {static_cast<const char*>(data->data()), data->size()});
-    }
-
-  private:
-    std::unique_ptr<nvinfer1::IRuntimeConfig> config_;
-    std::unique_ptr<nvinfer1::IRuntimeCache> cache_;
-    std::string path_;
-};
-
-#else
-
-inline void refuse_invalid(Loaded&, const std::string&, const std::string&, const std::string&) {}
-
-/// TensorRT compiles nothing at run time: there is nothing to configure or keep.
-class RuntimeConfig {
-  public:
-    RuntimeConfig(Loaded&, const std::string&) {}
-    [[nodiscard]] nvinfer1::IExecutionContext* context(Loaded& loaded) const {
-        return loaded.engine->createExecutionContext(
-            nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
-    }
-    void keep() const {}
-};
-
-#endif
-
 class NvEngine : public Engine {
   public:
-    NvEngine(std::unique_ptr<Loaded> loaded, const std::string& runtime_cache)
+    NvEngine(std::unique_ptr<Loaded> loaded, const std::filesystem::path& runtime_cache)
         : loaded_(std::move(loaded)), config_(*loaded_, runtime_cache) {
         const nvinfer1::ICudaEngine& engine = *loaded_->engine;
         for (std::int32_t i = 0; i < engine.getNbIOTensors(); ++i) {
@@ -210,14 +91,15 @@ class NvEngine : public Engine {
         }
     }
 
-    std::unique_ptr<Context> context() override {
+    std::unique_ptr<Context> context(bool eager) override {
         const std::lock_guard<std::mutex> lock(mutex_);
-        nvinfer1::IExecutionContext* made = config_.context(*loaded_);
+        nvinfer1::IExecutionContext* made = config_.context(*loaded_, eager);
         if (made == nullptr)
-            throw_error(ErrorCode::backend,
-                        "no execution context for the engine: ", loaded_->log.last());
+            throw_failure("no execution context for the engine", loaded_->log.last());
         return std::make_unique<NvContext>(made, loaded_->log);
     }
+
+    [[nodiscard]] bool compiles_at_run_time() const override { return RuntimeConfig::compiles(); }
 
     void keep_runtime_cache() override {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -232,12 +114,12 @@ class NvEngine : public Engine {
 
 class NvLibrary : public Library {
   public:
-    /// `file`: of the library; `install`: how to install it, for errors.
-    NvLibrary(const std::string& file, const char* install) {
-        // Never closed, as it has threads and CUDA state of its own.
-        library_ = dlopen(file.c_str(), RTLD_NOW);
-        if (library_ == nullptr)
-            throw_error(ErrorCode::backend, file, " cannot be loaded (", dlerror(), "): ", install);
+    /// `name`: of the library; `file`: its file.
+    NvLibrary(std::string name, const std::string& file) try
+        : name_(std::move(name)), library_(file) {
+    } catch (const SharedLibrary::NotLoaded& error) {
+        throw_error(ErrorCode::backend, file, " cannot be loaded (", error.what(), "): install ",
+                    name_, ", or add its folder to ", library_folders());
     }
 
     [[nodiscard]] std::string version() const override {
@@ -246,7 +128,8 @@ class NvLibrary : public Library {
     }
 
     std::unique_ptr<Engine> load(const std::string& data, const std::string& where,
-                                 const std::string& remedy, const std::string& runtime_cache,
+                                 const std::string& remedy,
+                                 const std::filesystem::path& runtime_cache,
                                  bool host_code) override {
         auto loaded = std::make_unique<Loaded>();
         using Create = void* (*)(void* logger, std::int32_t version) noexcept;
@@ -254,31 +137,35 @@ class NvLibrary : public Library {
         loaded->runtime.reset(static_cast<nvinfer1::IRuntime*>(
             create(&loaded->log, static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
         if (!loaded->runtime)
-            throw_error(ErrorCode::backend,
-                        "the library cannot be initialised: ", loaded->log.last());
+            throw_error(ErrorCode::backend, name_, " ", version(),
+                        " does not start with this NVIDIA driver, which supports CUDA ",
+                        driver_version(), ": ", loaded->log.last(),
+                        "; its packages for CUDA 13 need a driver for CUDA 13: upgrade the driver, "
+                        "or install the packages for its version");
         // The library refuses host code by default. The file's owner has been checked before.
         if (host_code) loaded->runtime->setEngineHostCodeAllowed(true);
         refuse_invalid(*loaded, data, where, remedy);
         loaded->engine.reset(loaded->runtime->deserializeCudaEngine(data.data(), data.size()));
         if (!loaded->engine)
-            throw_error(ErrorCode::backend, "engine '", where,
-                        "' does not load: ", loaded->log.last(), "; ", remedy);
+            throw_failure(concat("engine '", where, "' does not load"), loaded->log.last(),
+                          "; " + remedy);
         return std::make_unique<NvEngine>(std::move(loaded), runtime_cache);
     }
 
   private:
     template <typename Function>
     [[nodiscard]] Function symbol(const char* name) const {
-        const auto found = reinterpret_cast<Function>(dlsym(library_, name));
+        const auto found = reinterpret_cast<Function>(library_.symbol(name));
         if (found == nullptr)
-            throw_error(ErrorCode::backend, "the installed library has no ", name,
+            throw_error(ErrorCode::backend, "the installed ", name_, " has no ", name,
                         ": install version ", NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR);
         return found;
     }
 
     [[nodiscard]] int number(const char* name) const { return symbol<int (*)() noexcept>(name)(); }
 
-    void* library_;
+    std::string name_;
+    SharedLibrary library_;
 };
 
 }  // namespace

@@ -9,8 +9,8 @@
 #include "bundle/json_reader.hpp"
 #include "bundle/onnx_outline.hpp"
 #include "core/error.hpp"
-#include "core/file_trust.hpp"
 #include "session.hpp"
+#include "system/file_trust.hpp"
 
 namespace hcflow {
 namespace {
@@ -94,9 +94,9 @@ class OpenVinoSession : public Session {
             ov::num_streams(1),
             ov::hint::enable_cpu_pinning(false),  // several processes may share the processors
         };
-        const std::filesystem::path cache = std::filesystem::path(request.cache) / "openvino";
+        const std::filesystem::path cache = std::filesystem::u8path(request.cache) / "openvino";
         if (!request.cache.empty() && ensure_private_folder(cache) && holds_only_files(cache))
-            settings_.insert(ov::cache_dir(cache.string()));
+            settings_.insert(ov::cache_dir(cache.u8string()));
         // Given as bytes, a cached program is found without parsing the graph.
         any_ = compiled([&] { return core().compile_model(onnx, ov::Tensor(), "CPU", settings_); });
         if (!windows_.empty()) onnx_ = std::move(onnx);

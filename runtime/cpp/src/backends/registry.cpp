@@ -2,6 +2,7 @@
 #include <array>
 
 #include "core/error.hpp"
+#include "gpu/device.hpp"
 #include "session.hpp"
 
 namespace hcflow {
@@ -57,6 +58,20 @@ Targets targets_of(const std::string& backend) {
     if (backend == "tensorrt-rtx") return {Target::rtx, Target::any};
     if (backend == "tensorrt") return {Target::any, Target::rtx};
     return {Target::any};
+}
+
+std::vector<std::string> gpus() {
+#if defined(HCFLOW_WITH_TENSORRT) || defined(HCFLOW_WITH_TENSORRT_RTX)
+    try {
+        return gpu::Device::names();
+    } catch (const Error&) {  // no driver or no GPU
+    }
+#endif
+    return {};
+}
+
+bool runs_on_gpu(const std::string& backend) {
+    return backend == "tensorrt" || backend == "tensorrt-rtx";
 }
 
 void check_backend(const std::string& name) {

@@ -8,9 +8,7 @@ namespace hcflow {
 namespace {
 
 std::unique_ptr<gpu::Library> load() {
-    return std::make_unique<gpu::NvLibrary>(
-        concat("libnvinfer.so.", NV_TENSORRT_MAJOR),
-        "install TensorRT, or add its folder to LD_LIBRARY_PATH");
+    return std::make_unique<gpu::NvLibrary>("TensorRT", tensorrt_file(NV_TENSORRT_MAJOR));
 }
 
 }  // namespace

@@ -9,8 +9,7 @@ namespace {
 
 std::unique_ptr<gpu::Library> load() {
     return std::make_unique<gpu::NvLibrary>(
-        concat("libtensorrt_rtx.so.", NV_TENSORRT_MAJOR),
-        "install TensorRT-RTX, or add its folder to LD_LIBRARY_PATH");
+        "TensorRT-RTX", tensorrt_rtx_file(NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR));
 }
 
 }  // namespace

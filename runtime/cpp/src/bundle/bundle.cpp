@@ -7,8 +7,8 @@
 
 #include "bundle/json_reader.hpp"
 #include "core/error.hpp"
-#include "core/regular_file.hpp"
 #include "core/sha256.hpp"
+#include "system/regular_file.hpp"
 
 namespace hcflow {
 namespace {
@@ -27,7 +27,7 @@ std::string read_file(const fs::path& path, std::uint64_t most, const Check& che
     check(file.size());
     return file.read(most);
 } catch (const Unreadable& error) {
-    throw_error(ErrorCode::bundle, "cannot read '", path.string(), "': ", error.what());
+    throw_error(ErrorCode::bundle, "cannot read '", path.u8string(), "': ", error.what());
 }
 
 /// How early a target is wanted: larger is earlier, 0 is not at all.
@@ -57,27 +57,27 @@ Bundle::Bundle(fs::path folder, Manifest manifest)
     : folder_(std::move(folder)), manifest_(std::move(manifest)) {}
 
 Bundle Bundle::open(const std::string& path) {
-    fs::path folder(path);
+    fs::path folder = fs::u8path(path);
     std::error_code error;
     if (folder.filename() == kManifestName && fs::is_regular_file(folder, error))
         folder = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
     if (!is_there(folder))
-        throw_error(ErrorCode::bundle, "no bundle at '", folder.string(),
+        throw_error(ErrorCode::bundle, "no bundle at '", folder.u8string(),
                     "': the folder does not exist");
     if (!fs::is_directory(folder, error))
-        throw_error(ErrorCode::bundle, "'", folder.string(),
+        throw_error(ErrorCode::bundle, "'", folder.u8string(),
                     "' is a file: give the bundle's folder");
     const fs::path source = folder / kManifestName;
     if (!is_there(source))
-        throw_error(ErrorCode::bundle, "'", folder.string(), "' is not a bundle: it has no ",
+        throw_error(ErrorCode::bundle, "'", folder.u8string(), "' is not a bundle: it has no ",
                     kManifestName);
     const auto check_size = [&](std::uint64_t found) {
         if (found > kMostManifest)
-            throw_error(ErrorCode::bundle, "'", source.string(),
+            throw_error(ErrorCode::bundle, "'", source.u8string(),
                         "' is not a manifest: it is larger than ", kMostManifest >> 20, " MiB");
     };
     const std::string json = read_file(source, kMostManifest, check_size);
-    return {folder, parse_manifest(json, concat("'", source.string(), "'"))};
+    return {folder, parse_manifest(json, concat("'", source.u8string(), "'"))};
 }
 
 const Graph& Bundle::graph(Direction direction, Precision precision, bool latents,
@@ -149,21 +149,21 @@ std::string Bundle::read(const std::string& file, const std::string& sha256,
                          std::uint64_t size) const {
     const fs::path path = folder_ / file;
     if (!lies_in(path, folder_))
-        throw_error(ErrorCode::bundle, "'", path.string(),
+        throw_error(ErrorCode::bundle, "'", path.u8string(),
                     "' is a link that leaves the bundle: refused");
     if (!is_there(path))
-        throw_error(ErrorCode::bundle, "'", path.string(),
+        throw_error(ErrorCode::bundle, "'", path.u8string(),
                     "' is missing: fetch or build the bundle again");
     const auto check_size = [&](std::uint64_t found) {
         if (found != size)
-            throw_error(ErrorCode::bundle, "'", path.string(), "' has ", found,
+            throw_error(ErrorCode::bundle, "'", path.u8string(), "' has ", found,
                         " bytes, the manifest says ", size,
                         ": incomplete; fetch or build the bundle again");
     };
     std::string data = read_file(path, kMostGraph, check_size);
     if (hcflow::sha256(data.data(), data.size()) != sha256)
         throw_error(
-            ErrorCode::bundle, "'", path.string(),
+            ErrorCode::bundle, "'", path.u8string(),
             "' does not have the SHA-256 in the manifest: damaged or altered; fetch or build the "
             "bundle again");
     return data;

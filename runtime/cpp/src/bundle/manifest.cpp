@@ -95,7 +95,7 @@ Graph read_graph(const JsonReader& json, const std::vector<std::string>& precisi
     graph.bytes = static_cast<std::uint64_t>(json["bytes"].integer(1));
     graph.bytes_per_lr_pixel = static_cast<std::uint64_t>(json["bytes_per_lr_pixel"].integer(0));
     const JsonReader numerics = json["numerics"];
-    (void)numerics["tf32"].boolean();
+    graph.tf32 = numerics["tf32"].boolean();
     (void)numerics["accumulation"].string();
     graph.openvino_precision_hint = numerics["openvino_precision_hint"].string();
     graph.tile = optional_side(json["tile"], 1, kMostInteger);

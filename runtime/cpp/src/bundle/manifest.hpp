@@ -50,6 +50,7 @@ struct Graph {
     std::uint64_t bytes;
     std::uint64_t bytes_per_lr_pixel;  ///< peak memory of live activations
     bool within_budget;
+    bool tf32;  ///< float32 convolutions may use TF32
     std::string openvino_precision_hint;
     std::optional<std::size_t> tile;  ///< LR pixels; none: images are not tiled
     std::optional<std::size_t> overlap;

@@ -1,17 +1,16 @@
 #include "gpu/device.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
 
 #include "core/error.hpp"
+#include "core/one_line.hpp"
+#include "gpu/library.hpp"
 
 namespace hcflow::gpu {
 namespace {
-
-constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;  // CUdevice_attribute
-constexpr unsigned kNonBlocking = 1, kDisableTiming = 2;
-constexpr int kThreadLocalCapture = 1;
 
 int attribute(int kind, int device) {
     int value = 0;
@@ -19,15 +18,30 @@ int attribute(int kind, int device) {
     return value;
 }
 
+int count_of_gpus() {
+    int count = 0;
+    check(driver().cuDeviceGetCount(&count));
+    return count;
+}
+
+std::string capability_of(int device) {
+    return concat(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
+}
+
+[[noreturn]] void throw_out_of_memory(const std::string& why) {
+    std::size_t free = 0, total = 0;
+    check(driver().cuMemGetInfo(&free, &total));
+    throw OutOfGpuMemory(concat("out of GPU memory: ", why, ", ", free / 1000000, " of ",
+                                total / 1000000,
+                                " MB are free: give smaller images or tiles, or "
+                                "end other programs on the GPU"));
+}
+
 Owned allocate(std::size_t size) {
     Address address = 0;
-    if (driver().cuMemAlloc(&address, std::max<std::size_t>(size, 1)) != 0) {
-        std::size_t free = 0, total = 0;
-        check(driver().cuMemGetInfo(&free, &total));
-        throw_error(ErrorCode::backend, "out of GPU memory: ", size / 1000000, " MB are needed, ",
-                    free / 1000000, " of ", total / 1000000,
-                    " MB are free: give smaller images or tiles, or end other programs on the GPU");
-    }
+    const int status = driver().cuMemAlloc(&address, std::max<std::size_t>(size, 1));
+    if (status == kOutOfMemory) throw_out_of_memory(concat(size / 1000000, " MB are needed"));
+    check(status);
     return {reinterpret_cast<void*>(address), Destroy{[](void* owned) {
                 return driver().cuMemFree(reinterpret_cast<Address>(owned));
             }}};
@@ -42,26 +56,78 @@ Owned make(int (*destroy)(void*), const Create& create) {
 
 }  // namespace
 
+void throw_failure(const std::string& what, const std::string& reason, const std::string& remedy) {
+    std::string plain;
+    for (const char c : reason)
+        if (c != ' ' && c != '_') plain += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    for (const char* words : {"outofmemory", "errormemoryallocation"})
+        if (plain.find(words) != std::string::npos)
+            throw_out_of_memory(concat(what, " (", reason, ")"));
+    throw_error(ErrorCode::backend, what, ": ", reason, remedy);
+}
+
 const Device& Device::open(int ordinal) {
     static std::mutex opening;
     static std::map<int, Device> devices;
     const std::lock_guard<std::mutex> lock(opening);
     const auto found = devices.find(ordinal);
     if (found != devices.end()) return found->second;
-    int count = 0;
-    check(driver().cuDeviceGetCount(&count));
+    const int count = count_of_gpus();
     if (ordinal < 0 || ordinal >= count)
         throw_error(ErrorCode::backend, "there is no GPU number ", ordinal, " (", count,
                     " found): see nvidia-smi and CUDA_VISIBLE_DEVICES");
     return devices.emplace(ordinal, Device(ordinal)).first->second;
 }
 
-Device::Device(int ordinal) {
+std::vector<std::string> Device::names() {
+    std::vector<std::string> all;
+    for (int ordinal = 0, count = count_of_gpus(); ordinal < count; ++ordinal) {
+        int device = 0;
+        std::array<char, 256> name{};
+        check(driver().cuDeviceGet(&device, ordinal));
+        check(driver().cuDeviceGetName(name.data(), static_cast<int>(name.size()) - 1, device));
+        all.push_back(
+            one_line(concat(name.data(), " (compute capability ", capability_of(device), ")")));
+    }
+    return all;
+}
+
+Device::Device(int ordinal) : ordinal_(ordinal) {
     int device = 0;
     check(driver().cuDeviceGet(&device, ordinal));
     check(driver().cuDevicePrimaryCtxRetain(&context_, device));
-    capability_ =
-        concat(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
+    capability_ = capability_of(device);
+}
+
+void Device::check_memory(const std::string& name, Address address) const {
+    int on = 0;
+    if (driver().cuPointerGetAttribute(&on, kPointerDevice, address) != 0)
+        throw_error(ErrorCode::parameter, "'", name,
+                    "' is not in GPU memory: give the address that CUDA allocated");
+    if (on != ordinal_)
+        throw_error(ErrorCode::parameter, "'", name, "' is on GPU ", on, ", the model on GPU ",
+                    ordinal_, ": copy it there, or open the bundle on GPU ", on);
+}
+
+void Device::check_stream(Handle stream) const {
+    const auto number = reinterpret_cast<std::uintptr_t>(stream);
+    if (number == 0 || number == kLegacyStream)
+        throw_error(
+            ErrorCode::parameter,
+            "stream is the default stream, on which TensorRT waits for the whole GPU: create one");
+    Handle context = nullptr;
+    if (driver().cuStreamGetCtx(stream, &context) != 0)
+        throw_error(ErrorCode::parameter,
+                    "stream is not a stream of CUDA, or was destroyed: give one that exists");
+    if (context != context_)
+        throw_error(ErrorCode::parameter, "stream belongs to another GPU or CUDA context than GPU ",
+                    ordinal_, "'s primary one: create it with the CUDA runtime on this GPU");
+    int capturing = 0;
+    check(driver().cuStreamIsCapturing(stream, &capturing));
+    if (capturing != 0)
+        throw_error(ErrorCode::parameter,
+                    "stream is being captured, which runs of an engine do not support: end the "
+                    "capture first");
 }
 
 CurrentDevice::CurrentDevice(const Device& device) {
@@ -110,6 +176,10 @@ void Stream::synchronise() const { check(driver().cuStreamSynchronize(handle_.ge
 
 void Stream::upload(Address target, const PinnedBuffer& source) const {
     check(driver().cuMemcpyHtoDAsync(target, source.values(), source.bytes(), handle_.get()));
+}
+
+void Stream::copy(Handle stream, Address target, Address source, std::size_t size) {
+    check(driver().cuMemcpyDtoDAsync(target, source, size, stream));
 }
 
 void Stream::download(const PinnedBuffer& target, Address source) const {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gpu/driver.hpp"
 
@@ -19,11 +20,22 @@ class Device {
     /// "8.9"
     [[nodiscard]] const std::string& compute_capability() const { return capability_; }
 
+    /// Every GPU that the driver finds, by number: "NVIDIA L4 (compute capability 8.9)".
+    /// Throws Error (backend): no driver.
+    static std::vector<std::string> names();
+
+    // Both while the device is current.
+    /// Throws Error (parameter): the address is not this GPU's memory; `name` names it.
+    void check_memory(const std::string& name, Address address) const;
+    /// Throws Error (parameter): runs cannot be enqueued in the stream.
+    void check_stream(Handle stream) const;
+
   private:
     friend class CurrentDevice;
 
     explicit Device(int ordinal);
 
+    int ordinal_;
     Handle context_ = nullptr;
     std::string capability_;
 };
@@ -104,6 +116,8 @@ class Stream {
     void synchronise() const;
     void upload(Address target, const PinnedBuffer& source) const;
     void download(const PinnedBuffer& target, Address source) const;
+    /// Copies device memory in a stream of the caller's.
+    static void copy(Handle stream, Address target, Address source, std::size_t size);
     /// Records what `work` enqueues in this stream, without running it. Throws what `work` throws,
     /// or Error (backend): a part of it cannot be captured.
     [[nodiscard]] CapturedGraph capture(const std::function<void()>& work) const;

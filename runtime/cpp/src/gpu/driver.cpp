@@ -1,18 +1,14 @@
 #include "gpu/driver.hpp"
 
-#include <dlfcn.h>
-
 #include <array>
 #include <cstring>
 #include <string>
 
 #include "core/error.hpp"
+#include "system/shared_library.hpp"
 
 namespace hcflow::gpu {
 namespace {
-
-/// The oldest CUDA version whose graphs and capture modes are those used here.
-constexpr int kOldestDriver = 12000;
 
 struct Entry {
     const char* name;
@@ -21,14 +17,18 @@ struct Entry {
 
 std::string version(int number) { return concat(number / 1000, ".", number % 1000 / 10); }
 
+SharedLibrary load_library() try {
+    return SharedLibrary(cuda_driver_file());
+} catch (const SharedLibrary::NotLoaded& error) {
+    throw_error(ErrorCode::backend, "this machine has no NVIDIA driver (", error.what(),
+                "): install one, or use another backend");
+}
+
 Driver load() {
-    void* library = dlopen("libcuda.so.1", RTLD_NOW);
-    if (library == nullptr)
-        throw_error(ErrorCode::backend,
-                    "this machine has no NVIDIA driver: install one, or use another backend");
+    const SharedLibrary library = load_library();
     // The driver's lookup returns each function as it was in the version asked for.
     using Lookup = int (*)(const char*, void**, int, std::uint64_t, int*);
-    const auto lookup = reinterpret_cast<Lookup>(dlsym(library, "cuGetProcAddress_v2"));
+    const auto lookup = reinterpret_cast<Lookup>(library.symbol("cuGetProcAddress_v2"));
     if (lookup == nullptr)
         throw_error(ErrorCode::backend, "the NVIDIA driver is too old: CUDA ",
                     version(kOldestDriver), " is needed: upgrade it");
@@ -86,6 +86,12 @@ const Driver& driver() {
         return loaded;
     }();
     return instance;
+}
+
+std::string driver_version() {
+    int supported = 0;
+    check(driver().cuDriverGetVersion(&supported));
+    return version(supported);
 }
 
 void check(int status) { check_with(driver(), status); }

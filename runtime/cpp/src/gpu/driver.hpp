@@ -1,8 +1,10 @@
 // The CUDA driver's C interface, loaded at first use. No CUDA library is linked.
+// tests/nvidia_headers.cpp compares names, parameters and numbers with NVIDIA's cuda.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace hcflow::gpu {
 
@@ -16,6 +18,7 @@ using Handle = void*;           // CUstream, CUevent, CUgraph, CUgraphExec, CUco
     X(cuDeviceGetCount, int*)                                           \
     X(cuDeviceGet, int*, int)                                           \
     X(cuDeviceGetAttribute, int*, int, int)                             \
+    X(cuDeviceGetName, char*, int, int)                                 \
     X(cuDevicePrimaryCtxRetain, Handle*, int)                           \
     X(cuCtxGetCurrent, Handle*)                                         \
     X(cuCtxSetCurrent, Handle)                                          \
@@ -26,6 +29,10 @@ using Handle = void*;           // CUstream, CUevent, CUgraph, CUgraphExec, CUco
     X(cuMemFreeHost, void*)                                             \
     X(cuMemcpyHtoDAsync, Address, const void*, std::size_t, Handle)     \
     X(cuMemcpyDtoHAsync, void*, Address, std::size_t, Handle)           \
+    X(cuMemcpyDtoDAsync, Address, Address, std::size_t, Handle)         \
+    X(cuPointerGetAttribute, void*, int, Address)                       \
+    X(cuStreamGetCtx, Handle, Handle*)                                  \
+    X(cuStreamIsCapturing, Handle, int*)                                \
     X(cuStreamCreate, Handle*, unsigned)                                \
     X(cuStreamDestroy, Handle)                                          \
     X(cuStreamSynchronize, Handle)                                      \
@@ -42,6 +49,18 @@ using Handle = void*;           // CUstream, CUevent, CUgraph, CUgraphExec, CUco
     X(cuGraphLaunch, Handle, Handle)                                    \
     X(cuGetErrorName, int, const char**)
 
+/// The oldest CUDA version whose graphs and capture modes are those used here; every function is
+/// looked up as it was in this version.
+constexpr int kOldestDriver = 12000;
+
+// Numbers of the driver's enumerations.
+constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;  // CUdevice_attribute
+constexpr int kOutOfMemory = 2;                              // CUresult
+constexpr int kPointerDevice = 9;                            // CUpointer_attribute
+constexpr int kThreadLocalCapture = 1;                       // CUstreamCaptureMode
+constexpr unsigned kNonBlocking = 1, kDisableTiming = 2;     // of streams and events
+constexpr std::uintptr_t kLegacyStream = 1;                  // CU_STREAM_LEGACY
+
 struct Driver {
 #define HCFLOW_DRIVER_MEMBER(name, ...) int (*name)(__VA_ARGS__);
     HCFLOW_DRIVER_FUNCTIONS(HCFLOW_DRIVER_MEMBER)
@@ -50,6 +69,9 @@ struct Driver {
 
 /// The initialised driver. Throws Error (backend): it is missing, too old, or fails.
 const Driver& driver();
+
+/// The CUDA version that the driver supports: "13.0".
+std::string driver_version();
 
 /// Throws Error (backend) unless `status` is that of a successful driver call.
 void check(int status);

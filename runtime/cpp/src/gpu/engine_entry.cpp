@@ -1,6 +1,7 @@
 #include "gpu/engine_entry.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "core/error.hpp"
@@ -24,11 +25,15 @@ Numbers numbers(const std::string& version) {
     return all;
 }
 
+/// Numbers of one to nine digits with dots between.
 bool is_version(const std::string& text) {
-    const bool plain = std::all_of(text.begin(), text.end(),
-                                   [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
-    return plain && !text.empty() && text.front() != '.' && text.back() != '.' &&
-           text.find("..") == std::string::npos;
+    std::size_t digits = 0;
+    for (const char c : text) {
+        const bool digit = c >= '0' && c <= '9';
+        if (digit ? ++digits > 9 : c != '.' || digits == 0) return false;
+        if (!digit) digits = 0;
+    }
+    return digits > 0;
 }
 
 bool is_capability(const std::string& text) {
@@ -52,10 +57,6 @@ Shape read_shape(const JsonReader& json) {
     for (const JsonReader& side : json.items())
         shape.push_back(static_cast<std::size_t>(side.integer(1)));
     return shape;
-}
-
-const char* title(const std::string& library) {
-    return library == "tensorrt" ? "TensorRT" : "TensorRT-RTX";
 }
 
 /// The version must be equal; a version-compatible engine also runs on later versions with the same
@@ -86,7 +87,6 @@ void check_unused(const JsonReader& json) {
     (void)json["direction"].choice({"inverse", "forward"});
     (void)json["precision"].choice({"fp32", "fp16", "int8", "fp8"});
     (void)json["latents"].boolean();
-    (void)json["tf32"].boolean();
     (void)json["refittable"].boolean();
     (void)json["build_seconds"].number(0);
     if (const auto level = json.get("optimization_level")) (void)level->integer(0);
@@ -137,6 +137,7 @@ EngineEntry read_engine_entry(const JsonReader& json) {
         }
         engine.profiles.push_back(std::move(profile));
     }
+    engine.tf32 = json["tf32"].boolean();
     engine.version_compatible = json["version_compatible"].boolean();
     engine.hardware = json["hardware"].choice({"none", "ampere+", "same-capability"});
     check_unused(json);
@@ -160,8 +161,24 @@ std::optional<std::string> misfit(const EngineEntry& engine, const Machine& mach
     return std::nullopt;
 }
 
-std::string command(const std::string& library, const std::string& bundle) {
-    return "hcflow compile '" + bundle + "' --engine " + library;
+std::string command(const std::string& library, const std::string& bundle,
+                    const std::string& capability) {
+    const std::string plain = "hcflow compile '" + bundle + "' --engine ";
+    if (library == "tensorrt" || capability.empty()) return plain + library;
+    if (!rtx_serves(capability))
+        return concat(plain, "tensorrt (TensorRT-RTX serves no GPU of compute capability ",
+                      capability, ")");
+    return concat(plain, "tensorrt-rtx --compute-capability ", capability);
+}
+
+bool rtx_serves(const std::string& capability) {
+    const std::array<const char*, 4> served = {"7.5", "8.0", "8.6", "8.9"};
+    return std::find(served.begin(), served.end(), capability) != served.end() ||
+           numbers(capability) >= Numbers{12, 0};
+}
+
+const char* title(const std::string& library) {
+    return library == "tensorrt" ? "TensorRT" : "TensorRT-RTX";
 }
 
 std::string describe(const Shape& shape) { return join(shape, "x"); }

@@ -33,6 +33,7 @@ struct EngineEntry {
     std::string version;
     std::vector<std::string> compute_capabilities;
     std::vector<Profile> profiles;
+    bool tf32;  ///< float32 convolutions may use TF32
     bool version_compatible;
     std::string hardware;  ///< other GPUs: "none", "ampere+", "same-capability"
 
@@ -54,8 +55,16 @@ struct Machine {
 /// Why an engine does not fit a machine; none if it fits.
 std::optional<std::string> misfit(const EngineEntry& engine, const Machine& machine);
 
-/// The command line that compiles a bundle's graphs for this machine.
-std::string command(const std::string& library, const std::string& bundle);
+/// The command line that compiles a bundle's graphs for a GPU of this compute capability; empty:
+/// unknown. Where TensorRT-RTX does not serve it, TensorRT's, and a word about it.
+std::string command(const std::string& library, const std::string& bundle,
+                    const std::string& capability);
+
+/// Whether TensorRT-RTX has code for GPUs of a compute capability.
+bool rtx_serves(const std::string& capability);
+
+/// "TensorRT" or "TensorRT-RTX"
+const char* title(const std::string& library);
 
 /// The accepted shapes, for errors.
 std::string describe_ranges(const EngineEntry& engine);

@@ -21,10 +21,11 @@ struct EngineFile {
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const std::filesystem::path& cache);
 
-/// The first engine that fits. Throws Error (backend): none fits; the error says why, and which
-/// command compiles one.
-const EngineFile& choose_engine(const std::vector<EngineFile>& engines, const Machine& machine,
-                                const Bundle& bundle);
+/// The engines that fit, the one to prefer first: those with the graph's own TF32, then those for
+/// smaller shapes, which need less memory and are tuned closer to what they run; of equal ones the
+/// newest. Throws Error (backend): none fits; the error says why, and which command compiles one.
+std::vector<EngineFile> fitting_engines(const std::vector<EngineFile>& engines,
+                                        const Machine& machine, const Bundle& bundle, bool tf32);
 
 /// Reads an engine. Throws Error (backend): the file is missing, another user can write to it, or
 /// its size or digest differs.

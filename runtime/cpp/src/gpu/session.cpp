@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "core/error.hpp"
-#include "core/file_trust.hpp"
 #include "gpu/engine_files.hpp"
+#include "system/file_trust.hpp"
 
 namespace hcflow::gpu {
 namespace {
@@ -15,17 +15,46 @@ namespace fs = std::filesystem;
 /// The folder of compiled engines; empty if no cache folder is known, as the current folder must
 /// not be used: its engines may be another user's.
 fs::path engine_folder(const std::string& cache) {
-    const fs::path base = cache.empty() ? user_cache() : cache;
+    const fs::path base = fs::u8path(cache.empty() ? user_cache() : cache);
     return base.empty() ? base : base / "engines";
 }
 
 /// The file for the kernels that TensorRT-RTX compiles at run time; empty: they are not kept.
-std::string runtime_cache(const std::string& cache, const EngineEntry& engine,
-                          const Machine& machine) {
+fs::path runtime_cache(const std::string& cache, const EngineEntry& engine,
+                       const Machine& machine) {
     if (cache.empty() || !ensure_private_folder(engine_folder(cache))) return {};
     const std::string name = engine.sha256.substr(0, 12) + "." + machine.version + "." +
                              machine.compute_capability + ".runtime-cache";
-    return (engine_folder(cache) / name).string();
+    return engine_folder(cache) / name;
+}
+
+/// The engines of one graph that fit this machine, and what loads them.
+struct Fitting {
+    const Device& device;
+    std::shared_ptr<Library> library;
+    Machine machine;
+    std::vector<EngineFile> engines;  // the one to prefer first
+    std::string bundle;
+    std::string cache;
+};
+
+/// Loads one of them; the next when shapes come that it does not hold.
+std::unique_ptr<EngineSession> open(const std::shared_ptr<const Fitting>& fitting,
+                                    std::size_t index) {
+    const EngineFile& engine = fitting->engines.at(index);
+    const Machine& machine = fitting->machine;
+    const CurrentDevice current(fitting->device);
+    std::function<std::unique_ptr<EngineSession>()> following;
+    if (index + 1 < fitting->engines.size())
+        following = [fitting, index] { return open(fitting, index + 1); };
+    return std::make_unique<EngineSession>(
+        fitting->device,
+        fitting->library->load(read_engine(engine), engine.path.u8string(),
+                               "compile one that fits: " + command(machine.library, fitting->bundle,
+                                                                   machine.compute_capability),
+                               runtime_cache(fitting->cache, engine.entry, machine),
+                               engine.entry.version_compatible),
+        engine.entry, fitting->bundle, std::move(following));
 }
 
 }  // namespace
@@ -41,25 +70,39 @@ class EngineSession::StreamLease {
     StreamLease(const StreamLease&) = delete;
     StreamLease& operator=(const StreamLease&) = delete;
     ~StreamLease() {
+        if (left_out_) return;
         {
             const std::lock_guard<std::mutex> lock(session_.mutex_);
             session_.idle_.push_back(stream_);
         }
         session_.returned_.notify_one();
     }
-    EngineStream* operator->() const { return stream_; }
+    EngineStream& stream() const { return *stream_; }
+
+    /// Frees the stream's memory and lets nobody have it again; false: it is the last one.
+    bool leave_out() {
+        stream_->clear();
+        const std::lock_guard<std::mutex> lock(session_.mutex_);
+        if (session_.usable_ == 1) return false;
+        --session_.usable_;
+        left_out_ = true;
+        return true;
+    }
 
   private:
+    bool left_out_ = false;
     EngineSession& session_;
     EngineStream* stream_;
 };
 
 EngineSession::EngineSession(const Device& device, std::unique_ptr<Engine> engine,
-                             EngineEntry entry, std::string bundle)
+                             EngineEntry entry, std::string bundle,
+                             std::function<std::unique_ptr<EngineSession>()> following)
     : device_(device),
       engine_(std::move(engine)),
       entry_(std::move(entry)),
-      bundle_(std::move(bundle)) {
+      bundle_(std::move(bundle)),
+      following_(std::move(following)) {
     for (std::size_t i = 0; i < kStreams; ++i) {
         streams_.push_back(std::make_unique<EngineStream>(
             *engine_, [this](const Shapes& shapes) { return profile(shapes); }));
@@ -70,6 +113,7 @@ EngineSession::EngineSession(const Device& device, std::unique_ptr<Engine> engin
 EngineSession::~EngineSession() {
     try {
         const CurrentDevice current(device_);
+        engine_->keep_runtime_cache();  // what was compiled beside runs
         streams_.clear();
         engine_.reset();
     } catch (const Error&) {  // the GPU cannot be used any more, and its memory is lost
@@ -79,16 +123,35 @@ EngineSession::~EngineSession() {
 std::vector<Tensor> EngineSession::run(const std::vector<Feed>& feeds) {
     const Shapes shapes = shapes_of(feeds);
     check_inputs(shapes);
+    if (EngineSession* next = other(shapes)) return next->run(feeds);
     const CurrentDevice current(device_);
-    return StreamLease(*this)->run(feeds);
+    std::vector<Tensor> outputs;
+    on_a_stream([&](EngineStream& stream) { outputs = stream.run(feeds); });
+    return outputs;
+}
+
+void EngineSession::reserve(const std::vector<std::pair<std::string, Shape>>& inputs) {
+    const Shapes shapes(inputs.begin(), inputs.end());
+    check_inputs(shapes);
+    if (EngineSession* next = other(shapes)) return next->reserve(inputs);
+    const CurrentDevice current(device_);
+    on_a_stream([&](EngineStream& stream) { stream.reserve(shapes); });
+}
+
+void EngineSession::on_a_stream(const std::function<void(EngineStream&)>& work) {
+    while (true) {
+        StreamLease lease(*this);
+        try {
+            work(lease.stream());
+            return;
+        } catch (const OutOfGpuMemory&) {
+            if (!lease.leave_out()) throw;
+        }
+    }
 }
 
 void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
                             const std::vector<DeviceTensor>& outputs, void* stream) {
-    if (stream == nullptr)
-        throw_error(
-            ErrorCode::parameter,
-            "stream is the default stream, on which TensorRT waits for the whole GPU: create one");
     Shapes shapes, given;
     Addresses addresses;
     const auto take = [&](const DeviceTensor& tensor, Shapes& into) {
@@ -102,9 +165,17 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
     for (const DeviceTensor& tensor : inputs) take(tensor, shapes);
     for (const DeviceTensor& tensor : outputs) take(tensor, given);
     check_inputs(shapes);
+    if (EngineSession* next = other(shapes)) return next->enqueue(inputs, outputs, stream);
     const CurrentDevice current(device_);
-    const StreamLease lease(*this);
-    const Shapes wanted = lease->output_shapes(shapes);
+    device_.check_stream(stream);
+    for (const auto& [name, address] : addresses) device_.check_memory(name, address);
+    on_a_stream([&](EngineStream& own) {
+        check_outputs(own.output_shapes(shapes), given);
+        own.enqueue(shapes, addresses, stream);
+    });
+}
+
+void EngineSession::check_outputs(const Shapes& wanted, const Shapes& given) {
     for (const auto& [name, shape] : wanted)
         if (given.count(name) == 0)
             throw_error(ErrorCode::parameter, "output '", name, "' is missing: give ",
@@ -117,7 +188,6 @@ void EngineSession::enqueue(const std::vector<DeviceTensor>& inputs,
             throw_error(ErrorCode::parameter, "output '", name, "' is ", describe(shape),
                         ": it must be ", describe(found->second));
     }
-    lease->enqueue(shapes, addresses, stream);
 }
 
 void EngineSession::check_inputs(const Shapes& shapes) const {
@@ -130,6 +200,13 @@ void EngineSession::check_inputs(const Shapes& shapes) const {
             throw_error(ErrorCode::parameter, "the engine has no input '", name, "'");
 }
 
+EngineSession* EngineSession::other(const Shapes& shapes) {
+    if (!following_ || entry_.find_profile(shapes)) return nullptr;
+    const std::lock_guard<std::mutex> lock(opening_);
+    if (!next_) next_ = following_();
+    return next_.get();
+}
+
 std::size_t EngineSession::profile(const Shapes& shapes) const {
     if (const auto index = entry_.find_profile(shapes)) return *index;
     std::vector<std::string> given;
@@ -137,42 +214,40 @@ std::size_t EngineSession::profile(const Shapes& shapes) const {
     throw_error(ErrorCode::backend, join(given), " is outside the engine's shapes (",
                 describe_ranges(entry_),
                 "): give tiles or smaller images, or compile an engine for larger ones: ",
-                command(entry_.library, bundle_), " --max HEIGHTxWIDTH --batch N");
+                command(entry_.library, bundle_, ""), " --max HEIGHTxWIDTH --batch N");
 }
 
 std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
                                      LoadLibrary load) {
     const Device& device = Device::open(request.gpu);
     const CurrentDevice current(device);
-    const std::unique_ptr<Library> library = load();
+    const std::shared_ptr<Library> library = load();
     const Machine machine{name, library->version(), device.compute_capability()};
     const auto engines = engines_of(request.bundle, request.graph, engine_folder(request.cache));
-    const EngineFile& engine = choose_engine(engines, machine, request.bundle);
-    const std::string bundle = request.bundle.folder().string();
-    return std::make_unique<EngineSession>(
-        device,
-        library->load(read_engine(engine), engine.path.string(),
-                      "compile one that fits: " + command(name, bundle),
-                      runtime_cache(request.cache, engine.entry, machine),
-                      engine.entry.version_compatible),
-        engine.entry, bundle);
+    return open(std::make_shared<const Fitting>(
+                    Fitting{device, library, machine,
+                            fitting_engines(engines, machine, request.bundle, request.graph.tf32),
+                            request.bundle.folder().u8string(), request.cache}),
+                0);
 }
 
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load) try {
-    std::vector<std::vector<EngineFile>> of_graphs;
+    std::vector<std::pair<bool, std::vector<EngineFile>>> of_graphs;
     // On GPUs `automatic` is fp32 (inference/auto_precision.hpp).
     const Precision wanted =
         options.precision == Precision::automatic ? Precision::fp32 : options.precision;
     for (const Graph* graph : bundle.preferred(wanted, targets_of(name)))
-        of_graphs.push_back(engines_of(bundle, *graph, engine_folder(options.cache)));
+        of_graphs.emplace_back(graph->tf32,
+                               engines_of(bundle, *graph, engine_folder(options.cache)));
     // Most bundles have no engines: then neither driver nor library is loaded.
     if (std::all_of(of_graphs.begin(), of_graphs.end(),
-                    [](const auto& engines) { return engines.empty(); }))
+                    [](const auto& graph) { return graph.second.empty(); }))
         return false;
     const Device& device = Device::open(options.gpu);
     const Machine machine{name, load()->version(), device.compute_capability()};
-    for (const auto& engines : of_graphs) (void)choose_engine(engines, machine, bundle);
+    for (const auto& [tf32, engines] : of_graphs)
+        (void)fitting_engines(engines, machine, bundle, tf32);
     return true;
 } catch (const Error&) {  // no driver, no library or no engine
     return false;

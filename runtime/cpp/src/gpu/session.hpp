@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,13 +23,16 @@ class EngineSession : public Session {
     static constexpr std::size_t kStreams = 2;
 
     /// A CurrentDevice must exist.
+    /// `following` opens the engine for shapes that this one does not hold; empty: there is none.
     EngineSession(const Device& device, std::unique_ptr<Engine> engine, EngineEntry entry,
-                  std::string bundle);
+                  std::string bundle,
+                  std::function<std::unique_ptr<EngineSession>()> following = nullptr);
     EngineSession(const EngineSession&) = delete;
     EngineSession& operator=(const EngineSession&) = delete;
     ~EngineSession() override;
 
     std::vector<Tensor> run(const std::vector<Feed>& feeds) override;
+    void reserve(const std::vector<std::pair<std::string, Shape>>& inputs) override;
     void enqueue(const std::vector<DeviceTensor>& inputs, const std::vector<DeviceTensor>& outputs,
                  void* stream) override;
 
@@ -36,17 +40,28 @@ class EngineSession : public Session {
     /// Exclusive use of one stream, until it is destroyed.
     class StreamLease;
 
+    /// The session of the next engine for shapes that this engine does not hold; null: there is
+    /// none, or this one holds them.
+    [[nodiscard]] EngineSession* other(const Shapes& shapes);
+    /// Does the work on an idle stream. A stream that finds no memory gives back its own and is
+    /// left out, as long as others remain.
+    void on_a_stream(const std::function<void(EngineStream&)>& work);
     [[nodiscard]] std::size_t profile(const Shapes& shapes) const;
     void check_inputs(const Shapes& shapes) const;
+    static void check_outputs(const Shapes& wanted, const Shapes& given);
 
     const Device& device_;
     std::unique_ptr<Engine> engine_;
     EngineEntry entry_;
     std::string bundle_;
+    std::function<std::unique_ptr<EngineSession>()> following_;
+    std::mutex opening_;
+    std::unique_ptr<EngineSession> next_;
     std::vector<std::unique_ptr<EngineStream>> streams_;
     std::mutex mutex_;
     std::condition_variable returned_;
     std::vector<EngineStream*> idle_;
+    std::size_t usable_ = kStreams;
 };
 
 /// Throws Error (backend): the library cannot be loaded.

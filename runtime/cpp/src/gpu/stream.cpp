@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/error.hpp"
 
@@ -14,7 +15,7 @@ Shapes shapes_of(const std::vector<Feed>& feeds) {
 }
 
 EngineStream::EngineStream(Engine& engine, std::function<std::size_t(const Shapes&)> profile)
-    : engine_(engine), profile_(std::move(profile)), last_(stream_.handle()) {}
+    : engine_(engine), profile_(std::move(profile)) {}
 
 EngineStream::~EngineStream() {
     try {
@@ -23,10 +24,11 @@ EngineStream::~EngineStream() {
     }
 }
 
+void EngineStream::reserve(const Shapes& inputs) { (void)ready(inputs); }
+
 std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
-    Plan& plan = this->plan(shapes_of(feeds));
+    Plan& plan = ready(shapes_of(feeds));
     try {
-        if (plan.host.empty()) allocate_buffers(plan);
         wait_for_last_run(stream_.handle());
         for (const Feed& feed : feeds)
             std::memcpy(plan.host.at(feed.name).values(), feed.values,
@@ -47,7 +49,8 @@ std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
         plans_.pop_front();
         throw;
     }
-    if (++plan.runs == 1) engine_.keep_runtime_cache();
+    ++plan.runs;
+    note_run(plan);
     std::vector<Tensor> outputs;
     for (const auto& [name, shape] : plan.outputs) {
         const float* values = plan.host.at(name).values();
@@ -60,22 +63,67 @@ Shapes EngineStream::output_shapes(const Shapes& inputs) { return plan(inputs).o
 
 void EngineStream::enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream) {
     Plan& plan = this->plan(inputs);
+    Addresses aligned = addresses;
+    for (auto& [name, address] : aligned)
+        if (address % kAlignment != 0) address = device_buffer(plan, name).address();
+    const auto copy = [&](const Shapes& tensors, const Addresses& from, const Addresses& to) {
+        for (const auto& [name, shape] : tensors)
+            if (from.at(name) != to.at(name))
+                Stream::copy(stream, to.at(name), from.at(name), elements(shape) * sizeof(float));
+    };
     wait_for_last_run(stream);
-    execute(plan, addresses, stream);
+    try {
+        copy(plan.inputs, addresses, aligned);
+        execute(plan, aligned, stream);
+        copy(plan.outputs, aligned, addresses);
+    } catch (...) {
+        idle_.record(stream);  // what is in the stream already uses this memory
+        throw;
+    }
     idle_.record(stream);
+    note_run(plan);
 }
 
-/// Makes a stream wait on the GPU for the last run, which may use the same scratch memory.
-void EngineStream::wait_for_last_run(Handle stream) {
-    if (stream == last_) return;
-    idle_.make_wait(stream);
-    last_ = stream;
+/// Makes a stream wait on the GPU for the last run, which may use the same scratch memory. Whether
+/// it is the same stream cannot be told: a destroyed stream's handle returns, and handle 2 is each
+/// thread's own stream.
+void EngineStream::wait_for_last_run(Handle stream) const { idle_.make_wait(stream); }
+
+/// A context's first run may have compiled kernels, which are then saved.
+void EngineStream::note_run(Plan& plan) {
+    if (plan.has_run) return;
+    plan.has_run = true;
+    engine_.keep_runtime_cache();
 }
 
 /// Waits on the host for every run.
-void EngineStream::synchronise() const {
+void EngineStream::synchronise() {
     idle_.synchronise();
     stream_.synchronise();
+    replaced_.clear();
+}
+
+void EngineStream::clear() {
+    synchronise();
+    plans_.clear();
+    scratch_.reset();
+}
+
+/// Context, scratch memory and buffers for a run on host values.
+EngineStream::Plan& EngineStream::ready(const Shapes& inputs) {
+    try {
+        return staged(inputs);
+    } catch (const OutOfGpuMemory&) {
+        if (plans_.empty() && !scratch_) throw;
+        clear();
+        return staged(inputs);
+    }
+}
+
+EngineStream::Plan& EngineStream::staged(const Shapes& inputs) {
+    Plan& plan = this->plan(inputs);
+    if (plan.host.size() < plan.inputs.size() + plan.outputs.size()) allocate_buffers(plan);
+    return plan;
 }
 
 EngineStream::Plan& EngineStream::plan(const Shapes& inputs) {
@@ -83,38 +131,51 @@ EngineStream::Plan& EngineStream::plan(const Shapes& inputs) {
                                     [&](const Plan& plan) { return plan.inputs == inputs; });
     if (found != plans_.end()) {
         plans_.splice(plans_.begin(), plans_, found);
-        return plans_.front();
+        Plan& plan = plans_.front();
+        if (engine_.compiles_at_run_time() && plan.has_run && !plan.eager) {
+            // The shape came back, so that kernels for it pay; a captured graph needs them.
+            std::unique_ptr<Context> eager = prepare(inputs, true);
+            replaced_.push_back(std::exchange(plan.context, std::move(eager)));
+            plan.eager = true;
+            plan.has_run = false;
+            plan.runs = 0;
+        }
+        return plan;
     }
     if (plans_.size() >= kMostShapes) {
         synchronise();
         plans_.pop_back();
     }
-    plans_.push_front(prepare(inputs));
+    Plan plan;
+    plan.inputs = inputs;
+    plan.context = prepare(inputs, false);
+    for (const std::string& name : engine_.outputs())
+        plan.outputs[name] = plan.context->output_shape(name);
+    plans_.push_front(std::move(plan));
     return plans_.front();
 }
 
 /// Creates a context with shapes and scratch memory set.
-EngineStream::Plan EngineStream::prepare(const Shapes& inputs) {
+std::unique_ptr<Context> EngineStream::prepare(const Shapes& inputs, bool eager) {
     const std::size_t profile = profile_(inputs);
-    Plan plan;
-    plan.inputs = inputs;
-    plan.context = engine_.context();
+    std::unique_ptr<Context> context = engine_.context(eager);
     if (profile != 0) {
-        plan.context->select_profile(profile, stream_.handle());
+        context->select_profile(profile, stream_.handle());
         stream_.synchronise();
     }
-    for (const auto& [name, shape] : inputs) plan.context->set_input_shape(name, shape);
-    for (const std::string& name : engine_.outputs())
-        plan.outputs[name] = plan.context->output_shape(name);
-    give_scratch(plan);
-    return plan;
+    for (const auto& [name, shape] : inputs) context->set_input_shape(name, shape);
+    give_scratch(*context);
+    return context;
 }
 
-void EngineStream::give_scratch(Plan& plan) {
-    const std::size_t size = plan.context->scratch_size();
+void EngineStream::give_scratch(Context& context) {
+    const std::size_t size = context.scratch_size();
     if (!scratch_ || scratch_->size() < size) {
         synchronise();
-        for (Plan& each : plans_) each.graph.reset();  // captured with the old address
+        for (Plan& each : plans_) {
+            each.graph.reset();  // captured with the old address
+            each.runs = 0;       // the engine prepares itself for the new one in a plain run
+        }
         scratch_.reset();
         try {
             scratch_.emplace(size);
@@ -124,25 +185,32 @@ void EngineStream::give_scratch(Plan& plan) {
         }
         for (Plan& each : plans_) each.context->set_scratch(scratch_->address(), scratch_->size());
     }
-    plan.context->set_scratch(scratch_->address(), scratch_->size());
+    context.set_scratch(scratch_->address(), scratch_->size());
 }
 
 /// Allocates device and host buffers for every input and output.
 void EngineStream::allocate_buffers(Plan& plan) {
     for (const Shapes* shapes : {&plan.inputs, &plan.outputs})
         for (const auto& [name, shape] : *shapes) {
-            plan.device.emplace(name, elements(shape) * sizeof(float));
-            plan.host.emplace(name, elements(shape));
+            (void)device_buffer(plan, name);
+            plan.host.try_emplace(name, elements(shape));
         }
+}
+
+DeviceBuffer& EngineStream::device_buffer(Plan& plan, const std::string& name) {
+    const auto input = plan.inputs.find(name);
+    const Shape& shape = input != plan.inputs.end() ? input->second : plan.outputs.at(name);
+    return plan.device.try_emplace(name, elements(shape) * sizeof(float)).first->second;
 }
 
 /// Captures the run as a graph; without one if that fails.
 void EngineStream::capture(Plan& plan) {
     try {
-        plan.graph.emplace(stream_.capture([&] { submit(plan); }));
-    } catch (const Error&) {
-        plan.capturable = false;
+        if (plan.context->may_be_captured(stream_.handle()))
+            plan.graph.emplace(stream_.capture([&] { submit(plan); }));
+    } catch (const Error&) {  // something in it cannot be captured
     }
+    plan.capturable = plan.graph.has_value();
 }
 
 void EngineStream::submit(Plan& plan) {

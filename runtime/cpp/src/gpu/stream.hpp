@@ -33,20 +33,28 @@ class EngineStream {
     /// How many shapes keep buffers and graph; the least recently used one is dropped.
     static constexpr std::size_t kMostShapes = 8;
 
+    /// What the addresses of an engine's inputs and outputs must be multiples of, in bytes.
+    static constexpr std::size_t kAlignment = 256;
+
     /// `profile` returns the engine's profile for shapes, or throws.
     EngineStream(Engine& engine, std::function<std::size_t(const Shapes&)> profile);
     EngineStream(const EngineStream&) = delete;
     EngineStream& operator=(const EngineStream&) = delete;
     ~EngineStream();
 
-    /// Runs on host values and waits for the outputs. Throws Error (backend).
+    /// Takes the memory that a run on host values of these shapes needs. Throws OutOfGpuMemory:
+    /// there is not enough, even without what other shapes keep; Error (backend).
+    void reserve(const Shapes& inputs);
+    /// Runs on host values and waits for the outputs. Throws as `reserve`.
     std::vector<Tensor> run(const std::vector<Feed>& feeds);
     /// The shapes of the outputs for these shapes of the inputs.
     Shapes output_shapes(const Shapes& inputs);
-    /// Enqueues a run on device addresses in the caller's stream and returns at once.
+    /// Enqueues a run on device addresses in the caller's stream and returns at once. Tensors whose
+    /// address is no multiple of kAlignment are copied on the GPU.
     void enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream);
 
-    [[nodiscard]] std::size_t shapes_kept() const { return plans_.size(); }
+    /// Frees the memory of every shape; waits for what is running.
+    void clear();
 
   private:
     /// Context, buffers and graph of one set of input shapes.
@@ -54,30 +62,38 @@ class EngineStream {
         Shapes inputs;
         Shapes outputs;
         std::unique_ptr<Context> context;
-        std::map<std::string, DeviceBuffer> device;  // allocated at the first run on host values
+        std::map<std::string, DeviceBuffer> device;  // allocated when a run needs them
         std::map<std::string, PinnedBuffer> host;
-        std::size_t runs = 0;  // on host values: the first is plain, the second captured
+        bool eager = false;    // the context's kernels are compiled before its first run
+        bool has_run = false;  // the context
+        // Runs on host values since the context was made or scratch memory moved: the first is
+        // plain, the second is captured.
+        std::size_t runs = 0;
         std::optional<CapturedGraph> graph;
         bool capturable = true;
     };
 
     Plan& plan(const Shapes& inputs);
-    Plan prepare(const Shapes& inputs);
-    void give_scratch(Plan& plan);
+    Plan& ready(const Shapes& inputs);
+    Plan& staged(const Shapes& inputs);
+    std::unique_ptr<Context> prepare(const Shapes& inputs, bool eager);
+    void give_scratch(Context& context);
     static void allocate_buffers(Plan& plan);
+    static DeviceBuffer& device_buffer(Plan& plan, const std::string& name);
+    void note_run(Plan& plan);
     void capture(Plan& plan);
     void submit(Plan& plan);
     static void execute(Plan& plan, const Addresses& addresses, Handle stream);
-    void wait_for_last_run(Handle stream);
-    void synchronise() const;
+    void wait_for_last_run(Handle stream) const;
+    void synchronise();
 
     Engine& engine_;
     std::function<std::size_t(const Shapes&)> profile_;
     Stream stream_;
     Event idle_;
-    Handle last_;
     std::optional<DeviceBuffer> scratch_;
-    std::list<Plan> plans_;  // most recently used first
+    std::list<Plan> plans_;                           // most recently used first
+    std::vector<std::unique_ptr<Context>> replaced_;  // that runs on the GPU may still use
 };
 
 }  // namespace hcflow::gpu

@@ -1,9 +1,8 @@
-#include <cstdlib>
-
 #include "core/error.hpp"
 #include "core/one_line.hpp"
 #include "hcflow/hcflow.hpp"
 #include "image/pixels.hpp"
+#include "system/machine.hpp"
 
 namespace hcflow {
 
@@ -22,13 +21,9 @@ View Image::view() { return {bytes_.data(), width_, height_, channels_, type_, 0
 ConstView Image::view() const { return {bytes_.data(), width_, height_, channels_, type_, 0}; }
 
 std::string user_cache() {
-    const auto value = [](const char* name) {
-        const char* found = std::getenv(name);
-        return std::string(found != nullptr ? found : "");
-    };
-    if (std::string chosen = value("HCFLOW_CACHE"); !chosen.empty()) return chosen;
-    if (const std::string base = value("XDG_CACHE_HOME"); !base.empty()) return base + "/hcflow";
-    if (const std::string home = value("HOME"); !home.empty()) return home + "/.cache/hcflow";
+    if (std::string chosen = variable("HCFLOW_CACHE"); !chosen.empty()) return chosen;
+    if (const std::string base = variable("XDG_CACHE_HOME"); !base.empty()) return base + "/hcflow";
+    if (const std::string home = home_folder(); !home.empty()) return home + "/.cache/hcflow";
     return "";
 }
 

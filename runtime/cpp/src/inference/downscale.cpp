@@ -77,7 +77,9 @@ void downscale_into(Network& network, const ConstView& image, View result,
         throw_error(ErrorCode::parameter, "bundle '", manifest.name, "' was built without latents");
 
     Network::MemoryBudget budget(network, graph);
-    const Grid grid = make_plan(graph, scale, budget.available(), lr, wanted, options.report);
+    const Grid grid = reserve_plan(
+        network, graph, make_plan(graph, scale, budget.available(), lr, wanted, options.report),
+        wanted, options.report);
     // Of gray only the luma is kept anyway; with latents the round trip is exact.
     const std::optional<ColourMap> colours =
         in.channels >= 3 && latents == nullptr

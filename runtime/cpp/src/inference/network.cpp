@@ -37,6 +37,21 @@ Session& Network::session(const Graph& graph) {
     return *session;
 }
 
+void Network::reserve(const Graph& graph, Size window) {
+    std::vector<std::pair<std::string, Shape>> inputs;
+    if (graph.direction == Direction::forward) {
+        const std::size_t scale = manifest().scale;
+        inputs = {{"hr", {1, 3, scale * window.height, scale * window.width}}};
+    } else {
+        inputs = {{"lr", {1, 3, window.height, window.width}}};
+        if (graph.latents)
+            for (const Level& level : manifest().levels)
+                inputs.emplace_back(latent_name(inputs.size() - 1),
+                                    level.shape(window.height, window.width));
+    }
+    session(graph).reserve(inputs);
+}
+
 void Network::load_all() {
     for (const Precision precision : precisions_)
         for (const Graph* graph : bundle_.preferred(precision, targets_)) (void)session(*graph);

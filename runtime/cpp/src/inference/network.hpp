@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "bundle/bundle.hpp"
-#include "core/machine.hpp"
 #include "session.hpp"
+#include "system/machine.hpp"
 
 namespace hcflow {
 
@@ -24,6 +24,8 @@ class Network {
 
     [[nodiscard]] const Manifest& manifest() const { return bundle_.manifest(); }
     [[nodiscard]] const std::string& backend() const { return backend_; }
+    /// The number of the GPU in use; -1: the backend does not run on a GPU.
+    [[nodiscard]] int gpu() const { return runs_on_gpu(backend_) ? gpu_ : -1; }
 
     /// The precisions that images may use; device tensors use the first.
     [[nodiscard]] const std::vector<Precision>& precisions() const { return precisions_; }
@@ -39,6 +41,10 @@ class Network {
 
     /// The graph and, if it is below fp32, the fp32 graph of its direction, if there is one.
     [[nodiscard]] std::vector<const Graph*> with_fp32_fallback(const Graph& graph) const;
+
+    /// Takes the GPU's memory for LR windows of this size before they run. Throws
+    /// gpu::OutOfGpuMemory, Error (bundle, backend).
+    void reserve(const Graph& graph, Size window);
 
     /// The memory that one image may use, from its plan to its end.
     class MemoryBudget;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "gpu/library.hpp"
 
 namespace hcflow {
 namespace {
@@ -42,6 +43,16 @@ double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
     return window_bytes(graph, window) + (grid.rows.size() > 1 ? streamed : 0);
 }
 
+/// Whether tiles may be made smaller where memory is short.
+bool may_be_cut(const Graph& graph, const WantedGrid& wanted) {
+    return wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value();
+}
+
+/// The side of a grid's tiles that smaller ones begin with.
+std::size_t side_of(const Grid& grid) {
+    return std::min(grid.tiling.tile, std::max(grid.lr.height, grid.lr.width) + 2 * grid.border);
+}
+
 }  // namespace
 
 const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted) {
@@ -78,9 +89,8 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
     Grid grid = make_grid(lr, graph, wanted);
     bool smaller = false;
     if (available) {
-        const bool may_cut = wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value();
-        std::size_t side =
-            std::min(grid.tiling.tile, std::max(lr.height, lr.width) + 2 * grid.border);
+        const bool may_cut = may_be_cut(graph, wanted);
+        std::size_t side = side_of(grid);
         while (plan_bytes(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
             side = std::max(side / 2, kSmallestTile);
             grid = make_tiles(lr, {side, grid.tiling.overlap}, grid.border);
@@ -100,6 +110,25 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
         report->memory_short = report->memory_short || smaller;
     }
     return grid;
+}
+
+Grid reserve_plan(Network& network, const Graph& graph, Grid grid, const WantedGrid& wanted,
+                  Report* report) {
+    if (network.gpu() < 0) return grid;
+    for (std::size_t side = side_of(grid);;) {
+        try {
+            network.reserve(graph, grid.window());
+            return grid;
+        } catch (const gpu::OutOfGpuMemory&) {
+            if (!may_be_cut(graph, wanted) || side <= kSmallestTile) throw;
+        }
+        side = std::max(side / 2, kSmallestTile);
+        grid = make_tiles(grid.lr, {side, grid.tiling.overlap}, grid.border);
+        if (report != nullptr) {
+            report->tiling = grid.tiling;
+            report->memory_short = true;
+        }
+    }
 }
 
 void note_run(Network::MemoryBudget& budget, const Graph& graph, const Grid& grid) {

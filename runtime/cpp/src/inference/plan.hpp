@@ -24,6 +24,11 @@ const Graph& choose(const Network& network, Direction direction, bool latents, S
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
                const WantedGrid& wanted, Report* report);
 
+/// The grid, or the first of smaller tiles whose windows fit into the GPU's memory, which is taken
+/// for them; without a GPU the grid. Throws gpu::OutOfGpuMemory, Error (bundle, backend).
+Grid reserve_plan(Network& network, const Graph& graph, Grid grid, const WantedGrid& wanted,
+                  Report* report);
+
 /// Records the memory that the windows of a plan took: later runs use it again.
 void note_run(Network::MemoryBudget& budget, const Graph& graph, const Grid& grid);
 

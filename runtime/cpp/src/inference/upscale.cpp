@@ -93,7 +93,9 @@ void upscale_into(Network& network, const ConstView& image, View result,
     const std::optional<UpscaledAlpha> alpha =
         has_alpha(in) ? std::make_optional<UpscaledAlpha>(in, scale) : std::nullopt;
     Network::MemoryBudget budget(network, graph);
-    const Grid grid = make_plan(graph, scale, budget.available(), lr, wanted, options.report);
+    const Grid grid = reserve_plan(
+        network, graph, make_plan(graph, scale, budget.available(), lr, wanted, options.report),
+        wanted, options.report);
     // Of gray only the luma is kept anyway; with given latents the round trip is exact.
     const std::optional<ColourMap> colours =
         in.channels >= 3 && options.latents == nullptr

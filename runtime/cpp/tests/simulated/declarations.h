@@ -67,6 +67,9 @@ class IExecutionContext : public Object {
     virtual void setDeviceMemoryV2(void* memory, std::int64_t size) noexcept = 0;
     virtual bool setTensorAddress(char const* name, void* data) noexcept = 0;
     virtual bool enqueueV3(cudaStream_t stream) noexcept = 0;
+#ifdef TRT_MAJOR_RTX
+    virtual bool isStreamCapturable(cudaStream_t stream) const noexcept = 0;
+#endif
 };
 
 #ifdef TRT_MAJOR_RTX

@@ -22,12 +22,13 @@ Ranges ranges(const std::string& direction, std::size_t side, std::size_t batch)
             {"z2", {{1, 21, 1, 1}, {batch, 21, side, side}}}};
 }
 
-EngineText engine(const nlohmann::json& graph, const std::string& library, bool host_code) {
+EngineText engine(const nlohmann::json& graph, const EngineKind& kind) {
     const std::string direction = graph["direction"];
     std::ostringstream text;
-    text << "SIMULATED 8.9 " << direction << " 4 2 6 2 21 1 2";
+    text << "SIMULATED 8.9 " << direction << " 4 2 6 2 21 1 " << kind.profiles.size();
     nlohmann::json profiles = nlohmann::json::array();
-    for (const auto& profile : {ranges(direction, 8, 1), ranges(direction, 16, 2)}) {
+    for (const auto& [side, batch] : kind.profiles) {
+        const Ranges profile = ranges(direction, side, batch);
         text << ' ' << profile.size();
         nlohmann::json shapes = nlohmann::json::object();
         for (const auto& [name, range] : profile) {
@@ -39,18 +40,18 @@ EngineText engine(const nlohmann::json& graph, const std::string& library, bool 
         }
         profiles.push_back(shapes);
     }
-    text << " END" << (host_code ? " HOST-CODE" : "");
+    text << " END " << kind.words;
     const std::string data = text.str();
     return {data,
-            {{"file", direction + "." + library + ".engine"},
+            {{"file", direction + "." + kind.library + ".engine"},
              {"sha256", hcflow::sha256(data.data(), data.size())},
              {"bytes", data.size()},
              {"graph", graph["sha256"]},
              {"direction", direction},
              {"precision", "fp32"},
              {"latents", true},
-             {"library", library},
-             {"version", library == "tensorrt" ? "10.14.1.48" : "1.7.1.116"},
+             {"library", kind.library},
+             {"version", kind.library == "tensorrt" ? "10.14.1.48" : "1.7.1.116"},
              {"compute_capabilities", {"8.9"}},
              {"profiles", profiles},
              {"tf32", false},
@@ -64,21 +65,29 @@ EngineText engine(const nlohmann::json& graph, const std::string& library, bool 
 }
 
 EngineFolder::EngineFolder(const std::string& library,
-                           const std::function<void(nlohmann::json&)>& change, bool host_code) {
-    for (const nlohmann::json& graph : manifest["graphs"]) {
-        EngineText made = engine(graph, library, host_code);
-        const std::string file = made.sidecar["file"];
-        if (change) change(made.sidecar);
-        manifest["engines"].push_back(made.sidecar);
-        write(folder / file, made.data);
-    }
+                           const std::function<void(nlohmann::json&)>& change,
+                           const std::string& words) {
+    for (std::size_t i = 0; i < manifest["graphs"].size(); ++i)
+        add(i, manifest["graphs"][i]["direction"].get<std::string>() + "." + library + ".engine",
+            {library, words}, change);
+}
+
+void EngineFolder::add(std::size_t graph, const std::string& file, const EngineKind& kind,
+                       const std::function<void(nlohmann::json&)>& change) {
+    EngineText made = engine(manifest["graphs"][graph], kind);
+    made.sidecar["file"] = file;
+    if (change) change(made.sidecar);
+    manifest["engines"].push_back(made.sidecar);
+    write(folder / file, made.data);
     write_manifest();
 }
 
 void EngineFolder::write_manifest() const { write(folder / "manifest.json", manifest.dump()); }
 
-hcflow::Model EngineFolder::open(const std::string& backend, const std::string& cache) const {
+hcflow::Model EngineFolder::open(const std::string& backend, const std::string& cache,
+                                 int gpu) const {
     hcflow::Options options;
+    options.gpu = gpu;
     options.backend = backend;
     options.cache = cache;
     return hcflow::Model::load(path(), options);

@@ -2,7 +2,8 @@
 //
 // An engine is a text (written by engine_folder.cpp). Its kernel is the null backend's arithmetic,
 // run by the stream. What is undefined in the real library is an error here: an address not set, a
-// shape outside the profile, scratch memory missing or too small.
+// shape outside the profile, an unaligned address, scratch memory missing or too small, a capture
+// straight after shapes or scratch memory changed.
 #include <cstring>
 #include <map>
 #include <memory>
@@ -22,6 +23,9 @@ struct SimRange {
 };
 int sim_kernel(void* stream, int (*kernel)(void*), void* data, int n, SimRange* ranges);
 void sim_needs_context(const char* what);
+void sim_report(const char* what);
+void sim_break_capture(void* stream);
+int cuStreamIsCapturing(void* stream, int* status);
 }
 
 namespace {
@@ -31,7 +35,9 @@ using namespace simulated;
 
 class Context : public IExecutionContext {
   public:
-    Context(const Facts& facts, ILogger& log) : facts_(facts), log_(log) {}
+    /// `eager`: it compiles kernels for a shape before the shape runs.
+    Context(const Facts& facts, ILogger& log, bool eager = true)
+        : facts_(facts), log_(log), eager_(eager) {}
 
     bool setOptimizationProfileAsync(std::int32_t index, cudaStream_t) noexcept override {
         profile_ = static_cast<std::size_t>(index);
@@ -48,6 +54,7 @@ class Context : public IExecutionContext {
             if (shape[i] < low[i] || shape[i] > high[i])
                 return complain("the shape is outside the profile");
         shapes_[name] = shape;
+        prepared_ = false;
         return true;
     }
     Dims getTensorShape(char const* name) const noexcept override {
@@ -64,15 +71,32 @@ class Context : public IExecutionContext {
         return complete() ? kScratchPerPixel * pixels : 0;
     }
     void setDeviceMemoryV2(void* memory, std::int64_t size) noexcept override {
+        if (!aligned(memory)) sim_report("scratch memory is not aligned to 256 bytes");
         scratch_ = memory;
+        prepared_ = false;
         scratch_size_ = static_cast<std::size_t>(size);
     }
     bool setTensorAddress(char const* name, void* data) noexcept override {
+        if (!aligned(data)) sim_report("a tensor is not aligned to 256 bytes");
         at_[name] = static_cast<float*>(data);
         return true;
     }
+#ifdef TRT_MAJOR_RTX
+    bool isStreamCapturable(cudaStream_t) const noexcept override { return !facts_.uncapturable; }
+#endif
     bool enqueueV3(cudaStream_t stream) noexcept override {
         if (!complete()) return complain("not every input has a shape");
+        int capturing = 0;
+        (void)cuStreamIsCapturing(stream, &capturing);
+        if (capturing != 0 && !eager_)
+            sim_report("a run is captured before the kernels of its shape are compiled");
+        if (capturing != 0 && !prepared_)
+            sim_report("a run is captured straight after its shapes or scratch memory changed");
+        if (capturing != 0 && (facts_.uncapturable || facts_.breaks_captures)) {
+            sim_break_capture(stream);
+            return complain("the engine cannot be captured");
+        }
+        prepared_ = true;
         const std::size_t scratch = updateDeviceMemorySizeForShapes();
         if (scratch_ == nullptr || scratch_size_ < scratch)
             return complain("too little scratch memory");
@@ -92,6 +116,9 @@ class Context : public IExecutionContext {
     }
 
   private:
+    static bool aligned(const void* address) {
+        return reinterpret_cast<std::uintptr_t>(address) % 256 == 0;
+    }
     [[nodiscard]] bool complete() const { return shapes_.size() == facts_.inputs.size(); }
     bool complain(const std::string& what) const {
         log_.log(ILogger::Severity::kERROR, what.c_str());
@@ -100,11 +127,13 @@ class Context : public IExecutionContext {
 
     const Facts& facts_;
     ILogger& log_;
+    bool eager_;
     std::size_t profile_ = 0;
     std::map<std::string, Shape> shapes_;
     std::map<std::string, float*> at_;
     void* scratch_ = nullptr;
     std::size_t scratch_size_ = 0;
+    bool prepared_ = false;                   // by a run since shapes or scratch memory changed
     std::vector<std::shared_ptr<Run>> runs_;  // captured graphs may still use them
 };
 
@@ -133,8 +162,11 @@ class Cache : public IRuntimeCache {
     bool deserialize(void const* data, std::size_t size) noexcept override {
         kernels_.assign(static_cast<const char*>(data), size);
         kernels_of_last_cache() = kernels_;
-        return true;
+        rejected = kernels_.compare(0, 7, "kernels") != 0;
+        return !rejected;
     }
+
+    bool rejected = false;
 
   private:
     std::string kernels_;
@@ -152,7 +184,11 @@ class Config : public IRuntimeConfig {
     }
     bool setCudaGraphStrategy(CudaGraphStrategy) noexcept override { return true; }
     IRuntimeCache* createRuntimeCache() const noexcept override { return new Cache; }
-    bool setRuntimeCache(IRuntimeCache const&) noexcept override { return true; }
+    bool setRuntimeCache(IRuntimeCache const& cache) noexcept override {
+        if (static_cast<const Cache&>(cache).rejected)
+            sim_report("a runtime cache is used that was rejected");
+        return true;
+    }
 
     bool managed = false, eager = false;
 };
@@ -191,7 +227,7 @@ class Engine : public ICudaEngine {
 #ifdef TRT_MAJOR_RTX
     IExecutionContext* createExecutionContext(IRuntimeConfig* config) noexcept override {
         const auto& given = *static_cast<Config*>(config);
-        return given.managed && given.eager ? new Context(facts_, log_) : nullptr;
+        return given.managed ? new Context(facts_, log_, given.eager) : nullptr;
     }
     IRuntimeConfig* createRuntimeConfig() noexcept override { return new Config; }
 #endif
@@ -234,17 +270,25 @@ class Runtime : public IRuntime {
     bool host_code_ = false;
 };
 
+bool refuses_to_start = false;
+
 }  // namespace
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 EXPORT void* createInferRuntime_INTERNAL(void* log, std::int32_t) noexcept {
+    if (refuses_to_start) {
+        static_cast<ILogger*>(log)->log(ILogger::Severity::kERROR, "CUDA driver is insufficient");
+        return nullptr;
+    }
     return static_cast<IRuntime*>(new Runtime(*static_cast<ILogger*>(log)));
 }
 EXPORT std::int32_t getInferLibMajorVersion() noexcept { return NV_TENSORRT_MAJOR; }
 EXPORT std::int32_t getInferLibMinorVersion() noexcept { return NV_TENSORRT_MINOR; }
 EXPORT std::int32_t getInferLibPatchVersion() noexcept { return 1; }
 #ifdef TRT_MAJOR_RTX
+/// Whether the library refuses to start, as it does with a driver that is too old.
+EXPORT void sim_refuse_to_start(int refuse) { refuses_to_start = refuse != 0; }
 /// The runtime cache that was read last.
 EXPORT const char* sim_kernels() { return kernels_of_last_cache().c_str(); }
 #endif

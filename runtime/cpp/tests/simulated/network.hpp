@@ -27,7 +27,9 @@ struct Facts {
     std::vector<std::pair<std::int64_t, std::int64_t>> levels;  // channels, factor
     std::vector<std::map<std::string, std::pair<Shape, Shape>>> profiles;
     std::vector<std::string> inputs, outputs;
-    bool host_code = false;  // of a version-compatible engine
+    // Words after the end: of a version-compatible engine, of one that says that it cannot be
+    // captured, and of one that does not say so.
+    bool host_code = false, uncapturable = false, breaks_captures = false;
 
     static bool read(const std::string& text, Facts& facts) {
         std::istringstream in(text);
@@ -54,7 +56,11 @@ struct Facts {
         }
         std::string end;
         if (!(in >> end) || end != "END") return false;
-        facts.host_code = (in >> end) && end == "HOST-CODE";
+        while (in >> end) {
+            facts.host_code |= end == "HOST-CODE";
+            facts.uncapturable |= end == "UNCAPTURABLE";
+            facts.breaks_captures |= end == "BREAKS-CAPTURES";
+        }
         std::vector<std::string> zs;
         for (std::size_t i = 0; i < levels; ++i) zs.push_back("z" + std::to_string(i + 1));
         const bool inverse = facts.direction == "inverse";

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/file_trust.hpp"
 #include "core/sha256.hpp"
 #include "engine_folder.hpp"
+#include "system/file_trust.hpp"
 
 namespace fs = std::filesystem;
 using hcflow::Pixel;
@@ -43,8 +43,8 @@ TEST_CASE("an engine of another version, GPU, library or graph is refused, with 
     CHECK(has(version, "; compile one: hcflow compile '"));
     CHECK(has(with("compute_capabilities", {"7.5", "12.0"}),
               "it was built for compute capability 7.5, 12.0, this GPU has 8.9"));
-    CHECK(has(with("graph", std::string(64, 'f')), "there is no tensorrt-rtx engine of this"));
-    CHECK(has(upscale_error(EngineFolder("tensorrt"), "tensorrt-rtx"), "there is no tensorrt-rtx"));
+    CHECK(has(with("graph", std::string(64, 'f')), "there is no TensorRT-RTX engine of this"));
+    CHECK(has(upscale_error(EngineFolder("tensorrt"), "tensorrt-rtx"), "there is no TensorRT-RTX"));
 }
 
 TEST_CASE("TensorRT's compatibility options count") {
@@ -64,7 +64,8 @@ TEST_CASE("TensorRT's compatibility options count") {
 TEST_CASE("host code is allowed for version-compatible engines only") {
     for (const bool compatible : {true, false}) {
         const EngineFolder folder(
-            "tensorrt", [&](nlohmann::json& s) { s["version_compatible"] = compatible; }, true);
+            "tensorrt", [&](nlohmann::json& s) { s["version_compatible"] = compatible; },
+            "HOST-CODE");
         const std::string error = upscale_error(folder, "tensorrt");
         CHECK(has(error, compatible ? "nothing" : "does not load: host code is not allowed"));
     }
@@ -204,7 +205,7 @@ TEST_CASE("without a home folder, the current folder is not used as cache") {
     for (const char* name : {"HCFLOW_CACHE", "XDG_CACHE_HOME", "HOME"}) unsetenv(name);
     fs::current_path(folder.folder);
     CHECK(hcflow::user_cache().empty());
-    CHECK(has(upscale_error(folder), "4: there is no tensorrt-rtx engine of this graph here"));
+    CHECK(has(upscale_error(folder), "4: there is no TensorRT-RTX engine of this graph here"));
     setenv("HOME", kept.c_str(), 1);
     CHECK(upscale_error(folder, "tensorrt-rtx", ".") == "nothing");  // given as cache, it is used
     fs::current_path(before);
@@ -268,16 +269,4 @@ TEST_CASE("auto uses another backend if an engine does not load") {
     CHECK(model.downscale(noise(8, 8, 3, Pixel::u8).view()).width() == 2);
     CHECK(has(upscale_error(folder, "tensorrt"),
               "nothing"));  // by name: only its inverse engine is loaded
-}
-
-TEST_CASE("a GPU that does not exist is named") {
-    const EngineFolder folder;
-    hcflow::Options options;
-    options.backend = "tensorrt-rtx";
-    options.gpu = 3;
-    CHECK(has(error_of([&] {
-                  (void)hcflow::Model::load(folder.path(), options)
-                      .upscale(noise(4, 4, 3, Pixel::u8).view());
-              }),
-              "4: there is no GPU number 3 (1 found)"));
 }

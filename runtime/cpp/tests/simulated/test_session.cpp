@@ -81,12 +81,12 @@ TEST_CASE("engines give the null backend's bytes, in both directions, tiled and 
     }
 }
 
-TEST_CASE("the second run of a shape is captured, later ones are one launch") {
+TEST_CASE("the third run of a shape is captured, later ones are one launch") {
     const EngineFolder folder;
     const auto session = session_of(folder);
     const Inputs inputs(5);
-    (void)session->run(inputs.feeds);
-    (void)session->run(inputs.feeds);
+    // With any shape's kernels, with its own, captured.
+    for (int i = 0; i < 3; ++i) (void)session->run(inputs.feeds);
     const int copies = sim_copies();
     const std::size_t used = sim_used();
     for (int i = 0; i < 20; ++i) {
@@ -128,6 +128,18 @@ TEST_CASE("growing scratch memory drops the graphs that use it") {
     fine();
 }
 
+TEST_CASE("an engine that cannot be captured runs without graphs, whether or not it says so") {
+    for (const std::string words : {"UNCAPTURABLE", "BREAKS-CAPTURES"}) {
+        const EngineFolder folder("tensorrt-rtx", {}, words);
+        const auto session = session_of(folder);
+        for (int i = 0; i < 4; ++i) {
+            const Inputs inputs(5, 0.1F * static_cast<float>(i));
+            CHECK(all_are(session->run(inputs.feeds)[0], inputs.expected()));
+        }
+        fine();
+    }
+}
+
 TEST_CASE("a second profile is used if the first does not fit, and other shapes are refused") {
     const EngineFolder folder;
     const auto session = session_of(folder);
@@ -160,6 +172,29 @@ TEST_CASE("eight threads share a model") {
         });
     for (std::thread& thread : threads) thread.join();
     CHECK(wrong == 0);
+    fine();
+}
+
+TEST_CASE("a GPU with little memory gets smaller tiles, and with too little the error") {
+    EngineFolder folder;
+    folder.manifest["engines"] = nlohmann::json::array();
+    folder.add(0, "large.engine", {"tensorrt-rtx", "", {{32, 1}}});
+    const Image image = noise(32, 32, 3, Pixel::u8);
+    hcflow::Report report;
+    UpscaleOptions options = tau(0.5);
+    options.tiling = hcflow::Tiling{32, 0};
+    options.report = &report;
+    const auto wanted = folder.open("null").upscale(image.view(), options).bytes();
+    CHECK(report.tiling.tile == 32);
+    const hcflow::Model model = folder.open();
+    sim_machine(1, 13000, sim_used() + 2000000);  // a window of 32x32 takes 3.5 MB, of 16x16 0.9
+    CHECK(model.upscale(image.view(), options).bytes() == wanted);
+    CHECK(report.tiling.tile == 16);
+    CHECK(report.memory_short);
+    sim_machine(1, 13000, sim_used() + 300000);
+    CHECK(has(error_of([&] { (void)folder.open().upscale(image.view(), options); }),
+              "4: out of GPU memory"));
+    sim_machine(1, 13000, std::size_t{1} << 30U);
     fine();
 }
 

@@ -1,4 +1,4 @@
-#include "core/file_trust.hpp"
+#include "system/file_trust.hpp"
 
 #include <grp.h>
 #include <pwd.h>
@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "core/error.hpp"
-#include "core/regular_file.hpp"
+#include "system/regular_file.hpp"
 
 namespace hcflow {
 namespace {
@@ -35,7 +35,7 @@ class Descriptor {
 constexpr std::uint64_t kMostPrivate = std::uint64_t{1} << 30U;  // bytes of a file of our own
 
 [[noreturn]] void throw_unreadable(const fs::path& path, const char* why) {
-    throw_error(ErrorCode::backend, "cannot read engine '", path.string(), "': ", why,
+    throw_error(ErrorCode::backend, "cannot read engine '", path.u8string(), "': ", why,
                 "; compile it again");
 }
 
@@ -68,6 +68,13 @@ std::string write_risk(const struct stat& status) {
     return {};
 }
 
+struct stat status_of(const RegularFile& file) {
+    struct stat status {};
+    if (fstat(static_cast<int>(file.number()), &status) != 0)
+        throw Unreadable(std::strerror(errno));
+    return status;
+}
+
 /// Whether a file or folder is this user's and nobody else may write to it.
 bool is_private(const struct stat& status) {
     return status.st_uid == geteuid() && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
@@ -75,7 +82,7 @@ bool is_private(const struct stat& status) {
 
 void check_owner(const fs::path& path, const struct stat& status) {
     if (const std::string why = write_risk(status); !why.empty())
-        throw_error(ErrorCode::backend, "'", path.string(), "' ", why);
+        throw_error(ErrorCode::backend, "'", path.u8string(), "' ", why);
 }
 
 /// Checks every folder above a path and, if a part of it is a link, above the resolved path.
@@ -132,7 +139,7 @@ bool holds_only_files(const fs::path& folder) {
 std::string read_trusted_file(const fs::path& path, std::uint64_t most) try {
     check_folders_above(path);
     const RegularFile file(path);
-    check_owner(path, file.status());
+    check_owner(path, status_of(file));
     return file.read(most);
 } catch (const Unreadable& error) {
     throw_unreadable(path, error.what());
@@ -140,14 +147,14 @@ std::string read_trusted_file(const fs::path& path, std::uint64_t most) try {
 
 std::optional<std::string> read_private_file(const fs::path& path) try {
     const RegularFile file(path, RegularFile::Links::refuse);
-    if (!is_private(file.status())) return std::nullopt;
+    if (!is_private(status_of(file))) return std::nullopt;
     return file.read(kMostPrivate);
 } catch (const Unreadable&) {  // there is none
     return std::nullopt;
 }
 
 bool write_private_file(const fs::path& path, const std::string& data) {
-    std::string name = path.string() + ".XXXXXX";
+    std::string name = path.u8string() + ".XXXXXX";
     const Descriptor file(mkstemp(name.data()));  // mode 0600
     if (file.number() < 0) return false;
     if (write_all(file.number(), data) && rename(name.c_str(), path.c_str()) == 0) return true;

@@ -1,8 +1,6 @@
 // Reads files whose kind and size others chose.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <stdexcept>
@@ -27,16 +25,17 @@ class RegularFile {
     RegularFile& operator=(const RegularFile&) = delete;
     ~RegularFile();
 
-    [[nodiscard]] const struct stat& status() const { return status_; }
-    [[nodiscard]] std::uint64_t size() const { return static_cast<std::uint64_t>(status_.st_size); }
+    [[nodiscard]] std::uint64_t size() const { return size_; }
+    /// The system's number of the open file: a descriptor, on Windows a handle.
+    [[nodiscard]] std::intptr_t number() const { return number_; }
 
     /// The whole file. Throws Unreadable: it has more than `most` bytes (a sparse file can have any
     /// number), became shorter, or the disk failed.
     [[nodiscard]] std::string read(std::uint64_t most) const;
 
   private:
-    int number_;
-    struct stat status_ {};
+    std::intptr_t number_;
+    std::uint64_t size_ = 0;
 };
 
 }  // namespace hcflow

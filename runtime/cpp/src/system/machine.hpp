@@ -1,5 +1,6 @@
 // Memory and processors that this process can use, within container limits
-// (runtime/system/machine.py).
+// (runtime/system/machine.py), and its environment. The figures are in files of Linux; elsewhere
+// memory and features are unknown.
 #pragma once
 
 #include <cstdint>
@@ -17,5 +18,10 @@ int usable_cpus();
 
 /// The processor's features by Linux's names ("avx2", "avx512_vnni" …); empty if unknown.
 std::set<std::string> cpu_flags();
+
+/// An environment variable in UTF-8; empty if it is not set.
+std::string variable(const char* name);
+/// The user's home folder in UTF-8; empty if it is unknown.
+std::string home_folder();
 
 }  // namespace hcflow

@@ -1,10 +1,11 @@
-#include "core/machine.hpp"
+#include "system/machine.hpp"
 
 #ifdef __linux__
 #include <sched.h>
 #endif
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -92,6 +93,24 @@ std::set<std::string> cpu_flags() {
         return {std::istream_iterator<std::string>(words), {}};
     }
     return {};
+}
+
+std::string variable(const char* name) {
+#ifdef _WIN32
+    const wchar_t* found = _wgetenv(fs::u8path(name).c_str());
+    return found != nullptr ? fs::path(found).u8string() : std::string();
+#else
+    const char* found = std::getenv(name);
+    return found != nullptr ? found : "";
+#endif
+}
+
+std::string home_folder() {
+#ifdef _WIN32
+    return variable("USERPROFILE");
+#else
+    return variable("HOME");
+#endif
 }
 
 }  // namespace hcflow

@@ -1,0 +1,152 @@
+// Several GPUs, and GPUs that fail.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+
+#include "engine_folder.hpp"
+#include "gpu_tensors.hpp"
+#include "hcflow/hcflow.h"
+
+using hcflow::Image;
+using hcflow::Pixel;
+using tests::EngineFolder;
+using tests::error_of;
+using tests::fine;
+using tests::GpuRun;
+using tests::has;
+using tests::tau;
+
+namespace gpu = hcflow::gpu;
+
+namespace {
+
+constexpr std::size_t kGigabyte = std::size_t{1} << 30U;
+
+/// Two GPUs instead of one, while this object exists.
+struct TwoGpus {
+    TwoGpus() { sim_machine(2, 13000, kGigabyte); }
+    TwoGpus(const TwoGpus&) = delete;
+    TwoGpus& operator=(const TwoGpus&) = delete;
+    ~TwoGpus() { sim_machine(1, 13000, kGigabyte); }
+};
+
+}  // namespace
+
+TEST_CASE("a model runs on the GPU of its number, and refuses memory and streams of another") {
+    const TwoGpus two;
+    const EngineFolder folder;
+    const Image small = tests::noise(4, 4, 3, Pixel::u8);
+    const auto wanted = folder.open("null").upscale(small.view(), tau(0.5)).bytes();
+    for (const int number : {0, 1}) {
+        const hcflow::Model model = folder.open("tensorrt-rtx", "", number);
+        CHECK(model.gpu() == number);
+        for (int i = 0; i < 3; ++i) CHECK(model.upscale(small.view(), tau(0.5)).bytes() == wanted);
+        const GpuRun here(number);
+        here.enqueue(model);
+        CHECK(here.hr.fetch(here.stream)[0] == GpuRun::kExpected);
+        {
+            const GpuRun there(1 - number);
+            CHECK(has(error_of([&] { there.enqueue(model); }),
+                      "1: stream belongs to another GPU or CUDA context than GPU " +
+                          std::to_string(number)));
+            CHECK(has(error_of([&] { there.enqueue(model, here.stream.handle()); }),
+                      "is on GPU " + std::to_string(1 - number) + ", the model on GPU " +
+                          std::to_string(number)));
+        }
+    }
+    CHECK(folder.open("null").gpu() == -1);
+    fine();
+}
+
+TEST_CASE("the GPUs are listed by number, in C too") {
+    const TwoGpus two;
+    CHECK(hcflow::gpus() == std::vector<std::string>(2, "Simulated GPU (compute capability 8.9)"));
+    CHECK(hcflow_gpu_count() == 2);
+    std::array<char, 10> name{};
+    CHECK(hcflow_gpu_name(1, name.data(), name.size()) == HCFLOW_OK);
+    CHECK(std::string(name.data()) == "Simulated");
+    CHECK(hcflow_gpu_name(2, name.data(), name.size()) == HCFLOW_ERROR_PARAMETER);
+    CHECK(has(hcflow_last_error(), "there is no GPU number 2 (2 found)"));
+    CHECK(hcflow_gpu_name(0, name.data(), 0) == HCFLOW_ERROR_PARAMETER);
+    CHECK(hcflow_gpu(nullptr) == -1);
+}
+
+TEST_CASE("a GPU that does not exist is named; auto uses another backend, if there is one") {
+    const EngineFolder folder;
+    const auto others = hcflow::backends();
+    const bool openvino = std::find(others.begin(), others.end(), "openvino") != others.end();
+    for (const int number : {-1, 3}) {
+        const std::string missing =
+            "4: there is no GPU number " + std::to_string(number) + " (1 found)";
+        CHECK(has(error_of([&] {
+                      (void)folder.open("tensorrt-rtx", "", number)
+                          .upscale(tests::noise(4, 4, 3, Pixel::u8).view());
+                  }),
+                  missing));
+        CHECK(has(error_of([&] { (void)folder.open("auto", "", number); }),
+                  openvino ? "nothing" : "4: no backend can run this bundle"));
+    }
+}
+
+TEST_CASE("whatever driver call fails, the error is ours, and nothing is left behind") {
+    constexpr int kUnknown = 999;
+    const Image small = tests::noise(4, 4, 3, Pixel::u8);
+    const EngineFolder folder;
+    const auto wanted = folder.open("null").upscale(small.view(), tau(0.5)).bytes();
+    for (const char* function :
+         {"cuMemAlloc", "cuMemAllocHost", "cuStreamCreate", "cuEventCreate", "cuEventRecord",
+          "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuStreamWaitEvent", "cuStreamSynchronize",
+          "cuStreamBeginCapture", "cuGraphInstantiateWithFlags", "cuGraphLaunch",
+          "cuEventSynchronize", "cuCtxSetCurrent"}) {
+        const std::size_t used = sim_used();
+        for (int after = 0; after < 4; ++after) {
+            INFO(std::string(function) << " fails after " << after);
+            const std::string error = error_of([&] {
+                const hcflow::Model model = folder.open();
+                sim_fail(function, kUnknown, after);
+                for (int i = 0; i < 6; ++i) {
+                    auto bytes = wanted;
+                    const std::string failed =
+                        error_of([&] { bytes = model.upscale(small.view(), tau(0.5)).bytes(); });
+                    CHECK((failed == "nothing" || failed.compare(0, 3, "4: ") == 0));
+                    CHECK(bytes == wanted);
+                }
+                CHECK(tests::fine());
+                sim_reset();
+                CHECK(model.upscale(small.view(), tau(0.5)).bytes() == wanted);
+            });
+            CHECK(error == "nothing");
+        }
+        CHECK(sim_used() == used);
+    }
+    fine();
+}
+
+TEST_CASE("a GPU whose context is lost gives errors, not crashes, until the process ends") {
+    constexpr int kIllegalAddress = 700;
+    const EngineFolder folder;
+    const Image small = tests::noise(4, 4, 3, Pixel::u8);
+    {
+        const hcflow::Model model = folder.open();
+        (void)model.upscale(small.view(), tau(0.5));
+        sim_fail("cuStreamSynchronize", kIllegalAddress, 0);
+        for (int i = 0; i < 3; ++i)
+            CHECK(has(error_of([&] { (void)model.upscale(small.view(), tau(0.5)); }),
+                      "4: the GPU reports CUDA_ERROR_ILLEGAL_ADDRESS"));
+        CHECK(has(error_of([&] { (void)folder.open().upscale(small.view(), tau(0.5)); }), "4: "));
+    }  // freed, as far as that is possible
+    sim_reset();
+}
+
+TEST_CASE("a library that does not start names its version and the driver's") {
+    const EngineFolder folder;
+    sim_refuse_to_start(1);
+    const std::string error = error_of(
+        [&] { (void)folder.open().upscale(tests::noise(4, 4, 3, Pixel::u8).view(), tau(0.5)); });
+    sim_refuse_to_start(0);
+    CHECK(has(error,
+              "4: TensorRT-RTX 1.7.1 does not start with this NVIDIA driver, which supports "
+              "CUDA 13.0: CUDA driver is insufficient"));
+    CHECK(has(error, "upgrade the driver"));
+}
