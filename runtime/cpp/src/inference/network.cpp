@@ -59,7 +59,8 @@ void Network::load_all() {
 
 std::vector<const Graph*> Network::with_fp32_fallback(const Graph& graph) const {
     std::vector<const Graph*> graphs = {&graph};
-    if (graph.precision != Precision::fp32 && bundle_.has(graph.direction, Precision::fp32, targets_))
+    if (graph.precision != Precision::fp32 &&
+        bundle_.has(graph.direction, Precision::fp32, targets_))
         graphs.push_back(&bundle_.graph(graph.direction, Precision::fp32, graph.latents, targets_));
     return graphs;
 }
