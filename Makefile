@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test test-slow cpp cpp-slow lint benchmark benchmark-engines benchmark-programs weights \
   release lock \
-  ptx fuzz clean environment demo-environment
+  ptx fuzz gpu clean environment demo-environment
 
 demo-environment:
 	@$(PYTHON) setup/install.py demo
@@ -75,6 +75,10 @@ lock: environment
 # The kernel that draws latents on GPUs; after runtime/backends/latents.cu has changed.
 ptx: environment
 	$(BIN)/python -m tests.support.latents_ptx
+
+# What only a GPU can show, in five minutes, with the Python and PyTorch that PYTHON has.
+gpu:
+	$(PYTHON) -m tests.gpu --output build/gpu
 
 # Needs atheris: .venv/bin/pip install atheris
 fuzz: environment

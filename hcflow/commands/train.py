@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,14 @@ BY_SIGNAL = 128
 
 def train(
     config: Annotated[Path, typer.Argument(help="TOML configuration; see configs/.")],
-    data: Annotated[Path, typer.Option(help="Folder of images of any size and common format.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of images of any size and common format, or of shards.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run found there is resumed.")],
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Save and end after so long; in place of run.minutes."),
+    ] = None,
 ) -> None:
     """Train a network; the same command resumes a run that was stopped."""
     from hcflow_ref.errors import TrainingError, one_line, out_of_memory, printable
@@ -28,6 +35,8 @@ def train(
 
     try:
         settings = read_config(config)
+        if minutes is not None:
+            settings = replace(settings, run=replace(settings.run, minutes=minutes))
         state = run(settings, data, out, lambda line: print(printable(line), flush=True))
     except (TrainingError, OSError) as error:
         raise fail(str(error)) from error
@@ -38,5 +47,5 @@ def train(
             f"out of memory ({one_line(error)}); lower data.batch or data.patch, or use more "
             "processes; the last checkpoint is kept"
         ) from error
-    if state.step < settings.schedule.steps:
+    if state.stopped_by:
         raise typer.Exit(BY_SIGNAL + state.stopped_by)

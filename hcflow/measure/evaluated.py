@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hcflow_ref.evaluation.protocol import Noise
-from hcflow_ref.images.files import Pixels
+from hcflow_ref.images.pixels import Pixels
 from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.config import Task, quantisation
 from hcflow_ref.network.hcflow import Encoding, HCFlow

@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as serialise
 from torch import Size, Tensor
 
-from hcflow_ref.checkpoint import candidates, tensors, torch_file
+from hcflow_ref.checkpoint import candidates, safetensors_file, tensors, torch_file
 from hcflow_ref.checkpoint.detect import infer_config, infer_irn_config, is_irn
 from hcflow_ref.checkpoint.official_names import (
     haar_filters,
@@ -138,7 +135,7 @@ def save_weights(
     Raises:
         OSError: the file cannot be written.
     """
-    Path(path).write_bytes(serialise(weights, metadata=dict(provenance)))
+    Path(path).write_bytes(safetensors_file.save(weights, provenance))
 
 
 def _read_file(path: Path) -> bytes:
@@ -182,8 +179,8 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if length > MOST_HEADER_BYTES:
         raise CheckpointError(f"its header has {length} bytes, far too many; refused")
     try:
-        weights = load_safetensors(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: a number format that PyTorch lacks
+        weights = safetensors_file.load(data)
+    except safetensors_file.SafetensorsError as error:
         raise CheckpointError(f"not a whole safetensors file ({error})") from error
     return weights, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 

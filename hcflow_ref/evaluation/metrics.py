@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcflow_ref.images import bicubic
-from hcflow_ref.images.files import Pixels
+from hcflow_ref.images.pixels import Pixels
 from hcflow_ref.images.tensors import to_image, to_tensor
 
 Array = NDArray[np.float64]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hcflow_ref.errors import one_line
-from hcflow_ref.images.files import Pixels
+from hcflow_ref.images.pixels import Pixels
 from hcflow_ref.images.tensors import to_tensor
 
 Metric = Callable[[Pixels, Pixels], float | None]

@@ -32,12 +32,12 @@ from hcflow_ref.evaluation.perceptual_metrics import PerceptualMetrics
 from hcflow_ref.images.files import (
     FORMATS,
     UNREADABLE,
-    Pixels,
     image_files,
     open_image,
     to_rgb,
 )
-from hcflow_ref.images.photographs import crop_to_multiple, photographs
+from hcflow_ref.images.photographs import photographs
+from hcflow_ref.images.pixels import Pixels, crop_to_multiple
 from hcflow_ref.network.config import Task
 
 Noise = torch.Tensor

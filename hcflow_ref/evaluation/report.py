@@ -15,8 +15,7 @@ from rich.table import Table
 
 from hcflow_ref.evaluation.metrics import Fidelity
 from hcflow_ref.evaluation.protocol import Outputs, Row, Settings, average
-from hcflow_ref.images.files import Pixels
-from hcflow_ref.images.photographs import crop_centre
+from hcflow_ref.images.pixels import Pixels, crop_centre
 
 CROP, ZOOM, LABEL = 96, 3, 16
 

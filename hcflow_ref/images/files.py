@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
-"""H×W×3 uint8 RGB."""
+from hcflow_ref.images.pixels import Pixels
 
 UNREADABLE = (
     OSError,

@@ -10,24 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hcflow_ref.images.files import Pixels
+from hcflow_ref.images.pixels import Pixels, crop_to_multiple
 
 FOLDER = Path(__file__).parent / "test_photographs"
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 """Their names, in the order of every table."""
-
-
-def crop_to_multiple(image: Pixels, scale: int) -> Pixels:
-    """H×W×C cropped at the bottom and right so that both sides are multiples of `scale`."""
-    height, width = image.shape[:2]
-    return image[: height - height % scale, : width - width % scale]
-
-
-def crop_centre(image: Pixels, side: int) -> Pixels:
-    """The central `side`×`side` pixels of H×W×C; a shorter side stays whole."""
-    y, x = (max(0, (length - side) // 2) for length in image.shape[:2])
-    return image[y : y + side, x : x + side]
 
 
 def photograph(name: str, scale: int = 1) -> Pixels:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hcflow_ref.images.files import Pixels
+from hcflow_ref.images.pixels import Pixels
 
 
 def to_tensor(image: Pixels) -> Tensor:

@@ -29,8 +29,11 @@ class Process:
         return self.rank == 0
 
 
-def connect() -> Process:
+def connect(repeatable: bool = True) -> Process:
     """Connect to the other processes where `torchrun` or the like started several.
+
+    Args:
+        repeatable: whether cuDNN has to give the same bits each time.
 
     Returns:
         This process.
@@ -40,7 +43,7 @@ def connect() -> Process:
     """
     cuda = torch.cuda.is_available()
     if cuda:
-        _use_repeatable_convolutions()
+        _choose_convolutions(repeatable)
     try:
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
@@ -59,11 +62,11 @@ def connect() -> Process:
     return Process(device, dist.get_rank(), count)
 
 
-def _use_repeatable_convolutions() -> None:
-    """Keep cuDNN from TF32, which would round the flow's state, and from timing its algorithms."""
+def _choose_convolutions(repeatable: bool) -> None:
+    """Keep cuDNN from TF32, which would round the flow's state, and let it time its algorithms."""
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = repeatable
+    torch.backends.cudnn.benchmark = not repeatable
 
 
 def disconnect() -> None:
@@ -112,11 +115,16 @@ def _mean_in_rank_order(count: int, bucket: Any) -> torch.futures.Future[Tensor]
 
 def in_any_process(condition: bool, process: Process) -> bool:
     """Whether the condition holds in any process; every process has to call this."""
+    return bool(largest(float(condition), process))
+
+
+def largest(value: float, process: Process) -> float:
+    """The largest of the processes' values; every process has to call this."""
     if process.count == 1:
-        return condition
-    flag = torch.tensor(float(condition), device=process.device)
+        return value
+    flag = torch.tensor(value, device=process.device)
     dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-    return bool(flag.item())
+    return float(flag.item())
 
 
 def broadcast_from_first(module: nn.Module, process: Process) -> None:

@@ -18,13 +18,19 @@ def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=lr, betas=BETAS)
 
 
-def factor(schedule: ScheduleSettings, step: int) -> float:
-    """The factor on the learning rate at `step`, counted from 0."""
-    progress = step / schedule.steps
+def progress(schedule: ScheduleSettings, step: int, seconds: float = 0.0) -> float:
+    """How far the schedule is after so many steps and seconds of training; 1 is its end."""
+    in_time = seconds / (60 * schedule.minutes) if schedule.minutes else 0.0
+    return max(step / schedule.steps, in_time)
+
+
+def factor(schedule: ScheduleSettings, step: int, seconds: float = 0.0) -> float:
+    """The factor on the learning rate at `step`, counted from 0, after `seconds` of training."""
+    done = min(1.0, progress(schedule, step, seconds))
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     if schedule.cosine:
-        return float(warm * 0.5 * (1 + math.cos(math.pi * progress)))
-    return float(warm * 0.5 ** sum(progress >= at for at in schedule.halve_at))
+        return float(warm * 0.5 * (1 + math.cos(math.pi * done)))
+    return float(warm * 0.5 ** sum(done >= at for at in schedule.halve_at))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

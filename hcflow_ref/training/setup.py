@@ -77,6 +77,9 @@ def build(
     """
     network = replace(config.network, init="") if resumed else config.network
     model = build_network(replace(config, network=network)).to(process.device)
+    if config.run.bf16 and process.device.type == "cuda":
+        # In which a GPU's bfloat16 convolutions compute; in another layout they transpose.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     broadcast_from_first(model, process)
     optimisers = {"flow": adam(model.parameters(), config.schedule.lr)}
     average = averaged_copy(model)

@@ -102,7 +102,7 @@ def _flow_step(step: Step, phase: str) -> dict[str, float]:
         return losses
 
     optimiser = state.optimisers["flow"]
-    set_learning_rate(optimiser, factor(schedule, state.step) * schedule.lr)
+    set_learning_rate(optimiser, factor(schedule, state.step, state.seconds) * schedule.lr)
     losses = _backward(step, phase, optimiser, state.model, compute_losses)
     norm = clip(state.model, schedule).item()
     _check_gradients(step, phase, norm, state.model)
@@ -115,7 +115,7 @@ def _discriminator_step(step: Step) -> dict[str, float]:
     assert module is not None
     assert state.discriminator is not None
     optimiser = state.optimisers["discriminator"]
-    rate = factor(step.config.schedule, state.step) * settings.discriminator_lr
+    rate = factor(step.config.schedule, state.step, state.seconds) * settings.discriminator_lr
     set_learning_rate(optimiser, rate)
     made = draw_samples(state.model, step.lr, settings.tau, step.generator(0))
     losses = _backward(step, "discriminator", optimiser, module, lambda: module(step.hr, made))

@@ -16,22 +16,28 @@ import numpy as np
 import torch
 
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.images.files import Pixels
 from hcflow_ref.training.config.settings import TrainConfig
-from hcflow_ref.training.data.patches import Patches, fingerprint, hold_out, list_images
-from hcflow_ref.training.distributed import Process, connect, disconnect, in_any_process
+from hcflow_ref.training.data.dataset import Dataset, open_dataset
+from hcflow_ref.training.distributed import (
+    Process,
+    connect,
+    disconnect,
+    in_any_process,
+    largest,
+)
 from hcflow_ref.training.losses.vgg import VGGFeatures
+from hcflow_ref.training.optimiser import progress
 from hcflow_ref.training.run_folder.lock import locked
 from hcflow_ref.training.run_folder.log import RunLog, progress_line
 from hcflow_ref.training.run_folder.state import STATE_FILE, State, resume, save_state
 from hcflow_ref.training.setup import Losses, build
 from hcflow_ref.training.step import take_step
-from hcflow_ref.training.validation import bicubic_psnr, validation_images, validation_psnr
+from hcflow_ref.training.validation import bicubic_psnr, validation_psnr
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run. Only `state` changes from step to step."""
+    """A run. Only `state` changes from step to step; `until` is when `run.minutes` are over."""
 
     config: TrainConfig
     process: Process
@@ -40,6 +46,12 @@ class Run:
     out: Path
     log: RunLog
     report: Callable[[str], None]
+    until: float
+
+    def is_over_time(self) -> bool:
+        """Whether `run.minutes` are over in any process."""
+        limited = self.config.run.minutes > 0
+        return limited and in_any_process(time.monotonic() >= self.until, self.process)
 
 
 def train(
@@ -53,20 +65,22 @@ def train(
 
     Args:
         config: the run.
-        data: folder of images.
+        data: folder of images, or of shards.
         out: folder for `state.pt`, `model.safetensors` and logs; created where missing.
         report: called with each line of progress.
         features: feature network to use instead of the one that `loss.features` names.
 
     Returns:
-        The state at the end, or where Ctrl-C or SIGTERM stopped the run; it is saved either way.
+        The state at the end, or where Ctrl-C, SIGTERM or `run.minutes` stopped the run; it is
+        saved either way.
 
     Raises:
         TrainingError: the run cannot start or go on; the last checkpoint in `out` is intact.
     """
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    process = connect()
+    until = time.monotonic() + 60 * config.run.minutes
+    process = connect(config.run.repeatable)
     if not process.is_first:
         report = _ignore
     with ExitStack() as at_end:
@@ -84,39 +98,35 @@ def train(
                 "'data.batch' leaves one patch per process, and one of 32×32 is too small for the "
                 "discriminator's batch normalisation; choose a larger batch, or patches of 64"
             )
-        paths = list_images(data, config.data.patch, report)
-        training, held_out = hold_out(paths, config.data.validation)
-        report(f"{len(training)} images to train on, {len(held_out)} to validate on")
+        dataset = open_dataset(data, config, process.device, report)
         state, losses = build(config, process, features, resumed=(out / STATE_FILE).exists())
-        state.images = fingerprint(data, paths)
+        state.images = dataset.fingerprint
         if resume(state, config, out):
             report(f"resuming from step {state.step}")
-        patches = Patches(training, config.data, config.run.seed, report)
-        short_side = min(config.data.short_sides, default=0)
-        images = validation_images(held_out, config.network.scale, short_side, report)
-        if images:
-            bicubic = bicubic_psnr(images, config.network.scale)
+        if dataset.validation:
+            bicubic = bicubic_psnr(dataset.validation, config.network.scale)
             report(f"bicubic's validation PSNR, for comparison: {bicubic:.2f} dB")
         with closing(RunLog(out, report, process.is_first)) as log, _noting_signals() as signalled:
-            run = Run(config, process, state, losses, out, log, report)
-            _run_steps(run, patches, images, signalled)
+            run = Run(config, process, state, losses, out, log, report, until)
+            _run_steps(run, dataset, signalled)
             return state
 
 
-def _run_steps(
-    run: Run, patches: Patches, images: list[Pixels], signalled: Callable[[], int]
-) -> None:
-    """Take steps until the last one or a signal, and save the state reached."""
+def _run_steps(run: Run, dataset: Dataset, signalled: Callable[[], int]) -> None:
+    """Take steps until the last one, a signal or `run.minutes`, and save the state reached."""
     state, config, process = run.state, run.config, run.process
-    batches = patches.batches(state.step, process.rank, process.count)
+    images = dataset.validation
+    batches = dataset.batches(state.step, process.rank, process.count)
     since: dict[str, list[float]] = defaultdict(list)
     began, saved = time.monotonic(), state.step
     with closing(batches):
-        while state.step < config.schedule.steps:
+        while progress(config.schedule, state.step, state.seconds) < 1:
             values = take_step(state, run.losses, next(batches), config, process)
             for name, value in values.items():
                 since[name].append(value)
             elapsed, began = time.monotonic() - began, time.monotonic()
+            if config.schedule.minutes:  # the learning rate follows from it
+                elapsed = largest(elapsed, process)
             state.seconds += elapsed
             since["images/s"].append(config.data.batch / elapsed)
             if state.step % config.run.log_every == 0:
@@ -133,6 +143,12 @@ def _run_steps(
                 state.stopped_by = signalled() or signal.SIGINT
                 run.report(f"interrupted at step {state.step}; the same command resumes from here")
                 break
+            if run.is_over_time():
+                run.report(
+                    f"{config.run.minutes:g} minutes are over at step {state.step}; the same "
+                    "command resumes from here"
+                )
+                break
     if state.step != saved:
         _save(run)
 
@@ -140,7 +156,8 @@ def _run_steps(
 def _report_progress(run: Run, values: dict[str, float]) -> None:
     state, steps = run.state, run.config.schedule.steps
     if run.process.is_first:
-        left = state.seconds / state.step * (steps - state.step)
+        done = progress(run.config.schedule, state.step, state.seconds)
+        left = max(0.0, state.seconds / done - state.seconds)
         run.report(progress_line(state.step, steps, values, left))
         run.log.write(state.step, values)
 

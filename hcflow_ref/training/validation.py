@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -14,32 +11,14 @@ from hcflow_ref.evaluation.metrics import (
     crop_border,
     psnr,
 )
-from hcflow_ref.images.files import UNREADABLE, Pixels, read_image
-from hcflow_ref.images.photographs import crop_centre, crop_to_multiple
+from hcflow_ref.images.pixels import Pixels
 from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import encode_lr, quantise
 
-CROP = 256
-"""Side in pixels of the central crop that is validated."""
-
 BEST = 50.0
 """Most dB an image counts for: a flat one would outweigh all others."""
-
-
-def validation_images(
-    paths: list[Path], scale: int, short_side: int, report: Callable[[str], None] = print
-) -> list[Pixels]:
-    """Central crops, sides multiples of the scale; unreadable files are reported and skipped."""
-    images = []
-    for path in paths:
-        try:
-            crop = crop_centre(read_image(path, short_side), CROP)
-            images.append(np.ascontiguousarray(crop_to_multiple(crop, scale)))
-        except UNREADABLE as error:
-            report(f"skipped {path}: cannot be read ({error})")
-    return images
 
 
 def bicubic_psnr(images: list[Pixels], scale: int) -> float:

@@ -105,6 +105,9 @@ class ScheduleSettings:
         clip_norm: gradients are then clipped to this norm.
         actnorm_steps: before this step an ActNorm whose bias is still zero is set from data.
         ema: decay per step of the averaged weights.
+        minutes: of training, over all its resumptions, in which the schedule runs from start to
+            end, where `steps` do not end it sooner; 0: `steps` alone. The run ends with the
+            schedule. Such a run depends on the clock and is not repeatable.
     """
 
     steps: int
@@ -116,6 +119,7 @@ class ScheduleSettings:
     clip_norm: float = 100.0
     actnorm_steps: int = 100
     ema: float = 0.999
+    minutes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,15 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How the run is done. Only `seed` and `bf16` change the weights.
+    """How the run is done. Only `seed`, `bf16` and `repeatable` change the weights.
 
     Attributes:
         seed: all random draws of the run follow from it and the step.
         bf16: coupling networks and feature extractors in bfloat16; the flow stays float32.
+        repeatable: on a GPU, cuDNN's algorithms that give the same bits each time; false: those
+            that cuDNN measures to be the fastest.
+        minutes: wall clock after which a start of the run saves its state and ends; the same
+            command goes on from there. 0: no limit.
         save_every: steps between checkpoints; a crash loses at most these.
         validate_every: steps between validations.
         log_every: steps between lines of progress.
@@ -174,6 +182,8 @@ class RunSettings:
 
     seed: int = 0
     bf16: bool = False
+    repeatable: bool = True
+    minutes: float = 0.0
     save_every: int = 1000
     validate_every: int = 1000
     log_every: int = 20

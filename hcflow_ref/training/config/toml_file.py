@@ -31,10 +31,19 @@ def read_config(path: str | Path) -> TrainConfig:
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deep
         raise TrainingError(f"{path}: not a TOML file ({error})") from error
     try:
-        config: TrainConfig = _dataclass(TrainConfig, content, "")
-        check(config)
+        return of_mapping(content)
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from error
+
+
+def of_mapping(content: dict[str, Any]) -> TrainConfig:
+    """The configuration of a TOML file's content.
+
+    Raises:
+        TrainingError: as `read_config`.
+    """
+    config: TrainConfig = _dataclass(TrainConfig, content, "")
+    check(config)
     return config
 
 
@@ -113,10 +122,10 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     ("data", "validation"),
-    ("schedule", "warmup actnorm_steps ema"),
+    ("schedule", "warmup actnorm_steps ema minutes"),
     ("loss", "tau default_tau discriminator_first nll_weight l1_weight feature_weight gan_weight"),
     ("loss", "lr_weight latent_weight neutral_weight consistency_weight"),
-    ("run", "seed threads"),
+    ("run", "seed threads minutes"),
 )
 BELOW = {
     "schedule.ema": 1,

@@ -20,11 +20,15 @@ from PIL import Image
 from torch import Tensor
 
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.images.files import UNREADABLE, Pixels, image_files, read_image, verified_size
+from hcflow_ref.images.files import UNREADABLE, image_files, read_image, verified_size
+from hcflow_ref.images.pixels import Pixels, crop_centre, crop_to_multiple
 from hcflow_ref.training.config.settings import DataSettings
 
 CACHE_BYTES = 2 << 30
 """Memory for decoded images."""
+
+CROP = 256
+"""Side in pixels of the central crop that is validated."""
 
 
 def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
@@ -172,3 +176,17 @@ def hold_out(paths: list[Path], count: int) -> tuple[list[Path], list[Path]]:
     chosen = {(2 * i + 1) * len(paths) // (2 * count) for i in range(count)}
     training = [path for i, path in enumerate(paths) if i not in chosen]
     return training, [paths[i] for i in sorted(chosen)]
+
+
+def validation_images(
+    paths: list[Path], scale: int, short_side: int, report: Callable[[str], None] = print
+) -> list[Pixels]:
+    """Central crops, sides multiples of the scale; unreadable files are reported and skipped."""
+    images = []
+    for path in paths:
+        try:
+            crop = crop_centre(read_image(path, short_side), CROP)
+            images.append(np.ascontiguousarray(crop_to_multiple(crop, scale)))
+        except UNREADABLE as error:
+            report(f"skipped {path}: cannot be read ({error})")
+    return images

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hcflow_ref.checkpoint import safetensors_file
 from hcflow_ref.errors import TrainingError, one_line
 
 VGG19_TO_CONV5_4 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0) + (
@@ -76,7 +76,7 @@ def load_features(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGF
 def _read(path: str) -> dict[str, Tensor]:
     try:
         if Path(path).suffix == ".safetensors":
-            return load_file(path)
+            return safetensors_file.load(Path(path).read_bytes())
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way there is
         raise TrainingError(f"{path}: cannot read VGG19 weights ({one_line(error)})") from error

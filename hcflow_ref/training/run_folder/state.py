@@ -29,7 +29,7 @@ from hcflow_ref.training.config.settings import TrainConfig
 
 STATE_FILE, MODEL_FILE = "state.pt", "model.safetensors"
 FORMAT = 1
-FREE_TO_CHANGE = frozenset({"save_every", "validate_every", "log_every", "threads"})
+FREE_TO_CHANGE = frozenset({"save_every", "validate_every", "log_every", "threads", "minutes"})
 """Settings of [run] that may change when a run is resumed."""
 
 DAMAGED = (
@@ -117,17 +117,24 @@ def save_state(state: State, config: TrainConfig, out: Path) -> None:
         "discriminator": None if discriminator is None else discriminator.state_dict(),
         "generator": torch.get_rng_state(),
     }
-    provenance = {
-        "default_tau": str(deploy_tau(config)),
-        "objective": config.loss.objective,
-        "steps": str(state.step),
-        "trained_with": "hcflow train",
-    }
-    write_atomically(out / MODEL_FILE, lambda path: save(state.average, path, provenance))
+    write_atomically(
+        out / MODEL_FILE, lambda path: save_model(state.average, config, state.step, path)
+    )
     # Last, as the commit point: a run resumes from here, and would not write the model again.
     serialised = io.BytesIO()  # written by PyTorch itself, a failure would not say why
     torch.save(content, serialised)
     write_atomically(out / STATE_FILE, lambda path: path.write_bytes(serialised.getbuffer()))
+
+
+def save_model(average: HCFlow | IRN, config: TrainConfig, step: int, path: Path) -> None:
+    """Write the averaged weights of a run with their provenance."""
+    provenance = {
+        "default_tau": str(deploy_tau(config)),
+        "objective": config.loss.objective,
+        "steps": str(step),
+        "trained_with": "hcflow train",
+    }
+    save(average, path, provenance)
 
 
 def _named_weights(state: State) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,106 @@
+"""safetensors bytes ↔ tensors: by the library, or by these few lines where it is missing.
+
+A machine that is lent for an hour has PyTorch, and often nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+ALIGNMENT = 8
+
+
+class SafetensorsError(ValueError):
+    """The bytes are not a whole safetensors file."""
+
+
+def load(data: bytes) -> dict[str, Tensor]:
+    """The tensors by name.
+
+    Raises:
+        SafetensorsError: the bytes are not a whole safetensors file of number formats known here.
+    """
+    library = _library()
+    if library is None:
+        return load_plainly(data)
+    error: Any = importlib.import_module("safetensors").SafetensorError
+    try:
+        tensors: dict[str, Tensor] = library.load(data)
+    except (error, KeyError) as problem:  # KeyError: a number format that PyTorch lacks
+        raise SafetensorsError(str(problem)) from problem
+    return tensors
+
+
+def save(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a file of contiguous tensors on the CPU."""
+    library = _library()
+    write: Callable[..., bytes] = save_plainly if library is None else library.save
+    return write(dict(tensors), metadata=dict(metadata))
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("safetensors.torch")
+    except ImportError:
+        return None
+
+
+def load_plainly(data: bytes) -> dict[str, Tensor]:
+    """As `load`, without the library."""
+    try:
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        if start > len(data):
+            raise ValueError("it ends within its header")
+        return {
+            name: _tensor(data[start:], name, entry)
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SafetensorsError(f"{type(error).__name__}: {error}") from error
+
+
+def _tensor(content: bytes, name: str, entry: Mapping[str, Any]) -> Tensor:
+    first, last = entry["data_offsets"]
+    dtype, shape = DTYPES[entry["dtype"]], torch.Size(entry["shape"])
+    if not 0 <= first <= last <= len(content) or last - first != shape.numel() * dtype.itemsize:
+        raise ValueError(f"tensor {name!r} does not lie in the file as its shape says")
+    if first == last:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(bytearray(content[first:last]), dtype=dtype).reshape(shape)
+
+
+def save_plainly(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """As `save`, without the library."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    parts, place = [], 0
+    # As the library does: widest numbers first, so that every tensor is aligned.
+    for name in sorted(tensors, key=lambda n: (-tensors[n].dtype.itemsize, n)):
+        tensor = tensors[name].detach().contiguous()
+        parts.append(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [place, place + len(parts[-1])],
+        }
+        place += len(parts[-1])
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text + b"".join(parts)

@@ -1,0 +1,129 @@
+"""The checks of `tests.gpu` that need a driver, on the simulated one: they hold, and they catch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.backends import cuda_arrays
+from runtime.backends.cuda_arrays import DeviceArray, view
+from runtime.backends.cuda_device import Device, Stream
+from runtime.bundle.reader import Bundle
+from tests.gpu import arrays, bundles, driver, machine
+from tests.gpu.record import Record, Report, records
+from tests.simulated.rig import DRIVER, download, fine, prepare, scenario, upload
+
+
+def _found(folder: Path, work: Callable[[Report], None]) -> list[Record]:
+    report = Report("check", folder / "records")
+    report.file.unlink(missing_ok=True)
+    work(report)
+    return records(report.file)
+
+
+def _hold(found: list[Record]) -> None:
+    assert found
+    assert {r.outcome for r in found} == {"ok"}, [r for r in found if r.outcome != "ok"]
+
+
+class Transposed:
+    """An array whose interface states strides that are not contiguous."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        self.array = array
+        strides = [array.dtype.itemsize * n for n in (1, *np.cumprod(array.shape[:0:-1]))]
+        self.__cuda_array_interface__ = array.__cuda_array_interface__ | {"strides": tuple(strides)}
+
+
+def _stand_in() -> arrays.Library:
+    """Our own arrays in place of a library's."""
+    own = Device.open().stream()
+
+    def put(values: Any) -> DeviceArray:
+        array = upload(own, {"a": values})["a"]
+        own.synchronise()
+        return array
+
+    def take(array: DeviceArray) -> DeviceArray:
+        found = view("result", array, own)
+        copied = DeviceArray(own, array.shape, array.dtype)
+        own.copy(copied.pointer, found.pointer, array.nbytes)
+        return copied
+
+    return arrays.Library(
+        name="the stand-in",
+        put=put,
+        get=lambda array: download(own, array),
+        late=lambda values: upload(own, {"a": values})["a"],
+        transposed=Transposed,
+        by_dlpack=take,
+        by_interface=take,
+        stream=lambda: own,
+    )
+
+
+@scenario
+def the_machine_is_told_by_its_driver(folder: Path) -> None:
+    found = _found(folder, machine.check)
+    assert found[0].outcome == "ok"
+    assert found[0].figures["GPU"] == Device.open().name
+
+
+@scenario
+def every_check_of_the_driver_layer_holds(folder: Path) -> None:
+    _hold(_found(folder, lambda report: driver.check(report, 4096)))
+    fine()
+
+
+@scenario
+def the_check_of_the_latents_holds(folder: Path) -> None:
+    _hold(_found(folder, lambda report: driver.check_latents(report, 9)))
+    fine()
+
+
+@scenario
+def arrays_go_in_and_out_in_the_right_order(folder: Path) -> None:
+    library = _stand_in()
+    _hold(_found(folder, lambda report: arrays.exchange(report, library, (1, 3, 4, 6))))
+    fine()
+
+
+@scenario
+def arrays_that_are_not_waited_for_are_caught(folder: Path) -> None:
+    before = cuda_arrays._order
+    cuda_arrays._order = lambda producer, consumer: None
+    try:
+        library = _stand_in()
+        found = _found(folder, lambda report: arrays.exchange(report, library, (1, 3, 4, 6)))
+    finally:
+        cuda_arrays._order = before
+    violation = DRIVER.sim_violation().decode()
+    assert violation or any(r.outcome == "failed" for r in found)
+
+
+@scenario
+def a_driver_that_copies_wrong_bytes_is_caught(folder: Path) -> None:
+    before = Stream.copy
+    Stream.copy = lambda self, target, source, size: before(self, target, source, size // 2)
+    try:
+        found = _found(folder, lambda report: driver.check(report, 4096))
+    finally:
+        Stream.copy = before
+    assert any("the bytes differ" in r.detail for r in found), found
+
+
+@scenario
+def a_bundle_goes_through_the_self_test_of_the_kit(folder: Path) -> None:
+    _, where = prepare(folder)
+    opened = bundles.bundle_of
+    bundles.bundle_of = lambda name: Bundle.open(where)
+    try:
+        found = _found(folder, bundles.check_selftest)
+    finally:
+        bundles.bundle_of = opened
+    drawn = next(r for r in found if r.name.startswith("latents drawn"))
+    assert drawn.outcome == "ok"
+    assert not any(r.name == "the self-test goes through" for r in found)
