@@ -37,7 +37,7 @@ class Check:
     seconds: float
 
 
-MACHINE = Check("machine", "tests.gpu.machine:check", (), 40)
+MACHINE = Check("machine", "tests.gpu.machine:check", (), 60)
 """Runs first; where it finds no GPU, the others are skipped."""
 
 CHECKS = (

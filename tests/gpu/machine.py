@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from importlib import metadata
 
@@ -44,7 +45,17 @@ def _by_driver() -> dict[str, object]:
     return found | versions()
 
 
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "WinDLL") else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _by_torch() -> dict[str, object]:
+    if not _has_driver():  # importing PyTorch takes seconds
+        raise SkippedError("there is no NVIDIA driver on this machine")
     if not installed("torch"):
         raise SkippedError("PyTorch is not installed here")
     import torch  # noqa: PLC0415

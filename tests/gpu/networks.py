@@ -123,6 +123,7 @@ def check_times(
     device: torch.device,
     size: tuple[int, int] = FRAME,
     seconds: float = SECONDS,
+    dtypes: Sequence[str] = tuple(DTYPES),
 ) -> None:
     """Milliseconds of a frame: the reference, and deploy modules by dtype and memory layout."""
     inputs = frame(network, size, device)
@@ -131,7 +132,7 @@ def check_times(
         f"{name}, the reference, eager, float32",
         lambda: measured(lambda: reference.inverse(*inputs), device, seconds),
     )
-    for dtype in DTYPES:
+    for dtype in dtypes:
         for layout in (torch.contiguous_format, torch.channels_last):
             shown = "channels last" if layout == torch.channels_last else "channels first"
 

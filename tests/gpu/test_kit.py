@@ -86,7 +86,7 @@ def test_every_check_names_a_function_and_libraries_that_are_known() -> None:
     for check in (MACHINE, *CHECKS):
         module, function = check.target.split(":")
         source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
-        assert f"def {function}(report: Report) -> None:" in source
+        assert f"def {function}(report: Report" in source
         assert missing(check) is None or "is not installed here" in str(missing(check))
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
@@ -149,7 +149,7 @@ def test_records_that_were_cut_off_are_left_out(tmp_path: Path) -> None:
 def test_networks_are_judged_and_timed_as_on_a_gpu(tmp_path: Path) -> None:
     network = load("tests/golden/rescale_x4_small.safetensors").network
     report = Report("networks", tmp_path / "records")
-    networks.check_exactness(report, "small", network, CPU, side=32, dtypes=("float32", "bfloat16"))
+    networks.check_exactness(report, "small", network, CPU, side=16, dtypes=("float32", "bfloat16"))
     found = records(report.file)
     assert [r.outcome for r in found] == ["ok"] * 6, found
     exact, rounded = (
@@ -157,8 +157,8 @@ def test_networks_are_judged_and_timed_as_on_a_gpu(tmp_path: Path) -> None:
     )
     assert exact > 100 > rounded > 30
     times = Report("times", tmp_path / "times")
-    networks.check_times(times, "small", network, CPU, (8, 8), 0.0)
-    assert [r.outcome for r in records(times.file)] == ["ok"] * 7, records(times.file)
+    networks.check_times(times, "small", network, CPU, (4, 4), 0.0, ("float32",))
+    assert [r.outcome for r in records(times.file)] == ["ok"] * 3, records(times.file)
     assert all(r.figures["ms"] > 0 for r in records(times.file))
 
 
