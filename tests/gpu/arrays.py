@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
-from runtime.backends.cuda_device import Device, Stream
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_stream import Stream
 from runtime.errors import ParameterError
-from tests.gpu.driver import busy
+from tests.gpu.driver import busy, in_context
 from tests.gpu.record import Report, SkippedError, require
 
 SHAPE = (1, 3, 720, 1280)
@@ -65,7 +67,7 @@ def exchange(report: Report, library: Library, shape: tuple[int, ...] = SHAPE) -
         (f"memory that {name} still reads is not given away", _outlived),
         (f"a stream of {name} is ours by its handle", _its_stream),
     ):
-        report.attempt(sentence, lambda work=work: work(library, shape))
+        report.attempt(sentence, functools.partial(in_context, work, library, shape))
 
 
 def _random(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
@@ -82,7 +84,7 @@ def download(stream: Stream, pointer: int, shape: tuple[int, ...]) -> NDArray[np
 
 
 def _read_in_place(library: Library, shape: tuple[int, ...]) -> str:
-    values, stream = _random(shape, 0), Device.open().stream()
+    values, stream = _random(shape, 0), Stream.make(Device.open())
     array = library.put(values)
     found = view("image", array, stream)
     require(found.shape == shape and found.dtype == FLOATS, f"{found.shape}, {found.dtype}")
@@ -91,7 +93,7 @@ def _read_in_place(library: Library, shape: tuple[int, ...]) -> str:
 
 
 def _late_values(library: Library, shape: tuple[int, ...]) -> None:
-    values, stream = _random(shape, 1), Device.open().stream()
+    values, stream = _random(shape, 1), Stream.make(Device.open())
     found = view("image", library.late(values), stream)
     require(
         np.array_equal(download(stream, found.pointer, shape), values),
@@ -102,7 +104,7 @@ def _late_values(library: Library, shape: tuple[int, ...]) -> None:
 def _transposed(library: Library, shape: tuple[int, ...]) -> str:
     array = library.transposed(library.put(_random(shape, 2)))
     try:
-        view("image", array, Device.open().stream())
+        view("image", array, Stream.make(Device.open()))
     except ParameterError as error:
         return str(error)
     raise AssertionError("it was taken")
@@ -110,7 +112,7 @@ def _transposed(library: Library, shape: tuple[int, ...]) -> str:
 
 def _late_result(shape: tuple[int, ...], seed: int) -> tuple[NDArray[np.float32], DeviceArray]:
     """Values, and an array of ours that will hold them once its stream is there."""
-    values, stream = _random(shape, seed), Device.open().stream()
+    values, stream = _random(shape, seed), Stream.make(Device.open())
     pinned = stream.device.pinned(shape, FLOATS)
     pinned.array[...] = values
     source = DeviceArray(stream, shape, FLOATS)

@@ -37,7 +37,7 @@ class Check:
     seconds: float
 
 
-MACHINE = Check("machine", "tests.gpu.machine:check", (), 60)
+MACHINE = Check("machine", "tests.gpu.driver:check_machine", (), 60)
 """Runs first; where it finds no GPU, the others are skipped."""
 
 CHECKS = (

@@ -1,21 +1,35 @@
-"""The driver layer (`runtime.backends.cuda_device`): memory, streams, events, pool, graphs."""
+"""The machine, and the driver layer (`runtime.backends.cuda_device`) on its GPU."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import gc
 import itertools
+import platform
 import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
 
 import numpy as np
 
 from runtime.backends.cuda_arrays import DeviceArray
-from runtime.backends.cuda_device import CapturedGraph, Device, Event, Stream
+from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.backends.cuda_driver import driver_version
 from runtime.backends.cuda_latents import Drawer
+from runtime.backends.cuda_stream import CapturedGraph, Event, Stream
 from runtime.checks.selftest import check_latents as check_bits
 from runtime.errors import BackendError
 from runtime.latents import Region
-from tests.gpu.record import Report, require
+from tests.gpu.checks import installed
+from tests.gpu.record import Report, SkippedError, require
+
+PACKAGES = (
+    *("numpy", "pillow", "torch", "triton", "cupy-cuda13x", "cupy-cuda12x", "cuda-bindings"),
+    *("cuda-core", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13"),
+)
 
 BYTES = 64 << 20
 FLOATS = np.dtype(np.float32)
@@ -34,7 +48,13 @@ def check(report: Report, size: int = BYTES) -> None:
         ("a GPU that is not there is refused in one sentence", _not_there),
         ("memory is free again", _leak),
     ):
-        report.attempt(name, work)
+        report.attempt(name, functools.partial(in_context, work))
+
+
+def in_context(work: Callable[..., Any], *given: Any) -> Any:
+    """What `work` gives, with the GPU's context current."""
+    with Device.open().current():
+        return work(*given)
 
 
 def _values(size: int, seed: int) -> np.ndarray:
@@ -43,7 +63,7 @@ def _values(size: int, seed: int) -> np.ndarray:
 
 def _copies(size: int) -> dict[str, float]:
     device = Device.open()
-    stream = device.stream()
+    stream = Stream.make(device)
     there, back = (device.pinned((size,), np.dtype(np.uint8)) for _ in range(2))
     there.array[...] = _values(size, 0)
     first, second = device.allocate(size), device.allocate(size)
@@ -78,7 +98,7 @@ def busy(stream: Stream, target: int, source: int, size: int, times: int = 64) -
 
 def _order(size: int) -> str:
     device = Device.open()
-    writer, reader = device.stream(), device.stream()
+    writer, reader = Stream.make(device), Stream.make(device)
     there, back = (device.pinned((size,), np.dtype(np.uint8)) for _ in range(2))
     there.array[...] = _values(size, 1)
     source, middle = device.allocate(size), device.allocate(size)
@@ -100,7 +120,7 @@ def _order(size: int) -> str:
 
 def _events(size: int) -> dict[str, float]:
     device = Device.open()
-    stream = device.stream()
+    stream = Stream.make(device)
     first, second = device.allocate(size), device.allocate(size)
     start, end = Event(timing=True), Event(timing=True)
     stream.record(start)
@@ -119,7 +139,7 @@ def _events(size: int) -> dict[str, float]:
 
 
 def _pool(size: int) -> dict[str, float]:
-    stream = Device.open().stream()
+    stream = Stream.make(Device.open())
     stream.free(stream.allocate(size))
     stream.synchronise()
     times = 200
@@ -134,7 +154,7 @@ def _pool(size: int) -> dict[str, float]:
 
 def _graph(size: int) -> dict[str, float]:
     device = Device.open()
-    stream = device.stream()
+    stream = Stream.make(device)
     there, back = (device.pinned((size,), np.dtype(np.uint8)) for _ in range(2))
     first, second = device.allocate(size), device.allocate(size)
 
@@ -163,7 +183,7 @@ def _graph(size: int) -> dict[str, float]:
 
 def _failed_capture() -> str:
     device = Device.open()
-    stream = device.stream()
+    stream = Stream.make(device)
 
     def fails() -> None:
         raise ZeroDivisionError
@@ -200,16 +220,18 @@ def _leak() -> dict[str, float]:
     device = Device.open()
 
     def once() -> None:
-        stream = device.stream()
+        stream = Stream.make(device)
         array = DeviceArray(stream, (1 << 20,), FLOATS)
         del array
         stream.destroy()
 
     once()
     gc.collect()
+    device.trim()
     before, _ = device.memory()
     for _ in range(50):
         once()
+    device.trim()
     after, _ = device.memory()
     require(before - after <= 64 << 20, f"{(before - after) / 1e6:.0f} MB are not free again")
     return {"MB of difference": (before - after) / 1e6}
@@ -218,12 +240,12 @@ def _leak() -> dict[str, float]:
 def check_latents(report: Report, side: int = 540) -> None:
     """The kernel that draws latents: its bits, and how fast it is beside the CPU."""
     report.attempt("drawn on the GPU, latents have the CPU's bits", check_bits)
-    report.attempt("time to draw the finest latents of a frame", lambda: _drawing(side))
+    report.attempt("time to draw a frame's finest latents", lambda: in_context(_drawing, side))
 
 
 def _drawing(side: int) -> dict[str, float]:
     device = Device.open()
-    stream, drawer = device.stream(), Drawer.open(device)
+    stream, drawer = Stream.make(device), Drawer.open(device)
     region = Region(7, 0, 1, 6, 0, 0, side, 16 * side // 9, 0.9)
     array = DeviceArray(stream, region.shape, FLOATS)
     start, end = Event(timing=True), Event(timing=True)
@@ -238,3 +260,51 @@ def _drawing(side: int) -> dict[str, float]:
     values = region.values().size
     cpu = (time.perf_counter() - begun) * 1e3
     return {"million values": values / 1e6, "ms on the GPU": ms, "ms on the CPU": cpu}
+
+
+def check_machine(report: Report) -> None:
+    report.attempt("a GPU answers the driver", _by_driver)
+    report.attempt("a GPU answers PyTorch", _by_torch)
+
+
+def versions() -> dict[str, str]:
+    """Python, and the packages that are installed."""
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _by_driver() -> dict[str, object]:
+    if not installed("cuda.bindings"):
+        raise SkippedError("cuda-bindings is not installed here")
+    if reason := gpu_missing():
+        raise SkippedError(reason)
+    device = Device.open()
+    _, total = device.memory()
+    found = {"GPU": device.name, "compute capability": device.compute_capability}
+    found |= {"GB": round(total / 1e9, 1), "driver's CUDA": driver_version()}
+    return found | versions()
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "WinDLL") else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _by_torch() -> dict[str, object]:
+    if not _has_driver():  # importing PyTorch takes seconds
+        raise SkippedError("there is no NVIDIA driver on this machine")
+    if not installed("torch"):
+        raise SkippedError("PyTorch is not installed here")
+    import torch  # noqa: PLC0415
+
+    if not torch.cuda.is_available():
+        raise SkippedError("PyTorch finds no GPU")
+    return {"as PyTorch sees it": torch.cuda.get_device_name(), "its CUDA": torch.version.cuda}

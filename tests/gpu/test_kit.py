@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from hcflow_ref.checkpoint.load import load
+from setup import pack_for_gpu
 from tests.gpu import __main__ as program
 from tests.gpu import networks, page, training
 from tests.gpu.checks import CHECKS, MACHINE, Check, missing
@@ -199,6 +200,29 @@ def test_training_is_timed_by_batch_until_one_does_not_fit(tmp_path: Path, monke
         ("skipped", "it does not fit into memory"),
     ]
     assert records(report.file)[0].figures["patches/s"] > 0
+
+
+def test_what_a_borrowed_machine_needs_is_packed_and_runs_there(tmp_path: Path) -> None:
+    kit, shards = tmp_path / "kit", tmp_path / "shards"
+    shards.mkdir()
+    (shards / "crops-000.npy.xz").write_bytes(b"x" * 1000)
+    size = pack_for_gpu.pack(kit, [], [], shards, 4_000_000)
+    assert size == sum(path.stat().st_size for path in kit.rglob("*") if path.is_file())
+    with pytest.raises(ValueError, match="are more than 1 MB: leave out --models"):
+        pack_for_gpu.pack(tmp_path / "other", ["rescale_x4"], ["sr_x4"], None, 1_000_000)
+    assert not (tmp_path / "other").exists()
+    modules = "tests.gpu.networks, tests.gpu.bundles, tests.gpu.training, tests.gpu.arrays"
+    code = f"import {modules}, hcflow_ref.training.timed_run as t; print(t.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=kit,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith(str(kit)), done.stderr
+    assert (kit / "shards" / "crops-000.npy.xz").exists()
 
 
 WITHOUT = """

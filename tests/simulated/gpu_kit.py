@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends import cuda_arrays
 from runtime.backends.cuda_arrays import DeviceArray, view
-from runtime.backends.cuda_device import Device, Stream
+from runtime.backends.cuda_device import Device
+from runtime.backends.cuda_stream import Stream
 from runtime.bundle.reader import Bundle
-from tests.gpu import arrays, bundles, driver, machine
+from tests.gpu import arrays, bundles, driver
 from tests.gpu.record import Record, Report, records
 from tests.simulated.rig import DRIVER, download, fine, prepare, scenario, upload
 
@@ -40,7 +40,7 @@ class Transposed:
 
 def _stand_in() -> arrays.Library:
     """Our own arrays in place of a library's."""
-    own = Device.open().stream()
+    own = Stream.make(Device.open())
 
     def put(values: Any) -> DeviceArray:
         array = upload(own, {"a": values})["a"]
@@ -67,7 +67,7 @@ def _stand_in() -> arrays.Library:
 
 @scenario
 def the_machine_is_told_by_its_driver(folder: Path) -> None:
-    found = _found(folder, machine.check)
+    found = _found(folder, driver.check_machine)
     assert found[0].outcome == "ok"
     assert found[0].figures["GPU"] == Device.open().name
 
@@ -93,13 +93,13 @@ def arrays_go_in_and_out_in_the_right_order(folder: Path) -> None:
 
 @scenario
 def arrays_that_are_not_waited_for_are_caught(folder: Path) -> None:
-    before = cuda_arrays._order
-    cuda_arrays._order = lambda producer, consumer: None
+    before = Stream.follow
+    Stream.follow = lambda self, earlier: None
     try:
         library = _stand_in()
         found = _found(folder, lambda report: arrays.exchange(report, library, (1, 3, 4, 6)))
     finally:
-        cuda_arrays._order = before
+        Stream.follow = before
     violation = DRIVER.sim_violation().decode()
     assert violation or any(r.outcome == "failed" for r in found)
 
