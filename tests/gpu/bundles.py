@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 from hcflow.models.shipped import of_shipped
@@ -55,21 +56,23 @@ def served(library: Library) -> None:
         raise SkippedError(f"TensorRT-RTX does not serve this GPU, of compute capability {here}")
 
 
+PRECISIONS_AND_FORMS = (("fp32", None), ("fp16", "flat"), ("fp16", "nested"), ("fp16", None))
+"""Of engines; None is the form that this project takes, compiled last and so used afterwards."""
+
+
 def check_engines(report: Report) -> None:
-    """Engines of one model's inverse, compiled for this GPU and timed."""
-    for (_, bundle), library in itertools.product(bundles_here(report)[:1], LIBRARIES):
-        for precision in ("fp16", "fp32"):
+    """Engines of one model's inverse, compiled for this GPU in several forms, and timed."""
+    for (name, bundle), library in itertools.product(bundles_here(report)[:1], LIBRARIES):
+        for precision, form in PRECISIONS_AND_FORMS:
             report.attempt(
-                f"{library} compiles the inverse in {precision}",
-                lambda b=bundle, e=library, p=precision: _compiled(b, e, p),
+                f"{name} {library} inverse, {precision}, {form or 'the usual'} dense blocks",
+                functools.partial(_compiled, bundle, library, precision, form),
             )
-        report.attempt(
-            f"{library} times the inverse of a frame of 1080p",
-            lambda b=bundle, e=library: _timed(b, e, "fp16"),
-        )
 
 
-def _compiled(bundle: Bundle, library: Library, precision: str) -> dict[str, float]:
+def _compiled(
+    bundle: Bundle, library: Library, precision: str, form: str | None
+) -> dict[str, object]:
     served(library)
     from export.engine import compilers  # noqa: PLC0415 - needs onnx
     from export.engine.bundle_engines import compile_bundle  # noqa: PLC0415
@@ -78,17 +81,11 @@ def _compiled(bundle: Bundle, library: Library, precision: str) -> dict[str, flo
 
     here = Device.open().compute_capability
     targets = (here,) if library == "tensorrt-rtx" else compilers.default_targets(library)
-    options = EngineOptions(library, Sizes((1, 1), FRAME, FRAME), compute_capabilities=targets)
-    made = compile_bundle(
-        bundle,
-        options,
-        directions=("inverse",),
-        precisions=(precision,),  # type: ignore[arg-type]
-    )
-    return {
-        "s to compile": sum(each.engine.build_seconds for each in made),
-        "MB": sum(each.engine.bytes for each in made) / 1e6,
-    }
+    sizes = Sizes((1, 1), FRAME, FRAME)
+    options = EngineOptions(library, sizes, compute_capabilities=targets, form=form)
+    (made,) = compile_bundle(bundle, options, directions=("inverse",), precisions=(precision,))
+    figures = {"s to compile": made.engine.build_seconds, "MB": made.engine.bytes / 1e6}
+    return figures | _timed(bundle, library, precision)
 
 
 def check_onnxruntime(report: Report) -> None:
@@ -122,7 +119,7 @@ def _timed(bundle: Bundle, backend: str, precision: str) -> dict[str, object]:
         served(backend)
     from hcflow.measure.profile import Setting, profile  # noqa: PLC0415 - needs onnx
 
-    setting = Setting(backend, "inverse", precision, *FRAME, 1)  # type: ignore[arg-type]
+    setting = Setting(backend, "inverse", precision, *FRAME, 1)
     found = profile(bundle, setting, None, SECONDS)
     if found.skipped is not None or found.latency is None:
         raise SkippedError(found.skipped or "it was not measured")
@@ -132,6 +129,7 @@ def _timed(bundle: Bundle, backend: str, precision: str) -> dict[str, object]:
         "p99 ms": found.latency.p99 * 1e3,
         "host ms": (found.overhead or 0.0) * 1e3,
         "÷ floor": None if floor is None else found.latency.p50 / floor,
+        "÷ predicted": found.latency.p50 / found.predicted if found.predicted else None,
         "ceiling": found.ceiling,
     }
 
@@ -149,9 +147,7 @@ def check_selftest(report: Report) -> None:
 
 def check_profile(report: Report) -> None:
     """`hcflow profile` of every GPU backend that is here, in every precision, of a frame."""
-    from hcflow.measure.profile import GPU_BACKENDS  # noqa: PLC0415 - needs onnx
-
-    for (name, bundle), backend in itertools.product(bundles_here(report), GPU_BACKENDS):
+    for (name, bundle), backend in itertools.product(bundles_here(report), backends.ON_GPU):
         for precision in ("fp32", "fp16", "int8"):
             report.attempt(
                 f"{name} {backend} {precision}",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from export.engine import bundle_engines
 from runtime.backends.cuda_arrays import DeviceArray, view
 from runtime.backends.cuda_device import Device
 from runtime.backends.cuda_stream import Stream
@@ -127,3 +129,34 @@ def a_bundle_goes_through_the_self_test_of_the_kit(folder: Path) -> None:
     drawn = next(r for r in found if r.name.startswith("latents drawn"))
     assert drawn.outcome == "ok"
     assert not any(r.name == "the self-test goes through" for r in found)
+
+
+@scenario
+def engines_of_the_kit_are_compiled_and_timed_by_form(folder: Path) -> None:
+    _, where = prepare(folder)
+    asked: list[Any] = []
+
+    def compile_bundle(bundle: Bundle, options: Any, **which: Any) -> list[Any]:
+        asked.append((options.library, options.form, which["precisions"]))
+        return [SimpleNamespace(engine=SimpleNamespace(build_seconds=1.5, bytes=2_000_000))]
+
+    replaced = (
+        (bundles, "bundle_of", lambda name: Bundle.open(where)),
+        (bundles, "FRAME", (3, 5)),
+        (bundles, "SECONDS", 1e-6),
+        (bundles, "PRECISIONS_AND_FORMS", (("fp32", "flat"), ("fp32", None))),
+        (bundle_engines, "compile_bundle", compile_bundle),
+    )
+    before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
+    try:
+        for module, name, value in replaced:
+            setattr(module, name, value)
+        found = _found(folder, bundles.check_engines)
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+    assert ("tensorrt-rtx", "flat", ("fp32",)) in asked
+    timed = [r for r in found if "tensorrt-rtx" in r.name]
+    assert [r.outcome for r in timed] == ["ok", "ok"], found
+    assert all(r.figures["ms"] > 0 and r.figures["s to compile"] == 1.5 for r in timed)
+    fine()
