@@ -10,7 +10,7 @@ from typing import Any
 from export.engine.options import RTX_CAPABILITIES, EngineOptions
 from export.errors import ExportError
 from runtime.backends import cuda_device, tensorrt_engine
-from runtime.bundle import engine_entry
+from runtime.bundle import engine_fit
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.system import atomic
 
@@ -74,7 +74,7 @@ def default_targets(library: Library, device: int = 0) -> tuple[str, ...]:
     if library == "tensorrt" or cuda_device.gpu_missing(device) is not None:
         return ()
     here = cuda_device.Device.open(device).compute_capability
-    if not engine_entry.rtx_serves(here):
+    if not engine_fit.rtx_serves(here):
         raise ExportError(
             f"TensorRT-RTX does not serve this machine's GPU, of compute capability {here}: give "
             "--engine tensorrt, or name the GPUs of other machines by --compute-capability"

@@ -22,8 +22,9 @@ from export.errors import ExportError
 from export.forms.rewrite import FORMS, rewrite
 from runtime.backends.cuda_device import Device
 from runtime.backends.tensorrt_engine import load_library, this_machine
-from runtime.bundle import engine_cache, engine_entry
-from runtime.bundle.engine_entry import Engine, Library, Machine
+from runtime.bundle import engine_cache, engine_fit
+from runtime.bundle.engine_entry import Engine, Library
+from runtime.bundle.engine_fit import Machine
 from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError
@@ -70,7 +71,7 @@ def refit_bundle(
     except BackendError as error:
         raise ExportError(
             f"--refit-from needs a GPU: {error}. Without one compile the graphs again: "
-            f"{engine_entry.command(library, str(bundle.folder))}"
+            f"{engine_fit.command(library, str(bundle.folder))}"
         ) from error
     trt = load_library(library)
     machine = this_machine(library, gpu)
@@ -160,9 +161,9 @@ def _refittable(source: Bundle, graph: Graph, machine: Machine) -> tuple[Engine,
         raise ExportError(
             f"bundle '{source.manifest.name}' has no refittable engine of its {graph.direction} "
             f"{graph.precision} graph: make one with "
-            f"{engine_entry.command(machine.library, place)} --refit"
+            f"{engine_fit.command(machine.library, place)} --refit"
         )
-    return engine_entry.fitting(able, machine, place)[0]
+    return engine_fit.fitting(able, machine, place)[0]
 
 
 def _entry(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:

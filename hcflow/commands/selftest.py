@@ -22,7 +22,8 @@ from hcflow.models.shipped import resolve
 from runtime import backends
 from runtime.backends.cuda_device import Device, gpu_missing
 from runtime.bundle.engine_entry import LIBRARIES
-from runtime.checks.selftest import SIDE, Result
+from runtime.checks.engine_checks import SIDE
+from runtime.checks.outcome import Result
 from runtime.checks.selftest import selftest as run_checks
 from runtime.errors import HcflowError
 from runtime.system import atomic

@@ -6,8 +6,8 @@ import logging
 
 from runtime.backends import targets_of
 from runtime.backends.cuda_device import Device, gpu_missing
-from runtime.bundle import engine_cache, engine_entry
-from runtime.bundle.engine_entry import Machine
+from runtime.bundle import engine_cache, engine_entry, engine_fit
+from runtime.bundle.engine_fit import Machine
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Graph, Precision
 from runtime.bundle.reader import Bundle
@@ -64,4 +64,4 @@ def _targets(machine: Machine) -> tuple[str, ...]:
 
 def _fits(bundle: Bundle, graph: Graph, machine: Machine) -> bool:
     found = engine_cache.of_graph(graph.sha256, bundle.folder)
-    return any(engine_entry.misfit(engine, machine) is None for engine, _ in found)
+    return any(engine_fit.misfit(engine, machine) is None for engine, _ in found)

@@ -16,8 +16,9 @@ from typing import Any
 from runtime.backends.cuda_device import Device, gpu_missing
 from runtime.backends.tensorrt_engine import LoadedEngine, load_library, this_machine
 from runtime.backends.tensorrt_session import EngineSession
-from runtime.bundle import engine_cache, engine_entry
-from runtime.bundle.engine_entry import Engine, Library, Machine
+from runtime.bundle import engine_cache, engine_fit
+from runtime.bundle.engine_entry import Engine, Library
+from runtime.bundle.engine_fit import Machine
 from runtime.bundle.graph_entry import Numerics
 
 
@@ -59,7 +60,7 @@ def open_engine(
     machine = this_machine(library, gpu)
     place = str(folder or ".")
     found = engine_cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
-    fits = engine_entry.fitting(found, machine, place, tf32=tf32)
+    fits = engine_fit.fitting(found, machine, place, tf32=tf32)
 
     def session(index: int) -> EngineSession:
         has_next = index + 1 < len(fits)
@@ -80,7 +81,7 @@ def _open(
     (engine, path), library = found, machine.library
     data = engine_cache.read(engine, path)
     capability = machine.compute_capability
-    remedy = f"compile a fitting one: {engine_entry.command(library, place, capability)}"
+    remedy = f"compile a fitting one: {engine_fit.command(library, place, capability)}"
     host_code = engine.version_compatible
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":

@@ -14,7 +14,8 @@ from runtime.backends.cuda_device import Device
 from runtime.backends.cuda_driver import driver_version
 from runtime.backends.session import import_library
 from runtime.bundle import engine_cache
-from runtime.bundle.engine_entry import Library, Machine
+from runtime.bundle.engine_entry import Library
+from runtime.bundle.engine_fit import Machine
 from runtime.errors import BackendError, GpuMemoryError, one_line
 from runtime.system import atomic
 

@@ -13,7 +13,8 @@ import pytest
 
 import runtime
 from hcflow.models import shipped as models
-from runtime.bundle.engine_entry import Engine, Machine, misfit
+from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engine_fit import Machine, misfit
 from runtime.errors import BundleError, ImageError
 from runtime.inference import auto_precision
 from runtime.inference.report import Report

@@ -10,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bundle.engine_entry import (
-    Engine,
-    Machine,
-    Memory,
-    Range,
-    command,
-    fitting,
-    misfit,
-)
+from runtime.bundle.engine_entry import Engine, Memory, Range
+from runtime.bundle.engine_fit import Machine, command, fitting, misfit
 from runtime.bundle.engine_program import Program
 from runtime.bundle.json_reader import Field
 from runtime.errors import BackendError, BundleError
