@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from export import artifact, border, bundle_writer, tile_grid
+from export import artifact, border, bundle_writer, tile_grid, tiled_loss
 from export.artifact import Artifact
 from export.checks.reference_cases import Case, cases
 from export.errors import BudgetError, ExportError
@@ -114,6 +115,14 @@ def build(
             _taus(model, tau) if request.with_latents else (0.0,),
             request.tiling,
             note,
+            functools.partial(
+                tiled_loss.evaluated,
+                model,
+                direction,
+                request.with_latents or direction == "forward",
+                (0.0, tau),
+                request.int8_budget_db,
+            ),
         )
         alone: list[Artifact] = []
         if direction == "forward":

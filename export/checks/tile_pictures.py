@@ -1,17 +1,20 @@
-"""Pictures that a tile grid is measured on: a test pattern and photographs."""
+"""Pictures that a tile grid is measured on: test patterns and photographs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from export.errors import ExportError
 from hcflow_ref.images.bicubic import resize
 from hcflow_ref.images.photographs import photograph
+from hcflow_ref.images.photographs import photographs as evaluation_photographs
 from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.lr_image import quantise
 from runtime.bundle.manifest import Direction
@@ -24,6 +27,14 @@ from runtime.images.pixels import arrays
 PHOTOGRAPH = "astronaut"
 MOST_PHOTOGRAPHS = 4
 
+STRIP_WIDTH = 16
+"""LR pixels across a strip, which tile borders are looked for on."""
+
+PATTERNS = "ramps, noise, step edges and text"
+PHOTOGRAPHS = "photographs"
+EVALUATED = "evaluation photographs"
+"""What is on strips."""
+
 Array = NDArray[np.float32]
 
 
@@ -35,7 +46,7 @@ def pictures(
     found = [(tile_error.PICTURE, tile_error.picture(side))]
     if folder is not None:
         squares = photographs(folder, scene.picture * scale)
-        found += [(name, _input(square, direction, scale)) for name, square in squares]
+        found += [(name, input_of(square, direction, scale)) for name, square in squares]
     return found
 
 
@@ -82,11 +93,78 @@ def reported(direction: Direction, scale: int, scene: Scene) -> list[tuple[str, 
     if min(image.shape[:2]) < side:
         return []
     square = np.asarray(to_tensor(image[-side:, -side:])[0])
-    return [(PHOTOGRAPH, _input(square, direction, scale))]
+    return [(PHOTOGRAPH, input_of(square, direction, scale))]
 
 
-def _input(square: Array, direction: Direction, scale: int) -> Array:
-    """A photograph [3, H, W] as what goes into a graph: itself, or its 8-bit bicubic reduction."""
+def strips(
+    direction: Direction, scale: int, folder: Path | None, length: int
+) -> dict[str, list[Array]]:
+    """Strips that an overlap is chosen on, as a graph's inputs [3, H, W] by what is on them.
+
+    Args:
+        direction: of the graph.
+        scale: HR pixels an LR pixel.
+        folder: of photographs; None leaves it to test patterns.
+        length: LR pixels along a strip.
+    """
+    cases = {PATTERNS: _patterns(1 if direction == "inverse" else scale, length)}
+    found = [] if folder is None else photographs(folder, length * scale)
+    if found:
+        squares = [square for _, square in found]
+        cases[PHOTOGRAPHS] = _through(squares, direction, scale, length)
+    return cases
+
+
+def reported_strips(direction: Direction, scale: int, length: int) -> dict[str, list[Array]]:
+    """Strips of the evaluation photographs, which only report; as long as those allow."""
+    images = [np.asarray(to_tensor(each)[0]) for each in evaluation_photographs(scale).values()]
+    return {EVALUATED: _through(images, direction, scale, length)}
+
+
+def _patterns(factor: int, length: int) -> list[Array]:
+    """Strips of `PATTERNS` in 8 bits, `factor` pixels an LR pixel; each along both axes."""
+    height, width = STRIP_WIDTH * factor, length * factor
+    y, x = np.mgrid[:height, :width]
+    ramps = np.stack([x / width, y / height, (x + 2 * y) / (width + 2 * height)])
+    noise = np.random.default_rng(0).random((3, height, width))
+    steps = np.stack([(x // 19 + y // 7) % 2, x // 31 % 2, (x + y) // 23 % 2])
+    made = [_eight_bits(each) for each in (ramps, noise, steps, _text(height, width))]
+    return made + [np.ascontiguousarray(each.transpose(0, 2, 1)) for each in made]
+
+
+def _through(images: Sequence[Array], direction: Direction, scale: int, length: int) -> list[Array]:
+    """A strip through the middle of each photograph, along either axis in turn."""
+    found = []
+    for number, image in enumerate(images):
+        sides = [scale * STRIP_WIDTH, scale * length][:: -1 if number % 2 else 1]
+        height, width = (min(pair) for pair in zip(sides, image.shape[1:], strict=True))
+        top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+        strip = image[:, top : top + height, left : left + width]
+        found.append(input_of(np.ascontiguousarray(strip), direction, scale))
+    return found
+
+
+def _text(height: int, width: int) -> Array:
+    """Black lines of text on white."""
+    image = Image.new("L", (width, height), 255)
+    draw = ImageDraw.Draw(image)
+    words = "No border of a tile may be seen in text: 0123456789 & (a) "
+    for line, top in enumerate(range(1, height, 13)):
+        draw.text((1, top), (words[7 * line % len(words) :] + words * 12), fill=0)
+    gray = np.asarray(image, np.float32) / 255
+    return np.repeat(gray[None], 3, axis=0)
+
+
+def _eight_bits(picture: NDArray[np.floating[Any]]) -> Array:
+    rounded: Array = (np.rint(picture * 255) / 255).astype(np.float32)
+    return rounded
+
+
+def input_of(square: Array, direction: Direction, scale: int) -> Array:
+    """A photograph [3, H, W] as what goes into a graph: itself, or its 8-bit bicubic reduction.
+
+    Both sides are multiples of the scale.
+    """
     if direction == "forward":
         return square
     hr = torch.from_numpy(square)[None]

@@ -130,14 +130,18 @@ def evaluator(model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule) -> Eval
     """The evaluator of one graph of a network, whose trace is given."""
     exact = trace.trace(deploy(model, replace(spec, precision="fp32")))
     names = list(contract.boundary(model.config, spec)[1])
-    back = None
-    if spec.direction == "forward":
-        inverse = trace.trace(deploy(model, GraphSpec("inverse", latents=False)))
-
-        def back(lr: Images) -> Images:
-            return emulate(inverse, ["hr"], {"lr": lr})["hr"]
-
+    back = restorer(model) if spec.direction == "forward" else None
     return Evaluator(traced, exact, names, model.config.scale, back)
+
+
+def restorer(model: HCFlow | IRN) -> Callable[[Images], Images]:
+    """An LR image [N, 3, H, W] in 8 bits → HR by the fp32 inverse at τ = 0, not clipped."""
+    inverse = trace.trace(deploy(model, GraphSpec("inverse", latents=False)))
+
+    def back(lr: Images) -> Images:
+        return emulate(inverse, ["hr"], {"lr": lr})["hr"]
+
+    return back
 
 
 def photograph_trials(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from runtime.bundle.json_reader import Field
-from runtime.errors import BundleError
 
 Direction = Literal["inverse", "forward"]
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
@@ -264,10 +263,7 @@ def _grids(field: Field, tile: int | None, overlap: int | None) -> tuple[Recorde
         grids.append(RecordedGrid(side, row["overlap"].integer(0, MOST_OVERLAP * side)))
     falling = all(low.tile < high.tile for high, low in itertools.pairwise(grids))
     if grids and not (falling and (grids[0].tile, grids[0].overlap) == (tile, overlap)):
-        raise BundleError(
-            f"{field.where}: {field.path}.grids must begin with the graph's tile and overlap, and "
-            "continue with smaller tiles: build the bundle again"
-        )
+        raise field["grids"].wrong("the graph's tile and overlap, then smaller tiles")
     return tuple(grids)
 
 

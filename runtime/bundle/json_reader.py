@@ -53,7 +53,7 @@ class Field:
         """A string that matches the pattern as a whole; `what` describes it in the error."""
         value: str = self._of(str, what)
         if re.fullmatch(pattern, value, re.DOTALL) is None or _LONE.search(value):
-            raise self._wrong(what)
+            raise self.wrong(what)
         return value
 
     def choice(self, options: Sequence[str]) -> str:
@@ -63,18 +63,16 @@ class Field:
     def integer(self, minimum: int, maximum: int = 2**53) -> int:
         """An integer from minimum to maximum, by default what float64 represents exactly."""
         if type(self.value) is not int or self.value < minimum:
-            raise self._wrong(f"an integer, {minimum} or more")
+            raise self.wrong(f"an integer, {minimum} or more")
         if self.value > maximum:
-            raise self._wrong(f"an integer, {maximum} or less")
+            raise self.wrong(f"an integer, {maximum} or less")
         return self.value
 
     def number(self, minimum: float = -math.inf) -> float:
         """A number ≥ minimum that a float64 holds."""
         least = max(minimum, -_LARGEST)
         if type(self.value) not in (int, float) or not least <= self.value <= _LARGEST:
-            raise self._wrong(
-                "a number" + (f", {minimum:g} or more" if minimum > -math.inf else "")
-            )
+            raise self.wrong("a number" + (f", {minimum:g} or more" if minimum > -math.inf else ""))
         return float(self.value)
 
     def flag(self) -> bool:
@@ -88,10 +86,11 @@ class Field:
 
     def _of(self, kind: type, what: str) -> Any:
         if not isinstance(self.value, kind):
-            raise self._wrong(what)
+            raise self.wrong(what)
         return self.value
 
-    def _wrong(self, what: str) -> BundleError:
+    def wrong(self, what: str) -> BundleError:
+        """The error that says what the value is and what it must be."""
         shown = repr(self.value)
         shown = shown if len(shown) <= 60 else shown[:57] + "…"
         return BundleError(f"{self.where}: {self.path} is {shown}; it must be {what}")

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import tile_grid
+from export import tile_grid, tiled_loss
 from export.artifact import Artifact
 from export.checks import tile_pictures
 from export.errors import BudgetError, ExportError
 from export.pipeline import Request, build
+from export.precision.evaluation import Trial
+from export.tiled_loss import Evaluated
 from hcflow_ref.checkpoint.load import load
 from runtime import Bundle
-from runtime.bundle.manifest import Graph, Manifest
+from runtime.bundle.manifest import Graph, Loss, Manifest
 from runtime.checks import tile_error
 from runtime.checks.tile_error import worst_by_distance
 from tests.support.bundles import write_bundle
@@ -86,6 +88,62 @@ def test_a_lower_precision_has_the_same_grid_unless_it_needs_a_larger_overlap(
     assert [each.entry.overlap for each in certified] == [8, 8, 12]
     single, half, low = (each.entry.tile or 0 for each in certified)
     assert single == half > low
+
+
+def test_a_graph_below_fp32_has_figures_of_its_borders_and_of_whole_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = graph_of(tmp_path / "b")
+    made = [Artifact(p.encode(), replace(entry, precision=p)) for p in ("fp32", "int8")]  # type: ignore[arg-type]
+    gain = {b"fp32": 0.4, b"int8": 0.4}
+
+    def open_(_backend: str, data: bytes, *_: object) -> object:
+        return type("Session", (), {"run": staticmethod(blur(5, gain[data]))})
+
+    monkeypatch.setattr(tile_grid, "open_session", open_)
+    lr = np.random.default_rng(0).random((1, 3, 60, 20), np.float32)
+    truth = blur(5, 0.4)({"lr": lr})["hr"] + np.float32(0.02)
+    photographs = Evaluated([("cat", Trial(truth, {"lr": lr}, 0.0))], None, {"int8": 0.1})
+    lines: list[str] = []
+
+    def certified() -> Graph:
+        options = tile_grid.Options()
+        args = (made, (), 4, (0.0,), options, lines.append, lambda: photographs)
+        return tile_grid.certify(*args)[1].entry
+
+    low = certified()
+    assert (low.overlap, low.deviations) == (8, ())
+    assert {row.figure for row in low.seams} == {"difference", "jump"}
+    assert {row.case for row in low.seams} == {tile_pictures.PATTERNS, tile_pictures.EVALUATED}
+    assert low.neighbours is not None
+    assert low.neighbours < 1e-6
+    (loss,) = low.tiled_losses
+    assert (loss.case, loss.loss_db) == ("cat", pytest.approx(0, abs=1e-4))
+    assert [grid.tile for grid in low.grids] == [low.tile, 248, 120, 56]
+    gain[b"int8"] = 0.39  # further from the photograph than its budget
+    assert certified().tile is None
+    assert lines == [
+        "inverse int8: no overlap up to 48 keeps tiles without visible borders and in budget; "
+        "images will be run whole"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "holds"),
+    [((0.05, 0.14), True), ((0.12, 0.09), False), ((-0.3, 0.21), False), ((), True)],
+)
+def test_photographs_in_tiles_keep_to_the_budget_on_average_and_none_loses_twice_as_much(
+    losses: tuple[float, ...], holds: bool
+) -> None:
+    rows = [Loss("cat", 0.0, 48.0, loss) for loss in losses]
+    assert tiled_loss.within(rows, 0.10) == holds
+
+
+def test_smaller_grids_are_recorded_for_less_memory() -> None:
+    assert [grid.tile for grid in tile_grid.recorded(208, 12)] == [208, 104, 48, 24]
+    assert [grid.tile for grid in tile_grid.recorded(40, 9)] == [40, 16]
+    assert [grid.tile for grid in tile_grid.recorded(6, 24)] == [6]
+    assert all(grid.overlap == 9 for grid in tile_grid.recorded(40, 9))
 
 
 def test_the_tile_is_what_memory_allows(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 import runtime
 from runtime import Bundle, BundleError
 from runtime.bundle import test_vectors
-from runtime.bundle.manifest import Deviation, Loss, Manifest
+from runtime.bundle.manifest import Deviation, Loss, Manifest, RecordedGrid, Seam
 from tests.support.bundles import write_bundle
 
 
@@ -274,3 +274,43 @@ def test_figures_that_are_not_finite_are_null_and_meet_no_budget(tmp_path: Path)
     graph = Bundle.open(folder).manifest.graphs[0]
     assert graph.losses == (Loss("cat", 1.0, None, math.inf, None),)
     assert graph.deviations == (Deviation("cat", 1.0, math.inf),)
+
+
+def test_grids_and_their_figures_are_written_and_read(tmp_path: Path) -> None:
+    grids = (RecordedGrid(64, 4), RecordedGrid(32, 6))
+    seam = Seam("noise", 1.0, "jump", -0.01, 0.02, 0.5)
+    loss = Loss("cat", 0.0, 48.0, 0.01, 0.1)
+    facts = {"grids": grids, "seams": (seam,), "tiled_losses": (loss,), "neighbours": 0.01}
+    folder = write_bundle(tmp_path / "b", tile=64, overlap=4, **facts)
+    graph = Bundle.open(folder).manifest.graphs[0]
+    assert {key: getattr(graph, key) for key in facts} == facts
+    assert graph.recorded_grids == grids
+
+
+def test_a_manifest_without_recorded_grids_has_its_one_grid(tmp_path: Path) -> None:
+    for place, options in (("one", {"tile": 64, "overlap": 4}), ("none", {})):
+        folder = write_bundle(tmp_path / place, **options)
+        content = _manifest(folder)
+        for graph in content["graphs"]:
+            for key in ("grids", "seams", "tiled_losses", "neighbours"):
+                del graph[key]
+        (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+        graph = Bundle.open(folder).manifest.graphs[0]
+        assert graph.recorded_grids == ((RecordedGrid(64, 4),) if options else ())
+        assert graph.window_classes == ((72,) if options else ())
+
+
+@pytest.mark.parametrize(
+    "grids",
+    [[(32, 6), (64, 4)], [(64, 5)], [(64, 4), (64, 4)], [(64, 4), (80, 4)]],
+    ids=["rising", "another overlap", "twice", "larger"],
+)
+def test_recorded_grids_begin_with_the_graphs_own_and_get_smaller(
+    bundle: Path, grids: list[tuple[int, int]]
+) -> None:
+    content = _manifest(bundle)
+    rows = [{"tile": tile, "overlap": overlap} for tile, overlap in grids]
+    content["graphs"][0] |= {"tile": 64, "overlap": 4, "grids": rows}
+    (bundle / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"grids is .* the graph's tile and overlap, then"):
+        runtime.Bundle.open(bundle)

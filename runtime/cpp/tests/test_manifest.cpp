@@ -54,6 +54,30 @@ TEST_CASE("a border is read, is 0 without the key, and is bounded") {
     CHECK(has(refusal(manifest.dump()), "border is 65; it must be an integer, 64 or less"));
 }
 
+TEST_CASE("recorded grids begin with the graph's own, and their tiles get smaller") {
+    json manifest = BundleFolder().manifest;
+    json& graph = manifest["graphs"][0];
+    const auto grid = [](int tile, int overlap) {
+        return json{{"tile", tile}, {"overlap", overlap}};
+    };
+    graph["tile"] = 64;
+    graph["overlap"] = 4;
+    graph["grids"] = {grid(64, 4), grid(32, 6)};
+    graph["neighbours"] = 0.01;
+    const hcflow::Graph read = hcflow::parse_manifest(manifest.dump(), "'m'").graphs[0];
+    CHECK(read.grids.size() == 2);
+    CHECK(read.grids[1].tile == 32);
+    CHECK(read.grids[1].overlap == 6);
+    CHECK(read.neighbours == 0.01);
+    for (const json& wrong : {json{grid(32, 6), grid(64, 4)}, json{grid(64, 5)},
+                              json{grid(64, 4), grid(64, 4)}, json{grid(64, 4), grid(80, 4)}}) {
+        graph["grids"] = wrong;
+        CHECK(has(refusal(manifest.dump()), "the graph's tile and overlap, then smaller tiles"));
+    }
+    graph["grids"] = {grid(64, 4), grid(8, 33)};
+    CHECK(has(refusal(manifest.dump()), "grids[1].overlap is 33; it must be an integer"));
+}
+
 TEST_CASE("the error names the path of an invalid value") {
     CHECK(has(refusal_of("/schema", 3), "2: 'm' was made by a newer hcflow-deploy (schema 3"));
     CHECK(has(refusal_of("/schema", "1"), "$.schema is \"1\"; it must be an integer, 1 or more"));

@@ -88,3 +88,28 @@ TEST_CASE("tiles get smaller if memory is short, and neighbours are compared") {
     CHECK(run([] { return Memory(100'000'000); }, little).tiles == 0);
     CHECK(run([] { return Memory(); }, little).tiling.tile == 64);  // free memory is unknown
 }
+
+TEST_CASE(
+    "a recorded grid is taken if memory is short, with its overlap unless one was asked for") {
+    const BundleFolder bundle([](nlohmann::json& m) {
+        m["graphs"][0]["tile"] = 64;
+        m["graphs"][0]["overlap"] = 2;
+        m["graphs"][0]["bytes_per_lr_pixel"] = 1000;
+        for (const auto& [tile, overlap] : {std::pair(64, 2), std::pair(40, 2), std::pair(24, 4)})
+            m["graphs"][0]["grids"].push_back({{"tile", tile}, {"overlap", overlap}});
+    });
+    const hcflow::Graph graph = hcflow::Bundle::open(bundle.path()).manifest().graphs[0];
+    const auto planned = [&](std::size_t window, hcflow::WantedGrid wanted) {
+        const std::size_t bytes = 2000 * window * window + 24 * 16 * 132 * window;
+        return hcflow::make_plan(graph, 4, static_cast<double>(bytes), {132, 132}, wanted, nullptr)
+            .tiling;
+    };
+    CHECK(planned(68, {}).tile == 64);
+    CHECK(planned(67, {}).tile == 40);
+    CHECK(planned(36, {}).tile == 40);
+    CHECK(planned(35, {}).tile == 24);
+    CHECK(planned(35, {}).overlap == 4);
+    CHECK(planned(50, {hcflow::Tiling{50, 6}}).tile == 40);
+    CHECK(planned(50, {hcflow::Tiling{50, 6}}).overlap == 6);
+    CHECK(has(error_of([&] { (void)planned(28, {}); }), "needs about"));
+}

@@ -107,13 +107,16 @@ struct Report {
     Precision precision = Precision::fp32;
     /** The tiling of the last image; {larger side in LR pixels, 0} if it was not tiled. */
     Tiling tiling;
-    /** Tiles were made smaller as memory was short. Pixels may differ by up to 1/255 from those
-     * with enough memory. */
+    /** Tiles were made smaller as memory was short. Pixels may differ by up to
+     * expected_disagreement from those with enough memory. */
     bool memory_short = false;
     /** Largest difference of two neighbouring tiles on a strip of one LR pixel beside their seam,
-     * with values clipped to [0, 1]. If it is above 1/255, use a larger overlap. None: no tiles
-     * were compared. */
+     * with values clipped to [0, 1]. If it is above expected_disagreement, use a larger overlap.
+     * None: no tiles were compared. */
     std::optional<float> disagreement;
+    /** Most that neighbouring tiles of the last image's graph should differ: 1/255 in fp32, twice
+     * what the build measured below. */
+    float expected_disagreement = 1.0F / 255;
 };
 
 /** Returns true once the call is to end. It is asked at least before every tile, in the call's

@@ -35,14 +35,24 @@ std::optional<std::size_t> optional_side(const JsonReader& json, std::int64_t le
     return size(json.integer(least, most));
 }
 
+void check_case(const JsonReader& row) {
+    (void)row["case"].string();
+    (void)row["tau"].number(0);
+}
+
+void check_losses(const JsonReader& rows) {
+    for (const JsonReader& row : rows.items()) {
+        check_case(row);
+        check_optional_number(row["psnr_fp32_db"]);
+        check_optional_number(row["loss_db"]);
+        if (const auto worst = row.get("max_abs")) (void)worst->number(0);
+    }
+}
+
 /// Checks the other values of a graph, which this library does not use, as Python does.
 void check_figures(const JsonReader& json) {
     (void)json["opset"].integer(1);
     (void)json["nodes"].integer(1);
-    const auto check_case = [](const JsonReader& row) {
-        (void)row["case"].string();
-        (void)row["tau"].number(0);
-    };
     for (const JsonReader& row : json["parity"].items()) {
         check_case(row);
         (void)row["output"].string();
@@ -54,12 +64,14 @@ void check_figures(const JsonReader& json) {
             check_case(row);
             if (!row["max_abs"].is_null()) (void)row["max_abs"].number(0);
         }
-    if (const auto rows = json.get("losses"))
+    for (const char* key : {"losses", "tiled_losses"})
+        if (const auto rows = json.get(key)) check_losses(*rows);
+    if (const auto rows = json.get("seams"))
         for (const JsonReader& row : rows->items()) {
             check_case(row);
-            check_optional_number(row["psnr_fp32_db"]);
-            check_optional_number(row["loss_db"]);
-            if (const auto worst = row.get("max_abs")) (void)worst->number(0);
+            (void)row["figure"].string();
+            for (const char* key : {"border", "elsewhere"}) check_optional_number(row[key]);
+            (void)row["p"].number(0);
         }
     if (const auto rows = json.get("drifts"))
         for (const JsonReader& row : rows->items()) {
@@ -75,6 +87,23 @@ Precision read_precision(const std::string& name) {
     for (const Precision each : {Precision::fp16, Precision::int8, Precision::fp8})
         if (name == to_string(each)) return each;
     return Precision::fp32;
+}
+
+/// Reads the recorded grids: the graph's own, then smaller tiles.
+void read_grids(const JsonReader& json, Graph& graph) {
+    const auto rows = json.get("grids");
+    if (!rows) return;
+    bool falling = true;
+    for (const JsonReader& row : rows->items()) {
+        const std::int64_t tile = row["tile"].integer(1, kMostInteger);
+        const std::int64_t overlap = row["overlap"].integer(0, kMostOverlap * tile);
+        falling = falling && (graph.grids.empty() || size(tile) < graph.grids.back().tile);
+        graph.grids.push_back({size(tile), size(overlap)});
+    }
+    if (graph.grids.empty()) return;
+    const Tiling& first = graph.grids.front();
+    if (!falling || graph.tile != first.tile || graph.overlap != first.overlap)
+        rows->throw_wrong("the graph's tile and overlap, then smaller tiles");
 }
 
 Graph read_graph(const JsonReader& json, const std::vector<std::string>& precisions) {
@@ -103,6 +132,8 @@ Graph read_graph(const JsonReader& json, const std::vector<std::string>& precisi
     graph.overlap = optional_side(json["overlap"], 0, kMostOverlap * tile);
     if (const auto border = json.get("border"))
         graph.border = size(border->integer(0, kMostBorder));
+    read_grids(json, graph);
+    if (const auto worst = json.get("neighbours")) graph.neighbours = worst->number(0);
     graph.within_budget = json["within_budget"].boolean();
     check_figures(json);
     return graph;

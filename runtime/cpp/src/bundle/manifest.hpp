@@ -54,7 +54,9 @@ struct Graph {
     std::string openvino_precision_hint;
     std::optional<std::size_t> tile;  ///< LR pixels; none: images are not tiled
     std::optional<std::size_t> overlap;
-    std::size_t border = 0;  ///< what an image is padded by on each side, LR pixels
+    std::size_t border = 0;     ///< what an image is padded by on each side, LR pixels
+    std::vector<Tiling> grids;  ///< all recorded grids, {tile, overlap} first; none: one grid
+    std::optional<double> neighbours;  ///< largest difference of neighbouring tiles in the build
     Target target = Target::any;
 
     /// Whether this library can run it.

@@ -27,9 +27,39 @@ double cost(const Graph& graph, const Grid& grid) {
     return total;
 }
 
+/// Most that neighbouring tiles should differ (runtime/inference/report.py).
+float expected_disagreement(const Graph& graph) {
+    constexpr double kBudget = 1.0 / 255;
+    constexpr double kMoreThanMeasured = 2;
+    if (graph.precision == Precision::fp32 || !graph.neighbours) return static_cast<float>(kBudget);
+    return static_cast<float>(std::max(kBudget, kMoreThanMeasured * *graph.neighbours));
+}
+
 double window_bytes(const Graph& graph, Size window) {
     return static_cast<double>(graph.bytes_per_lr_pixel) * kMemoryOverhead *
            static_cast<double>(window.height) * static_cast<double>(window.width);
+}
+
+/// The grids that take the place of a grid if memory is short: the recorded ones with smaller
+/// tiles; of a manifest with one grid alone, halved tiles.
+std::vector<Grid> smaller_grids(const Grid& grid, const Graph& graph, const WantedGrid& wanted) {
+    std::vector<Grid> grids;
+    if (!(wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value())) return grids;
+    if (graph.grids.size() > 1) {
+        const bool own = wanted.tiling && wanted.tiling->overlap != Tiling::kOwnOverlap;
+        for (const Tiling& each : graph.grids)
+            if (each.tile < grid.tiling.tile)
+                grids.push_back(make_tiles(
+                    grid.lr, {each.tile, own ? grid.tiling.overlap : each.overlap}, grid.border));
+        return grids;
+    }
+    std::size_t side =
+        std::min(grid.tiling.tile, std::max(grid.lr.height, grid.lr.width) + 2 * grid.border);
+    while (side > kSmallestTile) {
+        side = std::max(side / 2, kSmallestTile);
+        grids.push_back(make_tiles(grid.lr, {side, grid.tiling.overlap}, grid.border));
+    }
+    return grids;
 }
 
 /// Python keeps two rows of tiles of the output as floats. This library does not, but counts them
@@ -41,16 +71,6 @@ double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
     const double streamed = 2 * kPixelBytes * factor * static_cast<double>(window.height) *
                             static_cast<double>(grid.lr.width);
     return window_bytes(graph, window) + (grid.rows.size() > 1 ? streamed : 0);
-}
-
-/// Whether tiles may be made smaller where memory is short.
-bool may_be_cut(const Graph& graph, const WantedGrid& wanted) {
-    return wanted.tiling ? wanted.tiling->tile > 0 : graph.tile.has_value();
-}
-
-/// The side of a grid's tiles that smaller ones begin with.
-std::size_t side_of(const Grid& grid) {
-    return std::min(grid.tiling.tile, std::max(grid.lr.height, grid.lr.width) + 2 * grid.border);
 }
 
 }  // namespace
@@ -88,26 +108,27 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
                const WantedGrid& wanted, Report* report) {
     Grid grid = make_grid(lr, graph, wanted);
     bool smaller = false;
-    if (available) {
-        const bool may_cut = may_be_cut(graph, wanted);
-        std::size_t side = side_of(grid);
-        while (plan_bytes(graph, grid, scale) > *available && side > kSmallestTile && may_cut) {
-            side = std::max(side / 2, kSmallestTile);
-            grid = make_tiles(lr, {side, grid.tiling.overlap}, grid.border);
-            smaller = true;
-        }
-        if (const double need = plan_bytes(graph, grid, scale); need > *available) {
-            const Size window = grid.window();
+    if (available && plan_bytes(graph, grid, scale) > *available) {
+        const std::vector<Grid> others = smaller_grids(grid, graph, wanted);
+        const auto fitting = std::find_if(others.begin(), others.end(), [&](const Grid& other) {
+            return plan_bytes(graph, other, scale) <= *available;
+        });
+        if (fitting == others.end()) {
+            const Grid& least = others.empty() ? grid : others.back();
+            const Size window = least.window();
             throw_error(ErrorCode::image, "a low-resolution size of ", window.width, "x",
-                        window.height, " needs about ", need / 1e9, " GB of memory and ",
-                        *available / 1e9, " GB are free: give ", may_cut ? "" : "a tiling, or ",
-                        "a smaller image");
+                        window.height, " needs about ", plan_bytes(graph, least, scale) / 1e9,
+                        " GB of memory and ", *available / 1e9, " GB are free: give ",
+                        others.empty() ? "a tiling, or " : "", "a smaller image");
         }
+        grid = *fitting;
+        smaller = true;
     }
     if (report != nullptr) {
         report->precision = graph.precision;
         report->tiling = grid.tiling;
         report->memory_short = report->memory_short || smaller;
+        report->expected_disagreement = expected_disagreement(graph);
     }
     return grid;
 }
@@ -115,15 +136,15 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
 Grid reserve_plan(Network& network, const Graph& graph, Grid grid, const WantedGrid& wanted,
                   Report* report) {
     if (network.gpu() < 0) return grid;
-    for (std::size_t side = side_of(grid);;) {
+    const std::vector<Grid> smaller = smaller_grids(grid, graph, wanted);
+    for (auto next = smaller.begin();; ++next) {
         try {
             network.reserve(graph, grid.window());
             return grid;
         } catch (const gpu::OutOfGpuMemory&) {
-            if (!may_be_cut(graph, wanted) || side <= kSmallestTile) throw;
+            if (next == smaller.end()) throw;
         }
-        side = std::max(side / 2, kSmallestTile);
-        grid = make_tiles(grid.lr, {side, grid.tiling.overlap}, grid.border);
+        grid = *next;
         if (report != nullptr) {
             report->tiling = grid.tiling;
             report->memory_short = true;

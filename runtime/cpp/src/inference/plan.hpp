@@ -18,9 +18,9 @@ const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const Wa
 const Graph& choose(const Network& network, Direction direction, bool latents, Size lr,
                     const WantedGrid& wanted);
 
-/// The grid that was asked for. If one of its windows does not fit into memory, tiles are halved
-/// until one does. `available`: of Network::MemoryBudget; `report` may be null.
-/// Throws Error (parameter): as make_grid; (image): too little memory.
+/// The grid that was asked for. If one of its windows does not fit into memory, the largest
+/// recorded grid that does. `available`: of Network::MemoryBudget; `report` may be null. Throws
+/// Error (parameter): as make_grid; (image): too little memory.
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,
                const WantedGrid& wanted, Report* report);
 
