@@ -76,9 +76,11 @@ def evaluated(
         truth = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
         used = dict.fromkeys(taus) if direction == "inverse" and latents else (0.0,)
         trials += [(name, evaluation.inputs_of(model, spec, truth, tau)) for tau in used]
+    eight_bits = MOST_LOSS_DB["int8"] if int8_budget_db is None else int8_budget_db
     budgets: dict[Precision, float] = {
         "fp16": MOST_LOSS_DB["fp16"],
-        "int8": MOST_LOSS_DB["int8"] if int8_budget_db is None else int8_budget_db,
+        "int8": eight_bits,
+        "fp8": eight_bits,
     }
     back = evaluation.restorer(model) if direction == "forward" else None
     return Evaluated(trials, back, budgets)
