@@ -114,7 +114,8 @@ def check_tiles(
         if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
             continue
         session = open_graph(backend, bundle, graph, threads, device)
-        taus = sorted({row.tau for row in (*graph.deviations, *graph.seams)} or {0.0})
+        measured_at = {row.tau for row in graph.deviations} | {row.tau for row in graph.seams}
+        taus = sorted(measured_at or {0.0})
         levels = manifest.latents.levels
         for measured in tile_error.deviations(
             session.run, graph, levels, manifest.scale, graph.overlap, taus
