@@ -145,8 +145,10 @@ def run(
     except ImportError:
         raise FileError("--ray needs pip install 'hcflow-deploy[ray]'") from None
     try:
-        where = None if address == "local" else address
-        ray.init(where, log_to_driver=False, logging_level=logging.ERROR)
+        start: dict[str, Any] = {"address": address}
+        if address == "local":
+            start = {"include_dashboard": False}
+        ray.init(**start, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # a dozen kinds, by what is not there
         raise FileError(f"no Ray cluster is reached at '{address}': {one_line(error)}") from error
     try:

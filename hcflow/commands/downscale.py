@@ -31,7 +31,7 @@ def downscale(
         ),
     ] = True,
 ) -> None:
-    """Downscale an image, every image of a folder, or a video's frames; sides are rounded up.
+    """Downscale an image, a folder's or list's images, or a video's frames; sides are rounded up.
 
     Write a lossless format (PNG): upscale cannot restore what a lossy one drops. The file records
     which model made it and the size of the original.

@@ -1,4 +1,4 @@
-"""`hcflow upscale`: LR images in, HR images out: a file, a folder, a video."""
+"""`hcflow upscale`: LR images in, HR images out: a file, a folder, a list, a video."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def upscale(
         ),
     ] = False,
 ) -> None:
-    """Upscale an image, every image of a folder, or a video's frames by the model's scale.
+    """Upscale an image, the images of a folder or list, or a video's frames by the model's scale.
 
     A file that downscale made goes back to its own model, any other to sr_x4. The same input, τ and
     seed give the same bytes, whatever the number of threads and jobs.

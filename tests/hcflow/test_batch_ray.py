@@ -23,6 +23,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 PICTURES = 30
+START = (
+    "ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False,\n"
+    "         logging_level=logging.ERROR)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +50,9 @@ def expected(names: Path, bundle: Path, tmp_path: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray on a slow machine: patient at its start, and without a token."""
+    """Ray without a token, of little memory."""
     for name, value in {
         "RAY_AUTH_MODE": "disabled",
-        "RAY_raylet_start_wait_time_s": "240",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_object_store_memory": "100000000",
     }.items():
@@ -127,7 +130,7 @@ def test_a_pipeline_of_ray_data_has_an_outcome_for_every_row(
         "import json, logging, sys, ray\n"
         "from hcflow.batch.ray import Upscale\n"
         "root, results, bundle = sys.argv[1:]\n"
-        "ray.init(num_cpus=2, logging_level=logging.ERROR, log_to_driver=False)\n"
+        f"{START}\n"
         f"names = [f'{{i}}.png' for i in range({PICTURES})] + ['none.png', '../x.png']\n"
         "kwargs = {'root': root, 'results': results, 'model': bundle,\n"
         "          'load': {'backend': 'onnxruntime', 'precision': 'fp32', 'threads': 1}}\n"
@@ -172,7 +175,7 @@ def test_ray_serve_gives_the_bytes_of_a_file(
         "from ray import serve\n"
         "from hcflow.batch.ray_serve import deployment\n"
         "bundle, image, result, port = sys.argv[1:]\n"
-        "ray.init(num_cpus=2, logging_level=logging.ERROR, log_to_driver=False)\n"
+        f"{START}\n"
         "serve.start(http_options={'host': '127.0.0.1', 'port': int(port)})\n"
         "load = {'backend': 'onnxruntime', 'precision': 'fp32', 'threads': 1}\n"
         "serve.run(deployment([bundle], load=load))\n"

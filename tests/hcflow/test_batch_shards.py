@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -102,6 +103,15 @@ def test_a_name_that_no_result_can_have_is_its_rows_error(
     assert "name too long" in told[0].lower()
     assert "a file is in its folder's place" in told[1]
     assert told[2] is None
+
+
+def test_bad_rows_are_told_in_bounded_memory(tmp_path: Path, worker: InProcess) -> None:
+    names = text_list(tmp_path / "list.txt", (f"../{i}.png" for i in range(20_000)))
+    tracemalloc.start()
+    assert batch(names, tmp_path / "out").run(0, worker).failed == 20_000
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20  # as text alone the outcomes have 2 MB
+    tracemalloc.stop()
+    assert outcomes(tmp_path / "out")[-1]["row"] == 19_999
 
 
 @pytest.mark.parametrize(

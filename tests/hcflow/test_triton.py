@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.support import triton_server
 from tests.support.bundles import write_bundle
 
 PARAMETERS = {"backend": "onnxruntime", "precision": "fp32"}
+ROOT = Path(__file__).parents[2]
 SITE = str(Path(np.__file__).parents[1])
 
 
@@ -264,6 +266,19 @@ def test_what_is_wrong_with_a_request_is_its_own_answer_and_is_counted(
     after = _metric(server, 'hcflow_requests_total{model="tiny_x4",outcome="refused"}')
     assert after == before + 3
     assert _metric(server, "nv_inference_request_failure{") == failures  # why there are our own
+
+
+@pytest.mark.slow
+def test_the_request_and_the_probe_of_the_page_are_answered(served: Any) -> None:
+    server, _ = served
+    page = (ROOT / "docs" / "triton.md").read_text(encoding="utf-8").replace("sr_x4", "tiny_x4")
+    (request,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(request.replace("127.0.0.1:8000", server.http), found)
+    assert found["large"].shape == (160, 240, 3)
+    ((path, body),) = re.findall(r"localhost:8000(\S+) \\\n\s+-d '(.*)'", page)
+    with urllib.request.urlopen(f"http://{server.http}{path}", body.encode()) as answer:
+        assert answer.status == 200
 
 
 def _long_request(server: triton_server.Server) -> tuple[Any, list[Any]]:

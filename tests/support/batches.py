@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def picture(path: Path, seed: int = 0, size: tuple[int, int] = (5, 4)) -> Path:
     return path
 
 
-def text_list(path: Path, names: Sequence[object]) -> Path:
+def text_list(path: Path, names: Iterable[object]) -> Path:
     """Write a list, a name a line."""
     path.write_text("".join(f"{name}\n" for name in names))
     return path
