@@ -59,7 +59,8 @@ _logger = logging.getLogger(__name__)
 def application(service: Service, access: Access) -> ASGIApp:
     """The whole application, for any ASGI server.
 
-    It warms up when the server starts it, and finishes what runs when the server ends it.
+    It finishes what runs when the server ends it. Whoever starts it calls `service.health.warm_up`
+    once; until that has passed it is not ready.
     """
 
     @contextlib.asynccontextmanager

@@ -141,8 +141,10 @@ def run(service: Service, access: Access, listener: socket.socket) -> None:
         line = f"hcflow: serving {names} on {url_of(listener)} (Ctrl-C ends it)"
         print(line, file=sys.stderr, flush=True)
 
-    # Uvicorn raises the signal again once it has ended: this one has been obeyed by then.
-    before = {each: signal.signal(each, _obeyed) for each in (signal.SIGTERM, signal.SIGINT)}
+    # Uvicorn takes these handlers over, and calls them once more when it has ended.
+    before = {
+        each: signal.signal(each, server.handle_exit) for each in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         asyncio.run(server.serve_on(listener, tell))
     finally:
@@ -150,10 +152,6 @@ def run(service: Service, access: Access, listener: socket.socket) -> None:
             signal.signal(each, handler)
     if server.errors:
         raise server.errors[0]
-
-
-def _obeyed(signum: int, frame: FrameType | None) -> None:
-    """Nothing more to do."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,19 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from hcflow.commands.serve import serve
 from hcflow.serving import server as serving_server
-from runtime.errors import FileError
+from runtime.errors import BundleError, FileError, ParameterError
 from tests.support.bundles import write_bundle
-from tests.support.serving import PATIENCE, noise, pixels, png
+from tests.support.serving import PATIENCE, noise, pixels, png, running
 
 ROOT = Path(__file__).parents[3]
 _QUICK = ("--backend", "onnxruntime", "--precision", "fp32", "--threads", "1")
@@ -54,28 +55,29 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     process.stderr.close()
 
 
-def test_sigterm_finishes_what_runs_refuses_what_is_new_and_ends_with_0(
+def test_a_process_serves_until_sigterm_and_ends_with_0(
     started: tuple[subprocess.Popen[str], str],
 ) -> None:
     process, url = started
-    body = png(noise(700, 700))
-    answers: list[httpx.Response] = []
-
-    def post() -> None:
-        answers.append(httpx.post(f"{url}/v1/upscale?png_level=9", content=body, timeout=PATIENCE))
-
-    thread = threading.Thread(target=post)
-    thread.start()
-    while "hcflow_running 1.0" not in httpx.get(f"{url}/metrics").text:
-        time.sleep(0.01)
+    answer = httpx.post(f"{url}/v1/upscale", content=png(noise(4, 4)), timeout=PATIENCE)
+    assert pixels(answer.content).shape == (16, 16, 3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 0
-    thread.join()
-    assert pixels(answers[0].content).shape == (2800, 2800, 3)
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_sigterm_finishes_what_runs_and_refuses_what_is_new(tmp_path: Path) -> None:
+    with running(tmp_path / "tiny") as server, ThreadPoolExecutor(1) as threads:
+        held, picture = server.hold(), noise(4, 4)
+        answer = threads.submit(server.client.post, "/v1/upscale", content=png(picture))
+        held.wait()
+        server.server.handle_exit(signal.SIGTERM, None)
+        with contextlib.suppress(httpx.TransportError):  # until it has been refused
+            while httpx.get(f"{server.url}/health/ready").status_code == 503:
+                pass
+        held.go.set()
+        assert np.array_equal(pixels(answer.result().content), server.model.upscale(picture))
 
 
 def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
@@ -85,22 +87,30 @@ def test_an_address_in_use_is_one_line(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}: the address is in use" in said
 
 
-def test_a_model_that_does_not_load_is_one_line(tmp_path: Path) -> None:
+def _serve(*bundles: object, **options: Any) -> None:
+    given = {"backend": "onnxruntime", "precision": "fp32", "threads": 1, **options}
+    serve([str(each) for each in bundles], port=0, **given)
+
+
+def test_a_model_that_does_not_load_ends_the_start(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "tiny")
     for graph in folder.glob("inverse*.onnx"):
         graph.write_bytes(b"damaged")
-    assert "inverse.fp32" in _fails(folder, "--port", "0")
+    with pytest.raises(BundleError, match=r"inverse\.fp32"):
+        _serve(folder)
 
 
-def test_a_model_that_is_not_there_is_one_line() -> None:
-    assert "'nothing' is neither a bundle's folder nor a shipped model" in _fails(
-        "nothing", "--port", "0"
-    )
+def test_models_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "tiny")
+    with pytest.raises(ParameterError, match="two models are named 'tiny_x4'"):
+        _serve(folder, folder)
+    with pytest.raises(BundleError, match="'nothing' is neither"):
+        _serve("nothing")
 
 
 def test_other_machines_need_a_token_or_a_plain_word() -> None:
-    said = _fails("rescale_x4", "--host", "0.0.0.0", "--port", "0")
-    assert "give --token-file, or --no-auth" in said
+    with pytest.raises(ParameterError, match="give --token-file, or --no-auth"):
+        _serve("rescale_x4", host="0.0.0.0")
 
 
 @pytest.mark.parametrize(
