@@ -146,7 +146,7 @@ def publish(found: Sequence[Row], where: str) -> None:
     _, after = rest.split(END)
     about = [
         "Engines of the full-size networks, LR up to 40×40, for compute capability 8.0 to 12.0 at",
-        f"once, fp32 / fp16 / int8; {where}.",
+        f"once, fp32 / fp16 / int8, dense blocks flat; {where}.",
         "Every engine with a convolution takes 8.2 MB of scratch of its own",
         "([below](#memory)).",
     ]

@@ -36,7 +36,7 @@ BEGIN, END = "<!-- programs: make benchmark-programs -->", "<!-- /programs -->"
 
 TRIED: Mapping[str, Sequence[Form]] = {
     "fp16": FORMS,
-    "fp32": ("flat", "pass-through", "folded"),
+    "fp32": ("flat", "pass-through", "sums", "folded"),
     "int8": ("flat",),  # its convolutions read no concatenation
 }
 

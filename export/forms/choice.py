@@ -12,8 +12,8 @@ from export.forms.rewrite import Form
 from runtime.bundle.manifest import Precision
 
 _TURING = "7.5"
-_RTX: Mapping[str, Form] = {"fp16": "pass-through", "fp32": "folded"}
-_RTX_WITH_TURING: Mapping[str, Form] = {"fp16": "sums", "fp32": "folded"}
+_RTX: Mapping[str, Form] = {"fp16": "pass-through", "fp32": "sums"}
+_RTX_WITH_TURING: Mapping[str, Form] = {"fp16": "sums", "fp32": "sums"}
 
 
 def preferred(precision: Precision, capabilities: Sequence[str]) -> Form:

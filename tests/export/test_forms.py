@@ -52,6 +52,19 @@ def test_a_form_has_the_graphs_results_to_1e_6(network: str, direction: str, for
         assert np.abs(ours - theirs).max() <= 1e-6 * max(1.0, np.abs(theirs).max())
 
 
+def test_a_form_in_fp16_is_as_near_to_fp32_as_the_graph_itself() -> None:
+    exact = flat("rescale_x4", "inverse")[0]
+
+    def error(form: Form) -> float:
+        image = run(rewrite(model("rescale_x4", precision="fp16"), form))[0]
+        return float(np.sqrt(np.mean((image - exact) ** 2)))
+
+    as_it_is = error("flat")
+    assert as_it_is > 0
+    for form in OTHERS:
+        assert error(form) <= 1.5 * as_it_is
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_every_dense_block_of_a_build_is_found(network: str, precision: str) -> None:
@@ -130,7 +143,7 @@ def test_what_is_not_quite_a_dense_block_stays_as_it_is(kind: str) -> None:
 def test_the_table_gives_rtx_a_form_and_others_the_graph_as_it_is() -> None:
     assert preferred("fp16", ("8.0", "8.9")) == "pass-through"
     assert preferred("fp16", ("7.5", "8.9")) == "sums"
-    assert preferred("fp32", ("7.5", "8.9")) == preferred("fp32", ("8.9",)) == "folded"
+    assert preferred("fp32", ("7.5", "8.9")) == preferred("fp32", ("8.9",)) == "sums"
     assert preferred("int8", ("8.9",)) == "flat"
     assert EngineOptions("tensorrt-rtx").form_of("fp16") == "pass-through"
     assert EngineOptions("tensorrt").form_of("fp16") == "flat"
