@@ -80,7 +80,7 @@ def test_an_engine_says_which_form_it_has_and_each_form_is_kept(
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
     bundle = Bundle.open(write_bundle(tmp_path / "b"))
-    for form in (None, "sums", "sums"):
+    for form in (None, "folded", "folded"):
         options = replace(OPTIONS, form=form)  # type: ignore[arg-type]
         made = bundle_engines.compile_bundle(bundle, options, directions=("inverse",))
         assert made[0].engine.form == (form or options.form_of(made[0].engine.precision))
