@@ -154,7 +154,7 @@ def _by_dlpack(name: str, array: Any, stream: Stream) -> View:
         )
     # Asked before the array is: a stream of this GPU means nothing to one on another.
     if (ordinal := int(array.__dlpack_device__()[1])) != stream.device.ordinal:
-        raise _elsewhere(name, f"on GPU {ordinal}", stream.device)
+        raise _elsewhere(name, ordinal, stream.device)
     try:
         found = _strided_memory_view().from_dlpack(array, stream_ptr=stream.handle)
         shape, dtype = tuple(found.shape), found.dtype
@@ -180,15 +180,17 @@ def _check_place(name: str, found: View, device: Device) -> None:
         kinds.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, found.pointer
     )
     if int(status) != 0:
-        raise _elsewhere(name, "not memory that the GPU's driver knows", device)
+        raise ParameterError(
+            f"'{name}' is not in GPU memory: give an array whose memory CUDA allocated"
+        )
     if int(ordinal) != device.ordinal:
-        raise _elsewhere(name, f"on GPU {int(ordinal)}", device)
+        raise _elsewhere(name, int(ordinal), device)
 
 
-def _elsewhere(name: str, where: str, device: Device) -> ParameterError:
+def _elsewhere(name: str, ordinal: int, device: Device) -> ParameterError:
     return ParameterError(
-        f"'{name}' is {where}, and this model runs on GPU {device.ordinal}: copy it there, or open "
-        "the model with device= of the array's GPU"
+        f"'{name}' is on GPU {ordinal}, the model on GPU {device.ordinal}: copy it there, or open "
+        f"the model with device={ordinal}"
     )
 
 

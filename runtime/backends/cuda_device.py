@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.cuda_driver import check, driver, version_text
-from runtime.errors import BackendError, GpuMemoryError
+from runtime.errors import BackendError, GpuMemoryError, ParameterError
 
 _OLDEST_DRIVER = 12000
 """CUDA version that a driver must support, for stream-ordered memory and graphs."""
 
 _NO_FLAGS = 0
+
+_NO_STREAM = (
+    *("CUDA_ERROR_INVALID_HANDLE", "CUDA_ERROR_INVALID_VALUE", "CUDA_ERROR_INVALID_CONTEXT"),
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+)
+"""What the driver answers where it notices that a handle is no stream's."""
 
 
 def gpu_missing(ordinal: int = 0) -> str | None:
@@ -89,10 +95,29 @@ class Device:
         finally:
             check(driver().cuCtxSetCurrent(before))
 
-    def owns_stream(self, handle: int) -> bool:
-        """Whether a stream is of the primary context; raises `BackendError` if it was destroyed."""
+    def check_stream(self, handle: int) -> None:
+        """Check that work may be put into a stream of somebody else's.
+
+        Raises:
+            ParameterError: it was destroyed, is of another context, or is being captured.
+            BackendError: the GPU failed.
+        """
         with self.current():
-            return int(check(driver().cuStreamGetCtx(handle))) == int(self._context)
+            status, context = driver().cuStreamGetCtx(handle)
+            if getattr(status, "name", "") in _NO_STREAM:
+                raise ParameterError(
+                    "stream is not a stream of CUDA, or was destroyed: give one that exists"
+                )
+            if int(check((status, context))) != int(self._context):
+                raise ParameterError(
+                    f"stream belongs to another GPU or CUDA context than GPU {self.ordinal}'s "
+                    "primary one: create it with the CUDA runtime on this GPU"
+                )
+            if int(check(driver().cuStreamIsCapturing(handle))):
+                raise ParameterError(
+                    "stream is being captured, which runs of an engine do not support: end the "
+                    "capture first"
+                )
 
     def memory(self) -> tuple[int, int]:
         """Free and total bytes."""

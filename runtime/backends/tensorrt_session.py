@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.cuda_arrays import DeviceArray, View, aligned, stream_handle, view
-from runtime.backends.cuda_driver import check, driver
 from runtime.backends.cuda_latents import Drawer
 from runtime.backends.cuda_stream import LEGACY, Stream
 from runtime.backends.session import Arrays, Layer, Shapes
@@ -133,10 +132,12 @@ class EngineSession:
         handle = stream_handle(stream)
         if handle in (0, LEGACY):
             raise ParameterError(
-                "stream is the default stream, on which TensorRT waits for the whole GPU: make one"
+                "stream is the default stream, on which TensorRT waits for the whole GPU: create "
+                "one"
             )
         with self._device.current():
-            target = self._target(handle, stream)
+            self._device.check_stream(handle)
+            target = Stream(self._device, handle, stream)
             drawn = {name: self._drawn(name, each, target) for name, each in feeds.items()}
             views = {n: aligned(view(n, a, target), ALIGNMENT, target) for n, a in drawn.items()}
             for name, each in views.items():
@@ -198,19 +199,6 @@ class EngineSession:
                     after.pop_all()
             _logger.info("GPU memory is short: %d run at a time", self._usable)
 
-    def _target(self, handle: int, owner: Any) -> Stream:
-        """The caller's stream, which lives as long as what refers to it."""
-        if not self._device.owns_stream(handle):
-            raise ParameterError(
-                "stream is of another GPU or context: make it on GPU "
-                f"{self._device.ordinal}, in its primary context"
-            )
-        if int(check(driver().cuStreamIsCapturing(handle))):
-            raise ParameterError(
-                "stream is being captured, which is not supported: enqueue after the capture"
-            )
-        return Stream(self._device, handle, owner)
-
     def _input(self, name: str, value: Any) -> Any:
         """A region that the GPU will draw, or an array."""
         if not isinstance(value, Region):
@@ -271,7 +259,12 @@ def _enqueue(
     pointers = {name: each.pointer for name, each in views.items()}
     shapes = {name: each.shape for name, each in views.items()}
     unaligned: list[tuple[DeviceArray, View]] = []
-    for name, (shape, dtype) in own.outputs(shapes).items():
+    wanted = own.outputs(shapes)
+    if strange := [name for name in outputs if name not in wanted]:
+        raise ParameterError(
+            f"the engine has no output '{strange[0]}': it gives {', '.join(wanted)}"
+        )
+    for name, (shape, dtype) in wanted.items():
         if name not in results:
             results[name] = DeviceArray(target, shape, dtype)
             pointers[name] = results[name].pointer

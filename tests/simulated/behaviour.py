@@ -414,6 +414,9 @@ def arrays_that_will_not_do_are_refused(folder: Path) -> None:
     raises(ParameterError, "the engine takes float32", go(lr=strided(typestr="<f8")))
     raises(ParameterError, "is not a GPU array", go(lr=np.zeros(3)))
     raises(ParameterError, "no input 'lrr'", go(lrr=values["lr"]))
+    others = {"hrr": values["lr"]}
+    text = "the engine has no output 'hrr': it gives hr"
+    raises(ParameterError, text, lambda: s.enqueue(values, stream.handle, others))
     for default in (0, 1):
         raises(ParameterError, "default stream", lambda: s.enqueue(values, default))  # noqa: B023
     raises(ParameterError, "'z1' is missing", lambda: s.run({"lr": feeds()["lr"]}))

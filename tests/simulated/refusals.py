@@ -18,7 +18,7 @@ from runtime.backends.cuda_device import Device
 from runtime.backends.cuda_driver import check, driver
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_engine import version_of
-from runtime.errors import BackendError
+from runtime.errors import BackendError, ParameterError
 from tests.simulated.rig import (
     DRIVER,
     GIGABYTE,
@@ -206,9 +206,8 @@ def a_stream_that_was_destroyed_is_named(folder: Path) -> None:
     s, stream, values = session(folder), new_stream(), feeds()
     given = upload(new_stream(), values)
     check(driver().cuStreamDestroy(stream.handle))
-    raises(
-        BackendError, "a stream or an event was destroyed", lambda: s.enqueue(given, stream.handle)
-    )
+    text = "stream is not a stream of CUDA, or was destroyed: give one that exists"
+    raises(ParameterError, text, lambda: s.enqueue(given, stream.handle))
 
 
 @scenario

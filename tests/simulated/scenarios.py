@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -47,6 +48,8 @@ def main() -> None:
         folder = base / name
         folder.mkdir(mode=0o755)
         os.environ["HCFLOW_CACHE"] = str(folder / "cache")
+        gc.collect()
+        DRIVER.cuCtxSynchronize()  # what an earlier scenario left, mistakes among it
         DRIVER.sim_reset()
         try:
             Device.open().use()  # as in a program that uses the GPU by itself

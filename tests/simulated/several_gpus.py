@@ -110,18 +110,18 @@ def arrays_and_streams_of_another_gpu_are_refused(folder: Path) -> None:
             there = new_stream(1)
             elsewhere = upload(there, feeds())
             wrong = {"hr": DeviceArray(there, (1, 3, 12, 20), np.dtype(np.float32))}
-        text = "is on GPU 1, and this model runs on GPU 0: copy it there"
+        text = "is on GPU 1, the model on GPU 0: copy it there, or open the model with device=1"
         raises(ParameterError, f"'lr' {text}", lambda: s.enqueue(elsewhere, here.handle))
         by_dlpack = given | {"z1": OnlyDlpack(elsewhere["z1"])}
         raises(ParameterError, f"'z1' {text}", lambda: s.enqueue(by_dlpack, here.handle))
         raises(ParameterError, f"'hr' {text}", lambda: s.enqueue(given, here.handle, wrong))
-        text = "stream is of another GPU or context: make it on GPU 0"
+        text = "stream belongs to another GPU or CUDA context than GPU 0's primary one"
         raises(ParameterError, text, lambda: s.enqueue(given, there.handle))
         unknown = type("Array", (), {})()
         unknown.__cuda_array_interface__ = given["lr"].__cuda_array_interface__ | {
             "data": (64, False)
         }
-        text = "'lr' is not memory that the GPU's driver knows"
+        text = "'lr' is not in GPU memory"
         raises(ParameterError, text, lambda: s.enqueue(given | {"lr": unknown}, here.handle))
         with Device.open(1).current():
             there.synchronise()
