@@ -115,21 +115,22 @@ class Server:
 
 def load_test(options: argparse.Namespace) -> dict[str, Any]:
     """Many requests from a few clients: each waits for its answer before it asks again."""
-    files = [_png(picture) for picture in pictures()]
+    kinds = min(_KINDS, options.requests)
+    files = [_png(picture) for picture in pictures()[:kinds]]
     server = Server(options)
     pid = server.process.pid
     try:
         expected = [server.ask(data)[1] for data in files]
-        for index in range(4 * _KINDS):  # its memory settles
-            server.ask(files[index % _KINDS])
+        for index in range(min(4 * kinds, options.requests // 4)):  # its memory settles
+            server.ask(files[index % kinds])
         memory = [resident_bytes(pid)]
         before, start = processor_seconds(pid), time.monotonic()
         mine = time.process_time()
         wrong = refused = 0
 
         def one(index: int) -> tuple[int, bool]:
-            status, body = server.ask(files[index % _KINDS])
-            return status, body == expected[index % _KINDS]
+            status, body = server.ask(files[index % kinds])
+            return status, body == expected[index % kinds]
 
         with ThreadPoolExecutor(_CLIENTS) as clients:
             for block in _blocks(options.requests):
