@@ -230,6 +230,8 @@ def _under(root: str, row: Row) -> Row:
         error = f"'{row.source}' does not lie under '{root}'"
         return Row(row.number, error=error, given=row.given)
     relative = posixpath.normpath(_relative(root, source).lstrip("/"))
+    if relative == posixpath.curdir or source.endswith("/"):
+        return Row(row.number, error=f"'{row.source}' names a folder", given=row.given)
     return replace(row, source=source, relative=relative)
 
 

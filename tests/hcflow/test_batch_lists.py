@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hcflow.batch import listing, manifest
+from hcflow.batch import listing, manifest, rows, storage
 from runtime.errors import FileError
 from tests.support.batches import picture, text_list
 
@@ -182,6 +185,21 @@ def test_a_row_of_a_folder_of_shards_cannot_leave_its_root(tmp_path: Path) -> No
     errors = [row.error for row in manifest.open_list(str(tmp_path)).shard(0, 1)]
     assert "does not lie under" in str(errors[0])
     assert "has '..' in it" in str(errors[1])
+
+
+@settings(max_examples=200)
+@given(
+    root=st.sampled_from(["/data/in", "s3://bucket/in", "/", "s3://", "https://host/a"]),
+    name=st.text("./ab\\:~s3\0\n\udcff", max_size=14),
+)
+def test_no_name_whatever_leads_out_of_the_results(root: str, name: str) -> None:
+    row = manifest.row_under(root, 0, name)
+    assert (row.source is None) == (row.error is not None)
+    if row.source is not None:
+        output, _ = rows.result_name(row.relative, "PNG")
+        for results in ("/out", "s3://other/out"):
+            name = storage.join(results, output)
+            assert posixpath.normpath(name).startswith(posixpath.normpath(results) + "/")
 
 
 def test_nothing_to_list_is_one_error(tmp_path: Path) -> None:
