@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hcflow.batch import storage
 from hcflow.batch.manifest import row_under
@@ -24,6 +26,7 @@ from runtime.errors import FileError, HcflowError, one_line
 from runtime.images.codecs.files import MAX_PIXELS
 
 _MOST_TEXT = 500  # of an error of Ray's, which may be a traceback
+_SECONDS = 10.0  # until a cluster's host has answered
 _THREADS = 4  # of an actor without a GPU, where nobody says how many
 
 
@@ -145,9 +148,10 @@ def run(
     except ImportError:
         raise FileError("--ray needs pip install 'hcflow-deploy[ray]'") from None
     try:
-        start: dict[str, Any] = {"address": address}
-        if address == "local":
-            start = {"include_dashboard": False}
+        start: dict[str, Any] = {"include_dashboard": False}
+        if address != "local":
+            _check_reached(address)
+            start = {"address": address}
         ray.init(**start, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # a dozen kinds, by what is not there
         raise FileError(f"no Ray cluster is reached at '{address}': {one_line(error)}") from error
@@ -185,6 +189,18 @@ def run(
         raise FileError(f"Ray gave up: {one_line(error)[:_MOST_TEXT]}: run it again") from error
     finally:
         ray.shutdown()
+
+
+def _check_reached(address: str) -> None:
+    """Check that something listens at an address of host and port: without, Ray ends the process.
+
+    Raises:
+        OSError: nothing does.
+        ValueError: there is no port in it.
+    """
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname is not None and place.port is not None:
+        socket.create_connection((place.hostname, place.port), _SECONDS).close()
 
 
 @contextlib.contextmanager

@@ -93,7 +93,8 @@ def convert_list(
         from hcflow.batch import ray
 
         counts = ray.run(batch, job, mine, workers.ray, jobs=workers.jobs, timeout=workers.timeout)
-        total = _told(counts, len(mine))
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints what its nodes say
+            total = _told(counts, len(mine))
     else:
         job = with_threads(job, workers.jobs)
         with contextlib.closing(Pool(job, workers.jobs, workers.timeout, TRIES)) as pool:

@@ -50,11 +50,13 @@ def expected(names: Path, bundle: Path, tmp_path: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray without a token, of little memory."""
+    """Ray without a token, of little memory, patient with a slow machine."""
     for name, value in {
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_object_store_memory": "100000000",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "300",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -157,7 +159,6 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, names: Path, bu
     run = subprocess.run(
         [sys.executable, "-m", "hcflow", *map(str, words), "--ray", "127.0.0.1:9"],
         cwd=ROOT,
-        env={**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "5"},
         capture_output=True,
         text=True,
         check=False,
