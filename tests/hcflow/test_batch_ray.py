@@ -174,6 +174,8 @@ def test_ray_serve_gives_the_bytes_of_a_file(
     code = (
         "import logging, sys, urllib.request, ray\n"
         "from ray import serve\n"
+        "from ray.serve._private import api\n"
+        "api.HTTP_PROXY_TIMEOUT = 600  # a slow machine is no error\n"
         "from hcflow.batch.ray_serve import deployment\n"
         "bundle, image, result, port = sys.argv[1:]\n"
         f"{START}\n"
