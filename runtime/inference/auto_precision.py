@@ -7,17 +7,28 @@ from collections.abc import Collection, Mapping
 from runtime.bundle.manifest import Manifest, Precision
 from runtime.inference.grid import Grid
 
-_INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
-"""Linux's names of instructions for dot products of bytes; without one INT8 is no faster."""
+INT8_COST: tuple[tuple[frozenset[str], float], ...] = (
+    (frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}), 0.42),
+    (frozenset({"avx512f"}), 0.90),
+    (frozenset({"avx2"}), 0.65),
+)
+"""Time of a pixel in INT8 / in fp32 in OpenVINO, by Linux's names of instructions: of the first row
+that the processor has one of. The first row is dot products of bytes. The figures are the largest
+measured (docs/speed.md); a processor that is in no row has not been measured."""
 
-COST: Mapping[Precision, float] = {"int8": 0.42, "fp16": 1.0, "fp32": 1.0}
-"""Time of a pixel / its time in fp32, in OpenVINO on a processor with dot products of bytes: the
-largest that was measured (docs/precision.md, 3)."""
+MOST_COST = 0.8
+"""INT8 costs some quality: it is taken only where a pixel takes at most so much of fp32's time."""
+
+
+def int8_cost(cpu_flags: Collection[str]) -> float | None:
+    """Time of a pixel in INT8 / in fp32 on a processor; None where it has not been measured."""
+    return next((cost for flags, cost in INT8_COST if not flags.isdisjoint(cpu_flags)), None)
 
 
 def prefers_int8(backend: str, cpu_flags: Collection[str]) -> bool:
     """Whether a backend (by its own name, not `auto`) runs INT8 faster than fp32 here."""
-    return backend == "openvino" and not _INT8.isdisjoint(cpu_flags)
+    cost = int8_cost(cpu_flags)
+    return backend == "openvino" and cost is not None and cost <= MOST_COST
 
 
 def precisions(
@@ -25,10 +36,10 @@ def precisions(
 ) -> tuple[Precision, ...]:
     """The precisions that `auto` may choose on a backend, the cheapest pixel first.
 
-    INT8 and fp32 on OpenVINO, where the processor has dot products of bytes and every fp32 graph
-    has an INT8 one within its budget; else fp32 alone. On a CPU, ONNX Runtime takes longer for INT8
-    than for fp32 (docs/precision.md), and fp16 graphs are computed in float32. The gain of INT8 on
-    a GPU has not been measured.
+    INT8 and fp32 on OpenVINO, where INT8 was measured to be faster on such a processor and every
+    fp32 graph has an INT8 one within its budget; else fp32 alone. On a CPU, ONNX Runtime takes
+    longer for INT8 than for fp32 (docs/precision.md), and fp16 graphs are computed in float32. The
+    gain of INT8 on a GPU has not been measured.
 
     Args:
         manifest: the bundle's.
@@ -51,19 +62,24 @@ def precisions(
     return ("int8", "fp32") if exact and exact <= low else ("fp32",)
 
 
-def cheapest(grids: Mapping[Precision, Grid]) -> Precision:
-    """The precision that computes an image in the least time: pixels of all windows × `COST`.
+def cheapest(grids: Mapping[Precision, Grid], int8_cost: float) -> Precision:
+    """The precision that computes an image in the least time: pixels of all windows × their cost.
 
-    An INT8 graph needs larger overlaps, and smaller tiles for the same memory, so on many tiles it
-    may compute more pixels than their lower cost saves. One without a certified overlap runs
+    An INT8 graph may need larger overlaps, and smaller tiles for the same memory, so on many tiles
+    it may compute more pixels than their lower cost saves. One without a certified overlap runs
     images whole, whatever memory that takes: it is left out where fp32 tiles the image. Of two
     equal costs the later precision is chosen.
+
+    Args:
+        grids: of the image, by precision.
+        int8_cost: time of a pixel in INT8 / in any other precision.
     """
 
     def cost(precision: Precision) -> float:
         grid = grids[precision]
         rows, columns = grid.window
-        return COST[precision] * grid.rows * grid.columns * rows * columns
+        pixel = int8_cost if precision == "int8" else 1.0
+        return pixel * grid.rows * grid.columns * rows * columns
 
     exact = grids.get("fp32")
     cut = exact is not None and exact.rows * exact.columns > 1

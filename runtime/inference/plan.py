@@ -144,7 +144,8 @@ def graph_for(
 ) -> Graph:
     """The graph of a network that computes an image in the least time.
 
-    It follows from the image's size, so that the same image always gives the same bytes.
+    It follows from the image's size and the kind of processor, so that the same image always gives
+    the same bytes on one machine.
 
     Args:
         network: of one precision, or of several to choose from (`auto_precision.cheapest`).
@@ -160,7 +161,8 @@ def graph_for(
     graphs = {p: network.graph(direction, latents, p) for p in network.precisions}
     if len(graphs) > 1:
         grids = {p: _grid(g, lr_height, lr_width, tiling) for p, g in graphs.items()}
-        return graphs[auto_precision.cheapest(grids)]
+        cost = auto_precision.int8_cost(machine.cpu_flags())
+        return graphs[auto_precision.cheapest(grids, 1.0 if cost is None else cost)]
     return graphs[network.precisions[0]]
 
 

@@ -21,6 +21,11 @@ TEST_CASE("automatic uses INT8 if it is complete, within budget and fast") {
     for (const char* flag : {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
         CHECK(taken("openvino", {"avx2", flag}) == Precision::int8);
     CHECK(taken("openvino", {"avx2", "avx512f"}) == Precision::fp32);
+    CHECK(taken("openvino", {"avx2"}) == Precision::int8);
+    CHECK(taken("openvino", {"sse4_2"}) == Precision::fp32);
+    CHECK(hcflow::int8_cost({"avx2", "avx512_vnni"}) == 0.42);
+    CHECK(hcflow::int8_cost({"avx2"}) == 0.65);
+    CHECK(!hcflow::int8_cost({}));
     CHECK(taken("tensorrt", {"avx512_vnni"}) == Precision::fp32);
     manifest["graphs"].back()["io"] = "uint8";
     CHECK(taken("openvino", {"avx512_vnni"}) == Precision::fp32);

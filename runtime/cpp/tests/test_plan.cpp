@@ -23,15 +23,15 @@ TEST_CASE("INT8 is not used if its overlaps cost more time than it saves") {
     };
     const hcflow::Graph low = graph(hcflow::Precision::int8, 16, 16);
     const hcflow::Graph exact = graph(hcflow::Precision::fp32, 16, 2);
-    CHECK(&hcflow::cheapest({&low, &exact}, {20, 20}, {}) == &low);
-    CHECK(&hcflow::cheapest({&low, &exact}, {200, 200}, {}) == &exact);
+    CHECK(&hcflow::cheapest({&low, &exact}, {20, 20}, {}, 0.42) == &low);
+    CHECK(&hcflow::cheapest({&low, &exact}, {200, 200}, {}, 0.42) == &exact);
     const hcflow::Graph same = graph(hcflow::Precision::fp16, 16, 2);
-    CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}) ==
+    CHECK(&hcflow::cheapest({&same, &exact}, {200, 200}, {}, 0.42) ==
           &exact);  // the later of two equal graphs
     hcflow::Graph whole = low;
     whole.tile = whole.overlap = std::nullopt;  // it has no overlap
-    CHECK(&hcflow::cheapest({&whole, &exact}, {20, 20}, {}) == &whole);
-    CHECK(&hcflow::cheapest({&whole, &exact}, {21, 21}, {}) == &exact);
+    CHECK(&hcflow::cheapest({&whole, &exact}, {20, 20}, {}, 0.42) == &whole);
+    CHECK(&hcflow::cheapest({&whole, &exact}, {21, 21}, {}, 0.42) == &exact);
 }
 
 TEST_CASE("an image that does not fit into memory is refused before its run") {

@@ -4,6 +4,8 @@
 
 #include "core/error.hpp"
 #include "gpu/library.hpp"
+#include "inference/auto_precision.hpp"
+#include "system/machine.hpp"
 
 namespace hcflow {
 namespace {
@@ -14,13 +16,11 @@ constexpr double kMemoryOverhead = 2.0;
 constexpr std::size_t kSmallestTile = 16;
 // Of an output pixel: three float32 channels.
 constexpr double kPixelBytes = 12;
-// Time per pixel in INT8 / in fp32: the largest measured (docs/precision.md, 3).
-constexpr double kInt8Cost = 0.42;
 
 /// The time of a graph on a grid, relative to an fp32 pixel.
-double cost(const Graph& graph, const Grid& grid) {
+double cost(const Graph& graph, const Grid& grid, double int8_cost) {
     const Size window = grid.window();
-    double total = graph.precision == Precision::int8 ? kInt8Cost : 1.0;
+    double total = graph.precision == Precision::int8 ? int8_cost : 1.0;
     for (const std::size_t factor :
          {grid.rows.size(), grid.columns.size(), window.height, window.width})
         total *= static_cast<double>(factor);
@@ -75,7 +75,8 @@ double plan_bytes(const Graph& graph, const Grid& grid, std::size_t scale) {
 
 }  // namespace
 
-const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted) {
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted,
+                      double int8_cost) {
     const bool cut = std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
         return graph->precision == Precision::fp32 && make_grid(lr, *graph, wanted).count() > 1;
     });
@@ -86,7 +87,7 @@ const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const Wa
         const Grid grid = make_grid(lr, **graph, wanted);
         // It would run untiled and need more memory.
         if (cut && grid.count() == 1) continue;
-        const double price = cost(**graph, grid);
+        const double price = cost(**graph, grid, int8_cost);
         if (best == nullptr || price < least) {
             best = *graph;
             least = price;
@@ -101,7 +102,8 @@ const Graph& choose(const Network& network, Direction direction, bool latents, S
     std::vector<const Graph*> graphs;
     for (const Precision precision : network.precisions())
         graphs.push_back(&network.graph(direction, latents, precision));
-    return cheapest(graphs, lr, wanted);
+    if (graphs.size() == 1) return *graphs.front();
+    return cheapest(graphs, lr, wanted, int8_cost(cpu_flags()).value_or(1));
 }
 
 Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> available, Size lr,

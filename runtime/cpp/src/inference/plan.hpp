@@ -8,10 +8,11 @@
 namespace hcflow {
 
 /// The graph whose windows take the least time for an image; there must be at least one. If fp32
-/// tiles the image, graphs that would not are left out. The result depends on the image's size
-/// alone, so that the same image always gives the same bytes. Throws Error (parameter): as
+/// tiles the image, graphs that would not are left out. The result depends on the image's size and
+/// on `int8_cost`, the time of a pixel in INT8 / in another precision. Throws Error (parameter): as
 /// make_grid.
-const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted);
+const Graph& cheapest(const std::vector<const Graph*>& graphs, Size lr, const WantedGrid& wanted,
+                      double int8_cost);
 
 /// The cheapest graph of a network. Throws Error (bundle, parameter): as Network::graph and
 /// make_grid.
