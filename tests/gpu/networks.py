@@ -237,4 +237,7 @@ def compiled(
     seconds = time.perf_counter() - begun
     db = float(-10 * torch.log10((got.double() - want.double()).square().mean() + 1e-30))
     require(db > LEAST_DB["float16"], f"{db:.1f} dB to the eager module")
-    return measured(lambda: run(*inputs), device) | {"s to compile": seconds, "dB to eager": db}
+    return measured(lambda: run(*inputs), device, SECONDS) | {
+        "s to compile": seconds,
+        "dB to eager": db,
+    }

@@ -20,7 +20,7 @@ from tests.gpu import __main__ as program
 from tests.gpu import networks, page, training
 from tests.gpu.checks import CHECKS, MACHINE, Check, missing
 from tests.gpu.processes import ROOT, run, run_all
-from tests.gpu.record import Record, Report, records
+from tests.gpu.record import Record, Report, WrongError, records
 from tests.support.training_runs import small_run
 
 ODD = "tests.support.gpu_checks"
@@ -181,6 +181,19 @@ def test_a_network_that_is_wrong_is_told_in_db(tmp_path: Path, monkeypatch) -> N
     assert all(
         "are the least" in r.detail or "not finite" in r.detail for r in records(report.file)
     )
+
+
+def test_a_compiled_network_is_timed_and_compared_with_the_eager_one(monkeypatch) -> None:
+    network = load("tests/golden/rescale_x4_small.safetensors").network
+    inputs = networks.frame(network, (4, 4), CPU)
+    monkeypatch.setattr(networks, "SECONDS", 0.0)
+    monkeypatch.setattr(torch, "compile", lambda module, mode: module)
+    figures = networks.compiled(network, inputs, CPU, "default")
+    assert figures["dB to eager"] > 100
+    assert figures["ms"] > 0
+    monkeypatch.setattr(torch, "compile", lambda module, mode: lambda lr, z: 2 * module(lr, z))
+    with pytest.raises(WrongError, match="dB to the eager module"):
+        networks.compiled(network, inputs, CPU, "default")
 
 
 def test_training_is_timed_by_batch_until_one_does_not_fit(tmp_path: Path, monkeypatch) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from hcflow.commands import train as command
 from hcflow_ref.checkpoint import safetensors_file
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.errors import TrainingError
 from hcflow_ref.training import timed_run, trainer, travel
 from hcflow_ref.training.config.settings import ScheduleSettings
+from hcflow_ref.training.config.toml_file import read_config
+from hcflow_ref.training.data import shards
 from hcflow_ref.training.distributed import Process
 from hcflow_ref.training.optimiser import factor, progress
 from hcflow_ref.training.run_folder.state import resume
@@ -122,6 +126,41 @@ def test_parts_that_are_missing_or_cut_are_named_and_nothing_is_written(tmp_path
     assert travel.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert str(tmp_path) in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hcflow_rescaling_x4_gpu", "hcflow_plus_x4_gpu"])
+def test_the_configs_for_a_gpu_take_two_steps_on_the_cpu_and_go_on(tmp_path, name):
+    crops = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
+    (tmp_path / "crops-000.npy.xz").write_bytes(shards.compress(crops // 8 + 100))
+    config = read_config(f"configs/{name}.toml")
+    config = replace(
+        config,
+        data=replace(config.data, patch=32, batch=2),
+        schedule=replace(config.schedule, steps=2),
+        run=replace(config.run, log_every=1, threads=1),
+    )
+    lines = []
+    timed_run.run(config, tmp_path, tmp_path / "away", tmp_path / "parts", lines.append)
+    assert any(line.startswith("step 2/2") for line in lines)
+    longer = replace(config, run=replace(config.run, minutes=60.0))
+    state = timed_run.run(longer, tmp_path, tmp_path / "next", tmp_path / "parts", lines.append)
+    assert state.step == 2
+    assert load(tmp_path / "next" / "model.safetensors").config == config.network.build()
+
+
+def test_hcflow_train_takes_minutes_too(tmp_path, data, monkeypatch):
+    given = []
+
+    def train(config, *_):
+        given.append(config)
+        return SimpleNamespace(stopped_by=0)
+
+    monkeypatch.setattr(trainer, "train", train)
+    path = write_config(small_run(run={"minutes": 3.0}), tmp_path / "run.toml")
+    command.train(path, data, tmp_path, minutes=0.5)
+    command.train(path, data, tmp_path)
+    assert [config.run.minutes for config in given] == [0.5, 3.0]
 
 
 def test_the_script_says_what_is_wrong_in_one_line(tmp_path, data, capsys):
