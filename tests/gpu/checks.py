@@ -47,7 +47,7 @@ CHECKS = (
     Check("arrays of PyTorch", "tests.gpu.arrays:check_torch", ("cuda.bindings", "torch"), 40),
     Check("arrays of CuPy", "tests.gpu.arrays:check_cupy", ("cuda.bindings", "cupy"), 40),
     Check("networks", "tests.gpu.networks:check", ("torch", "PIL"), 80),
-    Check("training", "tests.gpu.training:check", ("torch",), 40),
+    Check("training", "tests.gpu.training:check", ("torch",), 60),
     Check("engines", "tests.gpu.bundles:check_engines", ("cuda.bindings", "onnx"), 90),
     Check("ONNX Runtime's CUDA", "tests.gpu.bundles:check_onnxruntime", ("onnxruntime",), 40),
     Check("selftest", "tests.gpu.bundles:check_selftest", ("onnxruntime",), 60),

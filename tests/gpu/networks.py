@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -105,18 +106,29 @@ def check_exactness(
         report.attempt(f"{name} forward, {dtype}", forward)
 
 
+def decibels(got: Tensor, want: Tensor) -> float:
+    """PSNR, peak 1; 300 dB where they are equal."""
+    return float(-10 * torch.log10((got.double() - want.double()).square().mean() + 1e-30))
+
+
 def _judged(got: Tensor, want: Tensor, dtype: str) -> dict[str, float]:
     require(bool(torch.isfinite(got).all()), "the output is not finite")
-    db = float(-10 * torch.log10((got.double() - want).square().mean() + 1e-30))
+    db = decibels(got, want)
     require(db >= LEAST_DB[dtype], f"{db:.1f} dB, and {LEAST_DB[dtype]:.0f} dB are the least")
     return {"dB": db, "largest error × 255": float((got - want).abs().max() * 255)}
+
+
+@functools.cache
+def _deployed(network: HCFlow | IRN, direction: Direction) -> nn.Module:
+    """The deploy module in float32; folding takes a second or more."""
+    return deploy(network, GraphSpec(direction, "fp32"))
 
 
 def lowered(
     network: HCFlow | IRN, direction: Direction, dtype: str, device: torch.device
 ) -> nn.Module:
     """The deploy module with all its networks in `dtype`."""
-    module = deploy(copy.deepcopy(network), GraphSpec(direction, "fp32"))
+    module = copy.deepcopy(_deployed(network, direction))
     for part in module.modules():
         if isinstance(part, LowPrecision):
             part.lower(DTYPES[dtype])
@@ -207,8 +219,9 @@ def _captured(module: nn.Module, inputs: Inputs, seconds: float) -> dict[str, An
             output = module(*inputs)
     graph.replay()
     torch.cuda.synchronize()
-    require(torch.equal(output, plain), "the replay differs from the plain run")
-    return measured(graph.replay, torch.device("cuda"), seconds)
+    db = decibels(output, plain)  # cuDNN may choose other kernels while a graph is captured
+    require(db > 60, f"the replay is {db:.1f} dB from the plain run")
+    return measured(graph.replay, torch.device("cuda"), seconds) | {"dB to plain": db}
 
 
 def check_compiled(report: Report) -> None:
@@ -235,9 +248,7 @@ def compiled(
         want = module(*inputs)
         got = run(*inputs).clone()
     seconds = time.perf_counter() - begun
-    db = float(-10 * torch.log10((got.double() - want.double()).square().mean() + 1e-30))
+    db = decibels(got, want)
     require(db > LEAST_DB["float16"], f"{db:.1f} dB to the eager module")
-    return measured(lambda: run(*inputs), device, SECONDS) | {
-        "s to compile": seconds,
-        "dB to eager": db,
-    }
+    figures = measured(lambda: run(*inputs), device, SECONDS)
+    return figures | {"s to compile": seconds, "dB to eager": db}

@@ -20,7 +20,7 @@ from tests.gpu.networks import cuda
 from tests.gpu.record import Report, SkippedError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-BATCHES = (16, 64, 128, 256)
+BATCHES = (32, 128)
 STEPS = 3
 
 
