@@ -25,7 +25,7 @@ import onnx_ir as ir
 import torch
 
 from benchmarks.naive import naive_inverse
-from calib.qdq import LARGEST as LARGEST_WEIGHT
+from calib.encodings import LARGEST as LARGEST_WEIGHT
 from calib.qdq import place
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions

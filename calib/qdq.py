@@ -1,72 +1,42 @@
-"""Q/DQ pairs in a graph: symmetric, zero point 0, weights per output channel, biases as they are.
+"""Q/DQ pairs in a graph: symmetric, zero point 0, each weight with a scale, biases as they are.
 
-Two facts about CPUs shape it (docs/precision.md has the measurements). OpenVINO 2026.4 computes a
-convolution wrongly whose quantised input is a `Concat`, unless the parts are quantised first and
-the concatenation itself is INT8. And where a CPU has no VNNI, products of 8-bit activations and
-8-bit weights saturate in 16 bits, so weights use 7 of their bits wherever OpenVINO takes that path.
+Two facts about CPUs shape those for CPUs (docs/precision.md has the measurements). OpenVINO 2026.4
+computes a convolution wrongly whose quantised input is a `Concat`, unless the parts are quantised
+first and the concatenation itself is INT8. And where a CPU has no VNNI, products of 8-bit
+activations and 8-bit weights saturate in 16 bits, so weights use 7 of their bits wherever OpenVINO
+takes that path. For TensorRT-RTX a concatenation is quantised as a whole, and is one of the
+concatenation before it and the new channels: in that form the compiler moves fewest bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from calib import concatenations
+from calib.encodings import INT8, Encoding, activation_scale, quantise_weights
 from calib.ranges import Ranges
 
-LARGEST = 127
-"""Largest quantised activation, and weight that reads an INT8 concatenation."""
-LARGEST_SEVEN_BITS = 63
-"""Largest of any other weight: 2 · 255 · 63 still fits 16 bits."""
 
-
-@dataclass(frozen=True)
-class Weights:
-    """A convolution's weights: int8 [O, I, kh, kw], and a scale [O] in the graph's float type."""
-
-    values: NDArray[np.int8]
-    scale: NDArray[np.floating]
-
-    @property
-    def dequantised(self) -> NDArray[np.float32]:
-        """What the convolution multiplies by."""
-        return self.values.astype(np.float32) * self.scale.astype(np.float32)[:, None, None, None]
-
-
-def quantise_weights(weight: NDArray[np.floating], largest: int) -> Weights:
-    """Symmetric and per output channel, with magnitudes up to `largest`."""
-    exact = weight.astype(np.float32)
-    magnitude = np.abs(exact).max(axis=(1, 2, 3))
-    scale = _scale(magnitude / largest, weight.dtype)
-    steps = np.rint(exact / scale.astype(np.float32)[:, None, None, None])
-    return Weights(np.clip(steps, -largest, largest).astype(np.int8), scale)
-
-
-def activation_scale(magnitude: float, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    """The scale of a tensor whose values reach `magnitude`, a scalar of the graph's float type."""
-    return _scale(np.float32(magnitude / LARGEST), dtype)
-
-
-def _scale(
-    value: NDArray[np.floating] | np.floating, dtype: np.dtype[np.floating]
-) -> NDArray[np.floating]:
-    # The smallest normal number: a scale that underflows to 0 would divide by it.
-    return np.maximum(value, np.finfo(dtype).tiny).astype(dtype)
-
-
-def place(model: ir.Model, ranges: Ranges, largest: Mapping[str, int]) -> ir.Model:
-    """Put pairs before the named convolutions and make their weights int8; changes the model.
+def place(
+    model: ir.Model, ranges: Ranges, largest: Mapping[str, int], encoding: Encoding = INT8
+) -> ir.Model:
+    """Put pairs before the named convolutions and make their weights 8 bits; changes the model.
 
     Args:
         model: a graph whose convolutions have bias and constant weights.
         ranges: magnitude of the input by convolution name; those not named stay as they are. What
             is read with the same range by several is quantised once.
-        largest: of a weight, by convolution name.
+        largest: of a weight, by convolution name, where weights have scales per channel.
+        encoding: of values and weights.
     """
-    placer = _Placer(model.graph)
+    placer = _Placer(model.graph, encoding)
+    if not encoding.joins_parts:
+        concatenations.align(model, ranges)
+        concatenations.nest(model.graph)
     for node in list(model.graph):
         name = node.name or ""
         if node.op_type == "Conv" and name in ranges:
@@ -76,8 +46,10 @@ def place(model: ir.Model, ranges: Ranges, largest: Mapping[str, int]) -> ir.Mod
 
 
 class _Placer:
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, encoding: Encoding) -> None:
         self.graph = graph
+        self.encoding = encoding
+        self.word = encoding.dtype.name
 
     def quantise(self, conv: ir.Node, magnitude: float, largest: int) -> None:
         source, weight = conv.inputs[0], conv.inputs[1]
@@ -85,11 +57,12 @@ class _Placer:
         assert weight is not None
         assert weight.const_value is not None
         exact = weight.const_value.numpy()
-        step = activation_scale(magnitude, exact.dtype)
+        step = activation_scale(magnitude, exact.dtype, self.encoding)
         scale = self._constant(f"scale/{float(step)!r}", step)
-        zero = self._constant("zero/int8", np.array(0, np.int8))
+        zero = self._constant(f"zero/{self.word}", np.zeros((), self.encoding.dtype))
         producer = source.producer()
-        if producer is not None and producer.op_type == "Concat":
+        joined_by = producer.op_type if producer is not None else ""
+        if joined_by == "Concat" and self.encoding.joins_parts:
             parts = [self._quantise_value(part, conv, scale, zero) for part in _parts(source)]
             joined = ir.node("Concat", parts, {"axis": 1}, name=f"{conv.name}/Concat")
             _name(joined)
@@ -98,11 +71,12 @@ class _Placer:
         else:
             low = self._quantise_value(source, conv, scale, zero)
         conv.replace_input_with(0, self._dequantise(conv, low, [scale, zero], "input"))
-        made = quantise_weights(exact, largest)
+        made = quantise_weights(exact, largest, self.encoding)
+        zeros = np.zeros(made.scale.shape, self.encoding.dtype)
         constants = [
-            self._constant(f"{weight.name}/int8", made.values),
+            self._constant(f"{weight.name}/{self.word}", made.values),
             self._constant(f"{weight.name}/scale", made.scale),
-            self._constant(f"{weight.name}/zero", np.zeros(len(made.scale), np.int8)),
+            self._constant(f"{weight.name}/zero", zeros) if zeros.ndim else zero,
         ]
         conv.replace_input_with(1, self._dequantise(conv, constants[0], constants[1:], "weight"))
 
@@ -122,7 +96,7 @@ class _Placer:
     def _dequantise(
         self, conv: ir.Node, value: ir.Value, constants: list[ir.Value], what: str
     ) -> ir.Value:
-        attributes = {"axis": 0} if what == "weight" else {}
+        attributes = {"axis": 0} if what == "weight" and self.encoding.per_channel else {}
         name = f"{conv.name}/Dequantize_{what}"
         node = ir.node("DequantizeLinear", [value, *constants], attributes, name=name)
         _name(node)

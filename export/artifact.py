@@ -74,7 +74,7 @@ def build(
     emitted = emit.to_onnx(traced, model.config, spec, metadata)
     int8 = lowered.int8 if lowered else None
     if int8:
-        place(emitted, int8.ranges, int8.largest)
+        place(emitted, int8.ranges, int8.largest, int8.encoding)
     contract.check(emitted)
     data = ir.to_proto(emitted).SerializeToString(deterministic=True)
     session = open_session("onnxruntime", data, NUMERICS, 0)

@@ -8,12 +8,14 @@ models have it beside their weights, so that their users need no photographs and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from calib.encodings import FP8, INT8, Encoding
 from calib.ranges import Method
 from calib.sensitivity import Block, Choice
 from export.errors import BudgetError, ExportError
@@ -92,20 +94,27 @@ def read(report: Mapping[str, Any]) -> CachedCalibration:
     )
 
 
-def restore(evaluator: Evaluator, cached: CachedCalibration, budget_db: float | None) -> Int8:
-    """Bring a network to INT8 as it was brought there before.
+def restore(
+    evaluator: Evaluator,
+    cached: CachedCalibration,
+    budget_db: float | None,
+    encoding: Encoding = INT8,
+) -> Int8:
+    """Bring a network to INT8 as it was brought there before, or to FP8 in the same blocks.
 
     Args:
         evaluator: of the float16 graph, whose trace is equalised in place.
         cached: of the same weights.
-        budget_db: largest loss on the hold-out of then.
+        budget_db: largest loss on the hold-out of then; of another encoding it is not known, and
+            not held against it.
+        encoding: of values and weights. The ranges of FP8 are the largest magnitudes of then.
 
     Raises:
         BudgetError: it lost more.
         ExportError: the calibration is of another network, or of another version of the export.
     """
     loss = cached.choice.loss_db
-    if budget_db is not None and not loss <= budget_db:
+    if encoding is INT8 and budget_db is not None and not loss <= budget_db:
         raise BudgetError(
             f"the cached calibration loses {loss:.3f} dB, more than {budget_db:g}: give "
             "--calibration DIR to choose anew. Nothing was written"
@@ -114,24 +123,29 @@ def restore(evaluator: Evaluator, cached: CachedCalibration, budget_db: float | 
     reach = {name: torch.tensor(values) for name, values in cached.channels.items()}
     if {name: len(values) for name, values in reach.items()} != found:
         raise _foreign()
-    candidates = convolutions(evaluator.traced, equalised(evaluator.traced, reach))
+    found_groups, magnitudes = equalised(evaluator.traced, reach)
+    candidates = convolutions(evaluator.traced, found_groups)
     paths = {conv.path.replace(".", "/"): conv for conv in candidates}
     blocks = {block.name for block in cached.choice.blocks if block.int8}
     if cached.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:
         raise _foreign()
+    ranges: Mapping[str, float] = cached.ranges
+    if encoding is FP8:
+        ranges = {path: magnitudes[paths[path].path] for path in ranges}
     return Int8(
-        ranges=cached.ranges,
+        ranges=ranges,
         largest={path: conv.largest for path, conv in paths.items()},
-        method=cached.method,
-        method_losses=cached.method_losses,
-        choice=cached.choice,
+        method="minmax" if encoding is FP8 else cached.method,
+        method_losses=cached.method_losses if encoding is INT8 else {},
+        choice=cached.choice if encoding is INT8 else replace(cached.choice, loss_db=math.nan),
         growth=cached.growth,
         taus=cached.taus,
         channels=cached.channels,
         quantised={
-            paths[path].path: quantised(paths[path], reached)
-            for path, reached in cached.ranges.items()
+            paths[path].path: quantised(paths[path], reached, encoding)
+            for path, reached in ranges.items()
         },
+        encoding=encoding,
     )
 
 

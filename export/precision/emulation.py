@@ -1,4 +1,4 @@
-"""A graph below fp32 as a GPU computes it: rounded to float16 after every operator, with INT8.
+"""A graph below fp32 as a GPU computes it: rounded to float16 after every operator, with 8 bits.
 
 CPU runtimes compute a float16 chain in float32 and drop the casts between, so that neither its
 error nor an overflow shows. This emulation of a trace rounds wherever the graph says float16;
@@ -18,16 +18,27 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.passes.shape_prop import TensorMetadata
 
+from calib.encodings import FP8, INT8, LARGEST_E4M3, Encoding
+
 Observer = Callable[[Node, Tensor], None]
 """Called with every traced value as it is computed."""
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """One convolution in INT8: the scale of its input, and its weights as they come back."""
+    """One convolution in 8 bits: its input's scale and encoding, its weights as they come back."""
 
     scale: float
     weight: Tensor
+    encoding: Encoding = INT8
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Values of the input as they come back from 8 bits."""
+        steps = x / self.scale
+        if self.encoding is FP8:
+            kept = torch.clamp(steps, -LARGEST_E4M3, LARGEST_E4M3).to(torch.float8_e4m3fn)
+            return kept.float() * self.scale
+        return torch.clamp(torch.round(steps), -128, 127) * self.scale
 
 
 class Emulator(Interpreter):
@@ -81,7 +92,7 @@ class Emulator(Interpreter):
         assert conv.bias is not None
         x, weight = args[0], conv.weight.float()
         if low := self.quantised.get(str(target)):
-            x = torch.clamp(torch.round(x / low.scale), -128, 127) * low.scale
+            x = low.rounded(x)
             x, weight = (x.half().float() if self.half else x), low.weight
         return F.conv2d(x, weight, conv.bias.float(), conv.stride, conv.padding)
 

@@ -80,25 +80,33 @@ def groups(traced: GraphModule, names: Collection[str]) -> list[Group]:
     ]
 
 
-def equalise(traced: GraphModule, found: Sequence[Group], largest: Mapping[str, Tensor]) -> None:
+def equalise(
+    traced: GraphModule, found: Sequence[Group], largest: Mapping[str, Tensor]
+) -> dict[str, float]:
     """Scale the channels of every group; changes weights in place and adds multiplications.
 
     Args:
         traced: the trace; its convolutions are its own.
         found: what `groups` gave.
         largest: magnitude of each channel [C], by name of the value's node.
+
+    Returns:
+        By convolution (path with dots), the magnitude that its input then reaches.
     """
+    reached = dict[str, float]()
     for group in found:
         kinds = {value: _kind(traced, value, group) for value in group.values}
         free = [value for value, kind in kinds.items() if kind != "fixed"]
         # The group keeps the range of what cannot be scaled, or else the one that it had.
-        held = [v for v in group.values if kinds[v] == "fixed"] or free
-        target = max(float(largest[value.name].max()) for value in held)
+        fixed = [v for v in group.values if kinds[v] == "fixed"]
+        target = max(float(largest[value.name].max()) for value in fixed or free)
+        most = target if fixed else 0.0
         for value in free:
             reach = largest[value.name].float()
             doublings = torch.round(torch.log2(target / reach))  # a channel of zeros: infinite
             power = torch.exp2(doublings.clamp(-MOST_DOUBLINGS, MOST_DOUBLINGS))
             power = power.where(reach > 0, torch.ones(()))
+            most = max(most, float((reach * power).max()))
             for reader in group.values[value]:
                 weight = trace.convolution(traced, reader.conv).weight
                 part = weight.data[:, reader.start : reader.start + len(power)]
@@ -107,7 +115,9 @@ def equalise(traced: GraphModule, found: Sequence[Group], largest: Mapping[str, 
                 _scale_maker(traced, value, power)
             else:
                 _multiply(traced, value, power, {reader.conv for reader in group.values[value]})
+        reached |= {str(conv.target): most for conv in group.convs}
     traced.graph.lint()
+    return reached
 
 
 def _values(value: Node, start: int) -> Iterator[tuple[Node, int]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib import sensitivity
+from calib.encodings import FP8, INT8, Encoding
 from calib.images import Crops
 from calib.ranges import METHODS, Method
 from calib.sensitivity import Choice
@@ -31,7 +32,7 @@ class Int8:
     """What `choose` chose: ranges by convolution name with slashes, and why.
 
     `channels` are the magnitudes that channels were equalised by, by name of a traced value;
-    `taus` the temperatures that ranges were measured at.
+    `taus` the temperatures that ranges were measured at; `encoding` is of values and weights.
     """
 
     ranges: Mapping[str, float]
@@ -43,6 +44,7 @@ class Int8:
     taus: tuple[float, ...]
     channels: Mapping[str, Sequence[float]] = field(repr=False)
     quantised: Mapping[str, Quantised] = field(repr=False)
+    encoding: Encoding = INT8
 
 
 def choose(
@@ -52,6 +54,7 @@ def choose(
     quick: Trial,
     budget_db: float,
     progress: Progress,
+    encoding: Encoding = INT8,
 ) -> Int8:
     """Choose ranges and blocks for INT8 by what they cost on the hold-out.
 
@@ -62,26 +65,30 @@ def choose(
         quick: a part of it, used to measure each block alone.
         budget_db: largest mean fall of PSNR against the photographs.
         progress: called with a line before each step.
+        encoding: of values and weights. FP8 has as many steps near 0 as anywhere, so it clips
+            nothing: its ranges are the largest magnitudes.
 
     Raises:
         BudgetError: less than 85 % of the multiply-adds can be INT8, or fewer than that within the
             budget.
     """
-    prepared = prepare(evaluator, calibration, progress)
+    prepared = prepare(evaluator, calibration, progress, encoding)
+    word = "FP8" if encoding is FP8 else "INT8"
     work = prepared.work
     if (most := sum(work.values())) < sensitivity.LEAST_SHARE:
         raise BudgetError(
-            f"this network cannot be quantised to INT8: only {most:.0%} of its multiply-adds are "
+            f"this network cannot be quantised to {word}: only {most:.0%} of its multiply-adds are "
             f"in float16 convolutions, which alone can be INT8; at least "
-            f"{sensitivity.LEAST_SHARE:.0%} are required, whatever the budget. Leave --int8 out. "
-            "Nothing was written"
+            f"{sensitivity.LEAST_SHARE:.0%} are required, whatever the budget. Leave "
+            f"--{word.lower()} out. Nothing was written"
         )
     loss = loss_on(evaluator, hold_out)
     method_losses = {}
-    for method in METHODS:
+    methods: tuple[Method, ...] = ("minmax",) if encoding is FP8 else METHODS
+    for method in methods:
         method_losses[method] = loss(prepared.quantised(method, work))
-        progress(f"{method} ranges, everything in INT8: {method_losses[method]:.3f} dB")
-    best = min(METHODS, key=lambda method: method_losses[method])
+        progress(f"{method} ranges, everything in {word}: {method_losses[method]:.3f} dB")
+    best = min(methods, key=lambda method: method_losses[method])
     noise = _noise_on(evaluator, quick)
     choice = sensitivity.choose(
         work,
@@ -92,7 +99,7 @@ def choose(
         progress,
     )
     if choice.share < sensitivity.LEAST_SHARE or not choice.loss_db <= budget_db:
-        raise BudgetError(_missed(choice, budget_db))
+        raise BudgetError(_missed(choice, budget_db, word))
     chosen = prepared.quantised(best, [block.name for block in choice.blocks if block.int8])
     return Int8(
         ranges={path.replace(".", "/"): prepared.ranges[best][path] for path in chosen},
@@ -104,6 +111,7 @@ def choose(
         taus=tuple(dict.fromkeys(trial.tau for trial in calibration)),
         channels={name: reach.tolist() for name, reach in prepared.reach.items()},
         quantised=chosen,
+        encoding=encoding,
     )
 
 
@@ -151,12 +159,12 @@ def _noise_on(evaluator: Evaluator, trial: Trial) -> LossOf:
     return noise
 
 
-def _missed(choice: Choice, budget_db: float) -> str:
+def _missed(choice: Choice, budget_db: float, word: str) -> str:
     worst = ", ".join(choice.reverted[:5])
     return (
-        f"this network cannot be quantised to INT8 within the budget of {budget_db:g} dB: the "
-        f"hold-out loses {choice.all_int8_loss_db:.3f} dB with all candidates in INT8, and "
-        f"{choice.loss_db:.3f} dB with {choice.share:.0%} of the multiply-adds in INT8; at least "
+        f"this network cannot be quantised to {word} within the budget of {budget_db:g} dB: the "
+        f"hold-out loses {choice.all_int8_loss_db:.3f} dB with all candidates in {word}, and "
+        f"{choice.loss_db:.3f} dB with {choice.share:.0%} of the multiply-adds in {word}; at least "
         f"{sensitivity.LEAST_SHARE:.0%} are required. The worst blocks are {worst}; raise "
-        "--int8-budget or give more photographs like yours. Nothing was written"
+        f"--{word.lower()}-budget or give more photographs like yours. Nothing was written"
     )

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from calib.qdq import LARGEST, LARGEST_SEVEN_BITS, activation_scale, quantise_weights
+from calib.encodings import (
+    INT8,
+    LARGEST,
+    LARGEST_SEVEN_BITS,
+    Encoding,
+    activation_scale,
+    quantise_weights,
+)
 from calib.ranges import METHODS, Histograms, Method
 from export.graph import trace
 from export.precision import equalisation
@@ -65,17 +72,19 @@ class Prepared:
         ranges: of each candidate's input, by method and path with dots.
         growth: ranges at temperatures above 0 over those at 0.
         reach: largest magnitude of each channel [C] that was equalised, by name of the value.
+        encoding: of values and weights.
     """
 
     candidates: Sequence[Conv]
     ranges: Mapping[Method, Mapping[str, float]]
     growth: tuple[Growth, ...]
     reach: Mapping[str, Tensor]
+    encoding: Encoding = INT8
 
     def quantised(self, method: Method, blocks: Collection[str]) -> dict[str, Quantised]:
         """The candidates of these blocks in INT8."""
         return {
-            conv.path: quantised(conv, self.ranges[method][conv.path])
+            conv.path: quantised(conv, self.ranges[method][conv.path], self.encoding)
             for conv in self.candidates
             if conv.block in blocks
         }
@@ -89,25 +98,31 @@ class Prepared:
         return work
 
 
-def prepare(evaluator: Evaluator, calibration: Sequence[Trial], progress: Progress) -> Prepared:
+def prepare(
+    evaluator: Evaluator,
+    calibration: Sequence[Trial],
+    progress: Progress,
+    encoding: Encoding = INT8,
+) -> Prepared:
     """Equalise a network's channels, in place, and measure what its convolutions read.
 
     Args:
         evaluator: of the float16 graph.
         calibration: used to measure the ranges.
         progress: called with a line before each step.
+        encoding: of values and weights.
     """
     channels = shared(evaluator.traced)
     by_tau = _channels(evaluator, channels, calibration, progress)
     reach = {name: torch.stack([x[name] for x in by_tau.values()]).amax(0) for name in channels}
-    found = equalised(evaluator.traced, reach)
+    found, _ = equalised(evaluator.traced, reach)
     candidates = convolutions(evaluator.traced, found)
     histograms = _histograms(evaluator, found, calibration, progress)
     ranges: dict[Method, dict[str, float]] = {}
     for method in METHODS:
         by_group = histograms.ranges(method)
         ranges[method] = {conv.path: by_group[str(conv.group)] for conv in candidates}
-    return Prepared(candidates, ranges, growth(by_tau), reach)
+    return Prepared(candidates, ranges, growth(by_tau), reach, encoding)
 
 
 def shared(traced: GraphModule) -> dict[str, int]:
@@ -120,16 +135,21 @@ def shared(traced: GraphModule) -> dict[str, int]:
     }
 
 
-def equalised(traced: GraphModule, reach: Mapping[str, Tensor]) -> list[Group]:
-    """Equalise the channels of a trace, in place, by their magnitudes; the groups as they are then.
+def equalised(
+    traced: GraphModule, reach: Mapping[str, Tensor]
+) -> tuple[list[Group], dict[str, float]]:
+    """Equalise the channels of a trace, in place, by their magnitudes.
 
     Args:
         traced: a float16 trace that was not equalised yet.
         reach: of every value of `shared`, largest magnitude of each channel [C].
+
+    Returns:
+        The groups as they are then, and the largest magnitude that each convolution then reads.
     """
     names = _names(traced)
-    equalisation.equalise(traced, equalisation.groups(traced, names), reach)
-    return equalisation.groups(traced, names)
+    magnitudes = equalisation.equalise(traced, equalisation.groups(traced, names), reach)
+    return equalisation.groups(traced, names), magnitudes
 
 
 def _names(traced: GraphModule) -> list[str]:
@@ -216,9 +236,9 @@ def _histograms(
     return histograms
 
 
-def quantised(conv: Conv, magnitude: float) -> Quantised:
-    """A candidate in INT8 whose input reaches this far."""
+def quantised(conv: Conv, magnitude: float, encoding: Encoding = INT8) -> Quantised:
+    """A candidate in 8 bits whose input reaches this far."""
     weight = conv.weight.numpy()
-    scale = float(activation_scale(magnitude, weight.dtype))
-    low = quantise_weights(weight, conv.largest)
-    return Quantised(scale, torch.from_numpy(low.dequantised))
+    scale = float(activation_scale(magnitude, weight.dtype, encoding))
+    low = quantise_weights(weight, conv.largest, encoding)
+    return Quantised(scale, torch.from_numpy(low.dequantised), encoding)

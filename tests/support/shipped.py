@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from calib.qdq import LARGEST_SEVEN_BITS, place
+from calib.encodings import LARGEST_SEVEN_BITS
+from calib.qdq import place
 from export import artifact, bundle_writer
 from export.artifact import Artifact
 from export.folded.fold import GraphSpec, deploy
