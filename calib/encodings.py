@@ -41,7 +41,9 @@ class Encoding:
     def encode(self, values: NDArray[np.floating]) -> NDArray[Any]:
         """The nearest encoded values, ties to even, clipped to ±`largest`."""
         clipped = np.clip(values, -self.largest, self.largest)
-        return (np.rint(clipped) if self.dtype.kind == "i" else clipped).astype(self.dtype)
+        rounded = np.rint(clipped) if self.dtype.kind == "i" else clipped
+        encoded: NDArray[Any] = rounded.astype(self.dtype)
+        return encoded
 
 
 INT8 = Encoding(np.dtype(np.int8), LARGEST, per_channel=True, joins_parts=True)

@@ -96,7 +96,7 @@ def build(
         io=spec.io,
         contract=contract.CONTRACT,
         opset=emit.OPSET,
-        file=f"{spec.direction}.{spec.precision}.{digest[:12]}.onnx",
+        file=_file_name(spec, digest),
         sha256=digest,
         bytes=len(data),
         nodes=len(emitted.graph),
@@ -106,6 +106,7 @@ def build(
         parity=tuple(parity),
         casts=_casts(emitted),
         losses=losses,
+        target=spec.target,
     )
     return replace(_with_report(data, entry, lowered, checkpoint_sha256), traced=traced)
 
@@ -138,7 +139,7 @@ def build_lr_alone(built: Artifact, cases: Sequence[Case]) -> Artifact | None:
     entry = replace(
         built.entry,
         latents=False,
-        file=f"{built.entry.direction}.{built.entry.precision}.{digest[:12]}.onnx",
+        file=_file_name(GraphSpec.of(built.entry), digest),
         sha256=digest,
         bytes=len(data),
         nodes=len(emitted.graph),
@@ -171,7 +172,7 @@ def build_uint8(built: Artifact, cases: Sequence[Case]) -> Artifact:
         entry,
         io=IO,
         latents=entry.latents and entry.direction == "inverse",
-        file=f"{entry.direction}.{entry.precision}.{IO}.{digest[:12]}.onnx",
+        file=_file_name(spec, digest),
         sha256=digest,
         bytes=len(data),
         nodes=len(emitted.graph),
@@ -181,6 +182,11 @@ def build_uint8(built: Artifact, cases: Sequence[Case]) -> Artifact:
     )
     checkpoint_sha256 = emitted.metadata_props["hcflow.checkpoint_sha256"]
     return _with_report(data, entry, built.lowered, checkpoint_sha256)
+
+
+def _file_name(spec: GraphSpec, digest: str) -> str:
+    parts = [spec.direction, spec.precision, spec.target or "", spec.io]
+    return ".".join(part for part in parts if part not in ("", "float32")) + f".{digest[:12]}.onnx"
 
 
 def _casts(graph: ir.Model) -> int:

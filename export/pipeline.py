@@ -39,6 +39,8 @@ class Request:
         tiling: the user's choices for the tile grid.
         calibration: a folder of photographs, used to choose the ranges.
         int8_budget_db: largest loss of int8 graphs on the hold-out; `None` makes none.
+        int8_for_rtx: also make int8 graphs for TensorRT-RTX, with one weight scale a tensor.
+        fp8_budget_db: largest loss of fp8 graphs, which are for TensorRT-RTX; `None` makes none.
         io: dtype of the images at the graphs' boundary, `float32` or `uint8`.
         cached_calibrations: what calibration found before, in place of photographs.
     """
@@ -52,6 +54,8 @@ class Request:
     tiling: tile_grid.Options = field(default_factory=tile_grid.Options)
     calibration: Path | None = None
     int8_budget_db: float | None = None
+    int8_for_rtx: bool = False
+    fp8_budget_db: float | None = None
     io: str = "float32"
     cached_calibrations: Mapping[Direction, CachedCalibration] = field(default_factory=dict)
 
@@ -74,7 +78,7 @@ def build(
 
     Raises:
         CalibrationError: the calibration folder cannot be used.
-        ExportError: int8 graphs are requested without one, and no cached calibration fits.
+        ExportError: int8 or fp8 graphs are requested without one, and no cached calibration fits.
         BudgetError: a graph misses its budget and `accept_over_budget` is not set; nothing is
             written.
         ExportError: the folder holds something else, or graphs for another τ that stay; or
@@ -152,7 +156,10 @@ def _specs(request: Request, direction: Direction) -> list[GraphSpec]:
     if request.int8_budget_db is not None:
         precisions["int8"] = None
     latents = request.with_latents or direction == "forward"
-    return [GraphSpec(direction, precision, latents) for precision in precisions]
+    specs = [GraphSpec(direction, precision, latents) for precision in precisions]
+    for_rtx: list[Precision] = ["int8"] if request.int8_for_rtx else []
+    for_rtx += ["fp8"] if request.fp8_budget_db is not None else []
+    return specs + [GraphSpec(direction, each, latents, target="rtx") for each in for_rtx]
 
 
 def _graphs(
@@ -206,16 +213,18 @@ def _calibrations(
     cached = {direction: _cached(request, direction, tau) for direction in request.directions}
     if request.calibration is None:
         int8 = request.int8_budget_db is not None or "int8" in request.precisions
-        if int8 and None in cached.values():
+        fp8 = request.fp8_budget_db is not None
+        if (int8 or fp8) and None in cached.values():
             raise ExportError(
-                "--int8 needs --calibration DIR, a folder of photographs: there is no cached "
-                "calibration for these weights, directions, latents and temperature"
+                f"{'--int8' if int8 else '--fp8'} needs --calibration DIR, a folder of "
+                "photographs: there is no cached calibration for these weights, directions, "
+                "latents and temperature"
             )
         crops = None
     else:
         crops = read_crops(model, request.calibration, note)
     return {
-        direction: Calibration(crops, request.int8_budget_db, found)
+        direction: Calibration(crops, request.int8_budget_db, request.fp8_budget_db, found)
         for direction, found in cached.items()
     }
 

@@ -81,6 +81,8 @@ def compile_bundle(
         OSError: the engines cannot be written.
     """
     graphs = asked_for(bundle, directions, precisions, options.library)
+    if precisions is None and len(graphs) > 1:  # of all graphs, those that these GPUs run
+        graphs = [graph for graph in graphs if options.runs(graph.precision)]
     if not graphs:
         raise ExportError(
             f"bundle '{bundle.manifest.name}' has no {' or '.join(directions)} graph"
@@ -117,7 +119,7 @@ def asked_for(
 def _compile(
     bundle: Bundle, graph: Graph, options: EngineOptions, again: bool, progress: Progress
 ) -> tuple[Made, bytes]:
-    title = graph.title
+    title, options = graph.title, options.for_precision(graph.precision)
     sized = replace(options, sizes=options.sizes.for_graph(graph))
     form = options.form_of(graph.precision)
     model = rewrite(onnx.load_from_string(bundle.read_graph(graph)), form)

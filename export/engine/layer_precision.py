@@ -24,12 +24,14 @@ LEAST_SHARE = 0.85
 _CONVOLUTION = re.compile(r"conv|fprop|gemm|winograd", re.IGNORECASE)
 # Kernel names say what is multiplied (`i8i8`, `h16816`, `f16f16`); tensor formats come second.
 _KERNELS = (
+    ("fp8", re.compile(r"e4m3|fp8|qmma", re.IGNORECASE)),
     ("int8", re.compile(r"i8i8|imma|int8|s8s8", re.IGNORECASE)),
     ("fp16", re.compile(r"f16f16|h884|h1688|h16816|hmma|fp16|half", re.IGNORECASE)),
     ("tf32", re.compile(r"tf32|s1688", re.IGNORECASE)),
     ("fp32", re.compile(r"f32f32|ffma|sgemm|fp32", re.IGNORECASE)),
 )
 _FORMATS = (
+    ("fp8", re.compile(r"fp8|e4m3", re.IGNORECASE)),
     ("int8", re.compile(r"int8", re.IGNORECASE)),
     ("fp16", re.compile(r"fp16|half|float16", re.IGNORECASE)),
     ("fp32", re.compile(r"fp32|float", re.IGNORECASE)),
@@ -104,7 +106,7 @@ def _asked_for(graph: bytes, precision: Precision) -> tuple[int, int]:
     """How many convolutions a graph has in a precision, by their weights' type, and in others."""
     parts = onnx.load_from_string(graph).graph
     convolutions = [node for node in parts.node if node.op_type == "Conv"]
-    if precision == "int8":
+    if precision in ("int8", "fp8"):
         weights = {n.output[0] for n in parts.node if n.op_type == "DequantizeLinear"}
     else:
         half = TensorProto.FLOAT16

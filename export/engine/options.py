@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from export.engine.profile import Sizes
@@ -15,6 +15,9 @@ from runtime.bundle.manifest import Precision
 
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 """Default targets of a TensorRT-RTX engine, its compiler's own."""
+
+FP8_CAPABILITIES = ("8.9", "12.0")
+"""Those of them that have FP8: TensorRT-RTX refuses it for 7.5 to 8.6."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,38 @@ class EngineOptions:
         """Compute capabilities a TensorRT-RTX engine is compiled for."""
         return tuple(dict.fromkeys(self.compute_capabilities)) or RTX_CAPABILITIES
 
+    def for_precision(self, precision: Precision) -> EngineOptions:
+        """These options for graphs in a precision: FP8 has GPUs of its own.
+
+        Raises:
+            ExportError: a GPU that was asked for has no FP8.
+        """
+        if precision != "fp8" or self.library == "tensorrt":
+            return self
+        if not self.compute_capabilities:
+            return replace(self, compute_capabilities=FP8_CAPABILITIES)
+        lacking = [each for each in self.compute_capabilities if not _has_fp8(each)]
+        if lacking:
+            raise ExportError(
+                f"GPUs of compute capability {', '.join(lacking)} have no FP8: compile fp8 graphs "
+                "for --compute-capability 8.9,12.0, and give the others --precision fp16"
+            )
+        return self
+
+    def runs(self, precision: Precision) -> bool:
+        """Whether every GPU that was asked for has a precision."""
+        has_fp8 = self.library == "tensorrt" or all(map(_has_fp8, self.compute_capabilities))
+        return precision != "fp8" or has_fp8
+
     def form_of(self, precision: Precision) -> Form:
         """The form in which dense blocks of a graph in this precision are compiled."""
         if self.form is not None:
             return self.form
         return preferred(precision, self.targets()) if self.library == "tensorrt-rtx" else "flat"
+
+
+def _has_fp8(capability: str) -> bool:
+    return tuple(map(int, capability.split("."))) >= (8, 9)
 
 
 def parse_capabilities(text: str | None) -> tuple[str, ...]:

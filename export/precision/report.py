@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from calib.encodings import FP8, INT8
 from export.precision.calibration_cache import FORMAT
 from export.precision.lower import Lowered
 from runtime.bundle.manifest import Graph, finite
@@ -35,7 +36,8 @@ def files(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str, b
     text = (
         json.dumps(finite(figures), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     ).encode()
-    stem = f"report.{entry.direction}.{entry.precision}.{hashlib.sha256(text).hexdigest()[:12]}"
+    kind = entry.precision if entry.target is None else f"{entry.precision}{entry.target}"
+    stem = f"report.{entry.direction}.{kind}.{hashlib.sha256(text).hexdigest()[:12]}"
     return {f"{stem}.json": text, f"{stem}.html": _page(entry, figures, lowered).encode()}
 
 
@@ -65,7 +67,7 @@ def _figures(entry: Graph, lowered: Lowered, checkpoint_sha256: str) -> dict[str
         figures |= {"io": entry.io, "measured": _OF_FLOATS}
     if lowered.int8:
         choice = lowered.int8.choice
-        figures["int8"] = {
+        figures["fp8" if lowered.int8.encoding is FP8 else "int8"] = {
             "taus": list(lowered.int8.taus),
             "method": lowered.int8.method,
             "hold_out_loss_db": choice.loss_db,
@@ -101,11 +103,15 @@ def _page(entry: Graph, figures: Mapping[str, Any], lowered: Lowered) -> str:
             f"<figcaption>{name}</figcaption></figure>"
         )
     if lowered.int8:
-        int8 = figures["int8"]
+        word = "FP8" if lowered.int8.encoding is FP8 else "INT8"
+        int8 = figures[word.lower()]
         parts.append(
-            f"<h2>INT8</h2><p>{int8['method']} ranges; {int8['multiply_adds']:.1%} of the "
+            f"<h2>{word}</h2><p>{int8['method']} ranges; {int8['multiply_adds']:.1%} of the "
             f"convolutions' multiply-adds; {int8['hold_out_loss_db']:.3f} dB on the hold-out, "
-            f"{int8['all_int8_hold_out_loss_db']:.3f} dB with every candidate in INT8."
+            f"{int8['all_int8_hold_out_loss_db']:.3f} dB with every candidate in {word}."
+            if lowered.int8.encoding is INT8 or lowered.int8.method_losses
+            else f"<h2>{word}</h2><p>{int8['method']} ranges; {int8['multiply_adds']:.1%} of the "
+            "convolutions' multiply-adds, in the blocks that the cached calibration has in INT8."
         )
         parts += [
             f"<p>At τ = {row['tau']:g} what is quantised reaches {row['median']:.2f} times as far "

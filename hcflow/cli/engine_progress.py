@@ -65,6 +65,31 @@ def summary(made: Made) -> str:
     return f"{name}: {engine.bytes / 1e6:.1f} MB, {how}"
 
 
+def no_gain(made: Sequence[Made]) -> list[str]:
+    """A line for each INT8 engine of TensorRT-RTX that moves no fewer bytes than fp16."""
+    moved = {
+        (each.engine.direction, each.engine.precision): each.engine.program.bytes
+        for each in made
+        if each.engine.library == "tensorrt-rtx" and each.engine.program is not None
+    }
+    lines = []
+    for (direction, precision), low in moved.items():
+        half = moved.get((direction, "fp16"))
+        if precision != "int8" or low is None:
+            continue
+        if half is None:
+            lines.append(
+                f"tensorrt-rtx {direction} int8 moves {low / 1e6:.0f} MB: add --fp16 and --fp8 to "
+                "compare; where it was measured, fp16 moved less (docs/precision.md)"
+            )
+        elif low >= half:
+            lines.append(
+                f"tensorrt-rtx {direction} int8 gains nothing: it moves {low / 1e6:.0f} MB, fp16 "
+                f"{half / 1e6:.0f} MB; use --precision fp16, or build --fp8"
+            )
+    return lines
+
+
 def print_commands(out: Console, made: Sequence[Made]) -> None:
     """The commands of NVIDIA's own tools that compile the same graphs."""
     flat = all(each.engine.form == "flat" for each in made)

@@ -15,6 +15,7 @@ from hcflow.cli.console import shown
 from hcflow.cli.engine_options import EngineArguments, engine_option
 from hcflow.cli.option_groups import option_groups
 from hcflow.cli.options import Directions
+from runtime.bundle.manifest import Precision
 from runtime.bundle.reader import Bundle
 
 _model = functools.partial(typer.Option, rich_help_panel="Model and bundle")
@@ -54,6 +55,14 @@ def build(
             help="Also build int8 graphs; needs --calibration unless the model ships with one.",
         ),
     ] = False,
+    fp8: Annotated[
+        bool,
+        _graphs(
+            "--fp8",
+            help="Also build fp8 graphs, for TensorRT-RTX on GPUs of compute capability 8.9 and "
+            "12.0; needs --calibration as --int8 does.",
+        ),
+    ] = False,
     io: Annotated[
         Literal["float32", "uint8"],
         _graphs(help="dtype of the graph's images; uint8 graphs round inside the graph."),
@@ -68,6 +77,10 @@ def build(
     int8_budget: Annotated[
         float | None,
         _calibration(min=0.0, help="Maximum loss of INT8 in dB.", show_default="0.1"),
+    ] = None,
+    fp8_budget: Annotated[
+        float | None,
+        _calibration(min=0.0, help="Maximum loss of FP8 in dB.", show_default="0.1"),
     ] = None,
     accept_over_budget: Annotated[
         bool,
@@ -113,10 +126,13 @@ def build(
         raise ExportError("give --checkpoint or --model, not both")
     if tau and no_latents:
         raise ExportError(f"--no-latents builds for τ = 0 only: leave --tau {tau:g} out")
-    if calibration is not None and not (fp16 or int8):
-        raise ExportError("--calibration is for --fp16 and --int8: add one of them")
-    if int8_budget is not None and not int8:
-        raise ExportError("--int8-budget is for --int8: add it")
+    for option, given, purposes in (
+        ("--calibration", calibration is not None, {"--fp16": fp16, "--int8": int8, "--fp8": fp8}),
+        ("--int8-budget", int8_budget is not None, {"--int8": int8}),
+        ("--fp8-budget", fp8_budget is not None, {"--fp8": fp8}),
+    ):
+        if given and not any(purposes.values()):
+            raise ExportError(f"{option} is for {', '.join(purposes)}: add one of them")
     engines = None
     if engine == "none":
         engine_arguments.refuse()
@@ -130,9 +146,10 @@ def build(
     with console.status("loading PyTorch and the checkpoint") as status:
         try:
             path = weights(model or DEFAULT) if checkpoint is None else checkpoint
-            cached = checkpoint is None and int8 and calibration is None
-            if int8 and calibration is None and not (cached and calibrations(path.stem)):
-                raise ExportError("--int8 needs --calibration DIR, a folder of photographs")
+            cached = checkpoint is None and (int8 or fp8) and calibration is None
+            if (int8 or fp8) and calibration is None and not (cached and calibrations(path.stem)):
+                option = "--int8" if int8 else "--fp8"
+                raise ExportError(f"{option} needs --calibration DIR, a folder of photographs")
             from export import pipeline, tile_grid
             from export.precision.calibration_cache import of_shipped
             from export.precision.evaluation import MOST_LOSS_DB
@@ -140,6 +157,7 @@ def build(
 
             loaded = load(path)
             budget = MOST_LOSS_DB["int8"] if int8_budget is None else int8_budget
+            budget_of_fp8 = MOST_LOSS_DB["fp8"] if fp8_budget is None else fp8_budget
             request = pipeline.Request(
                 path.stem,
                 direction.graphs(),
@@ -150,6 +168,8 @@ def build(
                 tiling=tile_grid.Options(tile, overlap, tile_photographs),
                 calibration=calibration,
                 int8_budget_db=budget if int8 else None,
+                int8_for_rtx=int8 and engines is not None and engines.library == "tensorrt-rtx",
+                fp8_budget_db=budget_of_fp8 if fp8 else None,
                 io=io,
                 cached_calibrations=of_shipped(path.stem, loaded.sha256) if cached else {},
             )
@@ -158,7 +178,7 @@ def build(
             manifest = pipeline.build(loaded, folder, request, stage, note)
         except CheckpointError as error:
             raise ExportError(str(error)) from error
-    precisions = (*request.precisions, *(("int8",) if int8 else ()))
+    precisions = (*request.precisions, *_eight_bits(int8, fp8))
     made = []
     if engines is not None:
         from hcflow.cli import engine_progress
@@ -171,9 +191,16 @@ def build(
             into_bundle=True,
         )
         manifest = Bundle.open(folder).manifest
+        for line in engine_progress.no_gain(made):
+            note(line)
     if as_json:
         sys.stdout.write(manifest.to_json())
         return
     from hcflow.cli.tables import print_build
 
     print_build(folder, manifest, request.directions, precisions, made, verbose)
+
+
+def _eight_bits(int8: bool, fp8: bool) -> tuple[Precision, ...]:
+    asked: dict[Precision, bool] = {"int8": int8, "fp8": fp8}
+    return tuple(precision for precision, wanted in asked.items() if wanted)

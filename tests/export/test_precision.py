@@ -362,7 +362,7 @@ def test_a_budget_that_cannot_be_met_says_what_was_reached(
     [
         (["--int8", "--model", "nonsense"], "no shipped model is called 'nonsense'"),
         (["--int8", "--checkpoint", "x"], "--int8 needs --calibration DIR"),
-        (["--calibration", "x"], "--calibration is for --fp16 and --int8"),
+        (["--calibration", "x"], "--calibration is for --fp16, --int8, --fp8: add one"),
         (["--fp16", "--int8-budget", "1"], "--int8-budget is for --int8"),
         (["--fp16", "--calibration", "/nowhere"], "no such folder"),
         (["--int8", "--calibration", "/nowhere"], "no such folder"),
