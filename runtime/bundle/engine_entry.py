@@ -148,7 +148,7 @@ class Engine:
             memory=Memory(*(_bytes(memory, k) for k in ("scratch", "weights", "activations"))),
             layers={k: v.integer(0) for k, v in layers.members().items()} if layers else None,
             program=Program.from_field(program) if program else None,
-            form=form.text(r"[a-z-]{1,40}", "a form such as pass-through") if form else "flat",
+            form=form.text(*PLAIN_WORD) if form else "flat",
         )
 
     @classmethod

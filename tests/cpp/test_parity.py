@@ -255,22 +255,38 @@ def test_engines_fit_as_in_python(sanitized: Path) -> None:
         for capability in ("8.9", "12.1", "7.5")
     ]
     said, expected = "", []
+
+    def ask(machine: Machine, entry: dict[str, object]) -> None:
+        nonlocal said
+        text = json.dumps(entry)
+        facts = (machine.library, machine.version, machine.compute_capability, text)
+        said += "\t".join(facts) + "\n"
+        try:
+            expected.append(misfit(Engine.from_json(text, "it"), machine) or "fits")
+        except BundleError:
+            expected.append("not an entry")
+
     for library, version, capability, compatible, hardware in itertools.product(
         ("tensorrt", "tensorrt-rtx", "other"), versions, capabilities, (True, False),
         ("none", "ampere+", "same-capability"),
     ):  # fmt: skip
-        sidecar = plain | {
-            "library": library, "version": version, "compute_capabilities": capability,
-            "version_compatible": compatible, "hardware": hardware,
-        }  # fmt: skip
         for each in machines:
-            text = json.dumps(sidecar)
-            facts = (each.library, each.version, each.compute_capability, text)
-            said += "\t".join(facts) + "\n"
-            try:
-                expected.append(misfit(Engine.from_json(text, "it"), each) or "fits")
-            except BundleError:
-                expected.append("not an entry")
+            ask(each, plain | {
+                "library": library, "version": version, "compute_capabilities": capability,
+                "version_compatible": compatible, "hardware": hardware,
+            })  # fmt: skip
+    fits = plain | {
+        "library": "tensorrt-rtx", "version": "1.7.1", "compute_capabilities": ["8.9"],
+        "version_compatible": False, "hardware": "none",
+    }  # fmt: skip
+    counts = {"convolutions": {"fp16": 2}, "fused": 1, "others": 0}
+    for changes in (
+        {"form": "pass-through"}, {"form": 3}, {"form": "a b"}, {"program": None},
+        {"program": counts}, {"program": counts | {"bytes": 3, "operations": {"fp16": 4}}},
+        {"program": counts | {"bytes": -3}}, {"program": counts | {"operations": {"fp16": 0.5}}},
+        {"program": {"convolutions": {}}}, {"program": []},
+    ):  # fmt: skip
+        ask(Machine("tensorrt-rtx", "1.7.1", "8.9"), fits | changes)
     program = sanitized / "tests" / "simulated" / "hcflow-engine-entry"
     assert run(program, input=said).splitlines() == expected
     assert {"fits", "not an entry"} < set(expected)

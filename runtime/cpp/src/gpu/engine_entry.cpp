@@ -82,6 +82,10 @@ bool capability_fits(const EngineEntry& engine, const std::string& capability) {
                        [&](const std::string& each) { return numbers(each) >= ampere; });
 }
 
+void check_counts(const JsonReader& json) {
+    for (const auto& [key, count] : json.members()) (void)count.integer(0);
+}
+
 /// Checks the values of an entry that this library does not use.
 void check_unused(const JsonReader& json) {
     (void)json["direction"].choice({"inverse", "forward"});
@@ -93,8 +97,14 @@ void check_unused(const JsonReader& json) {
     const JsonReader memory = json["memory"];
     for (const char* key : {"scratch", "weights", "activations"})
         if (const auto bytes = memory.get(key)) (void)bytes->integer(0);
-    if (const auto layers = json.get("layers"))
-        for (const auto& [key, count] : layers->members()) (void)count.integer(0);
+    if (const auto layers = json.get("layers")) check_counts(*layers);
+    if (const auto form = json.get("form")) (void)form->word();
+    if (const auto program = json.get("program")) {
+        check_counts((*program)["convolutions"]);
+        for (const char* key : {"fused", "others"}) (void)(*program)[key].integer(0);
+        if (const auto bytes = program->get("bytes")) (void)bytes->integer(0);
+        if (const auto operations = program->get("operations")) check_counts(*operations);
+    }
 }
 
 }  // namespace
