@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": ("hcflow.commands.serve", "serve"),
     "manifest": ("hcflow.commands.manifest", "manifest"),
     "triton": ("hcflow.commands.triton", "triton"),
+    "web": ("hcflow.commands.web", "web"),
     "build": ("hcflow.commands.build", "build"),
     "verify": ("hcflow.commands.verify", "verify"),
     "info": ("hcflow.commands.info", "info"),
