@@ -19,6 +19,7 @@ from tests.simulated import (
     captures,
     compiling,
     drawing,
+    gpu_arrays,
     gpu_kit,
     gpu_memory,
     mistakes,
@@ -33,8 +34,8 @@ from tests.simulated import (
 from tests.simulated.rig import DRIVER, SCENARIOS
 
 MODULES = (
-    *(behaviour, captures, compiling, drawing, gpu_kit, gpu_memory, mistakes),
-    *(refitting, refusals, runtime_caches, selftesting, several_gpus, uint8_images),
+    *(behaviour, captures, compiling, drawing, gpu_arrays, gpu_kit, gpu_memory),
+    *(mistakes, refitting, refusals, runtime_caches, selftesting, several_gpus, uint8_images),
 )
 """Importing them has filled `SCENARIOS`."""
 

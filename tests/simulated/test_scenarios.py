@@ -19,8 +19,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 SCENARIOS = (
-    *("behaviour", "captures", "compiling", "drawing", "gpu_kit", "gpu_memory", "mistakes"),
-    *("refitting", "refusals", "runtime_caches", "selftesting", "several_gpus", "uint8_images"),
+    *("behaviour", "captures", "compiling", "drawing", "gpu_arrays", "gpu_kit"),
+    *(
+        "gpu_memory",
+        "mistakes",
+        "refitting",
+        "refusals",
+        "runtime_caches",
+        "selftesting",
+        "several_gpus",
+        "uint8_images",
+    ),
 )
 NAMES = [
     name
