@@ -25,6 +25,7 @@ import onnx_ir as ir
 import torch
 
 from benchmarks.naive import naive_inverse
+from calib.encodings import INT8, Encoding
 from calib.encodings import LARGEST as LARGEST_WEIGHT
 from calib.qdq import place
 from export.engine.compile import compile_graph
@@ -50,19 +51,20 @@ RANGE = 4.0
 Row = dict[str, Any]
 
 
-def ours(model: HCFlow, direction: Any, precision: Any) -> bytes:
-    """A graph as a build makes it."""
+def ours(model: HCFlow, direction: Any, precision: Any, encoding: Encoding = INT8) -> bytes:
+    """A graph as a build makes it; of int8 and fp8 the encoding."""
     spec = GraphSpec(direction, precision)
     traced = trace.trace(deploy(model, spec))
     emitted = emit.to_onnx(traced, model.config, spec)
-    if precision == "int8":
+    if precision in ("int8", "fp8"):
         chosen = [
             str(node.target).replace(".", "/")
             for node in traced.graph.nodes
             if node.op == "call_module"
             and traced.get_parameter(f"{node.target}.weight").dtype == torch.float16
         ]
-        place(emitted, dict.fromkeys(chosen, RANGE), dict.fromkeys(chosen, LARGEST_WEIGHT))
+        magnitudes, largest = (dict.fromkeys(chosen, x) for x in (RANGE, LARGEST_WEIGHT))
+        place(emitted, magnitudes, largest, encoding)
     return ir.to_proto(emitted).SerializeToString()
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import onnx
 
 from benchmarks.engines import TITLES, ours
+from calib.encodings import FP8, INT8, INT8_PER_TENSOR, Encoding
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import Sizes, profile
@@ -37,8 +38,13 @@ BEGIN, END = "<!-- programs: make benchmark-programs -->", "<!-- /programs -->"
 TRIED: Mapping[str, Sequence[Form]] = {
     "fp16": FORMS,
     "fp32": ("flat", "pass-through", "sums", "folded"),
-    "int8": ("flat",),  # its convolutions read no concatenation
 }
+EIGHT_BITS: Mapping[str, tuple[str, Encoding, str]] = {
+    "int8 for CPUs": ("int8", INT8, "parts"),
+    "int8 for rtx": ("int8", INT8_PER_TENSOR, "nested"),
+    "fp8 for rtx": ("fp8", FP8, "nested"),
+}
+"""Precision, encoding, and how the build joined dense blocks: no form is left to choose."""
 
 Row = dict[str, Any]
 
@@ -63,17 +69,23 @@ def rows(network: str) -> Iterator[Row]:
     for precision, forms in TRIED.items():
         graph = ours(model, "inverse", precision)
         for form in forms:
-            found = program(graph, form)
-            yield {
-                "network": network,
-                "precision": precision,
-                "form": form,
-                "convolutions": sum(found.convolutions.values()),
-                "fused": found.fused,
-                "others": found.others,
-                "bytes": found.bytes,
-                "operations": sum((found.operations or {}).values()),
-            }
+            yield _row(network, precision, form, program(graph, form))
+    for title, (precision, encoding, joined) in EIGHT_BITS.items():
+        graph = ours(model, "inverse", precision, encoding)
+        yield _row(network, title, joined, program(graph, "flat"))
+
+
+def _row(network: str, precision: str, form: str, found: Program) -> Row:
+    return {
+        "network": network,
+        "precision": precision,
+        "form": form,
+        "convolutions": sum(found.convolutions.values()),
+        "fused": found.fused,
+        "others": found.others,
+        "bytes": found.bytes,
+        "operations": sum((found.operations or {}).values()),
+    }
 
 
 def table(found: Sequence[Row]) -> list[str]:
@@ -82,13 +94,8 @@ def table(found: Sequence[Row]) -> list[str]:
         "| up | precision | dense blocks | convolutions (fused) | others | MB | multiply-adds |",
         "|---|---|---|---|---|---|---|",
     ]
+    flat = {row["network"]: row for row in found if row["form"] == "flat"}
     for row in found:
-        (flat,) = (
-            each
-            for each in found
-            if (each["network"], each["precision"], each["form"])
-            == (row["network"], row["precision"], "flat")
-        )
         chosen = preferred(row["precision"], (CAPABILITY,)) == row["form"]
         cells = [
             TITLES[row["network"]],
@@ -97,7 +104,7 @@ def table(found: Sequence[Row]) -> list[str]:
             f"{row['convolutions']} ({row['fused']})",
             str(row["others"]),
             f"{row['bytes'] / 1e6:.1f}",
-            f"{row['operations'] / flat['operations']:.2f}",
+            f"{row['operations'] / flat[row['network']]['operations']:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
