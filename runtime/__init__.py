@@ -24,7 +24,7 @@ from runtime.errors import (
     ParameterError,
     SizeError,
 )
-from runtime.inference import auto_precision
+from runtime.inference import auto_precision, gpu_precision
 from runtime.inference.network import Network
 from runtime.model import Model
 from runtime.system import machine
@@ -86,6 +86,11 @@ def load(
     bundle = Bundle.open(path)
     if precision == "auto":
         name = auto.name(backend)
-        candidates = auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
+        candidates: tuple[Precision, ...]
+        if name in backends.ON_GPU:
+            engines = gpu_precision.engines_of(name, bundle.folder)
+            candidates = (gpu_precision.choose(bundle.manifest, name, io, engines),)
+        else:
+            candidates = auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
         return Model(Network(bundle, backend, candidates, threads, io, device))
     return Model(Network(bundle, backend, precision or "fp32", threads, io, device))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from runtime.backends import targets_of
+from runtime.backends import ON_GPU, targets_of
 from runtime.bundle.manifest import Manifest
 from runtime.convert.sizing import AS_THE_NETWORK, WantedSize
 from runtime.images.codecs.files import MAX_PIXELS
@@ -124,7 +124,8 @@ class Job:
         precision = load.get("precision") or "fp32"
         targets = targets_of(load.get("backend") or "auto")
         graphs = [g for g in manifest.graphs if g.target in targets]
-        used = ("int8", "fp32") if precision == "auto" else (precision, "fp32")
+        low = ("fp16", "fp8") if load.get("backend") in ON_GPU else ("int8",)
+        used = (*low, "fp32") if precision == "auto" else (precision, "fp32")
         return {
             "direction": self.direction,
             "asked": self.model is not None,

@@ -38,8 +38,8 @@ def precisions(
 
     INT8 and fp32 on OpenVINO, where INT8 was measured to be faster on such a processor and every
     fp32 graph has an INT8 one within its budget; else fp32 alone. On a CPU, ONNX Runtime takes
-    longer for INT8 than for fp32 (docs/precision.md), and fp16 graphs are computed in float32. The
-    gain of INT8 on a GPU has not been measured.
+    longer for INT8 than for fp32 (docs/precision.md), and fp16 graphs are computed in float32.
+    `gpu_precision` chooses for GPUs.
 
     Args:
         manifest: the bundle's.

@@ -1,0 +1,98 @@
+"""`--precision auto` on a GPU: fp16 within budget, FP8 where the compiled program gains by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import runtime
+from runtime import Bundle
+from runtime.backends import auto
+from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engine_program import Program
+from runtime.bundle.graph_entry import Graph
+from runtime.bundle.manifest import Manifest
+from runtime.inference import gpu_precision
+from tests.support.bundles import write_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Both directions in fp32, fp16, int8 and, for TensorRT-RTX, fp8; all within budget."""
+    made = write_bundle(tmp_path / "b")
+    manifest = Bundle.open(made).manifest
+    low = [replace(g, precision=cast(Any, p)) for p in ("fp16", "int8") for g in manifest.graphs]
+    low += [replace(g, precision="fp8", target="rtx") for g in manifest.graphs]
+    both = replace(manifest, graphs=(*manifest.graphs, *low))
+    (made / "manifest.json").write_text(both.to_json(), encoding="utf-8")
+    return made
+
+
+@pytest.fixture
+def manifest(folder: Path) -> Manifest:
+    return Bundle.open(folder).manifest
+
+
+def engine(moved: int | None, fp8: int = 0, fp16: int = 0) -> Engine:
+    program = Program({}, 0, 0, moved, {"fp8": fp8, "fp16": fp16})
+    return cast(Engine, SimpleNamespace(program=program))
+
+
+def chosen(manifest: Manifest, backend: str, **engines: Sequence[Engine]) -> str:
+    def of(graph: Graph) -> Sequence[Engine]:
+        return engines.get(graph.precision, ())
+
+    return gpu_precision.choose(manifest, backend, None, of)
+
+
+def test_cuda_takes_fp16_within_its_budget(manifest: Manifest) -> None:
+    assert chosen(manifest, "onnxruntime-cuda") == "fp16"
+    missed = tuple(replace(g, within_budget=g.precision != "fp16") for g in manifest.graphs)
+    assert chosen(replace(manifest, graphs=missed), "onnxruntime-cuda") == "fp32"
+    one_way = tuple(g for g in manifest.graphs if g.precision != "fp16" or g.direction == "inverse")
+    assert chosen(replace(manifest, graphs=one_way), "onnxruntime-cuda") == "fp32"
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_an_engine_library_takes_fp16_where_there_are_engines_of_it(
+    manifest: Manifest, backend: str
+) -> None:
+    assert chosen(manifest, backend) == "fp32"
+    assert chosen(manifest, backend, fp16=[engine(100)]) == "fp16"
+    assert chosen(manifest, backend, int8=[engine(1)], fp16=[engine(100)]) == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("low", "taken"),
+    [
+        (engine(80, fp8=95, fp16=5), "fp8"),
+        (engine(95, fp8=95, fp16=5), "fp16"),  # moves nearly as much
+        (engine(80, fp8=50, fp16=50), "fp16"),  # half of it is not in FP8 after all
+        (engine(None, fp8=95), "fp16"),  # unknown
+    ],
+)
+def test_fp8_is_taken_where_its_program_is_in_fp8_and_moves_less(
+    manifest: Manifest, low: Engine, taken: str
+) -> None:
+    half = [engine(100, fp16=100)]
+    assert chosen(manifest, "tensorrt-rtx", fp8=[low], fp16=half) == taken
+    assert chosen(manifest, "tensorrt-rtx", fp8=[low]) == "fp32"
+
+
+def test_load_asks_for_it_on_a_gpu_backend_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "name", lambda name: "onnxruntime" if name == "auto" else name)
+    cuda = runtime.load(folder, backend="onnxruntime-cuda", precision="auto")
+    assert cuda.network.precisions == ("fp16",)
+    assert runtime.load(folder, backend="onnxruntime", precision="auto").network.precisions == (
+        "fp32",
+    )
+    assert runtime.load(folder, precision="auto").network.precisions == ("fp32",)
+    rtx = runtime.load(folder, backend="tensorrt-rtx", precision="auto")
+    assert rtx.network.precisions == ("fp32",)  # no engines
