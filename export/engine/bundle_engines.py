@@ -16,6 +16,7 @@ from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import profile
 from export.errors import ExportError
+from export.forms.dense_blocks import find
 from export.forms.rewrite import Form, rewrite
 from runtime.backends import targets_of, tensorrt_engine
 from runtime.backends.cuda_device import Device
@@ -121,8 +122,9 @@ def _compile(
 ) -> tuple[Made, bytes]:
     title, options = graph.title, options.for_precision(graph.precision)
     sized = replace(options, sizes=options.sizes.for_graph(graph))
-    form = options.form_of(graph.precision)
-    model = rewrite(onnx.load_from_string(bundle.read_graph(graph)), form)
+    stored = onnx.load_from_string(bundle.read_graph(graph))
+    form = options.form_of(graph.precision) if find(stored.graph) else "flat"
+    model = rewrite(stored, form)
     ranges = profile(model, sized.sizes)
     version = tensorrt_engine.version_of(tensorrt_engine.load_library(options.library))
     name = _cache_name(graph, ranges, sized, version, form)

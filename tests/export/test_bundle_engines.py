@@ -80,12 +80,16 @@ def test_an_engine_says_which_form_it_has_and_each_form_is_kept(
 ) -> None:
     monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
     bundle = Bundle.open(write_bundle(tmp_path / "b"))
+    (plain,) = bundle_engines.compile_bundle(bundle, OPTIONS, directions=("inverse",))
+    assert plain.engine.form == "flat"  # no dense block is in this graph
+    compiler.clear()
+    monkeypatch.setattr(bundle_engines, "find", lambda _: ["a dense block"])
     for form in (None, "folded", "folded"):
         options = replace(OPTIONS, form=form)  # type: ignore[arg-type]
         made = bundle_engines.compile_bundle(bundle, options, directions=("inverse",))
         assert made[0].engine.form == (form or options.form_of(made[0].engine.precision))
     assert len(compiler) == 2
-    assert len(engine_cache.find(bundle.manifest.graphs[0].sha256)) == 2
+    assert len(engine_cache.find(bundle.manifest.graphs[0].sha256)) == 3
 
 
 def test_again_compiles_again_for_the_bundle_too(
