@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,3 +172,33 @@ def test_memory_that_an_earlier_run_holds_counts_as_free(
         model.upscale(noise(80, 80), report=report)
         grids.append(report.tile)
     assert grids == [32, 32]
+
+
+@pytest.mark.parametrize("shape", [(100_000, 1), (1, 100_000)])
+def test_an_image_one_pixel_wide_is_tiled_like_any_other(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    entry = {"tile": 1000, "overlap": 12, "border": 6, "precision": "int8"}
+    model = runtime.load(write_bundle(tmp_path / "b", **entry), precision="int8")
+    plan = plan_for(model.network, "inverse", *shape)
+    assert max(plan.grid.window) <= 1024
+    assert min(plan.grid.window) == 13
+    image = noise(*shape)
+    report = Report()
+    large = model.upscale(image, report=report)
+    assert large.shape == (4 * shape[0], 4 * shape[1], 3)
+    assert report.tiles == 101
+    other = model.upscale(image, tile=5000, overlap=0)  # this network looks at its own pixel only
+    np.testing.assert_array_equal(large, other)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_window_larger_than_memory_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    entry = {"tile": 64, "overlap": 2, "grids": GRIDS, "bytes_per_lr_pixel": 1_000}
+    folder = write_bundle(tmp_path / "b", precision=precision, **entry)
+    model = runtime.load(folder, precision=precision)
+    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
+    with pytest.raises(ImageError, match=r"^a low-resolution size of 29×29 needs about .* GB"):
+        model.upscale(noise(132, 132))
