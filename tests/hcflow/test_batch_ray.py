@@ -54,6 +54,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # by default 15, which never runs on a busy machine
         "RAY_object_store_memory": "100000000",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "300",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
