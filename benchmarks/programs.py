@@ -118,7 +118,7 @@ def publish(found: Sequence[Row], version: str) -> None:
     about = [
         f"Programs of TensorRT-RTX {version} for compute capability {CAPABILITY}: inverse graphs",
         f"of full size, LR {SIDE}×{SIDE}, batch 1. MB are activations that kernels read and write;",
-        "bold is what engines get by themselves.",
+        "bold is what engines get by themselves, multiply-adds are against flat fp32.",
     ]
     text = "\n".join([BEGIN, *about, "", *table(found), END])
     path.write_text(before + text + after, encoding="utf-8")
