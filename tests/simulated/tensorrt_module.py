@@ -119,7 +119,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
             self.kernels = bytes(blob)
             return True
 
-        def compile(self, what: str) -> None:
+        def _compile(self, what: str) -> None:
             if what.encode() not in self.kernels.split(b";"):
                 self.kernels += what.encode() + b";"
 
@@ -206,7 +206,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
                     return False
             self._unprepared = False
             if self._cache is not None:
-                self._cache.compile(f"{self.specialised} {sorted(self._shapes.items())}")
+                self._cache._compile(f"{self.specialised} {sorted(self._shapes.items())}")
             shapes = dict(self._shapes)
             assert set(shapes) == set(self.engine._inputs), "not every input shape is set"
             for tensor in (*self.engine._inputs, *self.engine._outputs):
