@@ -198,7 +198,7 @@ def test_what_fails_ends_in_one_line(
         (["--seed", "lucky"], "give a whole number, or random"),
         (["--threads", "0"], "threads"),
         (["--samples", "0"], "samples"),
-        (["--precision", "fp8"], "precision"),
+        (["--precision", "fp4"], "precision"),
         (["--format", "eps"], "one of PNG, TIFF"),
         (["--colour"], "No such option"),
         (["--uncertainty", "OUTPUT"], "cannot be both the picture and its heat map"),

@@ -106,6 +106,7 @@ def test_the_canonical_grid_is_the_graphs_own(small_bundle: Path, tmp_path: Path
         assert graph["overlap"] >= 4
         assert max(row["max_abs"] for row in graph["deviations"]) <= 1 / 255
         graph["tile"], graph["overlap"] = 16, 8
+        graph["grids"] = [{"tile": 16, "overlap": 8}]
     other = tmp_path / "other"
     other.mkdir()
     for path in small_bundle.iterdir():
