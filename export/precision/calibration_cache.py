@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,6 +130,8 @@ def restore(
     if cached.ranges.keys() != {path for path, conv in paths.items() if conv.block in blocks}:
         raise _foreign()
     ranges: Mapping[str, float] = cached.ranges
+    chained = {path for path, conv in paths.items() if conv.chained and encoding is not INT8}
+    ranges = {path: reached for path, reached in ranges.items() if path not in chained}
     if encoding is FP8:
         ranges = {path: magnitudes[paths[path].path] for path in ranges}
     return Int8(
@@ -137,7 +139,7 @@ def restore(
         largest={path: conv.largest for path, conv in paths.items()},
         method="minmax" if encoding is FP8 else cached.method,
         method_losses=cached.method_losses if encoding is INT8 else {},
-        choice=cached.choice if encoding is INT8 else replace(cached.choice, loss_db=math.nan),
+        choice=cached.choice if encoding is INT8 else _without(cached.choice, chained),
         growth=cached.growth,
         taus=cached.taus,
         channels=cached.channels,
@@ -147,6 +149,15 @@ def restore(
         },
         encoding=encoding,
     )
+
+
+def _without(choice: Choice, chained: Collection[str]) -> Choice:
+    """The blocks of another encoding, without these convolutions; what it loses is not known."""
+    blocks = tuple(
+        replace(block, int8=block.int8 and block.name.replace(".", "/") not in chained)
+        for block in choice.blocks
+    )
+    return Choice(blocks, math.nan, math.nan)
 
 
 def _foreign() -> ExportError:

@@ -139,6 +139,12 @@ def _is_part(value: Node) -> bool:
     return value.target in _ACTIVATIONS or value.target in ("to", operator.mul)
 
 
+def is_chain(value: Node) -> bool:
+    """Whether one convolution makes a value through an activation, and one node reads it."""
+    made = value.args[0] if value.target in _ACTIVATIONS and len(value.users) == 1 else None
+    return isinstance(made, Node) and made.op == "call_module"
+
+
 def _kind(traced: GraphModule, value: Node, group: Group) -> Kind:
     convs = set(group.convs)
     if value.target in _ACTIVATIONS and len(_node(value.args[0]).users) == 1:

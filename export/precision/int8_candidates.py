@@ -44,6 +44,8 @@ class Conv:
         work: its multiply-adds over those of all convolutions of the graph.
         largest: magnitude of its INT8 weights (`calib.qdq`).
         weight: as in the graph.
+        chained: whether it alone reads what one convolution gives through an activation. There 8
+            bits save no bytes in TensorRT-RTX, which quantises in a kernel of its own.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Conv:
     work: float
     largest: int
     weight: Tensor
+    chained: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Prepared:
     """A network whose channels are equalised, and its candidates' INT8 ranges.
 
     Attributes:
-        candidates: its float16 convolutions.
+        candidates: its float16 convolutions; for TensorRT-RTX without those that are chained.
         ranges: of each candidate's input, by method and path with dots.
         growth: ranges at temperatures above 0 over those at 0.
         reach: largest magnitude of each channel [C] that was equalised, by name of the value.
@@ -116,7 +119,11 @@ def prepare(
     by_tau = _channels(evaluator, channels, calibration, progress)
     reach = {name: torch.stack([x[name] for x in by_tau.values()]).amax(0) for name in channels}
     found, _ = equalised(evaluator.traced, reach)
-    candidates = convolutions(evaluator.traced, found)
+    candidates = [
+        conv
+        for conv in convolutions(evaluator.traced, found)
+        if encoding is INT8 or not conv.chained
+    ]
     histograms = _histograms(evaluator, found, calibration, progress)
     ranges: dict[Method, dict[str, float]] = {}
     for method in METHODS:
@@ -179,6 +186,7 @@ def convolutions(traced: GraphModule, found: Sequence[Group]) -> list[Conv]:
                 work[node] / total,
                 LARGEST if joined else LARGEST_SEVEN_BITS,
                 trace.convolution(traced, node).weight.detach(),
+                isinstance(source, Node) and equalisation.is_chain(source),
             )
         )
     return convs

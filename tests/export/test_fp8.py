@@ -22,11 +22,17 @@ from export import tile_grid
 from export.engine.bundle_engines import compile_bundle
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
+from export.engine.profile import Sizes, profile
 from export.errors import ExportError
+from export.folded.fold import GraphSpec, deploy
+from export.graph import emit, trace
 from export.pipeline import Request, build
 from export.precision import evaluation, lower
 from export.precision.emulation import Quantised
+from export.precision.equalisation import is_chain
 from hcflow_ref.checkpoint.load import load
+from hcflow_ref.network.config import OFFICIAL
+from hcflow_ref.network.synthetic_weights import synthetic
 from runtime import Bundle
 from runtime.bundle.manifest import Manifest
 from tests.support.engine_graphs import SIZES, ranges
@@ -233,3 +239,29 @@ def test_an_fp8_graph_is_refused_for_a_gpu_without_it(bundle: tuple[Path, Manife
     options = EngineOptions("tensorrt-rtx", SIZES, ("8.6",))
     with pytest.raises(ExportError, match=r"8\.6 have no FP8"):
         compile_bundle(opened, options, precisions=("fp8",))
+
+
+@pytest.mark.slow
+def test_the_default_inverse_moves_at_most_245_megabytes_in_fp8() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
+    model, spec = synthetic(OFFICIAL["rescale_x4"]), GraphSpec("inverse", "fp16")
+    traced = trace.trace(deploy(model, spec))
+    convs = [
+        str(node.target).replace(".", "/")
+        for node in traced.graph.nodes
+        if node.op == "call_module"
+        and trace.convolution(traced, node).weight.dtype == torch.float16
+        and not is_chain(node.args[0])
+    ]
+    emitted = emit.to_onnx(traced, model.config, spec)
+    place(emitted, dict.fromkeys(convs, 4.0), dict.fromkeys(convs, 127), FP8)
+    data = ir.to_proto(emitted).SerializeToString()
+    sizes = Sizes((40, 40), (40, 40), (40, 40))
+    options = EngineOptions("tensorrt-rtx", sizes, ("8.9",))
+    shapes = profile(onnx.load_from_string(data), sizes)
+    compiled = compile_graph(data, shapes, "fp8", options)
+    assert compiled.program is not None
+    program = compiled.program.entry()
+    assert program.convolutions["fp8"] == len(convs)
+    assert program.bytes is not None
+    assert program.bytes <= 245e6 * 1.03
