@@ -178,7 +178,18 @@ def _graphs(
     for spec in specs:
         if spec.precision != "fp32":
             first = lowered is None
-            lowered = lower(model, spec, taus, calibration, lowered, progress)
+            try:
+                lowered = lower(model, spec, taus, calibration, lowered, progress)
+            except BudgetError as error:
+                if (spec.precision, spec.target) != ("int8", "rtx"):
+                    raise
+                # It is made beside the CPU's graph, which stays.
+                reason = str(error).removesuffix(". Nothing was written")
+                note(
+                    f"{spec.direction}: no int8 graph for TensorRT-RTX, where INT8 gains nothing: "
+                    f"use --fp16 or --fp8 ({reason})"
+                )
+                continue
             for network, (tensor, largest) in lowered.kept.items() if first else ():
                 note(
                     f"{spec.direction}: '{network}' stays float32: '{tensor}' reaches {largest:.3g}"

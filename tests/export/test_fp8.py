@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -18,23 +20,25 @@ from PIL import Image
 from calib import encodings
 from calib.encodings import FP8, INT8, INT8_PER_TENSOR
 from calib.qdq import place
-from export import tile_grid
+from export import pipeline, tile_grid
+from export.artifact import Artifact
 from export.engine.bundle_engines import compile_bundle
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import Sizes, profile
-from export.errors import ExportError
+from export.errors import BudgetError, ExportError
 from export.folded.fold import GraphSpec, deploy
 from export.graph import emit, trace
 from export.pipeline import Request, build
 from export.precision import evaluation, lower
 from export.precision.emulation import Quantised
 from export.precision.equalisation import is_chain
+from export.precision.lower import Calibration
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.synthetic_weights import synthetic
 from runtime import Bundle
-from runtime.bundle.manifest import Manifest
+from runtime.bundle.manifest import Manifest, Target
 from tests.support.engine_graphs import SIZES, ranges
 from tests.support.golden_files import weights
 
@@ -265,3 +269,24 @@ def test_the_default_inverse_moves_at_most_245_megabytes_in_fp8() -> None:
     assert program.convolutions["fp8"] == len(convs)
     assert program.bytes is not None
     assert program.bytes <= 245e6 * 1.03
+
+
+def test_int8_for_tensorrt_rtx_that_misses_its_budget_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def miss(*_: object) -> None:
+        raise BudgetError("it loses 0.2 dB. Nothing was written")
+
+    monkeypatch.setattr(pipeline, "lower", miss)
+    checkpoint = cast(Any, SimpleNamespace(network=None, sha256=""))
+    notes: list[str] = []
+
+    def graphs(target: Target | None) -> list[Artifact]:
+        specs = [GraphSpec("inverse", "int8", target=target)]
+        return pipeline._graphs(checkpoint, specs, [], (0.0,), Calibration(), print, notes.append)
+
+    assert graphs("rtx") == []
+    assert len(notes) == 1
+    assert "INT8 gains nothing: use --fp16 or --fp8 (it loses 0.2 dB)" in notes[0]
+    with pytest.raises(BudgetError):
+        graphs(None)
