@@ -17,6 +17,9 @@ BUDGET = 1 / 255
 MORE_THAN_MEASURED = 2.0
 """So many times what the build measured on its pictures may neighbours differ on other images."""
 
+MOST_DISAGREEMENT = 16 / 255
+"""Beyond it neighbours are reported whatever the build measured: one pixel may have been far off."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -37,7 +40,8 @@ class Certified:
         """1/255 for fp32; below, tiles differ by the rounding of the precision."""
         if graph.precision == "fp32" or graph.neighbours is None:
             return cls(graph.overlap)
-        return cls(graph.overlap, max(BUDGET, MORE_THAN_MEASURED * graph.neighbours))
+        expected = min(MORE_THAN_MEASURED * graph.neighbours, MOST_DISAGREEMENT)
+        return cls(graph.overlap, max(BUDGET, expected))
 
 
 @dataclass(frozen=True)

@@ -146,17 +146,24 @@ def test_an_overlap_of_0_on_int8_is_allowed_and_warned_of(
 
 @pytest.mark.parametrize(
     ("precision", "neighbours", "warned"),
-    [("int8", 3 / 255, False), ("int8", 0.5 / 255, True), ("fp32", 3 / 255, True)],
+    [
+        ("int8", 9 / 255, False),
+        ("int8", 4 / 255, True),
+        ("int8", 1.0, False),
+        ("fp32", 9 / 255, True),
+    ],
 )
 def test_neighbours_below_fp32_may_differ_by_twice_what_the_build_measured(
     tmp_path: Path, precision: Precision, neighbours: float, warned: bool
 ) -> None:
     folder = write_bundle(tmp_path / "b", precision=precision, neighbours=neighbours, tile=16)
-    report = Report(disagreement=5 / 255)
+    report = Report(disagreement=15 / 255)
     graph = runtime.Bundle.open(folder).manifest.graphs[0]
     grid = Grid(32, 32, 16, 0)
     report.start(precision, grid, 1, certified=Certified.of(graph), memory_short=False)
     assert bool(report.warnings()) == warned
+    report.disagreement = 17 / 255  # whatever one far pixel made of the figure
+    assert report.warnings()
 
 
 def test_memory_that_an_earlier_run_holds_counts_as_free(

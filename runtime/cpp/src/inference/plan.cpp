@@ -31,8 +31,10 @@ double cost(const Graph& graph, const Grid& grid, double int8_cost) {
 float expected_disagreement(const Graph& graph) {
     constexpr double kBudget = 1.0 / 255;
     constexpr double kMoreThanMeasured = 2;
+    constexpr double kMost = 16.0 / 255;
     if (graph.precision == Precision::fp32 || !graph.neighbours) return static_cast<float>(kBudget);
-    return static_cast<float>(std::max(kBudget, kMoreThanMeasured * *graph.neighbours));
+    return static_cast<float>(
+        std::max(kBudget, std::min(kMoreThanMeasured * *graph.neighbours, kMost)));
 }
 
 double window_bytes(const Graph& graph, Size window) {
