@@ -18,7 +18,7 @@ MORE_THAN_MEASURED = 2.0
 """So many times what the build measured on its pictures may neighbours differ on other images."""
 
 MOST_DISAGREEMENT = 16 / 255
-"""Beyond it neighbours are reported whatever the build measured: one pixel may have been far off."""
+"""Beyond it neighbours are reported whatever the build measured: one pixel may be far off."""
 
 _logger = logging.getLogger(__name__)
 
