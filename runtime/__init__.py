@@ -24,7 +24,7 @@ from runtime.errors import (
     ParameterError,
     SizeError,
 )
-from runtime.inference import auto_precision, gpu_precision
+from runtime.inference import auto_precision
 from runtime.inference.network import Network
 from runtime.model import Model
 from runtime.system import machine
@@ -88,6 +88,8 @@ def load(
         name = auto.name(backend)
         candidates: tuple[Precision, ...]
         if name in backends.ON_GPU:
+            from runtime.inference import gpu_precision  # noqa: PLC0415 - for GPUs alone
+
             engines = gpu_precision.engines_of(name, bundle.folder)
             candidates = (gpu_precision.choose(bundle.manifest, name, io, engines),)
         else:
