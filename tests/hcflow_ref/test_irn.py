@@ -183,7 +183,7 @@ def test_a_bundle_holds_checked_graphs_of_both_precisions_and_runs(tmp_path, gol
     monkeypatch.setattr(evaluation, "PHOTOGRAPH_SIDE", 64)
     request = Request("irn", precisions=("fp32", "fp16"))
     manifest = build(load(WEIGHTS), tmp_path / "bundle", request)
-    assert len(manifest.graphs) == 4
+    assert len(manifest.graphs) == 6
     assert all(graph.within_budget for graph in manifest.graphs)
     assert (manifest.task, manifest.scale, manifest.default_tau) == ("rescaling", 4, 1.0)
     assert [(level.channels, level.factor) for level in manifest.latents.levels] == [(45, 1)]
