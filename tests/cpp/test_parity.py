@@ -208,7 +208,7 @@ def test_short_memory_gives_the_same_tiles_as_python(
     program = sanitized / "tests" / "hcflow-memory-limit"
     image = _noise((150, 77, 3) if direction == "up" else (599, 310, 3), "uint8")
     tiles = []
-    for megabytes in (200, 90, 80, 25, 12, 9, 8, 1):
+    for megabytes in (200, 90, 80, 40, 25, 12, 9, 8, 1):
         have = megabytes * 1_000_000
         monkeypatch.setattr(machine, "available_memory", lambda have=have: have)
         ours = runtime.load(bundle, backend="openvino", threads=1)  # no memory is in use yet
