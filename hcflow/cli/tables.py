@@ -59,7 +59,7 @@ def summary(graph: Graph) -> str:
     figures = [row.psnr_db for row in graph.parity if row.output in IMAGES]
     worst = min((figure for figure in figures if figure is not None), default=None)
     psnr = "exact" if worst is None else f"{worst:.1f} dB"
-    return f"{graph.title}: {psnr}, {'within' if graph.within_budget else 'over'} budget"
+    return f"{graph.full_title}: {psnr}, {'within' if graph.within_budget else 'over'} budget"
 
 
 def precision_table(graphs: Sequence[Graph]) -> Table:
@@ -72,7 +72,7 @@ def precision_table(graphs: Sequence[Graph]) -> Table:
     for graph in graphs:
         psnr = [row.psnr_fp32_db for row in graph.losses if row.psnr_fp32_db is not None]
         table.add_row(
-            graph.title,
+            graph.full_title,
             f"{graph.bytes / 1e6:.1f}",
             str(graph.nodes),
             str(graph.casts),
@@ -85,7 +85,7 @@ def precision_table(graphs: Sequence[Graph]) -> Table:
 
 def parity_table(graph: Graph) -> Table:
     """A graph against the float64 reference, one row an output."""
-    table = Table(title=f"{graph.title}, {graph.nodes} nodes")
+    table = Table(title=f"{graph.full_title}, {graph.nodes} nodes")
     for heading in ("case", "τ", "output"):
         table.add_column(heading, no_wrap=True)
     for heading in ("PSNR dB", "max error", "relative", "budget"):
