@@ -114,7 +114,8 @@ std::vector<float> draw_latent(std::uint64_t seed, std::uint32_t sample, std::ui
                 normal_pair(words[2], words[3], normals.data() + 2);
                 for (std::int64_t x = block; x < block + 4; ++x)
                     if (x >= region.left && x < right)
-                        row[x - region.left] = factor * normals[x - block];
+                        row[x - region.left] =
+                            factor * normals[static_cast<std::size_t>(x - block)];
             }
     return values;
 }
