@@ -115,12 +115,8 @@ class NvEngine : public Engine {
 class NvLibrary : public Library {
   public:
     /// `name`: of the library; `file`: its file.
-    NvLibrary(std::string name, const std::string& file) try
-        : name_(std::move(name)), library_(file) {
-    } catch (const SharedLibrary::NotLoaded& error) {
-        throw_error(ErrorCode::backend, file, " cannot be loaded (", error.what(), "): install ",
-                    name_, ", or add its folder to ", library_folders());
-    }
+    NvLibrary(std::string name, const std::string& file)
+        : name_(std::move(name)), library_(opened(name_, file)) {}
 
     [[nodiscard]] std::string version() const override {
         return concat(number("getInferLibMajorVersion"), ".", number("getInferLibMinorVersion"),
@@ -153,6 +149,15 @@ class NvLibrary : public Library {
     }
 
   private:
+    static SharedLibrary opened(const std::string& name, const std::string& file) {
+        try {
+            return SharedLibrary(file);
+        } catch (const SharedLibrary::NotLoaded& error) {
+            throw_error(ErrorCode::backend, file, " cannot be loaded (", error.what(),
+                        "): install ", name, ", or add its folder to ", library_folders());
+        }
+    }
+
     template <typename Function>
     [[nodiscard]] Function symbol(const char* name) const {
         const auto found = reinterpret_cast<Function>(library_.symbol(name));

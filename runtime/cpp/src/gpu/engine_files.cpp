@@ -110,6 +110,7 @@ std::vector<EngineFile> fitting_engines(const std::vector<EngineFile>& engines,
     std::stable_sort(fits.begin(), fits.end(),
                      [](const auto& one, const auto& two) { return one.first < two.first; });
     std::vector<EngineFile> sorted;
+    sorted.reserve(fits.size());
     for (auto& [rank, engine] : fits) sorted.push_back(std::move(engine));
     return sorted;
 }

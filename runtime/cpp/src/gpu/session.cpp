@@ -77,7 +77,7 @@ class EngineSession::StreamLease {
         }
         session_.returned_.notify_one();
     }
-    EngineStream& stream() const { return *stream_; }
+    [[nodiscard]] EngineStream& stream() const { return *stream_; }
 
     /// Frees the stream's memory and lets nobody have it again; false: it is the last one.
     bool leave_out() {

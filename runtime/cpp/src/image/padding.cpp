@@ -1,5 +1,7 @@
 #include "image/padding.hpp"
 
+#include <algorithm>
+
 #include "core/error.hpp"
 
 namespace hcflow {
@@ -19,7 +21,7 @@ std::vector<std::size_t> source_indices(std::int64_t start, std::int64_t stop, s
                                         std::size_t multiple) {
     const std::size_t padded = (size + multiple - 1) / multiple * multiple;
     const std::vector<std::size_t> axis = reflected_indices(0, padded, size);
-    const auto period = static_cast<std::int64_t>(2 * padded);
+    const auto period = static_cast<std::int64_t>(std::max<std::size_t>(2 * padded, 1));
     std::vector<std::size_t> indices;
     indices.reserve(static_cast<std::size_t>(stop - start));
     for (std::int64_t i = start; i < stop; ++i) {
