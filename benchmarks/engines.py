@@ -143,17 +143,21 @@ def table(found: Sequence[Row]) -> list[str]:
 
 def publish(found: Sequence[Row], where: str) -> None:
     """Put the table between its marks."""
-    path = Path(__file__).parents[1] / "docs" / "engines.md"
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
     about = [
         "Engines of the full-size networks, LR up to 40×40, for compute capability 8.0 to 12.0 at",
         f"once, fp32 / fp16 / int8, dense blocks flat; {where}.",
         "Every engine with a convolution takes 8.2 MB of scratch of its own",
         "([below](#memory)).",
     ]
-    text = "\n".join([BEGIN, *about, "", *table(found), END])
-    path.write_text(before + text + after, encoding="utf-8")
+    write_between(BEGIN, END, [*about, "", *table(found)])
+
+
+def write_between(begin: str, end: str, lines: Sequence[str]) -> None:
+    """Put lines between two marks of docs/engines.md."""
+    path = Path(__file__).parents[1] / "docs" / "engines.md"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    path.write_text(before + "\n".join([begin, *lines, end]) + after, encoding="utf-8")
 
 
 def _where() -> str:

@@ -7,6 +7,8 @@ computed beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,10 +36,7 @@ class NaiveInverse(nn.Module):
     def __init__(self, model: HCFlow) -> None:
         super().__init__()
         self.model = model
-        for module in model.modules():
-            for name, child in list(module.named_children()):
-                if isinstance(child, InvertibleConv1x1):
-                    setattr(module, name, PrecomputedInverse(child))
+        _replace_convolutions(model, PrecomputedInverse)
 
     def forward(self, lr: Tensor, *latents: Tensor) -> Tensor:
         """As the contract's inverse graph."""
@@ -66,14 +65,21 @@ class NaiveForward(nn.Module):
     def __init__(self, model: HCFlow) -> None:
         super().__init__()
         self.model = model
-        for module in model.modules():
-            for name, child in list(module.named_children()):
-                if isinstance(child, InvertibleConv1x1):
-                    setattr(module, name, WithoutLogDet(child))
+        _replace_convolutions(model, WithoutLogDet)
 
     def forward(self, hr: Tensor) -> Tensor:
         """As `lr` of the contract's forward graph."""
         return self.model(hr).lr
+
+
+def _replace_convolutions(
+    model: HCFlow, replacement: Callable[[InvertibleConv1x1], nn.Module]
+) -> None:
+    """Put another module in the place of every invertible 1×1 convolution."""
+    for module in model.modules():
+        for name, child in list(module.named_children()):
+            if isinstance(child, InvertibleConv1x1):
+                setattr(module, name, replacement(child))
 
 
 def naive_inverse(model: HCFlow) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 
 import onnx
 
-from benchmarks.engines import TITLES, ours
+from benchmarks.engines import TITLES, ours, write_between
 from calib.encodings import FP8, INT8, INT8_PER_TENSOR, Encoding
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
@@ -112,16 +112,12 @@ def table(found: Sequence[Row]) -> list[str]:
 
 def publish(found: Sequence[Row], version: str) -> None:
     """Put the table between its marks."""
-    path = Path(__file__).parents[1] / "docs" / "engines.md"
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
     about = [
         f"Programs of TensorRT-RTX {version} for compute capability {CAPABILITY}: inverse graphs",
         f"of full size, LR {SIDE}×{SIDE}, batch 1. MB are activations that kernels read and write;",
         "bold is what engines get by themselves, multiply-adds are against flat fp32.",
     ]
-    text = "\n".join([BEGIN, *about, "", *table(found), END])
-    path.write_text(before + text + after, encoding="utf-8")
+    write_between(BEGIN, END, [*about, "", *table(found)])
 
 
 def _version() -> str:

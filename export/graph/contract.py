@@ -44,8 +44,6 @@ def boundary(config: HCFlowConfig | IRNConfig, spec: GraphSpec) -> tuple[Shapes,
     }
     if spec.direction == "inverse":
         return (lr | latents if spec.latents else lr), hr
-    if not spec.latents:
-        return hr, lr
     return hr, lr | latents | ({"logp": ["N"]} if config.task == "sr" else {})
 
 

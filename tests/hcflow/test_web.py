@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import re
@@ -23,27 +22,13 @@ from hcflow.web import package, site
 from hcflow_ref.images.photographs import photograph
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, FileError
-from tests.support.browser import Browser, open_browser, wait_for
+from tests.support.browser import Browser, downloaded, open_browser, wait_for
 from tests.support.bundles import write_bundle
 from tests.support.serving import noise, png
 
 Pixels = NDArray[np.uint8]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "latents.md"
-_RESULT = """
-return (async () => {
-  const image = new Image();
-  image.src = document.getElementById('download').href;
-  await image.decode();
-  const [width, height] = [image.naturalWidth, image.naturalHeight];
-  const context = new OffscreenCanvas(width, height).getContext('2d');
-  context.drawImage(image, 0, 0);
-  const data = context.getImageData(0, 0, width, height).data;
-  let text = '';
-  for (let i = 0; i < data.length; i += 1) text += String.fromCharCode(data[i]);
-  return [width, height, btoa(text)];
-})()
-"""
 _LATENTS = """
 const [places] = arguments;
 return import('./latents.js').then(({ region }) => places.map(place => {
@@ -108,9 +93,7 @@ def converted(browser: Browser, url: str, picture: Path, model: str, direction: 
     assert "WebAssembly, 1 thread" in browser.run(
         "return document.getElementById('backend').textContent"
     )
-    width, height, data = browser.run(_RESULT)
-    rgba = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
-    return rgba[..., :3]
+    return downloaded(browser)
 
 
 def assert_same(found: Pixels, wanted: Pixels) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -13,7 +14,9 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 REQUIRED = "HCFLOW_REQUIRE_BROWSER"
 """Set by .ci/run: a missing browser then fails the tests instead of skipping them."""
@@ -52,6 +55,22 @@ return {
 def move(to: Point, milliseconds: int = 0) -> dict[str, Any]:
     """A step of a pointer."""
     return {"type": "pointerMove", "x": to[0], "y": to[1], "duration": milliseconds}
+
+
+_RESULT = """
+return (async () => {
+  const image = new Image();
+  image.src = document.getElementById('download').href;
+  await image.decode();
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const context = new OffscreenCanvas(width, height).getContext('2d');
+  context.drawImage(image, 0, 0);
+  const data = context.getImageData(0, 0, width, height).data;
+  let text = '';
+  for (let i = 0; i < data.length; i += 1) text += String.fromCharCode(data[i]);
+  return [width, height, btoa(text)];
+})()
+"""
 
 
 class Browser:
@@ -142,3 +161,10 @@ def wait_for(browser: Browser, condition: str) -> None:
             return
         time.sleep(0.05)
     pytest.fail(f"never: {condition}")
+
+
+def downloaded(browser: Browser) -> NDArray[np.uint8]:
+    """The colours [H, W, 3] of what the page offers for download."""
+    width, height, data = browser.run(_RESULT)
+    rgba = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+    return rgba[..., :3]

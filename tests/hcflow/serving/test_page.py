@@ -8,24 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from hcflow.serving.access import Access
-from tests.support.browser import Browser, open_browser, wait_for
+from tests.support.browser import Browser, downloaded, open_browser, wait_for
 from tests.support.serving import Running, noise, png, running
 
 _DONE = "!document.getElementById('download').hidden"
-_RESULT = """
-return (async () => {
-  const image = new Image();
-  image.src = document.getElementById('download').href;
-  await image.decode();
-  const [width, height] = [image.naturalWidth, image.naturalHeight];
-  const context = new OffscreenCanvas(width, height).getContext('2d');
-  context.drawImage(image, 0, 0);
-  return [width, height, ...context.getImageData(0, 0, width, height).data];
-})()
-"""
 _DROP = """
 const binary = atob(arguments[0]), bytes = Uint8Array.from(binary, c => c.charCodeAt(0));
 const data = new DataTransfer();
@@ -62,13 +50,7 @@ def test_a_picture_is_chosen_compared_and_downloaded(
     assert browser.state()["now"] == 50
     name = browser.run("return document.getElementById('download').download")
     assert name == "my photo_x4.png"
-    assert np.array_equal(_result(browser), server.model.upscale(picture))
-
-
-def _result(browser: Browser) -> NDArray[np.uint8]:
-    """The colours of what can be downloaded."""
-    width, height, *values = browser.run(_RESULT)
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    assert np.array_equal(downloaded(browser), server.model.upscale(picture))
 
 
 def test_a_picture_is_dropped_and_downscaled(browser: Browser, server: Running) -> None:
@@ -81,7 +63,7 @@ def test_a_picture_is_dropped_and_downscaled(browser: Browser, server: Running) 
     _drop(browser, png(noise(32, 32)), "a.b.png")
     wait_for(browser, _DONE)
     assert browser.run("return document.getElementById('download').download") == "a.b_down4.png"
-    assert _result(browser).shape == (8, 8, 3)
+    assert downloaded(browser).shape == (8, 8, 3)
 
 
 def test_the_page_says_what_is_wrong_and_takes_the_next(browser: Browser, server: Running) -> None:
