@@ -72,7 +72,7 @@ lock: environment
 	  serve remote ray dev) \
 	  -o setup/all.lock > /dev/null
 
-# The kernel that draws latents on GPUs; after runtime/backends/latents.cu has changed.
+# The kernel that draws latents on GPUs; after runtime/backends/cuda/latents.cu has changed.
 ptx: environment
 	$(BIN)/python -m tests.support.latents_ptx
 

@@ -131,7 +131,7 @@ class Region:
         return values
 
     def words(self) -> NDArray[np.uint32]:
-        """`Place` of runtime/backends/latents.cu: twelve words, τ as its bits."""
+        """`Place` of runtime/backends/cuda/latents.cu: twelve words, τ as its bits."""
         tau = int(np.float32(self.tau).view(np.uint32))
         seed = self.seed & 0xFFFFFFFF, self.seed >> 32
         place = self.top & 0xFFFFFFFF, self.left & 0xFFFFFFFF, self.height, self.width

@@ -19,7 +19,7 @@ from export.errors import ExportError
 from export.forms.dense_blocks import find
 from export.forms.rewrite import Form, rewrite
 from runtime.backends import targets_of, tensorrt_engine
-from runtime.backends.cuda_device import Device
+from runtime.backends.cuda.device import Device
 from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Engine, Library, Profile, of_manifest, of_unknown_graphs
 from runtime.bundle.graph_kinds import preferred

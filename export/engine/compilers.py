@@ -9,7 +9,8 @@ from typing import Any
 
 from export.engine.options import RTX_CAPABILITIES, EngineOptions
 from export.errors import ExportError
-from runtime.backends import cuda_device, tensorrt_engine
+from runtime.backends import tensorrt_engine
+from runtime.backends.cuda import device as cuda_device
 from runtime.bundle import engine_fit
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.system import atomic

@@ -20,7 +20,7 @@ from export.engine.bundle_engines import Made, add_to_bundle, asked_for
 from export.engine.log import Record, logger
 from export.errors import ExportError
 from export.forms.rewrite import FORMS, rewrite
-from runtime.backends.cuda_device import Device
+from runtime.backends.cuda.device import Device
 from runtime.backends.tensorrt_engine import load_library, this_machine
 from runtime.bundle import engine_cache, engine_fit
 from runtime.bundle.engine_entry import Engine, Library

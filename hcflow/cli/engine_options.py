@@ -136,7 +136,7 @@ class EngineArguments:
         from export.engine import compilers
         from export.engine.options import EngineOptions, parse_bytes, parse_capabilities
         from export.engine.profile import Sizes, parse
-        from runtime.backends.cuda_device import Device
+        from runtime.backends.cuda.device import Device
         from runtime.backends.tensorrt_engine import load_library
 
         low, middle, high = (

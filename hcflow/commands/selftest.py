@@ -20,7 +20,7 @@ import runtime
 from hcflow.cli import console, options
 from hcflow.models.shipped import resolve
 from runtime import backends
-from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.backends.cuda.device import Device, gpu_missing
 from runtime.bundle.engine_entry import LIBRARIES
 from runtime.checks.engine_checks import SIDE
 from runtime.checks.outcome import Result

@@ -161,7 +161,7 @@ def ceiling(setting: Setting, threads: int | None) -> Ceiling | None:
     well run faster.
     """
     if setting.backend in backends.ON_GPU:
-        from runtime.backends.cuda_device import Device
+        from runtime.backends.cuda.device import Device
 
         device = Device.open(setting.device or 0)
         return latency.gpu_ceiling(device.name, setting.precision, device.multiprocessors)
@@ -179,7 +179,7 @@ def _cpu_ceiling(threads: int) -> Ceiling:
 def _predicted(session: Session, setting: Setting, scale: int) -> float | None:
     if setting.backend not in LIBRARIES:
         return None
-    from runtime.backends.cuda_device import Device
+    from runtime.backends.cuda.device import Device
     from runtime.backends.tensorrt_session import EngineSession
 
     device = Device.open(setting.device or 0)
@@ -204,7 +204,7 @@ def _feeds(bundle: Bundle, graph: Graph, setting: Setting) -> Feeds:
 
 def _memory(setting: Setting) -> int | None:
     if setting.backend in backends.ON_GPU:
-        from runtime.backends.cuda_device import Device
+        from runtime.backends.cuda.device import Device
 
         free, total = Device.open(setting.device or 0).memory()
         return total - free

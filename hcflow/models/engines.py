@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from runtime.backends import targets_of
-from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.backends.cuda.device import Device, gpu_missing
 from runtime.bundle import engine_cache, engine_entry, engine_fit
 from runtime.bundle.engine_fit import Machine
 from runtime.bundle.graph_kinds import preferred

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_arrays import is_on_gpu
+from runtime.backends.cuda.arrays import is_on_gpu
 from runtime.backends.session import Arrays, Layer, import_library
 from runtime.bundle.graph_entry import Numerics
 from runtime.errors import BackendError, GpuMemoryError, ParameterError, one_line

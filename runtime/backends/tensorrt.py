@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.cuda_device import Device, gpu_missing
+from runtime.backends.cuda.device import Device, gpu_missing
 from runtime.backends.tensorrt_engine import LoadedEngine, load_library, this_machine
 from runtime.backends.tensorrt_session import EngineSession
 from runtime.bundle import engine_cache, engine_fit

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import driver_version
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import driver_version
 from runtime.backends.session import import_library
 from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Library

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.backends.cuda_device import Buffer, Device, Pinned
-from runtime.backends.cuda_stream import CapturedGraph
+from runtime.backends.cuda.device import Buffer, Device, Pinned
+from runtime.backends.cuda.stream import CapturedGraph
 from runtime.backends.session import Shapes
 
 if TYPE_CHECKING:

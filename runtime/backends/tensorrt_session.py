@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_arrays import DeviceArray, View, aligned, stream_handle, view
-from runtime.backends.cuda_latents import Drawer
-from runtime.backends.cuda_stream import LEGACY, Stream
+from runtime.backends.cuda.arrays import DeviceArray, View, aligned, stream_handle, view
+from runtime.backends.cuda.latents import Drawer
+from runtime.backends.cuda.stream import LEGACY, Stream
 from runtime.backends.session import Arrays, Layer, Shapes
 from runtime.backends.tensorrt_engine import LoadedEngine
 from runtime.backends.tensorrt_stream import EngineStream

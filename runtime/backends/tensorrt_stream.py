@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_device import Buffer
-from runtime.backends.cuda_latents import Drawer
-from runtime.backends.cuda_stream import Event, Stream
+from runtime.backends.cuda.device import Buffer
+from runtime.backends.cuda.latents import Drawer
+from runtime.backends.cuda.stream import Event, Stream
 from runtime.backends.session import Shapes
 from runtime.backends.tensorrt_engine import LoadedEngine, profiler
 from runtime.backends.tensorrt_prepared import Prepared

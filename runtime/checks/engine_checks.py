@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.stream import Stream
 from runtime.bundle import uint8_images
 from runtime.bundle.engine_entry import Library
 from runtime.bundle.graph_entry import Graph
@@ -134,7 +134,7 @@ def _threads(engine: EngineUnderTest) -> str:
 
 
 def _on_stream(engine: EngineUnderTest) -> str:
-    from runtime.backends.cuda_arrays import DeviceArray  # noqa: PLC0415 - only with a GPU
+    from runtime.backends.cuda.arrays import DeviceArray  # noqa: PLC0415 - only with a GPU
 
     session, device = engine.open(), Device.open(engine.device)
     feeds = _feeds(engine, 1)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime import backends
-from runtime.backends.cuda_device import Device, gpu_missing
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.device import Device, gpu_missing
+from runtime.backends.cuda.stream import Stream
 from runtime.bundle.engine_entry import LIBRARIES
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.reader import Bundle
@@ -83,8 +83,8 @@ def check_latents(ordinal: int = 0) -> str:
         CheckError: they differ.
         BackendError: the GPU failed.
     """
-    from runtime.backends.cuda_arrays import DeviceArray  # noqa: PLC0415 - only with a GPU
-    from runtime.backends.cuda_latents import Drawer  # noqa: PLC0415
+    from runtime.backends.cuda.arrays import DeviceArray  # noqa: PLC0415 - only with a GPU
+    from runtime.backends.cuda.latents import Drawer  # noqa: PLC0415
 
     device, count = Device.open(ordinal), 0
     with device.current():

@@ -37,7 +37,7 @@ def test_what_cannot_be_compiled_here_is_refused_before_any_work(
         compilers.check(EngineOptions("tensorrt-rtx", compute_capabilities=("8.0", "8.8")))
     with pytest.raises(ExportError, match="needs a GPU"):
         compilers.check(EngineOptions("tensorrt-rtx", refittable=True))
-    monkeypatch.setattr("runtime.backends.cuda_device.gpu_missing", lambda _: None)
+    monkeypatch.setattr("runtime.backends.cuda.device.gpu_missing", lambda _: None)
     missing = tmp_path / "nowhere" / "timings"
     with pytest.raises(FileError, match="does not exist"):
         compilers.check(EngineOptions("tensorrt", timing_cache=missing))

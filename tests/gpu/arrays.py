@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.arrays import DeviceArray, stream_handle, view
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.stream import Stream
 from runtime.errors import ParameterError
 from tests.gpu.driver import busy, in_context
 from tests.gpu.record import Report, SkippedError, require

@@ -7,7 +7,7 @@ import itertools
 
 from hcflow.models.shipped import of_shipped
 from runtime import backends
-from runtime.backends.cuda_device import Device
+from runtime.backends.cuda.device import Device
 from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.bundle.engine_fit import rtx_serves
 from runtime.bundle.reader import Bundle

@@ -1,4 +1,4 @@
-"""The machine, and the driver layer (`runtime.backends.cuda_device`) on its GPU."""
+"""The machine, and the driver layer (`runtime.backends.cuda.device`) on its GPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends.cuda_arrays import DeviceArray
-from runtime.backends.cuda_device import Device, gpu_missing
-from runtime.backends.cuda_driver import driver_version
-from runtime.backends.cuda_latents import Drawer
-from runtime.backends.cuda_stream import CapturedGraph, Event, Stream
+from runtime.backends.cuda.arrays import DeviceArray
+from runtime.backends.cuda.device import Device, gpu_missing
+from runtime.backends.cuda.driver import driver_version
+from runtime.backends.cuda.latents import Drawer
+from runtime.backends.cuda.stream import CapturedGraph, Event, Stream
 from runtime.checks.selftest import check_latents as check_bits
 from runtime.errors import BackendError
 from runtime.latents import Region

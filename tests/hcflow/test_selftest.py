@@ -19,7 +19,7 @@ from export.engine.options import EngineOptions
 from export.errors import ExportError
 from hcflow.commands.selftest import INCOMPLETE, compile_all, selftest
 from runtime import backends
-from runtime.backends import cuda_device
+from runtime.backends.cuda import device as cuda_device
 from runtime.backends.tensorrt_engine import load_library
 from runtime.bundle.reader import Bundle
 from runtime.checks import selftest as checks

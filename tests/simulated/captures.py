@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends.cuda_driver import check, driver
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.driver import check, driver
+from runtime.backends.cuda.stream import Stream
 from runtime.backends.tensorrt_stream import EngineStream
 from runtime.errors import BackendError, ParameterError
 from tests.simulated.rig import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from runtime.backends.cuda_latents import Drawer
+from runtime.backends.cuda.latents import Drawer
 from runtime.errors import BackendError
 from runtime.latents import Region
 from tests.simulated.rig import (

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends.cuda_arrays import DeviceArray, stream_handle, view
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.arrays import DeviceArray, stream_handle, view
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
+from runtime.backends.cuda.stream import Stream
 from runtime.errors import ParameterError
 from tests.simulated.rig import (
     DRIVER,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from export.engine import bundle_engines
-from runtime.backends.cuda_arrays import DeviceArray, view
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.arrays import DeviceArray, view
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.stream import Stream
 from runtime.bundle.reader import Bundle
 from tests.gpu import arrays, bundles, driver
 from tests.gpu.record import Record, Report, records

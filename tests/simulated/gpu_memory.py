@@ -10,8 +10,8 @@ import numpy as np
 
 import runtime
 from runtime import backends
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
 from runtime.errors import GpuMemoryError
 from runtime.inference.grid import Tiling
 from runtime.inference.plan import plan_for

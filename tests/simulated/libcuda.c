@@ -6,7 +6,7 @@
  * synchronising, freeing memory that queued work still uses, rewriting a staging buffer too early,
  * replaying a graph whose addresses are gone. The first mistake is kept for sim_violation().
  *
- * Only what runtime/backends/cuda_device.py and cuda-python call is here. Single-threaded tests hold
+ * Only what runtime/backends/cuda/device.py and cuda-python call is here. Single-threaded tests hold
  * the lock of the interpreter; a recursive mutex covers the others.
  */
 #define _GNU_SOURCE
@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../../runtime/backends/latents.cu" /* the kernel that draws latents, for the host */
+#include "../../runtime/backends/cuda/latents.cu" /* the kernel that draws latents, for the host */
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_HANDLE = 400,
        NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, CAPTURE_UNSUPPORTED = 900,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from runtime.backends import tensorrt_session
-from runtime.backends.cuda_arrays import DeviceArray, view
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
-from runtime.backends.cuda_stream import PER_THREAD, Event, Stream
+from runtime.backends.cuda.arrays import DeviceArray, view
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
+from runtime.backends.cuda.stream import PER_THREAD, Event, Stream
 from runtime.backends.tensorrt_stream import EngineStream, Prepared
 from runtime.errors import BackendError
 from tests.simulated.rig import (

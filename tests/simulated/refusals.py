@@ -14,8 +14,8 @@ from export.engine.compilers import default_targets
 from export.engine.options import RTX_CAPABILITIES
 from export.errors import ExportError
 from runtime import backends
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_engine import version_of
 from runtime.errors import BackendError, ParameterError

@@ -17,10 +17,10 @@ import pytest
 
 import runtime
 from runtime import backends
-from runtime.backends import cuda_device
-from runtime.backends.cuda_arrays import DeviceArray
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda import device as cuda_device
+from runtime.backends.cuda.arrays import DeviceArray
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.stream import Stream
 from runtime.backends.session import Session
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_session import EngineSession

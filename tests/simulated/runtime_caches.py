@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
 from runtime.backends.tensorrt_engine import LoadedEngine
 from runtime.backends.tensorrt_session import EngineSession
 from runtime.bundle import engine_cache

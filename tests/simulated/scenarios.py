@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from runtime.backends.cuda_device import Device
+from runtime.backends.cuda.device import Device
 from tests.simulated import (
     behaviour,
     captures,

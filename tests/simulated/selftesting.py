@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.stream import Stream
 from runtime.backends.tensorrt_stream import EngineStream
 from runtime.bundle.reader import Bundle
 from runtime.checks import engine_checks, selftest

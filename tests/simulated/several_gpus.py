@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import runtime
-from runtime.backends.cuda_arrays import DeviceArray
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
-from runtime.backends.cuda_stream import PER_THREAD, Stream
+from runtime.backends.cuda.arrays import DeviceArray
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
+from runtime.backends.cuda.stream import PER_THREAD, Stream
 from runtime.bundle import engine_cache
 from runtime.errors import BackendError, ParameterError
 from runtime.inference.network import Network

@@ -1,12 +1,12 @@
-"""runtime/backends/latents.cu → latents.ptx by NVRTC: `make ptx`."""
+"""runtime/backends/cuda/latents.cu → latents.ptx by NVRTC: `make ptx`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-RUNTIME = Path(__file__).parents[2] / "runtime"
-SOURCE, SHIPPED = RUNTIME / "backends" / "latents.cu", RUNTIME / "backends" / "latents.ptx"
+CUDA = Path(__file__).parents[2] / "runtime" / "backends" / "cuda"
+SOURCE, SHIPPED = CUDA / "latents.cu", CUDA / "latents.ptx"
 
 OPTIONS = (b"--gpu-architecture=compute_75", b"--fmad=false")
 """The oldest GPU that CUDA 13 knows; a driver of CUDA 13.0 takes what NVRTC 13.0 writes."""

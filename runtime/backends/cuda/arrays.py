@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
-from runtime.backends.cuda_stream import LEGACY, Stream
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
+from runtime.backends.cuda.stream import LEGACY, Stream
 from runtime.backends.session import import_library
 from runtime.errors import BackendError, ParameterError, one_line
 from runtime.system.arguments import whole

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_driver import check, driver, version_text
+from runtime.backends.cuda.driver import check, driver, version_text
 from runtime.errors import BackendError, GpuMemoryError, ParameterError
 
 _OLDEST_DRIVER = 12000

@@ -1,7 +1,7 @@
 /* The latent scheme of docs/latents.md for GPUs, and for CPUs to prove it by.
  *
- * One source, three uses: `runtime/backends/latents.ptx` is compiled from it (`make ptx`) and shipped, a test
- * compiles it with the host's compiler and holds it against NumPy to the bit, and the simulated
+ * One source, three uses: `latents.ptx` beside it is compiled from it (`make ptx`) and shipped, a
+ * test compiles it with the host's compiler and holds it against NumPy to the bit, and the simulated
  * driver of the tests runs that. Every product and sum is rounded by itself: on a GPU by intrinsics
  * that no compiler fuses, on a CPU by -ffp-contract=off.
  */

@@ -1,7 +1,7 @@
 """Latents drawn on the GPU, identical to the bit to those drawn on the CPU (docs/latents.md).
 
-The kernel is shipped as PTX, compiled from runtime/backends/latents.cu; the driver compiles the PTX
-for its GPU.
+The kernel is shipped as PTX, compiled from latents.cu beside it; the driver compiles the PTX for
+its GPU.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import functools
 import logging
 from pathlib import Path
 
-from runtime.backends.cuda_device import Device
-from runtime.backends.cuda_driver import check, driver
-from runtime.backends.cuda_stream import Stream
+from runtime.backends.cuda.device import Device
+from runtime.backends.cuda.driver import check, driver
+from runtime.backends.cuda.stream import Stream
 from runtime.errors import BackendError
 from runtime.latents import Region
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.backends.cuda_device import Device, Pinned
-from runtime.backends.cuda_driver import check, driver
+from runtime.backends.cuda.device import Device, Pinned
+from runtime.backends.cuda.driver import check, driver
 from runtime.errors import BackendError
 
 LEGACY = 1

@@ -1,4 +1,4 @@
-// An NVIDIA GPU: memory, streams, events and captured graphs (runtime/backends/cuda_device.py).
+// An NVIDIA GPU: memory, streams, events and captured graphs (runtime/backends/cuda/device.py).
 // It uses the primary context, so that pointers and streams are shared with the CUDA runtime.
 #pragma once
 

@@ -1,0 +1,1 @@
+"""An NVIDIA GPU by the driver's API: memory, streams, arrays, and the kernel that draws latents."""
