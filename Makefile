@@ -29,8 +29,9 @@ lint: environment
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A worker process that dies ends the run: pytest-xdist would wait for ever for its other tests.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 
 test-slow: environment
 	$(BIN)/pytest -q -m slow
