@@ -9,6 +9,8 @@
 
 namespace hcflow {
 
+constexpr std::uint64_t kMostPrivate = std::uint64_t{1} << 30U;  // bytes of a file of our own
+
 /// Creates a folder for compiled programs if it does not exist, and tells whether only this user
 /// can write to it and no other user can write to a folder above it.
 bool ensure_private_folder(const std::filesystem::path& folder);

@@ -32,8 +32,6 @@ class Descriptor {
     int number_;
 };
 
-constexpr std::uint64_t kMostPrivate = std::uint64_t{1} << 30U;  // bytes of a file of our own
-
 [[noreturn]] void throw_unreadable(const fs::path& path, const char* why) {
     throw_error(ErrorCode::backend, "cannot read engine '", path.u8string(), "': ", why,
                 "; compile it again");
@@ -123,17 +121,6 @@ bool ensure_private_folder(const fs::path& folder) try {
     return true;
 } catch (const std::exception&) {  // another user can write above it, or that is unknown
     return false;
-}
-
-bool holds_only_files(const fs::path& folder) {
-    std::error_code error;
-    for (fs::directory_iterator each(folder, error), end; !error && each != end;
-         each.increment(error)) {
-        const fs::file_status status = each->symlink_status(error);
-        if (error || !fs::is_regular_file(status) || each->file_size(error) > kMostPrivate)
-            return false;
-    }
-    return !error;
 }
 
 std::string read_trusted_file(const fs::path& path, std::uint64_t most) try {

@@ -14,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMostPrivate = std::uint64_t{1} << 30U;  // bytes of a file of our own
-
 bool write_all(const fs::path& path, const std::string& data) {
     HANDLE file = CreateFileW(path.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_NEW,
                               FILE_ATTRIBUTE_NORMAL, nullptr);
@@ -35,17 +33,6 @@ bool ensure_private_folder(const fs::path& folder) {
     std::error_code error;
     fs::create_directories(folder, error);
     return fs::is_directory(folder, error);
-}
-
-bool holds_only_files(const fs::path& folder) {
-    std::error_code error;
-    for (fs::directory_iterator each(folder, error), end; !error && each != end;
-         each.increment(error)) {
-        const fs::file_status status = each->symlink_status(error);
-        if (error || !fs::is_regular_file(status) || each->file_size(error) > kMostPrivate)
-            return false;
-    }
-    return !error;
 }
 
 std::string read_trusted_file(const fs::path& path, std::uint64_t most) try {
