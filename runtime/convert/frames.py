@@ -26,11 +26,12 @@ from runtime.convert.job import Job
 from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import ImageError
-from runtime.images.codecs import files, provenance, size_limits
+from runtime.images.codecs import files, size_limits
 from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.files import Photo
 from runtime.images.codecs.lossy import Lossy
-from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.metadata import provenance
+from runtime.images.codecs.metadata.provenance import Provenance
 from runtime.images.frames import animation, encode, tiff_pages
 from runtime.images.frames.animation import Animation
 from runtime.images.frames.tiff_pages import Joiner, Page

@@ -17,10 +17,11 @@ from runtime.convert import psnr
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
 from runtime.errors import BundleError, ImageError, ParameterError
-from runtime.images.codecs import files, provenance, size_limits
+from runtime.images.codecs import files, size_limits
 from runtime.images.codecs.files import Photo
 from runtime.images.codecs.lossy import Lossy
-from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.metadata import provenance
+from runtime.images.codecs.metadata.provenance import Provenance
 from runtime.inference.report import Report
 from runtime.model import Model
 

@@ -10,7 +10,7 @@ from runtime.backends import ON_GPU, targets_of
 from runtime.bundle.manifest import Manifest
 from runtime.convert.sizing import AS_THE_NETWORK, WantedSize
 from runtime.images.codecs.files import MAX_PIXELS
-from runtime.images.codecs.provenance import digest
+from runtime.images.codecs.metadata.provenance import digest
 from runtime.inference.cancel import Cancel
 from runtime.inference.grid import DEFAULT_TILING, Tiling
 from runtime.inference.latent_source import Sampling

@@ -22,9 +22,10 @@ from runtime.convert.job import Job
 from runtime.convert.journal import Journal
 from runtime.convert.restore import Restoration, blame_record, restoration
 from runtime.errors import ImageError
-from runtime.images.codecs import files, provenance, size_limits, strips
+from runtime.images.codecs import files, size_limits, strips
 from runtime.images.codecs.lossy import Lossy
-from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.metadata import provenance
+from runtime.images.codecs.metadata.provenance import Provenance
 from runtime.images.codecs.strips import Form, Rows
 from runtime.images.pixels import resampling
 from runtime.images.pixels.arrays import Canvas, Layout

@@ -9,7 +9,8 @@ from PIL import Image
 
 from runtime.convert.job import Job
 from runtime.errors import FileError, HcflowError
-from runtime.images.codecs import files, metadata, provenance, size_limits
+from runtime.images.codecs import files, size_limits
+from runtime.images.codecs.metadata import exif_xmp, provenance
 from runtime.images.frames import tiff_pages
 
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
@@ -98,7 +99,7 @@ def _recorded_scale(source: str, job: Job) -> int:
         return default
     try:
         with Image.open(source, formats=list(provenance.FORMATS)) as image:
-            record = provenance.extract(metadata.xmp_of(image), f"'{source}'")
+            record = provenance.extract(exif_xmp.xmp_of(image), f"'{source}'")
         found = None if record is None else job.models.find(record.checkpoint)
     except HcflowError:  # the model is not built: said where the image is upscaled
         return default

@@ -1,4 +1,4 @@
-"""What an LR image's own record (`codecs.provenance`) decides: model and exact size."""
+"""What an LR image's own record (`codecs.metadata.provenance`) decides: model and exact size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from runtime.convert.job import Job
 from runtime.convert.sizing import Sizing, padding_cut, sizing_of
 from runtime.errors import BundleError, ImageError
-from runtime.images.codecs import provenance, size_limits
+from runtime.images.codecs import size_limits
 from runtime.images.codecs.files import Photo
-from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.metadata import provenance
+from runtime.images.codecs.metadata.provenance import Provenance
 from runtime.images.pixels import padding
 from runtime.model import Model
 

@@ -11,8 +11,8 @@ from PIL import Image
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
 from runtime.errors import ParameterError
-from runtime.images.codecs import provenance
 from runtime.images.codecs.files import Photo
+from runtime.images.codecs.metadata import provenance
 from runtime.inference.report import Report
 
 SAMPLES = 8

@@ -8,7 +8,8 @@ import io
 from runtime.bundle.manifest import Manifest
 from runtime.errors import HcflowError
 from runtime.images import video
-from runtime.images.codecs import files, provenance
+from runtime.images.codecs import files
+from runtime.images.codecs.metadata import provenance
 
 MAX_PIXELS = 1_000_000
 

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from runtime import FileError, ImageError
-from runtime.images.codecs import files, metadata, size_limits, strips
+from runtime.images.codecs import files, size_limits, strips
 from runtime.images.codecs.files import Photo
+from runtime.images.codecs.metadata import exif_xmp
 from runtime.system import atomic
 from tests.support.odd_files import png, tiff
 
@@ -139,7 +140,7 @@ def test_damaged_exif_is_left_out_of_a_sound_picture(format_name: str, exif: byt
     data = _bytes(_ramp(size=(8, 8)), format_name, exif=b"Exif\0\0" + exif)
     photo = files.decode(data, "x")
     assert files.decode(files.encode(photo, "PNG"), "x").size == (8, 8)
-    metadata.upright_exif(b"Exif\0\0" + exif)  # as libvips gives it
+    exif_xmp.upright_exif(b"Exif\0\0" + exif)  # as libvips gives it
 
 
 def test_exif_that_cannot_be_written_again_still_turns_the_picture() -> None:

@@ -25,9 +25,10 @@ from runtime.convert.folders.resume import Finished
 from runtime.convert.folders.walk import Task, walk
 from runtime.convert.job import Job
 from runtime.errors import FileError
-from runtime.images.codecs import files, provenance, vips
+from runtime.images.codecs import files, vips
 from runtime.images.codecs.files import Photo
-from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.metadata import provenance
+from runtime.images.codecs.metadata.provenance import Provenance
 from tests.support.bundles import write_bundle
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,9 @@ from PIL import GifImagePlugin, Image, ImageCms
 import hcflow
 from runtime import Model
 from runtime.errors import Cancelled, ImageError
-from runtime.images.codecs import files, provenance, vips
+from runtime.images.codecs import files, vips
 from runtime.images.codecs.files import Photo
+from runtime.images.codecs.metadata import provenance
 from runtime.images.frames import tiff_pages
 from runtime.images.frames.changed import changed_box
 from runtime.images.pixels import palette

@@ -18,9 +18,10 @@ from hcflow.models.load import Models
 from runtime.convert import image, psnr, restore
 from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
-from runtime.images.codecs import files, provenance, sixteen_bit, vips
+from runtime.images.codecs import files, sixteen_bit, vips
 from runtime.images.codecs.files import Photo
-from runtime.images.codecs.provenance import Provenance
+from runtime.images.codecs.metadata import provenance
+from runtime.images.codecs.metadata.provenance import Provenance
 from tests.support.bundles import write_bundle
 from tests.support.odd_files import tiff
 from tests.support.one_model import OneModel

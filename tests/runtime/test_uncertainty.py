@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import runtime
 from hcflow.cli.program import application
 from runtime import Model, ParameterError
-from runtime.images.codecs import files, provenance
+from runtime.images.codecs import files
+from runtime.images.codecs.metadata import provenance
 from runtime.inference.grid import Grid
 from tests.support.noise import noise
 

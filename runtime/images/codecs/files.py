@@ -19,9 +19,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, Unidentifi
 
 from runtime.errors import FileError, HcflowError, ImageError, SizeError, one_line
 from runtime.images.codecs import (
-    density,
     heic,
-    metadata,
     notices,
     signature,
     sixteen_bit,
@@ -32,6 +30,7 @@ from runtime.images.codecs import (
 from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.completeness import decoded
 from runtime.images.codecs.lossy import USUAL, Lossy, halves_chroma
+from runtime.images.codecs.metadata import density, exif_xmp
 from runtime.images.pixels import arrays, palette
 from runtime.system import atomic
 
@@ -228,29 +227,29 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         tiff_samples.check(opened, where)
     if heic.depth(opened) > 8:
         heic.warn_of_curve(opened, where)
-        exif, xmp = metadata.portable_exif(opened), metadata.xmp_of(opened)
+        exif, xmp = exif_xmp.portable_exif(opened), exif_xmp.xmp_of(opened)
         dots = density.of(opened, exif)
         return Photo(heic.decode(data), opened.info.get("icc_profile"), exif, xmp, dots)
     if sixteen_bit.needs_vips(opened, data):
         array, orientation, fields = sixteen_bit.decode(opened, data, where, salvage=salvage)
         if opened.format == "TIFF":
-            fields["exif"] = metadata.sound_exif(lambda: metadata.portable_exif(opened))
+            fields["exif"] = exif_xmp.sound_exif(lambda: exif_xmp.portable_exif(opened))
         else:
-            fields["exif"] = metadata.upright_exif(fields["exif"])
+            fields["exif"] = exif_xmp.upright_exif(fields["exif"])
         # Gray without alpha: Pillow has a mode for it, and writes formats that libvips does not.
         shade = Image.fromarray(array[..., 0]) if array.shape[2] == 1 else None
         dots = density.of(opened, fields["exif"], orientation)
         return Photo(array if shade is None else shade, **fields, density=dots, lossy=USUAL)
     # Pillow turns a TIFF while it loads it.
-    orientation = metadata.orientation(opened) if opened.format == "TIFF" else 1
+    orientation = exif_xmp.orientation(opened) if opened.format == "TIFF" else 1
     decoded.load(opened, data, where, salvage=salvage)
     if opened.format != "TIFF":
-        orientation = metadata.orientation(opened)
+        orientation = exif_xmp.orientation(opened)
     # The parsed EXIF stays: rotating the image, Pillow would write it again, which can fail.
     for block in ("exif", "Raw profile type exif"):
         opened.info.pop(block, None)
     image: Image.Image = ImageOps.exif_transpose(opened)
-    exif = metadata.portable_exif(opened)
+    exif = exif_xmp.portable_exif(opened)
     icc = image.info.get("icc_profile")
     if image.mode == "La":  # gray multiplied by alpha
         image = image.convert("LA")
@@ -261,7 +260,7 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
     image = sixteen_bit.over_sixteen_bits(image, opened)
     dots = density.of(opened, exif, orientation)
     lossy = Lossy(halves_chroma=halves_chroma(opened))
-    return Photo(image, icc, exif, metadata.xmp_of(opened), dots, lossy)
+    return Photo(image, icc, exif, exif_xmp.xmp_of(opened), dots, lossy)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -329,9 +328,9 @@ def encode(photo: Photo, format_name: str) -> bytes:
 
 def _sized(photo: Photo, format_name: str) -> tuple[bytes | None, bytes | None]:
     """EXIF and XMP with the image's size and density."""
-    exif = metadata.sized_exif(photo.exif, *photo.size)
+    exif = exif_xmp.sized_exif(photo.exif, *photo.size)
     exif = density.in_exif(exif, photo.density, format_name)
-    return exif, metadata.sized_xmp(photo.xmp, *photo.size)
+    return exif, exif_xmp.sized_xmp(photo.xmp, *photo.size)
 
 
 def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
@@ -344,7 +343,7 @@ def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
         options["comment"] = b""  # else the image's own, if any
         exif, xmp = (_that_fits(name, x) for name, x in (("EXIF", exif), ("XMP", xmp)))
     if format_name == "TIFF":
-        options["exif"] = metadata.tiff_tags(exif, xmp)
+        options["exif"] = exif_xmp.tiff_tags(exif, xmp)
         options["compression"] = "tiff_adobe_deflate"
     elif format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
         # Given even when empty: else Pillow writes what the image was read with.

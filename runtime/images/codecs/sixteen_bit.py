@@ -79,7 +79,7 @@ def decode(
 
     Its metadata are `icc`, `exif` and `xmp`.
 
-    For a TIFF without `exif`, which libvips leaves in the directory (`metadata.portable_exif`).
+    For a TIFF without `exif`, which libvips leaves in the directory (`exif_xmp.portable_exif`).
     10 and 12 bits are scaled to 16; CMYK becomes sRGB.
 
     Raises:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.errors import ImageError, one_line
-from runtime.images.codecs import density, metadata, notices, size_limits, tiff_samples, vips
+from runtime.images.codecs import notices, size_limits, tiff_samples, vips
 from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
 from runtime.images.codecs.lossy import USUAL, Lossy
+from runtime.images.codecs.metadata import density, exif_xmp
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
 """Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""
@@ -100,9 +101,9 @@ def _header(
     """EXIF and density; libvips gives neither a TIFF's EXIF nor whether a density was stated."""
     with notices.about(f"'{path}'"), Image.open(path, formats=[format_name]) as image:
         if format_name == "TIFF":
-            exif = metadata.sound_exif(lambda: metadata.portable_exif(image))
+            exif = exif_xmp.sound_exif(lambda: exif_xmp.portable_exif(image))
         else:
-            exif = metadata.upright_exif(exif)
+            exif = exif_xmp.upright_exif(exif)
         return exif, density.of(image, exif, orientation)
 
 
@@ -229,9 +230,9 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     """
     pyvips = vips.require("writing strips of images")
     kind = "uchar" if form.dtype == np.uint8 else "ushort"
-    exif = metadata.sized_exif(form.exif, form.width, form.height)
+    exif = exif_xmp.sized_exif(form.exif, form.width, form.height)
     exif = density.in_exif(exif, form.density, format_name)
-    xmp = metadata.sized_xmp(form.xmp, form.width, form.height)
+    xmp = exif_xmp.sized_xmp(form.xmp, form.width, form.height)
     pixel_bytes = form.channels * form.dtype.itemsize
     is_big = form.width * form.height * pixel_bytes > _BIG_TIFF
     options = {"bigtiff": is_big} if format_name == "TIFF" else {}

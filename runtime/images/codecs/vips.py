@@ -17,8 +17,9 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from runtime.errors import BackendError
-from runtime.images.codecs import metadata, size_limits, vips_density
-from runtime.images.codecs.density import Density
+from runtime.images.codecs import size_limits
+from runtime.images.codecs.metadata import exif_xmp, vips_density
+from runtime.images.codecs.metadata.density import Density
 
 # Pillow's format names → libvips's loader: no other loader ever sees a file.
 _LOADERS = {"PNG": "pngload", "TIFF": "tiffload", "JPEG": "jpegload", "WEBP": "webpload"}
@@ -153,7 +154,7 @@ def orientation(image: Any, source: str | bytes, format_name: str) -> int:
     if xmp is None or format_name == "AVIF":  # libvips has rotated it as its boxes say
         return stated or 1
     if stated is None or (stated == 1 and format_name == "TIFF" and not _has_tag(source)):
-        return metadata.xmp_orientation(xmp)
+        return exif_xmp.xmp_orientation(xmp)
     return stated
 
 

@@ -17,8 +17,9 @@ from typing import IO
 from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from runtime.errors import ImageError, SizeError, one_line
-from runtime.images.codecs import files, metadata, notices, sixteen_bit, size_limits
+from runtime.images.codecs import files, notices, sixteen_bit, size_limits
 from runtime.images.codecs.files import Photo
+from runtime.images.codecs.metadata import exif_xmp
 
 FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats that hold animations."""
@@ -157,7 +158,7 @@ class _Frame:
 
 def _frames(data: bytes, where: str, number: int) -> Iterator[_Frame]:
     opened = files.open_header(io.BytesIO(data), where)
-    exif = metadata.sound_exif(opened.getexif)
+    exif = exif_xmp.sound_exif(opened.getexif)
     turn = _TURNS.get(1 if exif is None else exif.get(ExifTags.Base.Orientation, 1))
     for index in range(number):
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from runtime.images.codecs import metadata
+from runtime.images.codecs.metadata import exif_xmp
 
 Density = tuple[float, float]
 """Dots per inch across and down."""
@@ -35,12 +35,12 @@ def of(opened: Image.Image, exif: bytes | None, orientation: int = 1) -> Density
 
     Args:
         opened: the file as Pillow opened it.
-        exif: of it, as `metadata.portable_exif` gives it.
+        exif: of it, as `exif_xmp.portable_exif` gives it.
         orientation: 1 to 8; from 5 on, what the file calls across is down in the upright image.
     """
     found = _native(opened)
     if found is None and exif is not None and opened.format != "TIFF":
-        found = metadata.sound_exif(lambda: _of_tags(metadata.loaded_exif(exif)))
+        found = exif_xmp.sound_exif(lambda: _of_tags(exif_xmp.loaded_exif(exif)))
     if found is not None and orientation >= _FIRST_ON_ITS_SIDE:
         return found[1], found[0]
     return found
@@ -50,7 +50,7 @@ def in_exif(exif: bytes | None, density: Density | None, format_name: str) -> by
     """EXIF with the density, where it states one already or is the format's only place for it."""
     if density is None:
         return exif
-    tags = Image.Exif() if exif is None else metadata.loaded_exif(exif)
+    tags = Image.Exif() if exif is None else exif_xmp.loaded_exif(exif)
     if format_name not in BY_EXIF and _X not in tags:
         return exif
     tags[_X], tags[_Y], tags[_UNIT] = density[0], density[1], 2

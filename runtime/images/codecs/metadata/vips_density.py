@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from runtime.images.codecs.density import TAGS
+from runtime.images.codecs.metadata.density import TAGS
 
 Buffer = bytearray | mmap.mmap
 

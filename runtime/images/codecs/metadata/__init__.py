@@ -1,0 +1,1 @@
+"""What an image file states beside its pixels: EXIF, XMP, density, and how the image was made."""
