@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from runtime.images.codecs import files
+from runtime.images.codecs import files, formats
 
 PAGE = Path(__file__).parents[1] / "docs" / "files.md"
 START, END = "<!-- metadata: start -->\n", "<!-- metadata: end -->\n"
@@ -39,7 +39,7 @@ def lines() -> Iterator[str]:
         photo = files.decode(source(), name)
         assert isinstance(photo.image, Image.Image)
         photo = replace(photo, image=photo.image.convert("RGB"))  # as a result is
-        kept = (is_in(files.encode(photo, target)) for target in TARGETS.values())
+        kept = (is_in(formats.encode(photo, target)) for target in TARGETS.values())
         yield f"| {name} | {' | '.join('kept' if each else '–' for each in kept)} |"
 
 

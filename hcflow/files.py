@@ -108,7 +108,7 @@ def convert_path(
     from runtime.convert.file import convert_file
     from runtime.convert.job import Job
     from runtime.convert.sizing import WantedSize, exact_size
-    from runtime.images.codecs import files, lossy
+    from runtime.images.codecs import formats, lossy
     from runtime.inference.grid import Tiling
 
     job_options = {*_JOB, *(("tau", "seed", "size") if direction == "upscale" else ())}
@@ -142,7 +142,7 @@ def convert_path(
     source = file_name("source", source)
     format_name = options.get("format")
     if format_name is not None:
-        names = {name.lower(): name for name in files.FORMATS}
+        names = {name.lower(): name for name in formats.FORMATS}
         format_name = names[one_of("format", str(format_name).lower(), tuple(names))]
     is_named = output is not None
     if output is None:
@@ -150,7 +150,7 @@ def convert_path(
         if os.path.lexists(output) and not job.force:
             raise FileError(f"'{output}' exists: give an output, or force")
     output = file_name("output", output)
-    format_name = format_name or files.format_of(output)
+    format_name = format_name or formats.format_of(output)
     if job.quality is not None and format_name not in lossy.FORMATS:
         raise ParameterError(f"quality is for {', '.join(lossy.FORMATS)}: {format_name} has none")
     done = convert_file(source, output, format_name, job, contextlib.nullcontext())

@@ -22,7 +22,7 @@ from runtime.convert.folders.walk import Task
 from runtime.convert.folders.worker import Outcome
 from runtime.convert.naming import suffix_of
 from runtime.errors import FileError, one_line
-from runtime.images.codecs import files
+from runtime.images.codecs import formats
 from runtime.images.codecs.bounds import whole_file
 
 TRIES = 3
@@ -191,7 +191,7 @@ def result_name(relative: str, format_name: str | None) -> tuple[str, str]:
     """
     stem, suffix = posixpath.splitext(relative)
     own = Image.registered_extensions().get(suffix.lower())
-    kept = own if own in files.FORMATS and own != "GIF" else "PNG"
+    kept = own if own in formats.FORMATS and own != "GIF" else "PNG"
     wanted = format_name or kept
     if own == wanted:
         return relative, wanted

@@ -13,7 +13,8 @@ from hcflow.cli import input_output, options
 from hcflow.models import shipped
 from hcflow.models.load import Models, computation
 from runtime.convert.job import Direction, Job
-from runtime.images.codecs.files import FORMATS, MAX_PIXELS
+from runtime.images.codecs.files import MAX_PIXELS
+from runtime.images.codecs.formats import FORMATS
 from runtime.inference.grid import Tiling
 
 _computing = functools.partial(typer.Option, rich_help_panel=options.COMPUTING)

@@ -20,8 +20,8 @@ from runtime.convert.file import is_same_file
 from runtime.convert.folders import resume
 from runtime.convert.frames import FramesMade, SeveralFrames
 from runtime.convert.job import Job
-from runtime.images.codecs import files, lossy
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, lossy
+from runtime.images.codecs.formats import Photo
 from runtime.inference.report import Report
 from runtime.system import atomic
 
@@ -104,7 +104,7 @@ def outputs(
     path = Path(output)
     if path.is_dir():
         raise typer.BadParameter(f"'{output}' is a folder: name a file")
-    format_name = format_name or files.format_of(path)
+    format_name = format_name or formats.format_of(path)
     names = sample_names(output, samples)
     atomic.check_place(names[0])  # the others go into the same folder
     for name in names:
@@ -167,8 +167,8 @@ def known_format(name: str | None) -> str | None:
     Raises:
         typer.BadParameter: no such format is written.
     """
-    if name is not None and name.upper() not in files.FORMATS:
-        raise typer.BadParameter(f"'{name}': one of {', '.join(files.FORMATS)}")
+    if name is not None and name.upper() not in formats.FORMATS:
+        raise typer.BadParameter(f"'{name}': one of {', '.join(formats.FORMATS)}")
     return name and name.upper()
 
 
@@ -182,7 +182,7 @@ def check_standard_output(what: str) -> None:
 
 def write(photo: Photo, output: str, format_name: str) -> None:
     """Write an image to a file or standard output."""
-    write_bytes(files.encode(photo, format_name), output)
+    write_bytes(formats.encode(photo, format_name), output)
 
 
 def write_bytes(data: bytes, output: str) -> None:

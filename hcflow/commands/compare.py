@@ -20,7 +20,7 @@ from runtime.convert.job import Job
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError, ImageError, ParameterError
 from runtime.images.codecs import files
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs.formats import Photo
 from runtime.images.pixels import padding
 from runtime.model import Model
 from runtime.system import atomic

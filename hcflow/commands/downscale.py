@@ -15,7 +15,7 @@ from runtime.convert import frames, image, large_file
 from runtime.convert.image import Downscaled
 from runtime.convert.job import Job
 from runtime.convert.large_file import Converted
-from runtime.images.codecs.files import check_mode
+from runtime.images.codecs.formats import check_mode
 from runtime.inference.report import Report
 
 

@@ -79,12 +79,12 @@ def evaluate(
 
     from hcflow_ref.errors import CheckpointError
     from hcflow_ref.evaluation import perceptual_metrics, protocol, report
-    from runtime.images.codecs import files, size_limits
+    from runtime.images.codecs import formats, size_limits
     from runtime.latents import check_tau
     from runtime.system import atomic
 
     if sheet is not None:
-        files.format_of(sheet)  # refuses an unknown suffix before any work is done
+        formats.format_of(sheet)  # refuses an unknown suffix before any work is done
     for output in (json, sheet):
         if output is not None and not output.parent.is_dir():
             raise ParameterError(
@@ -101,7 +101,7 @@ def evaluate(
         raise BundleError(str(error)) from error
     if sheet is not None:
         sides = report.sheet_size(len(sources), settings.tau > 0)
-        size_limits.check_sides(files.format_of(sheet), *sides)
+        size_limits.check_sides(formats.format_of(sheet), *sides)
     metrics = perceptual_metrics.load()
     for line in metrics.missing:
         print(f"hcflow: {line}", file=sys.stderr)
@@ -242,7 +242,7 @@ def _open(
 def _encoded(image: Any, path: Path) -> bytes:
     from PIL import Image
 
-    from runtime.images.codecs.files import format_of
+    from runtime.images.codecs.formats import format_of
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format_of(path))

@@ -22,7 +22,7 @@ from runtime.convert.job import Job
 from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import Restoration, restoration_of
 from runtime.convert.sizing import WantedSize
-from runtime.images.codecs.files import Photo, check_mode
+from runtime.images.codecs.formats import Photo, check_mode
 from runtime.inference.report import Report
 from runtime.latents import fresh_seed
 from runtime.model import Model

@@ -15,8 +15,8 @@ from runtime.convert.job import Job
 from runtime.convert.large_file import Converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import FileError
-from runtime.images.codecs import files
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats
+from runtime.images.codecs.formats import Photo
 from runtime.inference.cancel import check_of
 from runtime.system import atomic
 
@@ -111,7 +111,7 @@ def _convert_photo(
 ) -> tuple[bytes, dict[str, Any]]:
     check = check_of(job.cancel)
     check()
-    files.check_mode(photo.result_mode, format_name)
+    formats.check_mode(photo.result_mode, format_name)
     frames.warn_of_losses(where, format_name)
     if job.direction == "downscale":
         model = job.models.open(job.model)
@@ -122,7 +122,7 @@ def _convert_photo(
     restoration = restoration_of(job, photo, where, (format_name,))
     (large,) = image.upscale(job, photo, restoration, gate=gate)
     check()
-    data = files.encode(large, format_name)
+    data = formats.encode(large, format_name)
     return data, _facts(large_file.converted(large.size, restoration))
 
 

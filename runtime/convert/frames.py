@@ -26,9 +26,9 @@ from runtime.convert.job import Job
 from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import ImageError
-from runtime.images.codecs import files, size_limits
+from runtime.images.codecs import files, formats, size_limits
 from runtime.images.codecs.bounds import structure, whole_file
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.metadata import provenance
 from runtime.images.codecs.metadata.provenance import Provenance
@@ -291,7 +291,7 @@ def _convert_pages(work: _Work, several: SeveralFrames, file: IO[bytes]) -> Fram
         data = tiff_pages.single(several.data, page)
         photo = files.decode(data, where, work.job.max_pixels, salvage=work.job.salvage)
         check()
-        files.check_mode(photo.result_mode, "TIFF")
+        formats.check_mode(photo.result_mode, "TIFF")
         made, result = _convert_page(work, photo, where)
         first = first or made
         joiner.append(result)
@@ -309,4 +309,4 @@ def _convert_page(work: _Work, photo: Photo, where: str) -> tuple[FramesMade, by
         return FramesMade(1, Converted(small.size, model, small.record)), small.data
     found = restoration_of(job, photo, where, ("TIFF",))
     (large,) = image.upscale(job, photo, found, gate=work.gate, report=work.report)
-    return FramesMade(1, converted(large.size, found)), files.encode(large, "TIFF")
+    return FramesMade(1, converted(large.size, found)), formats.encode(large, "TIFF")

@@ -17,8 +17,8 @@ from runtime.convert import psnr
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
 from runtime.errors import BundleError, ImageError, ParameterError
-from runtime.images.codecs import files, size_limits
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, size_limits
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.metadata import provenance
 from runtime.images.codecs.metadata.provenance import Provenance
@@ -69,7 +69,7 @@ def downscale(
         job: a downscale.
         model: of the job.
         photo: as read.
-        format_name: of `files.FORMATS`.
+        format_name: of `formats.FORMATS`.
         report: filled while the image is computed.
 
     Raises:
@@ -84,7 +84,7 @@ def downscale(
     lossy = Lossy(job.quality, png_level=job.png_level)
     result = replace(photo, image=small, xmp=provenance.remove(photo.xmp), lossy=lossy)
     # What the file gives back is what can be upscaled again: a lossy format has changed it.
-    kept = files.decode(files.encode(result, format_name), "the result", width * height).image
+    kept = files.decode(formats.encode(result, format_name), "the result", width * height).image
     round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
     record = record_of(model, photo.size, provenance.digest(kept), round_trip_psnr, precision)
     has_place = format_name in provenance.FORMATS
@@ -92,10 +92,10 @@ def downscale(
         result = replace(result, xmp=provenance.embed(result.xmp, record))
     plain = psnr.bicubic(photo.image, width, height)
     return Downscaled(
-        data=files.encode(result, format_name),
+        data=formats.encode(result, format_name),
         size=(width, height),
         record=record if has_place else None,
-        bicubic_bytes=len(files.encode(replace(result, image=plain), format_name)),
+        bicubic_bytes=len(formats.encode(replace(result, image=plain), format_name)),
         round_trip_psnr_db=round_trip_psnr,
     )
 

@@ -22,7 +22,7 @@ from runtime.convert.job import Job
 from runtime.convert.journal import Journal
 from runtime.convert.restore import Restoration, blame_record, restoration
 from runtime.errors import ImageError
-from runtime.images.codecs import files, size_limits, strips
+from runtime.images.codecs import formats, size_limits, strips
 from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.metadata import provenance
 from runtime.images.codecs.metadata.provenance import Provenance
@@ -130,7 +130,7 @@ def convert(
         raise ImageError(streamable.not_by_strips(source))
     reader = Rows(source, found[0], salvage=job.salvage)
     form = reader.form
-    files.check_mode(form.mode, format_name)
+    formats.check_mode(form.mode, format_name)
     where = f"'{source}'"
     conversion = (_downscale if job.direction == "downscale" else _upscale)(
         job, reader, where, format_name, report

@@ -12,7 +12,7 @@ from runtime.convert.job import Job
 from runtime.convert.sizing import Sizing, padding_cut, sizing_of
 from runtime.errors import BundleError, ImageError
 from runtime.images.codecs import size_limits
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import provenance
 from runtime.images.codecs.metadata.provenance import Provenance
 from runtime.images.pixels import padding

@@ -11,7 +11,7 @@ from PIL import Image
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
 from runtime.errors import ParameterError
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import provenance
 from runtime.inference.report import Report
 

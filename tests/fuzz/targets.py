@@ -8,7 +8,7 @@ import io
 from runtime.bundle.manifest import Manifest
 from runtime.errors import HcflowError
 from runtime.images import video
-from runtime.images.codecs import files
+from runtime.images.codecs import files, formats
 from runtime.images.codecs.metadata import provenance
 
 MAX_PIXELS = 1_000_000
@@ -20,7 +20,7 @@ def read_image(data: bytes) -> None:
         photo = files.decode(data, "x", MAX_PIXELS)
         provenance.extract(photo.xmp, "x")
         if photo.result_mode in ("L", "LA", "RGB", "RGBA"):
-            files.encode(photo, "PNG")
+            formats.encode(photo, "PNG")
 
 
 def read_manifest(data: bytes) -> None:

@@ -15,7 +15,7 @@ import runtime
 from runtime.convert import file
 from runtime.convert.job import Job
 from runtime.errors import HcflowError
-from runtime.images.codecs import files, strips
+from runtime.images.codecs import files, formats, strips
 from tests.images import references
 from tests.images.references import Look
 from tests.support.one_model import OneModel
@@ -61,7 +61,7 @@ def _judged(path: Path, model: runtime.Model | None) -> tuple[Outcome, str]:
     return ("wrong", why) if why else ("right", "")
 
 
-def _misread(path: Path, photo: files.Photo) -> str:
+def _misread(path: Path, photo: formats.Photo) -> str:
     """What differs from every reference; empty where one of them agrees."""
     ours, others = _look(photo), list(references.looks(path))
     if not others:
@@ -70,7 +70,7 @@ def _misread(path: Path, photo: files.Photo) -> str:
     return "" if any(each.endswith(": ") for each in told) else "; ".join(told)
 
 
-def _look(photo: files.Photo) -> Look:
+def _look(photo: formats.Photo) -> Look:
     image = photo.image
     if not isinstance(image, Image.Image):
         return references.look("ours", image)
@@ -96,7 +96,7 @@ def _differences(ours: Look, other: Look) -> str:
     return ", ".join(found)
 
 
-def _by_strips(path: Path, photo: files.Photo) -> str:
+def _by_strips(path: Path, photo: formats.Photo) -> str:
     """What differs where the file is read by strips."""
     found = strips.probe(path)
     if found is None:
@@ -110,7 +110,7 @@ def _by_strips(path: Path, photo: files.Photo) -> str:
     return f"by strips: {told}" if told else ""
 
 
-def _converted(path: Path, photo: files.Photo, model: runtime.Model) -> str:
+def _converted(path: Path, photo: formats.Photo, model: runtime.Model) -> str:
     """What is wrong with the upscaled file."""
     with tempfile.TemporaryDirectory() as folder:
         format_name = "TIFF" if photo.result_mode == "F" else "PNG"

@@ -18,7 +18,7 @@ from runtime.backends import auto
 from runtime.bundle.manifest import Manifest, Precision
 from runtime.convert import image
 from runtime.convert.job import Job
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs.formats import Photo
 from runtime.inference import auto_precision
 from runtime.inference.grid import Grid
 from runtime.inference.network import Network

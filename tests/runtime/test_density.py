@@ -14,8 +14,8 @@ from PIL import Image
 import runtime
 from runtime.convert import file
 from runtime.convert.job import Job
-from runtime.images.codecs import files, vips
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, vips
+from runtime.images.codecs.formats import Photo
 from tests.support.one_model import OneModel
 
 HOLD = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "AVIF")
@@ -64,7 +64,7 @@ def test_every_format_hands_on_the_number_it_was_given(
     source: str, target: str, dots: tuple[int, int]
 ) -> None:
     photo = files.decode(_stating(source, dots), source)
-    again = files.encode(photo, target)
+    again = formats.encode(photo, target)
     assert photo.density == dots
     assert files.decode(again, target).density == dots
     stated = _stated(again)
@@ -79,7 +79,7 @@ def test_no_format_states_what_nobody_stated(target: str, exif: bool) -> None:
     tags[271] = "a maker"
     photo = files.decode(_file("PNG", exif=tags if exif else b""), "png")
     assert photo.density is None
-    assert _stated(files.encode(photo, target)) == {"native": None, "exif": None}
+    assert _stated(formats.encode(photo, target)) == {"native": None, "exif": None}
 
 
 @pytest.mark.parametrize("source", ["PNG", "JPEG", "TIFF", "BMP", "WEBP", "AVIF", "PPM", "GIF"])
@@ -128,7 +128,9 @@ def test_sixteen_bits_keep_it_too(
     pixels = np.random.default_rng(0).integers(0, 65536, (8, 12, 3), np.uint16)
     tags = Image.Exif()
     tags[271] = "a maker"
-    data = files.encode(Photo(pixels, exif=tags.tobytes() if exif else None, density=dots), target)
+    data = formats.encode(
+        Photo(pixels, exif=tags.tobytes() if exif else None, density=dots), target
+    )
     again = files.decode(data, target)
     assert again.density == dots
     assert np.array_equal(again.image, pixels)

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from runtime import FileError, ImageError
-from runtime.images.codecs import files, size_limits, strips
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, size_limits, strips
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import exif_xmp
 from runtime.system import atomic
 from tests.support.odd_files import png, tiff
@@ -126,7 +126,7 @@ def test_a_rotated_jpeg_comes_upright_and_loses_the_tag() -> None:
     exif[0x010F] = "Camera"
     photo = files.decode(_bytes(_ramp(size=(6, 4)), "JPEG", exif=exif), "x")
     assert photo.image.size == (4, 6)
-    again = files.decode(files.encode(photo, "JPEG"), "x")
+    again = files.decode(formats.encode(photo, "JPEG"), "x")
     assert again.image.size == (4, 6)
     tags = Image.Exif()
     tags.load(again.exif or b"")
@@ -139,7 +139,7 @@ def test_a_rotated_jpeg_comes_upright_and_loses_the_tag() -> None:
 def test_damaged_exif_is_left_out_of_a_sound_picture(format_name: str, exif: bytes) -> None:
     data = _bytes(_ramp(size=(8, 8)), format_name, exif=b"Exif\0\0" + exif)
     photo = files.decode(data, "x")
-    assert files.decode(files.encode(photo, "PNG"), "x").size == (8, 8)
+    assert files.decode(formats.encode(photo, "PNG"), "x").size == (8, 8)
     exif_xmp.upright_exif(b"Exif\0\0" + exif)  # as libvips gives it
 
 
@@ -155,7 +155,7 @@ def test_exif_that_cannot_be_written_again_still_turns_the_picture() -> None:
 def test_the_colour_profile_is_kept(format_name: str) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     photo = files.decode(_bytes(_ramp(), icc_profile=icc), "x")
-    assert files.decode(files.encode(photo, format_name), "x").icc == icc
+    assert files.decode(formats.encode(photo, format_name), "x").icc == icc
 
 
 def test_cmyk_becomes_rgb() -> None:
@@ -209,22 +209,22 @@ def test_png_gives_every_mode_back(mode: str) -> None:
 )
 def test_a_format_never_drops_alpha_or_bits(mode: str, format_name: str, held: str | None) -> None:
     if held is not None:
-        assert files.check_mode(mode, format_name) == held
+        assert formats.check_mode(mode, format_name) == held
         return
     with pytest.raises(ImageError, match=f"{format_name} cannot hold .*: write (PNG|TIFF)"):
-        files.check_mode(mode, format_name)
+        formats.check_mode(mode, format_name)
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "TIFF", "WEBP", "BMP", "PPM"])
 def test_lossless_formats_are_written_lossless(format_name: str) -> None:
-    written = files.decode(files.encode(Photo(_ramp()), format_name), "x").image
+    written = files.decode(formats.encode(Photo(_ramp()), format_name), "x").image
     np.testing.assert_array_equal(np.asarray(written), np.asarray(_ramp()))
 
 
 def test_webp_keeps_the_colours_under_full_transparency() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 4), np.uint8)
     pixels[..., 3] &= 1
-    written = files.encode(Photo(Image.fromarray(pixels)), "WEBP")
+    written = formats.encode(Photo(Image.fromarray(pixels)), "WEBP")
     np.testing.assert_array_equal(np.asarray(files.decode(written, "x").image), pixels)
 
 
@@ -238,16 +238,16 @@ def test_gray_of_twelve_bits_reaches_white(tmp_path: Path) -> None:
 
 
 def test_a_format_follows_from_the_suffix() -> None:
-    assert files.format_of("a/b.JPG") == "JPEG"
+    assert formats.format_of("a/b.JPG") == "JPEG"
     for name in ("picture.eps", "picture.pdf", "picture", "picture.txt"):
         with pytest.raises(ImageError, match="unknown image suffix"):
-            files.format_of(name)
+            formats.format_of(name)
 
 
 def test_a_file_is_written_with_the_umask_and_nothing_beside_it(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        files.write(Photo(_ramp()), tmp_path / "out.png")
+        formats.write(Photo(_ramp()), tmp_path / "out.png")
     finally:
         os.umask(old)
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]

@@ -25,8 +25,8 @@ from runtime.convert.folders.resume import Finished
 from runtime.convert.folders.walk import Task, walk
 from runtime.convert.job import Job
 from runtime.errors import FileError
-from runtime.images.codecs import files, vips
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import formats, vips
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import provenance
 from runtime.images.codecs.metadata.provenance import Provenance
 from tests.support.bundles import write_bundle
@@ -259,7 +259,7 @@ def test_what_ails_the_model_of_one_images_record_does_not_stop_the_others(
         graph.write_bytes(bytes(graph.stat().st_size))
     record = Provenance("theirs", "0" * 64, 4, 16, 16, "fp32", 0.0, None, None)
     source, output = tmp_path / "in.png", tmp_path / "out.png"
-    files.write(Photo(Image.new("RGB", (4, 4)), xmp=provenance.embed(None, record)), source)
+    formats.write(Photo(Image.new("RGB", (4, 4)), xmp=provenance.embed(None, record)), source)
     task = Task(str(source), str(output), "in.png", "PNG")
     load = {"precision": precision}
     for model, stops in ((None, False), (str(theirs), True)):

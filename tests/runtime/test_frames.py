@@ -17,8 +17,8 @@ from PIL import GifImagePlugin, Image, ImageCms
 import hcflow
 from runtime import Model
 from runtime.errors import Cancelled, ImageError
-from runtime.images.codecs import files, vips
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, vips
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import provenance
 from runtime.images.frames import tiff_pages
 from runtime.images.frames.changed import changed_box
@@ -318,7 +318,7 @@ def test_pages_of_a_tiff_are_converted_each_on_its_own(
     tmp_path: Path, bundle: Path, model: Model
 ) -> None:
     pages = [_frames()[0], _frames("RGBA")[1].resize((9, 5)), _frames()[2].convert("L")]
-    data = [files.encode(Photo(page, icc=_profile(n)), "TIFF") for n, page in enumerate(pages)]
+    data = [formats.encode(Photo(page, icc=_profile(n)), "TIFF") for n, page in enumerate(pages)]
     source = _joined(tmp_path / "in.tif", data)
     facts = hcflow.upscale_file(source, tmp_path / "out.tif", model=bundle)
     assert facts == {"model": "tiny_x4", "size": [64, 48], "frames": 3}
@@ -332,7 +332,7 @@ def test_pages_of_a_tiff_are_converted_each_on_its_own(
 
 def test_downscaled_pages_have_their_own_records(tmp_path: Path, bundle: Path) -> None:
     pages = [_frames()[0].resize(size) for size in ((15, 11), (23, 6))]
-    source = _joined(tmp_path / "in.tif", [files.encode(Photo(page), "TIFF") for page in pages])
+    source = _joined(tmp_path / "in.tif", [formats.encode(Photo(page), "TIFF") for page in pages])
     hcflow.downscale_file(source, tmp_path / "small.tif", model=bundle)
     hcflow.upscale_file(tmp_path / "small.tif", tmp_path / "large.tif", model=bundle)
     with Image.open(tmp_path / "large.tif") as made:
@@ -346,7 +346,7 @@ def test_downscaled_pages_have_their_own_records(tmp_path: Path, bundle: Path) -
 @pytest.mark.skipif(vips.find() is None, reason="pyvips is not installed")
 def test_pages_of_16_bits_keep_them(tmp_path: Path, bundle: Path, model: Model) -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (6, 7, 3), np.uint16)
-    data = [files.encode(Photo(deep), "TIFF"), files.encode(Photo(_frames()[0]), "TIFF")]
+    data = [formats.encode(Photo(deep), "TIFF"), formats.encode(Photo(_frames()[0]), "TIFF")]
     source = _joined(tmp_path / "in.tif", data)
     hcflow.upscale_file(source, tmp_path / "out.tif", model=bundle)
     made = (tmp_path / "out.tif").read_bytes()
@@ -356,7 +356,7 @@ def test_pages_of_16_bits_keep_them(tmp_path: Path, bundle: Path, model: Model) 
 
 
 def test_a_page_that_cannot_be_read_is_named(tmp_path: Path, bundle: Path) -> None:
-    good = files.encode(Photo(_frames()[0]), "TIFF")
+    good = formats.encode(Photo(_frames()[0]), "TIFF")
     source = _joined(tmp_path / "in.tif", [good, good])
     data = bytearray(source.read_bytes())
     at = data.rindex(b"\x78\x9c")  # the pixels of the second page
@@ -372,7 +372,7 @@ def test_reduced_copies_are_no_pages_and_a_chain_that_loops_ends(tmp_path: Path)
     reduced = Image.Exif()
     reduced[254] = 1
     small.save(tmp_path / "small.tif", exif=reduced, tiffinfo={254: 1})
-    whole = files.encode(Photo(_frames()[0]), "TIFF")
+    whole = formats.encode(Photo(_frames()[0]), "TIFF")
     path = _joined(tmp_path / "in.tif", [whole, (tmp_path / "small.tif").read_bytes(), whole])
     data = bytearray(path.read_bytes())
     found = tiff_pages.pages(io.BytesIO(data))

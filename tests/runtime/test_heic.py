@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from runtime.errors import ImageError
-from runtime.images.codecs import files, heic, vips
+from runtime.images.codecs import files, formats, heic, vips
 from tests.support import heic_files
 
 needs_reader = pytest.mark.skipif(heic.find() is None, reason="pi-heif is not installed")
@@ -46,7 +46,7 @@ def test_ten_bits_become_sixteen_over_the_whole_range(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 24)
     assert np.abs(photo.image[0, :, 0] - ramp).max() < 200
     if vips.find() is not None:
-        files.write(photo, tmp_path / "out.png")
+        formats.write(photo, tmp_path / "out.png")
         np.testing.assert_array_equal(files.read(tmp_path / "out.png").image, photo.image)
 
 

@@ -21,8 +21,8 @@ from runtime import FileError, ImageError, ParameterError
 from runtime.bundle.reader import Bundle
 from runtime.convert import file, large_file, restore, streamable
 from runtime.convert.job import Job
-from runtime.images.codecs import files, strips, vips
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, strips, vips
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.strips import Form
 from runtime.inference.report import Report
 from tests.support.bundles import write_bundle
@@ -81,7 +81,7 @@ def test_strips_go_through_every_format_and_back_to_the_size(
 ) -> None:
     source, down, up = (str(tmp_path / name) for name in ("in", "down", "up.png"))
     taken = format_name if format_name in strips.READ else "PNG"
-    Path(source).write_bytes(files.encode(Photo(_picture("RGB", 45, 31)), taken))
+    Path(source).write_bytes(formats.encode(Photo(_picture("RGB", 45, 31)), taken))
     large_file.convert(Job("downscale", OneModel(model)), source, down, format_name)
     if format_name not in strips.READ:
         assert hcflow.upscale_file(down, up, model=bundle)["size"] == [45, 31]
@@ -149,14 +149,14 @@ def test_the_exif_of_a_streamed_tiff_goes_into_the_result(
     tags = Image.open(down).getexif()
     assert tags[0x010F] == "Camera"
     assert tags.get(0x0112, 1) == 1
-    files.write(files.read(source), whole)
+    formats.write(files.read(source), whole)
     assert Image.open(whole).getexif()[0x010F] == "Camera"
 
 
 def test_sixteen_bits_are_streamed_whole(model: hcflow.Model, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (21, 34, 3)).astype(np.uint16)
     source, up = tmp_path / "in.tif", tmp_path / "up.tif"
-    source.write_bytes(files.encode(Photo(pixels), "TIFF"))
+    source.write_bytes(formats.encode(Photo(pixels), "TIFF"))
     large_file.convert(Job("upscale", OneModel(model)), str(source), str(up), "TIFF")
     np.testing.assert_array_equal(_pixels(up), model.upscale(pixels))
 

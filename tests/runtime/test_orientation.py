@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from runtime.images.codecs import files, sixteen_bit, vips
+from runtime.images.codecs import files, formats, sixteen_bit, vips
 from runtime.images.codecs.strips import Rows
 from tests.support.odd_files import png
 
@@ -60,5 +60,5 @@ def test_sixteen_bits_are_turned_by_xmp(format_name: str) -> None:
         data = data.replace(b"\x12\x01\x03\0", b"\x13\x01\x03\0")
     photo = files.decode(data, "x")
     np.testing.assert_array_equal(photo.image, np.rot90(values, -1))
-    again = files.decode(files.encode(photo, format_name), "x")
+    again = files.decode(formats.encode(photo, format_name), "x")
     np.testing.assert_array_equal(again.image, photo.image)

@@ -18,8 +18,8 @@ from hcflow.models.load import Models
 from runtime.convert import image, psnr, restore
 from runtime.convert.job import Job
 from runtime.errors import BundleError, ImageError
-from runtime.images.codecs import files, sixteen_bit, vips
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import files, formats, sixteen_bit, vips
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import provenance
 from runtime.images.codecs.metadata.provenance import Provenance
 from tests.support.bundles import write_bundle
@@ -104,7 +104,7 @@ def test_file_sizes_are_held_against_the_same_file_with_bicubic_in_it(model: hcf
     photo = _photo()
     reduced = _downscale(model, photo, "PNG", round_trip=False)
     plain = Photo(psnr.bicubic(photo.image, 4, 3), xmp=files.decode(reduced.data, "x").xmp)
-    assert reduced.bicubic_bytes == len(files.encode(plain, "PNG"))
+    assert reduced.bicubic_bytes == len(formats.encode(plain, "PNG"))
     assert reduced.round_trip_psnr_db is None
 
 
@@ -185,7 +185,7 @@ def test_stated_pixel_dimensions_follow_the_image() -> None:
     exif.get_ifd(0x8769)[0xA002] = 4000
     photo = Photo(Image.new("RGB", (5, 7)), None, exif.tobytes(), b'<a tiff:Orientation="6"/>')
     for format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
-        again = files.decode(files.encode(photo, format_name), "x")
+        again = files.decode(formats.encode(photo, format_name), "x")
         kept = Image.Exif()
         kept.load(again.exif or b"")
         assert (kept[0x010F], kept.get_ifd(0x8769)[0xA002]) == ("Camera", 5)
@@ -195,7 +195,7 @@ def test_stated_pixel_dimensions_follow_the_image() -> None:
 def test_files_are_converted_from_python(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "tiny")
     source, small, large = (tmp_path / name for name in ("in.png", "small.webp", "large.tif"))
-    source.write_bytes(files.encode(_photo(), "PNG"))
+    source.write_bytes(formats.encode(_photo(), "PNG"))
     report = hcflow.downscale_file(source, small, model=bundle, threads=1)
     assert (report["size"], report["origin_recorded"]) == ([4, 3], True)
     assert hcflow.upscale_file(small, large, model=bundle, tau=0.0)["size"] == [13, 10]
@@ -236,7 +236,7 @@ needs_vips = pytest.mark.skipif(vips.find() is None, reason="pyvips is not insta
 )
 def test_sixteen_bits_of_colour_come_back_to_the_bit(format_name: str, channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, channels)).astype(np.uint16)
-    data = files.encode(Photo(pixels, xmp=provenance.embed(None, RECORD)), format_name)
+    data = formats.encode(Photo(pixels, xmp=provenance.embed(None, RECORD)), format_name)
     photo = files.decode(data, "x")
     assert photo.result_mode == sixteen_bit.MODES[channels]
     np.testing.assert_array_equal(photo.image, pixels)
@@ -253,7 +253,7 @@ def test_the_exif_of_a_sixteen_bit_tiff_is_kept() -> None:
     data = buffer.getvalue().replace(b"\x06\x01\x03\0\1\0\0\0\1", b"\x06\x01\x03\0\1\0\0\0\0")
     photo = files.decode(data, "x")
     assert np.asarray(photo.image).max() == 65535
-    again = files.decode(files.encode(photo, "PNG"), "x")
+    again = files.decode(formats.encode(photo, "PNG"), "x")
     tags = Image.Exif()
     tags.load(again.exif or b"")
     assert tags[0x010F] == "Camera"
@@ -303,7 +303,7 @@ def test_sixteen_bits_in_planes_are_read_as_such() -> None:
 def test_gray_that_is_white_at_zero_comes_as_no_negative(format_name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (5, 7)).astype("<u2")
     photo = files.decode(tiff(7, 5, [16], 0, [pixels.tobytes()]), "x")
-    again = files.decode(files.encode(photo, format_name), "x")
+    again = files.decode(formats.encode(photo, format_name), "x")
     for each in (photo, again):
         np.testing.assert_array_equal(each.image, 65535 - pixels)
 

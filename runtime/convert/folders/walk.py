@@ -12,7 +12,7 @@ from PIL import Image
 
 from runtime.convert.folders import passed_over
 from runtime.convert.naming import has_several, suffix_of
-from runtime.images.codecs import files, heic
+from runtime.images.codecs import files, formats, heic
 
 _FALLBACK = "PNG"  # for formats that are read but not written, and for GIFs of one frame
 
@@ -170,7 +170,7 @@ def _own_format(path: str, is_lossless: bool) -> str:
         return "GIF" if not is_lossless and has_several(path) else _FALLBACK
     if is_lossless:
         return "TIFF" if found == "TIFF" and has_several(path) else "PNG"
-    return found if found in files.FORMATS else _FALLBACK
+    return found if found in formats.FORMATS else _FALLBACK
 
 
 def _readable() -> set[str]:

@@ -53,7 +53,7 @@ class Form:
 
     @property
     def mode(self) -> str:
-        """The mode's name, as `files.check_mode` takes it."""
+        """The mode's name, as `formats.check_mode` takes it."""
         names = ("L", "LA", "RGB", "RGBA")
         sixteen_bit = ("I;16", "LA;16", "RGB;16", "RGBA;16")
         return (names if self.dtype == np.uint8 else sixteen_bit)[self.channels - 1]

@@ -103,7 +103,7 @@ SAVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "WEBP": ("webpsave", {"lossless": True, "exact": True}),
     "AVIF": ("heifsave", {"Q": 90, "compression": "av1"}),
 }
-"""Formats written → libvips's saver and the options that match `files.encode`."""
+"""Formats written → libvips's saver and the options that match `formats.encode`."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from runtime.errors import ImageError, SizeError, one_line
 from runtime.images.codecs import files, notices, sixteen_bit, size_limits
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.metadata import exif_xmp
 
 FORMATS = ("GIF", "WEBP", "PNG", "AVIF")

@@ -13,8 +13,8 @@ from typing import IO
 
 from PIL import Image
 
-from runtime.images.codecs import files
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import formats
+from runtime.images.codecs.formats import Photo
 from runtime.images.frames.animation import Timing
 from runtime.images.frames.changed import changed_box
 
@@ -33,7 +33,7 @@ def write(file: IO[bytes], frames: Iterator[Image.Image], timing: Timing, like: 
         like: with the metadata of the file.
     """
     last = next(frames)
-    chunks = list(_chunks(files.encode(replace(like, image=last), "PNG")))
+    chunks = list(_chunks(formats.encode(replace(like, image=last), "PNG")))
     is_data = [kind == b"IDAT" for kind, _ in chunks]
     shown = len(timing.durations) - timing.has_poster
     numbers = count()

@@ -9,8 +9,8 @@ from typing import IO
 from PIL import Image
 
 from runtime.errors import ImageError
-from runtime.images.codecs import files
-from runtime.images.codecs.files import Photo
+from runtime.images.codecs import formats
+from runtime.images.codecs.formats import Photo
 from runtime.images.frames import animation, apng, gif
 from runtime.images.frames.animation import Timing
 from runtime.images.frames.tiff_pages import Joiner
@@ -54,7 +54,7 @@ def encode(
     elif format_name == "TIFF":
         pages = Joiner(file, "the result")
         for frame in frames:
-            pages.append(files.encode(replace(like, image=frame), "TIFF"))
+            pages.append(formats.encode(replace(like, image=frame), "TIFF"))
     else:
         _save(file, frames, timing, like, format_name)
 
@@ -65,7 +65,7 @@ def _save(
     """By the format's own encoder, which keeps what it has compressed until the end."""
     sequence = _Sequence(frames, len(timing.durations))
     durations = [round(duration) for duration in timing.durations]
-    options = files.save_options(replace(like, image=sequence.first), format_name)
+    options = formats.save_options(replace(like, image=sequence.first), format_name)
     try:
         sequence.save(
             file, format_name, save_all=True, duration=durations, loop=timing.plays, **options
