@@ -16,14 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from runtime.errors import FileError, HcflowError, ImageError, SizeError, one_line
-from runtime.images.codecs import (
-    heic,
-    notices,
-    signature,
-    sixteen_bit,
-    size_limits,
-    tiff_samples,
-)
+from runtime.images.codecs import heic, notices, signature, sixteen_bit, size_limits, tiff_samples
 from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.completeness import decoded
 from runtime.images.codecs.formats import FORMATS, Photo
