@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hcflow.cli import console, conversion, input_output
-from hcflow.cli.conversion import ConversionOptions
+from hcflow.cli import console, input_output
+from hcflow.cli.conversion import dispatch
+from hcflow.cli.conversion.options import ConversionOptions
 from hcflow.cli.option_groups import option_groups
 from runtime.convert import frames, image, large_file
 from runtime.convert.image import Downscaled
@@ -37,7 +38,7 @@ def downscale(
     which model made it and the size of the original.
     """
     job = given.job("downscale", given.models(), round_trip=round_trip)
-    conversion.run(given, job, lambda: _downscale_image(given, job))
+    dispatch.convert(given, job, lambda: _downscale_image(given, job))
 
 
 def _downscale_image(given: ConversionOptions, job: Job) -> None:

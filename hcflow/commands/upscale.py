@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hcflow.cli import console, conversion, input_output, options
-from hcflow.cli.conversion import ConversionOptions
+from hcflow.cli import console, input_output, options
+from hcflow.cli.conversion import dispatch
+from hcflow.cli.conversion.options import ConversionOptions
 from hcflow.cli.option_groups import option_groups
 from hcflow.models import shipped
 from hcflow.models.load import Models
@@ -129,7 +130,7 @@ def upscale(
         obey_record=obey_record,
     )
     checked = replace(job, models=_with_tau(models, tau, random_options))
-    conversion.run(
+    dispatch.convert(
         given,
         checked,
         lambda: _upscale_image(given, checked, heat_map),

@@ -28,7 +28,7 @@ def test_upscaling_loads_no_other_command_and_no_framework(tmp_path: Path) -> No
         "names += 'openvino tensorrt '\n"
         "names += 'hcflow.commands.verify hcflow.commands.compare skimage scipy '\n"
         "names += 'rich.progress PIL.WebPImagePlugin PIL.AvifImagePlugin pydantic '\n"
-        "names += 'runtime.convert.folders.pool hcflow.cli.video '\n"
+        "names += 'runtime.convert.folders.pool hcflow.cli.conversion.video '\n"
         "names += 'runtime.bundle.engine_entry importlib.metadata'\n"
         "print([name for name in names.split() if name in sys.modules])"
     )

@@ -196,7 +196,7 @@ def test_an_input_is_never_overwritten_without_force(bundle: Path, tmp_path: Pat
 def test_an_output_that_is_not_writable_is_noticed_before_the_model_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hcflow.cli import folder  # noqa: PLC0415
+    from hcflow.cli.conversion import folder  # noqa: PLC0415
 
     _image(tmp_path / "a.png")
     monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root

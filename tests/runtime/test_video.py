@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcflow.cli.video import relay
+from hcflow.cli.conversion.video import relay
 from runtime import HcflowError
 from runtime.images import video
 from tests.support.bundles import write_bundle

@@ -21,7 +21,7 @@ from hcflow.batch.rows import TRIES, Results
 from hcflow.batch.shards import Batch
 from hcflow.cli import console, input_output
 from hcflow.cli.console import shown
-from hcflow.cli.folder import check_tau_map, with_threads
+from hcflow.cli.conversion.folder import check_tau_map, with_threads
 from hcflow.models import shipped
 from hcflow.version import __version__
 from runtime.convert.folders.pool import Pool
