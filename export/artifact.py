@@ -44,6 +44,13 @@ class Artifact:
     """What a precision below fp32 was made of, for its report."""
     traced: GraphModule | None = field(default=None, repr=False)
     """The trace that the graph was emitted from."""
+    lr_alone: bytes | None = field(default=None, repr=False)
+    """Of a forward graph, the one that gives its LR image alone, where that costs far less."""
+
+    @property
+    def image_graph(self) -> bytes:
+        """The graph that gives the same image as `data` for the least work."""
+        return self.data if self.lr_alone is None else self.lr_alone
 
 
 def build(
@@ -108,31 +115,41 @@ def build(
         losses=losses,
         target=spec.target,
     )
-    return replace(_with_report(data, entry, lowered, checkpoint_sha256), traced=traced)
+    built = _with_report(data, entry, lowered, checkpoint_sha256)
+    alone = _lr_alone(data) if spec.direction == "forward" else None
+    return replace(built, traced=traced, lr_alone=alone)
 
 
 WORTH_A_GRAPH = 0.9
 """A graph that gives the LR image alone has at most this share of the other's bytes."""
 
 
-def build_lr_alone(built: Artifact, cases: Sequence[Case]) -> Artifact | None:
-    """The forward graph of an artifact that gives its LR image alone, which costs far less.
+def _lr_alone(data: bytes) -> bytes | None:
+    """A forward graph's bytes without latents and `logp`, and without what computes them.
 
-    Latents and `logp` are left out, and what computes them: of HCFlow the conditional flows, which
-    do most of the work; of an IRN next to nothing, so that it gets no such graph.
+    Of HCFlow that is the conditional flows, which do most of the work; of an IRN next to nothing,
+    so that it gets no such graph.
+    """
+    emitted = ir.from_proto(onnx.load_from_string(data))
+    emitted.graph.outputs[:] = emitted.graph.outputs[:1]
+    RemoveUnusedNodesPass()(emitted)
+    contract.check(emitted)
+    alone: bytes = ir.to_proto(emitted).SerializeToString(deterministic=True)
+    return alone if len(alone) <= WORTH_A_GRAPH * len(data) else None
+
+
+def build_lr_alone(built: Artifact, cases: Sequence[Case]) -> Artifact | None:
+    """The forward graph of an artifact that gives its LR image alone; None where it has none.
 
     Args:
         built: a forward graph with a float32 boundary; its border and grids hold for the other too.
         cases: inputs and the reference's outputs.
     """
-    assert built.traced is not None
-    emitted = ir.from_proto(onnx.load_from_string(built.data))
-    emitted.graph.outputs[:] = emitted.graph.outputs[:1]
-    RemoveUnusedNodesPass()(emitted)
-    contract.check(emitted)
-    data = ir.to_proto(emitted).SerializeToString(deterministic=True)
-    if len(data) > WORTH_A_GRAPH * len(built.data):
+    data = built.lr_alone
+    if data is None:
         return None
+    assert built.traced is not None
+    emitted = ir.from_proto(onnx.load_from_string(data))
     session = open_session("onnxruntime", data, NUMERICS, 0)
     parity = check(session.run, cases, replace(GraphSpec.of(built.entry), latents=False))
     digest = hashlib.sha256(data).hexdigest()

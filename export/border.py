@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact import NUMERICS, Artifact
+from export.checks.at_once import THREADS, at_once
 from runtime.backends import open_session
 from runtime.bundle.manifest import Drift, Graph, Level
 from runtime.checks.tile_error import Runner
@@ -29,7 +30,7 @@ TOLERANCE = BUDGET / 4
 SIDE = 2 * LADDER[-1] + 6
 """LR pixels of the plain pictures: what the largest border leaves is the inside."""
 
-COLOURS = {
+COLOURS: dict[str, tuple[float, float, float]] = {
     **{f"{r}{g}{b}": (r, g, b) for r, g, b in itertools.product((0, 1), repeat=3)},
     "gray": (0.5, 0.5, 0.5),
 }
@@ -57,7 +58,7 @@ def choose(
     least = 0
     for built in artifacts:
         entry = built.entry
-        session = open_session("onnxruntime", built.data, NUMERICS, 0)
+        session = open_session("onnxruntime", built.image_graph, NUMERICS, THREADS)
         curves = error_by_distance(session.run, entry, levels, scale)
         border = smallest(curves, least)
         if border is None:
@@ -92,16 +93,17 @@ def error_by_distance(
             f"z{number}": np.zeros((1, z.channels, SIDE * z.factor, SIDE * z.factor), np.float32)
             for number, z in enumerate(levels, start=1)
         }
-    curves = {}
-    for case, colour in COLOURS.items():
+
+    def curve(colour: tuple[float, float, float]) -> NDArray[np.float64]:
         plain = np.array(colour, np.float32)[:, None, None]
         picture = np.ascontiguousarray(np.broadcast_to(plain, (1, 3, side, side)))
         found = run({name: picture, **inputs})[output][0]
         off = np.abs(np.clip(found, 0, 1) - plain).max(axis=0)
         pixels = off.reshape(SIDE, off.shape[0] // SIDE, SIDE, -1).max(axis=(1, 3))
         reach = range(LADDER[-1] + 1)
-        curves[case] = np.array([pixels[d : SIDE - d, d : SIDE - d].max() for d in reach])
-    return curves
+        return np.array([pixels[d : SIDE - d, d : SIDE - d].max() for d in reach])
+
+    return dict(zip(COLOURS, at_once(curve, COLOURS.values(), graph, SIDE * SIDE), strict=True))
 
 
 def smallest(curves: dict[str, NDArray[np.float64]], least: int = 0) -> int | None:

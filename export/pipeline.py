@@ -173,13 +173,14 @@ def _graphs(
 ) -> list[Artifact]:
     """The graphs of one direction, built and compared with the reference."""
     model = checkpoint.network
-    graphs = []
+    graphs: list[Artifact] = []
     lowered: Lowered | None = None
     for spec in specs:
         if spec.precision != "fp32":
             first = lowered is None
             try:
-                lowered = lower(model, spec, taus, calibration, lowered, progress)
+                exact = graphs[0].traced
+                lowered = lower(model, spec, taus, calibration, lowered, progress, exact)
             except BudgetError as error:
                 if (spec.precision, spec.target) != ("int8", "rtx"):
                     raise

@@ -11,6 +11,7 @@ its direction's fp32 graph or a larger overlap.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from export import tiled_loss
 from export.artifact import NUMERICS, Artifact
 from export.checks import seams, tile_pictures
+from export.checks.at_once import THREADS, at_once
 from export.checks.tile_pictures import Array
 from export.checks.tiled_run import Measured
 from export.errors import ExportError
@@ -173,7 +175,7 @@ def certify(
 
 
 def _session(built: Artifact) -> Runner:
-    return open_session("onnxruntime", built.data, NUMERICS, 0).run
+    return open_session("onnxruntime", built.image_graph, NUMERICS, THREADS).run
 
 
 def _exact(
@@ -315,8 +317,9 @@ def _curves(
     scene: Scene,
 ) -> list[_Curve]:
     graph, levels = measured.graph, measured.levels
-    return [
-        (name, tau, worst_by_distance(measured.run, graph, levels, picture, tau, scene))
-        for name, picture in pictures
-        for tau in taus
-    ]
+
+    def curve(case: tuple[tuple[str, Array], float]) -> _Curve:
+        (name, picture), tau = case
+        return name, tau, worst_by_distance(measured.run, graph, levels, picture, tau, scene)
+
+    return at_once(curve, itertools.product(pictures, taus), graph, scene.picture**2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.checks.at_once import at_once
 from export.checks.tile_pictures import Array
 from export.checks.tiled_run import Measured, run_on_grid
 from export.folded.fold import GraphSpec
@@ -48,18 +50,22 @@ class Evaluated:
             measured: the graph; of a forward graph, what the fp32 inverse makes of its LR image.
             tiling: with tile and overlap; without, images are untiled.
         """
-        images = []
+        name, border = "lr" if measured.factor == 1 else "hr", measured.graph.border
+        tile, overlap = tiling.tile, tiling.overlap or 0
+        jobs = []
         for _, trial in self.trials:
-            picture = trial.inputs["lr" if measured.factor == 1 else "hr"][0]
-            size, border = measured.lr_size(picture), measured.graph.border
+            picture = trial.inputs[name][0]
+            size = measured.lr_size(picture)
             grid = Grid.whole(*size, border)
-            if tiling.tile is not None:
-                grid = Grid(*size, tiling.tile, tiling.overlap or 0, border)
-            image = run_on_grid(measured, picture, trial.tau, grid)[0][None]
-            if self.back is not None:
-                image = self.back((np.rint(image * 255) / 255).astype(np.float32))
-            images.append(image.clip(0, 1))
-        return images
+            if tile is not None:
+                grid = Grid(*size, tile, overlap, border)
+            jobs.append((picture, trial.tau, grid))
+        largest = max(math.prod(grid.window) for *_, grid in jobs)
+        found = at_once(lambda job: run_on_grid(measured, *job)[0], jobs, measured.graph, largest)
+        images = [image[None] for image in found]
+        if self.back is not None:
+            images = [self.back((np.rint(each * 255) / 255).astype(np.float32)) for each in images]
+        return [image.clip(0, 1) for image in images]
 
 
 def evaluated(

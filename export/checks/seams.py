@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.checks.tile_pictures import Array
+from export.checks.at_once import at_once
+from export.checks.tile_pictures import STRIP_WIDTH, Array
 from export.checks.tiled_run import Measured, run_on_grid
 from runtime.bundle.manifest import Seam
 from runtime.inference.grid import Grid
@@ -44,6 +46,8 @@ FIGURES = ("difference", "jump")
 
 
 Figures = NDArray[np.float64]
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -115,16 +119,22 @@ def choose(
         ladder: overlaps in LR pixels.
     """
     cases = functools.cache(strips)
-    untiled = functools.cache(
-        lambda length, case, tau: [_whole(measured, each, tau) for each in cases(length)[case]]
-    )
+
+    def on_each(work: Callable[[T], U], items: Iterable[T], length: int) -> list[U]:
+        return at_once(work, items, measured.graph, STRIP_WIDTH * length)
+
+    @functools.cache
+    def untiled(length: int, case: str, tau: float) -> list[Array]:
+        return on_each(lambda each: _whole(measured, each, tau), cases(length)[case], length)
+
     for overlap in ladder:
         length = max(USUAL_LENGTH, 4 * TILE + 2 * overlap)
         seams: list[Seam] = []
         neighbours = 0.0
         for case, tau in itertools.product(cases(length), taus):
             pairs = zip(cases(length)[case], untiled(length, case, tau), strict=True)
-            rows = [_lines_of(measured, strip, tau, overlap, whole) for strip, whole in pairs]
+            lines_of = functools.partial(_lines_of, measured, tau, overlap)
+            rows = on_each(lines_of, pairs, length)
             tiled = [lines for lines, _ in rows if lines is not None]
             seams += permutation_test(tiled, case, tau) if tiled else []
             neighbours = max(neighbours, *(worst for _, worst in rows))
@@ -142,9 +152,10 @@ def _whole(measured: Measured, strip: Array, tau: float) -> Array:
 
 
 def _lines_of(
-    measured: Measured, strip: Array, tau: float, overlap: int, untiled: Array
+    measured: Measured, tau: float, overlap: int, strip_and_untiled: tuple[Array, Array]
 ) -> tuple[Lines | None, float]:
     """The figures of a strip in tiles, and the largest difference between neighbouring tiles."""
+    strip, untiled = strip_and_untiled
     height, width = measured.lr_size(strip)
     grid = Grid(height, width, TILE, overlap)
     tiled, disagreement = run_on_grid(measured, strip, tau, grid)

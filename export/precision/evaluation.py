@@ -6,6 +6,7 @@ photograph that the fp32 inverse restores at τ = 0 from its 8-bit LR image.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from torch.fx import GraphModule
 
 from export.folded.fold import GraphSpec, deploy
-from export.graph import contract, trace
+from export.graph import contract, liveness, trace
 from export.precision.emulation import Observer, Quantised, Replay, emulate
 from hcflow_ref.images.bicubic import downscale
 from hcflow_ref.images.photographs import PHOTOGRAPHS, photograph
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from hcflow_ref.network.lr_image import quantise
+from hcflow_ref.network.lr_image import encode_lr, quantise
 from runtime.bundle.manifest import Loss
 from runtime.latents import draw
 
@@ -56,7 +57,7 @@ def inputs_of(model: HCFlow | IRN, spec: GraphSpec, truth: Images, tau: float) -
     hr = torch.from_numpy(truth)
     with torch.no_grad():
         if model.config.task == "rescaling":
-            lr = quantise(model(hr)[0])
+            lr = quantise(encode_lr(model, hr))
         else:
             lr = quantise(downscale(hr.double(), model.config.scale)).float()
     inputs: Arrays = {"lr": lr.numpy()}
@@ -92,23 +93,41 @@ class Evaluator:
 
     def image(self, trial: Trial, quantised: Mapping[str, Quantised] | None = None) -> Images:
         """The restored photographs of a trial, clipped to [0, 1]."""
-        return self._finish(emulate(self.traced, self.outputs, trial.inputs, quantised))
+        traced, outputs = self._image_alone
+        return self.restored(emulate(traced, outputs, trial.inputs, quantised))
 
     def exact_image(self, trial: Trial) -> Images:
         """The same of the fp32 graph."""
-        return self._finish(emulate(self.exact, self.outputs, trial.inputs))
+        exact, outputs = self._exact_image_alone
+        return self.restored(emulate(exact, outputs, trial.inputs))
 
-    def run(self, trial: Trial, observe: Observer, exact: bool = False) -> None:
-        """Run the graph, or the one in fp32, and let `observe` see every value."""
+    def run(self, trial: Trial, observe: Observer, exact: bool = False) -> Arrays:
+        """Run the graph, or the one in fp32, and let `observe` see every value; its outputs."""
         traced = self.exact if exact else self.traced
-        emulate(traced, self.outputs, trial.inputs, observe=observe)
+        return emulate(traced, self.outputs, trial.inputs, observe=observe)
 
     def replay(self, trial: Trial) -> Callable[[Mapping[str, Quantised]], Images]:
         """Convolutions in INT8 → the photographs of one trial, all else in float32."""
-        run = Replay(self.traced, self.outputs, trial.inputs)
-        return lambda quantised: self._finish(run(quantised))
+        traced, outputs = self._image_alone
+        run = Replay(traced, outputs, trial.inputs)
+        return lambda quantised: self.restored(run(quantised))
 
-    def _finish(self, outputs: Mapping[str, NDArray[Any]]) -> Images:
+    @functools.cached_property
+    def _image_alone(self) -> tuple[GraphModule, list[str]]:
+        return self._alone(self.traced)
+
+    @functools.cached_property
+    def _exact_image_alone(self) -> tuple[GraphModule, list[str]]:
+        return self._alone(self.exact)
+
+    def _alone(self, traced: GraphModule) -> tuple[GraphModule, list[str]]:
+        """The trace without what its image does not need, and the name of its output."""
+        if len(self.outputs) == 1:
+            return traced, self.outputs
+        return liveness.first_output_alone(traced), self.outputs[:1]
+
+    def restored(self, outputs: Mapping[str, NDArray[Any]]) -> Images:
+        """The restored photographs that the graph's outputs stand for, clipped to [0, 1]."""
         if self.back is None:
             hr: Images = outputs["hr"]
             return hr.clip(0, 1)
@@ -126,9 +145,12 @@ class Evaluator:
         return [float(value) for value in np.where(np.isfinite(mse), psnr, -np.inf)]
 
 
-def evaluator(model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule) -> Evaluator:
-    """The evaluator of one graph of a network, whose trace is given."""
-    exact = trace.trace(deploy(model, replace(spec, precision="fp32")))
+def evaluator(
+    model: HCFlow | IRN, spec: GraphSpec, traced: GraphModule, exact: GraphModule | None = None
+) -> Evaluator:
+    """The evaluator of one graph of a network, whose trace is given, and that in fp32 if known."""
+    if exact is None:
+        exact = trace.trace(deploy(model, replace(spec, precision="fp32")))
     names = list(contract.boundary(model.config, spec)[1])
     back = restorer(model) if spec.direction == "forward" else None
     return Evaluator(traced, exact, names, model.config.scale, back)
@@ -172,11 +194,14 @@ def compare(
     evaluator: Evaluator,
     trials: Sequence[tuple[str, Trial]],
     quantised: Mapping[str, Quantised] | None = None,
+    exact: Sequence[Images] | None = None,
 ) -> list[Comparison]:
-    """Both graphs' images of each named trial, each computed once."""
+    """Both graphs' images of each named trial; those of the fp32 graph may be given."""
+    if exact is None:
+        exact = [evaluator.exact_image(trial) for _, trial in trials]
     return [
-        Comparison(name, trial, evaluator.exact_image(trial), evaluator.image(trial, quantised))
-        for name, trial in trials
+        Comparison(name, trial, image, evaluator.image(trial, quantised))
+        for (name, trial), image in zip(trials, exact, strict=True)
     ]
 
 

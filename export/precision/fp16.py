@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from export.errors import ExportError
 from export.graph import trace
-from export.precision.evaluation import Evaluator, Trial
+from export.precision.evaluation import Arrays, Evaluator, Trial
 
 LARGEST_HALF = 1e4
 """Magnitude beyond which a tensor is kept out of float16, whose largest number is 65504."""
@@ -19,7 +19,7 @@ LARGEST_HALF = 1e4
 
 def beyond_float16(
     lowered: GraphModule, evaluator: Evaluator, trials: Sequence[Trial]
-) -> dict[str, tuple[str, float]]:
+) -> tuple[dict[str, tuple[str, float]], list[Arrays]]:
     """Networks whose values on real data, or weights, exceed 1e4, with the worst tensor of each.
 
     Args:
@@ -28,7 +28,8 @@ def beyond_float16(
         trials: the real data.
 
     Returns:
-        Path of the network as `lower` takes it → (tensor, its largest magnitude).
+        Path of the network as `lower` takes it → (tensor, its largest magnitude); and the fp32
+        graph's outputs for each trial.
 
     Raises:
         ExportError: no network would be left in float16.
@@ -54,15 +55,14 @@ def beyond_float16(
         if not largest <= LARGEST_HALF and not largest <= worst.get(network, ("", 0.0))[1]:
             worst[network] = path, largest
 
-    for trial in trials:
-        evaluator.run(trial, note, exact=True)
+    outputs = [evaluator.run(trial, note, exact=True) for trial in trials]
     if networks and worst.keys() == networks:
         name, largest = max(worst.values(), key=lambda item: item[1])
         raise ExportError(
             f"every network of this model exceeds {LARGEST_HALF:g} ('{name}' reaches "
             f"{largest:.3g}), so none can be float16: leave --fp16 and --int8 out"
         )
-    return worst
+    return worst, outputs
 
 
 def _dtype(node: Node) -> torch.dtype | None:

@@ -18,7 +18,7 @@ from export.folded.fold import GraphSpec, deploy
 from export.graph import trace
 from export.precision import calibration_cache, evaluation, fp16, int8
 from export.precision.calibration_cache import CachedCalibration
-from export.precision.evaluation import Trial, evaluator, inputs_of
+from export.precision.evaluation import Images, Trial, evaluator, inputs_of
 from export.precision.int8 import Int8
 from export.precision.int8_candidates import Progress
 from hcflow_ref.network.hcflow import HCFlow
@@ -85,6 +85,7 @@ def lower(
     calibration: Calibration,
     higher: Lowered | None,
     progress: Progress,
+    exact: GraphModule | None = None,
 ) -> Lowered:
     """Bring one direction of a network to fp16 or int8 and measure it.
 
@@ -96,6 +97,7 @@ def lower(
         higher: for 8 bits, the same direction in fp16 where that is known: it keeps the same
             networks in float32.
         progress: called with a line before each step.
+        exact: the trace of the same graph in fp32, where it is known.
 
     Raises:
         ExportError: no network fits into float16, or there is nothing to choose INT8 by.
@@ -115,7 +117,8 @@ def lower(
         for tau in taus
     ]
     traced = trace.trace(deploy(model, spec))
-    graph = evaluator(model, spec, traced)
+    graph = evaluator(model, spec, traced, exact)
+    restored: list[Images] = []  # the photographs by the fp32 graph, where they are known
     if crops is None:
         seen = [trial for _, trial in photographs]
     else:
@@ -126,12 +129,13 @@ def lower(
         kept = dict(cached.kept)
     elif higher is None:
         progress(f"{spec.direction} {spec.precision}: ranges of float16")
-        kept = fp16.beyond_float16(traced, graph, seen)
+        kept, outputs = fp16.beyond_float16(traced, graph, seen)
+        restored = [graph.restored(each) for each in outputs if crops is None]
     else:
         kept = dict(higher.kept)
     if kept:
         traced = trace.trace(deploy(model, spec, frozenset(kept)))
-        graph = evaluator(model, spec, traced)
+        graph = evaluator(model, spec, traced, graph.exact)
     chosen = None
     if encoding is not None:
         if crops is not None and budget_db is not None:
@@ -148,7 +152,8 @@ def lower(
             chosen = calibration_cache.restore(graph, cached, budget_db, encoding)
         else:
             raise ExportError("INT8 and FP8 need photographs to calibrate on, and a budget")
-    compared = evaluation.compare(graph, photographs, chosen.quantised if chosen else None)
+    tables = chosen.quantised if chosen else None
+    compared = evaluation.compare(graph, photographs, tables, restored or None)
     pictures = {each.name: (each.exact[0], each.low[0]) for each in compared if each.trial.tau == 0}
     losses = evaluation.losses(graph, compared)
     if crops is None and encoding not in (None, INT8) and budget_db is not None:
