@@ -143,6 +143,20 @@ def test_the_example_uses_the_models_overlap(
     example.run("--tile", "4+1", "in.png", "out.png")
 
 
+def test_the_example_warns_of_less_overlap_than_was_measured(example: Example) -> None:
+    tiled = write_bundle(example.folder.parent / "tiled", tile=4, overlap=2)
+    picture = example.picture("in.png")
+
+    def said(tiling: str) -> str:
+        done = example.start("--bundle", tiled, "--tile", tiling, picture, f"{tiling}.png")
+        error = done.communicate()[1].decode()
+        assert done.returncode == 0, error
+        return error
+
+    assert "warning: an overlap of 0 is less than the model was measured to need" in said("4+0")
+    assert "warning" not in said("4+2")
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("orientation", range(1, 10))
 def test_an_image_is_turned_upright_as_in_python(example: Example, orientation: int) -> None:

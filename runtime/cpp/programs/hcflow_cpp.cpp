@@ -33,6 +33,20 @@ void print_result(const std::string& path, const hcflow::Image& image, const hcf
           model.backend() + ", " + time.data());
 }
 
+/// What a user should know of the tiles; mostly nothing.
+void print_warnings(const hcflow::Report& report) {
+    const auto warn = [](const std::string& text) { print("hcflow-cpp: warning: " + text); };
+    if (report.overlap_short)
+        warn("an overlap of " + std::to_string(report.tiling.overlap) +
+             " is less than the model was measured to need: tile borders may show");
+    if (report.disagreement.value_or(0) > report.expected_disagreement)
+        warn("neighbouring tiles differ by more than they should: give a larger overlap");
+    if (report.memory_short) warn("memory is short: smaller tiles, so that pixels may differ");
+    if (!report.healed.empty())
+        warn(std::to_string(report.healed.size()) + " of " + std::to_string(report.tiles) +
+             " tiles went wrong and were computed again");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -63,6 +77,7 @@ int main(int argc, char** argv) try {
                                      ? model.downscale(image, {arguments.run.tiling, &report})
                                      : model.upscale(image, arguments.run);
     write_png(arguments.out, result, photo.profile, photo.density);
+    print_warnings(report);
     const std::chrono::duration<double> took = Clock::now() - start;
     print_result(arguments.out, result, model, report.precision, took.count());
     // Destroying the network takes time, and the system frees the memory anyway.

@@ -89,6 +89,26 @@ TEST_CASE("tiles get smaller if memory is short, and neighbours are compared") {
     CHECK(run([] { return Memory(); }, little).tiling.tile == 64);  // free memory is unknown
 }
 
+TEST_CASE("an overlap below the measured one is told where no comparison tells it") {
+    const BundleFolder bundle([](nlohmann::json& m) {
+        m["graphs"][0]["tile"] = 64;
+        m["graphs"][0]["overlap"] = 8;
+    });
+    hcflow::Graph graph = hcflow::Bundle::open(bundle.path()).manifest().graphs[0];
+    const auto told = [&](hcflow::Precision precision, hcflow::Tiling tiling) {
+        graph.precision = precision;
+        hcflow::Report report;
+        (void)hcflow::make_plan(graph, 4, {}, {132, 132}, {tiling}, &report);
+        return report.overlap_short;
+    };
+    CHECK(told(hcflow::Precision::int8, {64, 0}));
+    CHECK(told(hcflow::Precision::int8, {64, 7}));
+    CHECK(!told(hcflow::Precision::int8, {64, 8}));
+    CHECK(!told(hcflow::Precision::int8, {132, 0}));  // one tile has no border
+    CHECK(told(hcflow::Precision::fp32, {64, 0}));
+    CHECK(!told(hcflow::Precision::fp32, {64, 7}));  // its neighbours are compared
+}
+
 TEST_CASE(
     "a recorded grid is taken if memory is short, with its overlap unless one was asked for") {
     const BundleFolder bundle([](nlohmann::json& m) {

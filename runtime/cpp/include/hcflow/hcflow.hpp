@@ -110,6 +110,9 @@ struct Report {
     /** Tiles were made smaller as memory was short. Pixels may differ by up to
      * expected_disagreement from those with enough memory. */
     bool memory_short = false;
+    /** The last image's tiles had less overlap than the build measured its precision to need, so
+     * that tile borders may show. In fp32 only without any overlap: else disagreement tells. */
+    bool overlap_short = false;
     /** Largest difference of two neighbouring tiles on a strip of one LR pixel beside their seam,
      * with values clipped to [0, 1]. If it is above expected_disagreement, use a larger overlap.
      * None: no tiles were compared. */

@@ -37,6 +37,13 @@ float expected_disagreement(const Graph& graph) {
         std::max(kBudget, std::min(kMoreThanMeasured * *graph.neighbours, kMost)));
 }
 
+/// Whether tile borders may show that nothing has compared (runtime/inference/report.py).
+bool overlap_short(const Graph& graph, const Grid& grid) {
+    const std::size_t overlap = grid.tiling.overlap;
+    const bool unseen = overlap == 0 || graph.precision != Precision::fp32;
+    return grid.count() > 1 && graph.overlap && overlap < *graph.overlap && unseen;
+}
+
 double window_bytes(const Graph& graph, Size window) {
     return static_cast<double>(graph.bytes_per_lr_pixel) * kMemoryOverhead *
            static_cast<double>(window.height) * static_cast<double>(window.width);
@@ -132,6 +139,7 @@ Grid make_plan(const Graph& graph, std::size_t scale, std::optional<double> avai
         report->precision = graph.precision;
         report->tiling = grid.tiling;
         report->memory_short = report->memory_short || smaller;
+        report->overlap_short = overlap_short(graph, grid);
         report->expected_disagreement = expected_disagreement(graph);
     }
     return grid;
@@ -151,6 +159,7 @@ Grid reserve_plan(Network& network, const Graph& graph, Grid grid, const WantedG
         grid = *next;
         if (report != nullptr) {
             report->tiling = grid.tiling;
+            report->overlap_short = overlap_short(graph, grid);
             report->memory_short = true;
         }
     }
