@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.session import Arrays, Layer, Shapes, import_library
@@ -27,6 +28,10 @@ _DIGEST_BYTES = 32
 _MOST_BLOB = 1 << 30  # bytes of a cached program, as in C++
 HINTS = ("f32", "bf16", "f16")
 """Values of `Numerics.openvino_precision_hint` that this backend takes."""
+
+_FIRST_USE = threading.Lock()
+"""The binding makes its tables of types when they are first used, and two threads that do so at
+once wait for each other for ever: they are used once before any inference."""
 
 _logger = logging.getLogger(__name__)
 
@@ -186,4 +191,8 @@ def _write(path: Path, blob: bytes) -> None:
 
 
 def _openvino() -> Any:
-    return import_library("openvino", "OpenVINO", "pip install 'hcflow-deploy[openvino]'")
+    library = import_library("openvino", "OpenVINO", "pip install 'hcflow-deploy[openvino]'")
+    with _FIRST_USE:
+        library.Type.f32.to_dtype()
+        library.Tensor(np.zeros(1, np.float32))
+    return library

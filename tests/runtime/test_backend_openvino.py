@@ -219,3 +219,26 @@ def test_a_model_runs_on_it_through_its_tiles(tmp_path: Path) -> None:
     on = {name: runtime.load(folder, backend=name) for name in ("openvino", "onnxruntime")}
     images = [model.upscale(image, tau=0.5) for model in on.values()]
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+
+
+_FIRST_USES = """
+import sys, threading
+from runtime import backends
+assert "openvino" in backends.available()
+import openvino
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+
+def work():
+    together.wait()
+    openvino.Type.f32.to_dtype()  # as in every first inference
+
+threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+
+
+def test_first_inferences_at_the_same_time_do_not_wait_for_each_other_for_ever() -> None:
+    for _ in range(4):  # each process has one first use; without care two in five never end
+        subprocess.run([sys.executable, "-c", _FIRST_USES], cwd=ROOT, check=True, timeout=300)
