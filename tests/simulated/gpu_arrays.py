@@ -18,11 +18,14 @@ from runtime.backends.cuda.stream import Stream
 from runtime.errors import ParameterError
 from tests.simulated.rig import (
     DRIVER,
+    OnlyDlpack,
     download,
     expected,
     feeds,
     fine,
+    forget_while_another_stream_copies,
     new_stream,
+    of_another_library,
     raises,
     scenario,
     session,
@@ -149,17 +152,11 @@ def inputs_live_until_their_run_is_over(folder: Path) -> None:
 
 @scenario
 def arrays_of_an_interface_that_names_no_stream_come_by_dlpack(folder: Path) -> None:
-    class LikePyTorch:
+    class LikePyTorch(OnlyDlpack):
         def __init__(self, array: DeviceArray) -> None:
-            self.array = array
+            super().__init__(array)
             interface = array.__cuda_array_interface__ | {"version": 2}
             self.__cuda_array_interface__ = {k: v for k, v in interface.items() if k != "stream"}
-
-        def __dlpack__(self, **options: Any) -> Any:
-            return self.array.__dlpack__(**options)
-
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return self.array.__dlpack_device__()
 
     s = session(folder)
     producer, consumer = new_stream(), new_stream()
@@ -172,16 +169,7 @@ def arrays_of_an_interface_that_names_no_stream_come_by_dlpack(folder: Path) -> 
 
 @scenario
 def memory_is_freed_after_the_work_of_whoever_took_it(folder: Path) -> None:
-    producer, consumer = new_stream(), new_stream()
-    array = DeviceArray(producer, (4,), np.dtype(np.float32))
-    target = DeviceArray(consumer, (4,), np.dtype(np.float32))
-    producer.synchronise()
-    capsule = array.__dlpack__(stream=consumer.handle)
-    consumer.copy(target.pointer, array.pointer, array.nbytes)
-    del capsule, array
-    gc.collect()
-    producer.synchronise()
-    consumer.synchronise()
+    forget_while_another_stream_copies()
     fine()
 
 
@@ -193,9 +181,7 @@ def addresses_that_an_engine_cannot_read_in_place_are_copied(folder: Path) -> No
     shape = given["lr"].shape
 
     def shifted(array: DeviceArray, shape: tuple[int, ...]) -> Any:
-        interface = array.__cuda_array_interface__ | {"shape": shape}
-        interface["data"] = (array.pointer + 4, False)
-        return type("Array", (), {"__cuda_array_interface__": interface, "owner": array})()
+        return of_another_library(array, shape=shape, data=(array.pointer + 4, False))
 
     room = DeviceArray(stream, (values["lr"].size + 1,), np.dtype(np.float32))
     stream.copy(room.pointer + 4, given["lr"].pointer, given["lr"].nbytes)
@@ -220,16 +206,6 @@ def an_array_of_another_stream_is_waited_for_on_the_gpu(folder: Path) -> None:
 
 @scenario
 def dlpack_goes_in_and_out_without_a_copy(folder: Path) -> None:
-    class OnlyDlpack:
-        def __init__(self, array: DeviceArray) -> None:
-            self.array = array
-
-        def __dlpack__(self, **options: Any) -> Any:
-            return self.array.__dlpack__(**options)
-
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return self.array.__dlpack_device__()
-
     s = session(folder)
     stream = new_stream()
     values = feeds()
@@ -279,8 +255,7 @@ def arrays_that_will_not_do_are_refused(folder: Path) -> None:
     values = upload(stream, feeds())
 
     def strided(**changes: Any) -> Any:
-        interface = values["lr"].__cuda_array_interface__ | changes
-        return type("Array", (), {"__cuda_array_interface__": interface})()
+        return of_another_library(values["lr"], **changes)
 
     def go(**changes: Any) -> Callable[[], Any]:
         return lambda: s.enqueue(values | changes, stream.handle)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +21,10 @@ from tests.simulated.rig import (
     download,
     feeds,
     fine,
+    forget_while_another_stream_copies,
     gpus,
     new_stream,
+    of_another_library,
     raises,
     scenario,
     session,
@@ -104,7 +104,7 @@ def mistake_a_staging_buffer_rewritten_too_early(folder: Path) -> None:
 def mistake_streams_not_ordered(folder: Path) -> None:
     s = session(folder)
     tensorrt_session.view, right = (
-        lambda n, a, st: view(n, _unordered(a), st),
+        lambda n, a, st: view(n, of_another_library(a, stream=None), st),
         tensorrt_session.view,
     )
     try:
@@ -114,11 +114,6 @@ def mistake_streams_not_ordered(folder: Path) -> None:
         assert np.isnan(download(consumer, result)).all()
     finally:
         tensorrt_session.view = right
-
-
-def _unordered(array: DeviceArray) -> Any:
-    interface = array.__cuda_array_interface__ | {"stream": None}
-    return type("Array", (), {"__cuda_array_interface__": interface, "owner": array})()
 
 
 @scenario
@@ -210,9 +205,7 @@ def mistake_an_address_that_is_not_aligned(folder: Path) -> None:
     s, stream, values = session(folder), new_stream(), feeds()
     given = upload(stream, values)
     room = DeviceArray(stream, (values["lr"].size + 1,), np.dtype(np.float32))
-    interface = room.__cuda_array_interface__ | {"shape": values["lr"].shape}
-    interface["data"] = (room.pointer + 4, False)
-    shifted = type("Array", (), {"__cuda_array_interface__": interface, "owner": room})()
+    shifted = of_another_library(room, shape=given["lr"].shape, data=(room.pointer + 4, False))
     with broken(tensorrt_session, "aligned", lambda view, alignment, stream: view):
         text = "the address of 'lr' is no multiple of 256"
         raises(AssertionError, text, lambda: s.enqueue(given | {"lr": shifted}, stream.handle))
@@ -230,18 +223,8 @@ def mistake_memory_of_a_pool_used_before_its_stream_allocates_it(folder: Path) -
 
 @scenario
 def mistake_memory_freed_before_the_work_of_whoever_took_it(folder: Path) -> None:
-    producer, consumer = new_stream(), new_stream()
     with broken(DeviceArray, "__del__", lambda self: self.stream.free(self.pointer)):
-        array = DeviceArray(producer, (4,), np.dtype(np.float32))
-        target = DeviceArray(consumer, (4,), np.dtype(np.float32))
-        producer.synchronise()
-        capsule = array.__dlpack__(stream=consumer.handle)
-        consumer.copy(target.pointer, array.pointer, array.nbytes)
-        del capsule, array
-        gc.collect()
-        producer.synchronise()
-        consumer.synchronise()
-        del target
+        forget_while_another_stream_copies()
     caught("nothing orders them")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
@@ -198,3 +199,30 @@ def download(stream: Stream, array: Any) -> Any:
     stream.download(pinned, array.pointer)
     stream.synchronise()
     return pinned.array.copy()
+
+
+class OnlyDlpack:
+    """Another library's array, which has DLPack and no other interface."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+
+def of_another_library(array: DeviceArray, **changes: Any) -> Any:
+    """Another library's array in the memory of one of ours: its interface, with changes."""
+    interface = array.__cuda_array_interface__ | changes
+    return type("Array", (), {"__cuda_array_interface__": interface, "owner": array})()
+
+
+def forget_while_another_stream_copies() -> None:
+    """Drop an array that another stream took by DLPack, and let both streams finish."""
+    producer, consumer = new_stream(), new_stream()
+    array = DeviceArray(producer, (4,), np.dtype(np.float32))
+    target = DeviceArray(consumer, (4,), np.dtype(np.float32))
+    producer.synchronise()
+    capsule = array.__dlpack__(stream=consumer.handle)
+    consumer.copy(target.pointer, array.pointer, array.nbytes)
+    del capsule, array
+    gc.collect()
+    producer.synchronise()
+    consumer.synchronise()

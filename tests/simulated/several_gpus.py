@@ -18,12 +18,14 @@ from runtime.errors import BackendError, ParameterError
 from runtime.inference.network import Network
 from tests.simulated.rig import (
     Lines,
+    OnlyDlpack,
     download,
     expected,
     feeds,
     fine,
     gpus,
     new_stream,
+    of_another_library,
     prepare,
     raises,
     scenario,
@@ -99,10 +101,6 @@ def _downloaded(stream: Any, array: DeviceArray) -> Any:
 
 @scenario
 def arrays_and_streams_of_another_gpu_are_refused(folder: Path) -> None:
-    class OnlyDlpack:
-        def __init__(self, array: DeviceArray) -> None:
-            self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
-
     with gpus(2):
         s, here = session(folder), new_stream()
         given = upload(here, feeds())
@@ -117,10 +115,7 @@ def arrays_and_streams_of_another_gpu_are_refused(folder: Path) -> None:
         raises(ParameterError, f"'hr' {text}", lambda: s.enqueue(given, here.handle, wrong))
         text = "stream belongs to another GPU or CUDA context than GPU 0's primary one"
         raises(ParameterError, text, lambda: s.enqueue(given, there.handle))
-        unknown = type("Array", (), {})()
-        unknown.__cuda_array_interface__ = given["lr"].__cuda_array_interface__ | {
-            "data": (64, False)
-        }
+        unknown = of_another_library(given["lr"], data=(64, False))
         text = "'lr' is not in GPU memory"
         raises(ParameterError, text, lambda: s.enqueue(given | {"lr": unknown}, here.handle))
         with Device.open(1).current():
