@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from runtime.bundle import graph_figures
+from runtime.bundle.graph_figures import Deviation, Drift, Loss, Parity, Seam
 from runtime.bundle.json_reader import Field
 
 Direction = Literal["inverse", "forward"]
@@ -46,68 +47,6 @@ class Numerics:
 
 
 @dataclass(frozen=True)
-class Parity:
-    """One output of one case against the float64 reference; figures as in `runtime.checks.parity`.
-
-    `psnr_db` is None where infinite (identical), `max_rel` where the reference is all zero; JSON
-    has neither infinity nor NaN, so such a figure is written as null; `ok` tells the two apart.
-    """
-
-    case: str
-    tau: float
-    output: str
-    psnr_db: float | None
-    max_abs: float | None
-    max_rel: float | None
-    ok: bool
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """Worst absolute difference of tiled and whole on one picture, at the graph's tile and overlap.
-
-    Of the image output after clipping to [0, 1]; the budget is 1/255 (docs/tiles.md, 2). Infinite
-    where the figure is null in JSON, which has neither infinity nor NaN.
-    """
-
-    case: str
-    tau: float
-    max_abs: float
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How far a graph's output is from a plain colour, at the image's edge and far from it.
-
-    The largest difference at τ = 0 after clipping to [0, 1] of the pixels along the edge of an
-    image padded by the graph's border (`edge`), of one that is not padded (`bare`), and of those
-    that no edge reaches (`inside`). `edge` is at most `inside` and a quarter of 1/255.
-    """
-
-    case: str
-    bare: float
-    edge: float
-    inside: float
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a precision below fp32 costs on one photograph.
-
-    `psnr_fp32_db` is the output against the fp32 graph's (None: identical); `loss_db` is the fall
-    of PSNR against the ground truth, in dB, negative for a gain, infinite where it is null in JSON;
-    `max_abs` is the largest difference from fp32 after clipping (None where it is not finite, or
-    an older build did not record it).
-    """
-
-    case: str
-    tau: float
-    psnr_fp32_db: float | None
-    loss_db: float
-    max_abs: float | None = None
-
-
-@dataclass(frozen=True)
 class RecordedGrid:
     """Tile and overlap of a grid in LR pixels, as in `runtime.inference.grid`."""
 
@@ -118,24 +57,6 @@ class RecordedGrid:
     def window(self) -> int:
         """Largest side of a window in LR pixels."""
         return self.tile + 2 * self.overlap
-
-
-@dataclass(frozen=True)
-class Seam:
-    """Whether tile borders show in tiled images, by a permutation test over their lines.
-
-    `figure` is what is compared: `difference` from the untiled image of the same graph, or `jump`
-    from a line to the next, less that of the untiled image. `border` and `elsewhere` are its means
-    at tile borders and at all lines between LR pixels, of 8-bit images in [0, 1]. `p` is the share
-    of random choices of lines that reach what the tile borders have.
-    """
-
-    case: str
-    tau: float
-    figure: str
-    border: float
-    elsewhere: float
-    p: float
 
 
 @dataclass(frozen=True)
@@ -239,18 +160,20 @@ def read(field: Field, precisions: Sequence[Precision] = ANY_MACHINE) -> Graph:
             field["numerics"]["openvino_precision_hint"].text(),
         ),
         within_budget=field["within_budget"].flag(),
-        parity=tuple(_parity(p) for p in field["parity"].items()),
+        parity=tuple(graph_figures.parity(p) for p in field["parity"].items()),
         tile=tile,
         overlap=overlap,
-        deviations=tuple(_deviation(d) for d in _optional_items(field, "deviations")),
+        deviations=tuple(graph_figures.deviation(d) for d in _optional_items(field, "deviations")),
         casts=casts.integer(0) if (casts := field.get("casts")) else 0,
-        losses=tuple(_loss(row) for row in _optional_items(field, "losses")),
+        losses=tuple(graph_figures.loss(row) for row in _optional_items(field, "losses")),
         report=report.text(*PLAIN_NAME) if (report := field.get("report")) else None,
         border=border.integer(0, MOST_BORDER) if (border := field.get("border")) else 0,
-        drifts=tuple(_drift(row) for row in _optional_items(field, "drifts")),
+        drifts=tuple(graph_figures.drift(row) for row in _optional_items(field, "drifts")),
         grids=_grids(field, tile, overlap),
-        tiled_losses=tuple(_loss(row) for row in _optional_items(field, "tiled_losses")),
-        seams=tuple(_seam(row) for row in _optional_items(field, "seams")),
+        tiled_losses=tuple(
+            graph_figures.loss(row) for row in _optional_items(field, "tiled_losses")
+        ),
+        seams=tuple(graph_figures.seam(row) for row in _optional_items(field, "seams")),
         neighbours=worst.number(0) if (worst := field.get("neighbours")) else None,
         target=cast(Target, target.choice(TARGETS)) if (target := field.get("target")) else None,
     )
@@ -267,62 +190,9 @@ def _grids(field: Field, tile: int | None, overlap: int | None) -> tuple[Recorde
     return tuple(grids)
 
 
-def _seam(field: Field) -> Seam:
-    return Seam(
-        case=field["case"].text(),
-        tau=field["tau"].number(0),
-        figure=field["figure"].text(),
-        border=_infinite_if_null(field["border"]),
-        elsewhere=_infinite_if_null(field["elsewhere"]),
-        p=field["p"].number(0),
-    )
-
-
-def _deviation(field: Field) -> Deviation:
-    return Deviation(
-        field["case"].text(), field["tau"].number(0), _infinite_if_null(field["max_abs"], 0)
-    )
-
-
-def _drift(field: Field) -> Drift:
-    figures = (_infinite_if_null(field[name], 0) for name in ("bare", "edge", "inside"))
-    return Drift(field["case"].text(), *figures)
-
-
-def _loss(field: Field) -> Loss:
-    return Loss(
-        case=field["case"].text(),
-        tau=field["tau"].number(0),
-        psnr_fp32_db=_optional_number(field["psnr_fp32_db"]),
-        loss_db=_infinite_if_null(field["loss_db"]),
-        max_abs=worst.number(0) if (worst := field.get("max_abs")) else None,
-    )
-
-
 def _optional_items(field: Field, key: str) -> list[Field]:
     found = field.get(key)
     return found.items() if found else []
-
-
-def _parity(field: Field) -> Parity:
-    return Parity(
-        case=field["case"].text(),
-        tau=field["tau"].number(0),
-        output=field["output"].text(),
-        psnr_db=_optional_number(field["psnr_db"]),
-        max_abs=_optional_number(field["max_abs"]),
-        max_rel=_optional_number(field["max_rel"]),
-        ok=field["ok"].flag(),
-    )
-
-
-def _optional_number(field: Field) -> float | None:
-    return None if field.is_null() else field.number()
-
-
-def _infinite_if_null(field: Field, least: float = -math.inf) -> float:
-    """A figure; null stands for NaN and infinity and is read as infinite: within no budget."""
-    return math.inf if field.is_null() else field.number(least)
 
 
 def _optional_integer(field: Field, least: int) -> int | None:

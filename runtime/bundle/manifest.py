@@ -22,18 +22,14 @@ from runtime.bundle.graph_entry import (
     PLAIN_NAME,
     PLAIN_WORD,
     PRECISIONS,
-    Deviation,
     Direction,
-    Drift,
     Graph,
-    Loss,
     Numerics,
-    Parity,
     Precision,
     RecordedGrid,
-    Seam,
     Target,
 )
+from runtime.bundle.graph_figures import Deviation, Drift, Loss, Parity, Seam
 from runtime.bundle.graph_kinds import Unknown, read_any
 from runtime.bundle.json_reader import Field
 from runtime.errors import BundleError
