@@ -3,8 +3,9 @@
 `hcflow` with the default model and the fastest choice for this machine, start to exit, against the
 fastest naive thing that can do it: a script that runs the naive export in OpenVINO in float32 over
 fp32's own tiles (`benchmarks.naive_files`). 1920×1080 and 7680×4320 come out of an upscale, and
-4032×3024 goes down and back. Rounds are interleaved; times by the clock, peak resident memory; on a
-machine with nothing else on it, after one run on a small image that fills the caches.
+4032×3024 goes down and back; what ours spends on the host is counted apart. Rounds are interleaved;
+times by the clock, peak resident memory; on a machine with nothing else on it, after one run on a
+small image that fills the caches.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -63,6 +65,7 @@ class Timing:
         megapixels: of the large image.
         seconds: of each round, all steps together, start to exit.
         peak: bytes of resident memory, the most of any step.
+        parts: mean seconds of ours by what they went to (`Report.seconds`), all steps together.
     """
 
     job: str
@@ -70,6 +73,7 @@ class Timing:
     megapixels: float
     seconds: tuple[float, ...]
     peak: int
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -104,6 +108,7 @@ def _timings(
     picture.resize(size, Image.Resampling.BICUBIC).save(source)
     seconds: dict[str, list[float]] = {OURS: [], NAIVE: []}
     peaks = dict.fromkeys(seconds, 0)
+    parts: dict[str, Counter[str]] = {contender: Counter() for contender in seconds}
     for _ in range(rounds):
         for contender, times in seconds.items():
             total, file = 0.0, source
@@ -111,13 +116,22 @@ def _timings(
                 output = folder / f"out{number}.png"
                 ours = _ours(step, file, output)
                 theirs = [*naive[step], str(file), str(output)]
-                took, peak = _run(ours if contender == OURS else theirs)
+                took, peak, said = _run(ours if contender == OURS else theirs)
                 total, file = total + took, output
+                if contender == OURS:
+                    parts[OURS].update(json.loads(said)["tiles"]["seconds"])
                 peaks[contender] = max(peaks[contender], peak)
             times.append(total)
     megapixels = job.width * job.height / 1e6
     return [
-        Timing(job.title, contender, megapixels, tuple(times), peaks[contender])
+        Timing(
+            job.title,
+            contender,
+            megapixels,
+            tuple(times),
+            peaks[contender],
+            {part: spent / rounds for part, spent in parts[contender].items()},
+        )
         for contender, times in seconds.items()
     ]
 
@@ -125,7 +139,8 @@ def _timings(
 def _ours(step: Direction, source: Path, output: Path) -> list[str]:
     word = "upscale" if step == "inverse" else "downscale"
     program = str(Path(sys.executable).with_name("hcflow"))
-    return [program, word, "--model", DEFAULT, "--force", str(source), "-o", str(output)]
+    files = [str(source), "-o", str(output)]
+    return [program, word, "--model", DEFAULT, "--force", "--json", *files]
 
 
 def _naive_steps(folder: Path) -> dict[Direction, list[str]]:
@@ -145,18 +160,21 @@ def _naive_steps(folder: Path) -> dict[Direction, list[str]]:
     return commands
 
 
-def _run(command: list[str]) -> tuple[float, int]:
-    """Seconds and peak resident bytes of a program; its own, not of what started it."""
+def _run(command: list[str]) -> tuple[float, int, bytes]:
+    """Seconds, peak resident bytes and the few bytes of standard output of a program."""
     start, peak = time.perf_counter(), 0
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=quiet) as process:
+        assert process.stdout is not None
         while process.poll() is None:
             with contextlib.suppress(OSError):
                 for line in Path(f"/proc/{process.pid}/status").read_text("ascii").splitlines():
                     peak = max(peak, int(line.split()[1]) * 1024 if "VmHWM" in line else 0)
             time.sleep(_POLL_SECONDS)
+        took, said = time.perf_counter() - start, process.stdout.read()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
-    return time.perf_counter() - start, peak
+    return took, peak, said
 
 
 def table(timings: Sequence[Timing]) -> str:
@@ -165,11 +183,26 @@ def table(timings: Sequence[Timing]) -> str:
     rows = (
         f"| {each.job} | {each.contender} | {each.median / yardsticks[each.job]:.2f} | "
         f"{each.spread:.0%} | {each.median:.1f} | {each.megapixels / each.median:.3f} | "
-        f"{each.peak / 1e9:.2f} |"
+        f"{each.peak / 1e9:.2f} | {_host(each)} |"
         for each in timings
     )
-    head = "| file to file | | / naive | spread | seconds | megapixels a second | peak GB |"
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+    host = ", ".join(_HOST)
+    head = (
+        "| file to file | | / naive | spread | seconds | megapixels a second | peak GB "
+        f"| host: {host} |"
+    )
+    return "\n".join([head, "|---" * 8 + "|", *rows])
+
+
+_HOST = ("decoding", "pixels", "encoding")
+
+
+def _host(timing: Timing) -> str:
+    """Seconds of work on the host, and what share of all seconds the encoding is."""
+    if not timing.parts:
+        return ""
+    spent = ", ".join(f"{timing.parts.get(part, 0.0):.1f}" for part in _HOST)
+    return f"{spent} ({timing.parts.get('encoding', 0.0) / timing.median:.0%})"
 
 
 def main() -> None:

@@ -95,7 +95,8 @@ def _downscale_in_memory(
         facts = {"model": made.first.model.manifest.name, **made.as_json()}
         count = f"; {made.frames} {'pages' if several.pages else 'frames'}"
         return _Made(made.first, facts, count)
-    photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
+    with report.timed("decoding"):
+        photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
     frames.warn_of_losses(where, format_name)
     network = job.models.open(job.model)

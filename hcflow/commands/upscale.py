@@ -207,7 +207,8 @@ def _upscale_in_memory(
     if several is not None:
         made = input_output.convert_frames(job, several, names[0], format_name, report)
         return made.first, {"frames": made.frames}
-    photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
+    with report.timed("decoding"):
+        photo = input_output.read(opened, job.max_pixels, salvage=job.salvage)
     check_mode(photo.result_mode, format_name)
     frames.warn_of_losses(where, format_name)
 
@@ -217,7 +218,8 @@ def _upscale_in_memory(
 
     found, images = console.run(f"upscaling {photo.size[0]}×{photo.size[1]}", work)
     for each, name in zip(images, names, strict=True):
-        input_output.write(each, name, format_name)
+        with report.timed("encoding"):
+            input_output.write(each, name, format_name)
     return converted(images[0].size, found), {}
 
 

@@ -84,18 +84,24 @@ def downscale(
     lossy = Lossy(job.quality, png_level=job.png_level)
     result = replace(photo, image=small, xmp=provenance.remove(photo.xmp), lossy=lossy)
     # What the file gives back is what can be upscaled again: a lossy format has changed it.
-    kept = files.decode(formats.encode(result, format_name), "the result", width * height).image
-    round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
+    with report.timed("encoding"):
+        data = formats.encode(result, format_name)
+        kept = files.decode(data, "the result", width * height).image
+    with report.timed("round trip"):
+        round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
     record = record_of(model, photo.size, provenance.digest(kept), round_trip_psnr, precision)
     has_place = format_name in provenance.FORMATS
     if has_place:
         result = replace(result, xmp=provenance.embed(result.xmp, record))
-    plain = psnr.bicubic(photo.image, width, height)
+    with report.timed("encoding"):
+        data = formats.encode(result, format_name)
+        plain = psnr.bicubic(photo.image, width, height)
+        bicubic_bytes = len(formats.encode(replace(result, image=plain), format_name))
     return Downscaled(
-        data=formats.encode(result, format_name),
+        data=data,
         size=(width, height),
         record=record if has_place else None,
-        bicubic_bytes=len(formats.encode(replace(result, image=plain), format_name)),
+        bicubic_bytes=bicubic_bytes,
         round_trip_psnr_db=round_trip_psnr,
     )
 

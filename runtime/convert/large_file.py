@@ -132,6 +132,7 @@ def convert(
     form = reader.form
     formats.check_mode(form.mode, format_name)
     where = f"'{source}'"
+    report = report or Report()
     conversion = (_downscale if job.direction == "downscale" else _upscale)(
         job, reader, where, format_name, report
     )
@@ -159,6 +160,7 @@ def convert(
             result = replace(result, xmp=provenance.embed(result.xmp, record))
         check_of(job.cancel)()
         with (
+            report.timed("encoding"),
             _of_size(journal.pixels, result, conversion.target, output) as (raw, form),
             atomic.replacement(output) as temporary,
         ):
@@ -168,9 +170,7 @@ def convert(
     return Converted((form.width, form.height), model, record, by_record)
 
 
-def _upscale(
-    job: Job, reader: Rows, where: str, format_name: str, report: Report | None
-) -> _Conversion:
+def _upscale(job: Job, reader: Rows, where: str, format_name: str, report: Report) -> _Conversion:
     form = reader.form
     found = restoration(job, (form.width, form.height), form.xmp, where, (format_name,))
     if found.sizing.runs > 1:
@@ -179,7 +179,8 @@ def _upscale(
             "use --no-strips"
         )
     sampling = job.sampling(found.model)
-    rows = ImageRows(reader.read, form.height, form.width, "inverse", found.model.scale)
+    read = report.timing("decoding", reader.read)
+    rows = ImageRows(read, form.height, form.width, "inverse", found.model.scale)
 
     def blocks(plan: Plan, first_row: int) -> Iterator[RowBlock]:
         network = found.model.network
@@ -208,11 +209,10 @@ def _upscale(
     )
 
 
-def _downscale(
-    job: Job, reader: Rows, where: str, format_name: str, report: Report | None
-) -> _Conversion:
+def _downscale(job: Job, reader: Rows, where: str, format_name: str, report: Report) -> _Conversion:
     form, model = reader.form, job.models.open(job.model)
-    rows = ImageRows(reader.read, form.height, form.width, "forward", model.scale)
+    read = report.timing("decoding", reader.read)
+    rows = ImageRows(read, form.height, form.width, "forward", model.scale)
     height, width = -(-form.height // model.scale), -(-form.width // model.scale)
     size_limits.check_sides(format_name, width, height)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from runtime.bundle.manifest import Graph, Precision
 from runtime.errors import ParameterError
@@ -21,6 +24,8 @@ MOST_DISAGREEMENT = 16 / 255
 """Beyond it neighbours are reported whatever the build measured: one pixel may be far off."""
 
 _logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,9 @@ class Report:
         fallbacks: tiles that were computed again.
         memory_short: whether any image was computed in smaller tiles for want of memory.
         certified: what the build measured of the last image's graph.
+        seconds: by the clock, of the thread that converts: `decoding` and `encoding` of files,
+            `pixels` (rows cut, converted, finished with alpha, stitched), `round trip` of a
+            downscale, and `network`, its wait for tiles, which are computed beside the rest.
     """
 
     tiles: int = 0
@@ -82,7 +90,9 @@ class Report:
     fallbacks: list[Fallback] = field(default_factory=list)
     memory_short: bool = False
     certified: Certified = field(default_factory=Certified)
+    seconds: dict[str, float] = field(default_factory=dict)
     _tiled: bool = False
+    _within: float = 0.0
 
     def start(
         self,
@@ -100,6 +110,27 @@ class Report:
         self.memory_short = self.memory_short or memory_short
         self._tiled = grid.rows * grid.columns > 1
         self.in_flight = max(self.in_flight, in_flight)
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add what the clock says of this block to `seconds`, less what is timed within it."""
+        outer, self._within = self._within, 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - start
+            self.seconds[what] = self.seconds.get(what, 0.0) + took - self._within
+            self._within = outer + took
+
+    def timing(self, what: str, work: Callable[P, T]) -> Callable[P, T]:
+        """The same function, whose time is added to `seconds`."""
+
+        def timed(*args: P.args, **keywords: P.kwargs) -> T:
+            with self.timed(what):
+                return work(*args, **keywords)
+
+        return timed
 
     def count(self, fallback: Fallback | None) -> None:
         """Count a tile, and keep the fallback that it took."""
@@ -142,7 +173,8 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report for `--json`."""
         report = asdict(self)
-        del report["certified"], report["_tiled"]
+        del report["certified"], report["_tiled"], report["_within"]
+        report["seconds"] = {what: round(spent, 3) for what, spent in self.seconds.items()}
         report["healed"] = report.pop("fallbacks")  # the name in `--json` stays
         return report
 

@@ -59,18 +59,20 @@ def run(
         memory_short=plan.memory_short,
     )
     row: _TileRow | None = None
-    for tile, cores in _computed(plan, rows, work, first_row):
+    for tile, cores in _computed(plan, rows, work, first_row, report):
         if row is None or row.index != tile.row:
             row = _TileRow(tile.row, grid.width, work, row.below if row else [])
-        row.place(tile, cores, report)
+        with report.timed("pixels"):
+            row.place(tile, cores, report)
         if tile.column == grid.columns - 1:
-            yield tile.row, row.outputs
+            with report.timed("pixels"):  # whoever takes the rows finishes them
+                yield tile.row, row.outputs
             row.outputs = []
     report.finish()
 
 
 def _computed(
-    plan: Plan, rows: RowBuffer, work: Work, first_row: int
+    plan: Plan, rows: RowBuffer, work: Work, first_row: int, report: Report
 ) -> Iterator[tuple[Tile, list[_Core]]]:
     """Every tile with its cores, in order; the next ones are computed meanwhile."""
     tiles = plan.grid.tiles(first_row)
@@ -79,7 +81,8 @@ def _computed(
     def prepared() -> Iterator[tuple[Tile, Array]]:
         for row, group in itertools.groupby(tiles, key=lambda tile: tile.row):
             y = plan.grid.row(row).window(work.input_factor)
-            strip = rows.window(y.start, y.stop)
+            with report.timed("pixels"):
+                strip = rows.window(y.start, y.stop)
             for tile in group:
                 x = tile.x.window(work.input_factor)
                 columns = strip[None, :, :, x.start + border : x.stop + border]
@@ -90,8 +93,15 @@ def _computed(
 
     if plan.grid.rows * plan.grid.columns == 1:  # a thread would cost more than it gives
         for tile, window in prepared():
-            yield tile, compute(tile, window)
+            with report.timed("network"):
+                cores = compute(tile, window)
+            yield tile, cores
         return
+
+    def awaited(future: Future[list[_Core]]) -> list[_Core]:
+        with report.timed("network"):
+            return future.result()
+
     with ThreadPoolExecutor(plan.in_flight, "hcflow-tile") as pool:
         waiting: deque[tuple[Tile, Future[list[_Core]]]] = deque()
         try:
@@ -99,10 +109,10 @@ def _computed(
                 waiting.append((tile, pool.submit(compute, tile, window)))
                 if len(waiting) > plan.in_flight:
                     first, future = waiting.popleft()
-                    yield first, future.result()
+                    yield first, awaited(future)
             while waiting:
                 first, future = waiting.popleft()
-                yield first, future.result()
+                yield first, awaited(future)
         finally:
             for _, future in waiting:
                 future.cancel()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import large, page, size_cost, speed
+from benchmarks import folders, large, page, size_cost, speed
 from benchmarks.page import Target
 
 
@@ -23,7 +23,9 @@ def test_int8_is_held_to_the_naive_export_by_medians() -> None:
 def test_a_large_file_is_held_to_the_naive_script() -> None:
     job = large.JOBS[1]
     timings = [
-        large.Timing(job.title, large.OURS, 33.2, (50.0,), 1_600_000_000),
+        large.Timing(
+            job.title, large.OURS, 33.2, (50.0,), 1_600_000_000, {"pixels": 2.0, "encoding": 5.0}
+        ),
         large.Timing(job.title, large.NAIVE, 33.2, (100.0,), 900_000_000),
     ]
     found = {target.name: (target.found, target.holds) for target in page.file_targets(timings)}
@@ -31,9 +33,18 @@ def test_a_large_file_is_held_to_the_naive_script() -> None:
     assert found[f"{large.JOBS[2].title} / naive fp32"] == ("not measured", None)
     assert found["peak memory"] == ("1.60 GB", False)
     assert "| 0.50 | 0% | 50.0 |" in large.table(timings)
+    assert "| 0.0, 2.0, 5.0 (10%) |" in large.table(timings)
 
 
 @pytest.mark.parametrize("power", [1.0, 1.5])
 def test_the_slope_is_the_power_of_pixels(power: float) -> None:
     seconds = {side: float(side**2) ** power for side in size_cost.SIDES}
     assert size_cost.slope(seconds) == pytest.approx(power)
+
+
+def test_a_folder_of_mixed_sizes_is_held_to_one_of_one_size() -> None:
+    found = folders.sizes(200)
+    assert len(set(found)) > 190
+    assert {min(map(min, found)), max(map(max, found))} <= set(range(32, 161))
+    table = folders.table({folders.MIXED: [20.0, 90.0, 25.0], folders.ALIKE: [20.0]}, 100)
+    assert "| mixed sizes | 4.00 | 0.80 |" in table
