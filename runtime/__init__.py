@@ -25,6 +25,7 @@ from runtime.errors import (
     SizeError,
 )
 from runtime.inference import auto_precision
+from runtime.inference.choices import Choice
 from runtime.inference.network import Network
 from runtime.model import Model
 from runtime.system import machine
@@ -60,11 +61,13 @@ def load(
 
     Args:
         path: the bundle's folder, or its manifest.json.
-        backend: one of `runtime.backends.NAMES`; `auto` takes an engine that fits this GPU, else
-            CUDA where it works, else OpenVINO where it is installed, else ONNX Runtime.
+        backend: one of `runtime.backends.NAMES`; `auto` takes for each direction an engine of the
+            bundle or the cache that fits this GPU, else CUDA where it works, else OpenVINO where it
+            is installed, else ONNX Runtime. The log says why one with engines was passed over.
         precision: fp32, fp16, int8 or fp8; `auto` chooses for each image the one that this machine
-            runs fastest within the bundle's budgets (`runtime.inference.auto_precision`); None is
-            fp32, the closest to the reference.
+            runs fastest within the bundle's budgets (`runtime.inference.auto_precision`), and for
+            engines by `runtime.inference.gpu_precision`; None is fp32, the closest to the
+            reference.
         threads: of the backend, 1 to 1024; None uses every processor this process may use.
         io: type of images at the graph's boundary; `uint8` graphs take only images of 8 bits a
             channel. None takes a float32 graph where there is one.
@@ -84,15 +87,24 @@ def load(
     if threads is not None:
         threads = whole("threads", threads, 1, MOST_THREADS)
     bundle = Bundle.open(path)
-    if precision == "auto":
-        name = auto.name(backend)
-        candidates: tuple[Precision, ...]
-        if name in backends.ON_GPU:
-            from runtime.inference import gpu_precision  # noqa: PLC0415 - for GPUs alone
+    backends.check_device(backend, device)
+    wanted = precision or "fp32"
+    engines: tuple[Choice, ...] = ()
+    if backend == "auto":
+        from runtime.inference import auto_backend  # noqa: PLC0415 - for `auto` alone
 
-            engines = gpu_precision.engines_of(name, bundle.folder)
-            candidates = (gpu_precision.choose(bundle.manifest, name, io, engines),)
-        else:
-            candidates = auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
-        return Model(Network(bundle, backend, candidates, threads, io, device))
-    return Model(Network(bundle, backend, precision or "fp32", threads, io, device))
+        engines = auto_backend.with_engines(bundle, wanted, io, device)
+    candidates = (wanted,) if wanted != "auto" else _precisions(bundle, backend, io, device)
+    return Model(Network(bundle, backend, candidates, threads, io, device, engines))
+
+
+def _precisions(
+    bundle: Bundle, backend: str, io: str | None, device: int | None
+) -> tuple[Precision, ...]:
+    """What precision `auto` may choose on a backend; on `auto` where no engine computes."""
+    name = auto.name(backend)
+    if name not in backends.ON_GPU:
+        return auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
+    from runtime.inference import gpu_precision  # noqa: PLC0415 - for GPUs alone
+
+    return (gpu_precision.choose_here(bundle, name, io, device),)

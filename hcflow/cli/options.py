@@ -72,8 +72,8 @@ Device = Annotated[
     ),
 ]
 _BACKEND_HELP = (
-    f"One of {', '.join(NAMES)}. auto selects the fastest that works here: without a GPU, "
-    "OpenVINO if it is installed."
+    f"One of {', '.join(NAMES)}. auto selects the fastest that works here: an engine that fits "
+    "this GPU; without a GPU, OpenVINO if it is installed."
 )
 Backend = Annotated[
     str,

@@ -19,10 +19,8 @@ from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.likelihood import bits_per_pixel, nll
 from hcflow_ref.network.lr_image import encode_lr
 from hcflow_ref.network.memory import bytes_per_pixel
-from runtime.backends import targets_of
 from runtime.bundle.graph_entry import Graph
-from runtime.bundle.graph_kinds import preferred
-from runtime.errors import ImageError
+from runtime.errors import BundleError, ImageError
 from runtime.inference import memory
 from runtime.latents import draw
 from runtime.model import Model
@@ -125,11 +123,11 @@ class BundleModel:
 
     def _likelihood_graph(self) -> Graph | None:
         """The forward graph of the chosen precision, with float input: bytes cannot hold noise."""
-        precision = self._model.network.precisions[0]
-        wanted = ("forward", precision, "float32", True)
-        graphs = preferred(self._model.manifest.graphs, targets_of(self._model.network.backend))
-        found = (g for g in graphs if (g.direction, g.precision, g.io, g.latents) == wanted)
-        return next(found, None)
+        try:
+            graph = self._model.network.graph("forward", True)
+        except BundleError:
+            return None
+        return graph if graph.io == "float32" and graph.latents else None
 
 
 def _picture(x: torch.Tensor, tau: float) -> Pixels:

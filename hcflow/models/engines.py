@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 from runtime.backends import targets_of
 from runtime.backends.cuda.device import Device, gpu_missing
@@ -11,19 +12,26 @@ from runtime.bundle.engine_fit import Machine
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Graph, Precision
 from runtime.bundle.reader import Bundle
+from runtime.inference import gpu_precision
 
 _logger = logging.getLogger(__name__)
 
 
 def ensure(
-    bundle: Bundle, backend: str, precision: Precision, device: int | None = None
+    bundle: Bundle,
+    backend: str,
+    precision: Precision | Literal["auto"],
+    io: str | None = None,
+    device: int | None = None,
 ) -> list[Graph]:
     """Compile the graphs of a precision that have no fitting engine, into the user's cache.
 
     Args:
         bundle: whose graphs.
         backend: `auto`, `tensorrt` or `tensorrt-rtx`; of others nothing is compiled.
-        precision: of the graphs.
+        precision: of the graphs; `auto` is fp16 within its budget, else fp32, as `auto` then takes
+            (`gpu_precision.to_compile`).
+        io: type of images at the boundary of the graphs that decide `auto`; None is float32.
         device: number of the GPU, as CUDA counts; None is the first.
 
     Returns:
@@ -45,8 +53,10 @@ def ensure(
     from export.engine.options import EngineOptions
     from runtime.backends.tensorrt_engine import this_machine
 
-    library = compilers.resolve(backend)
+    library = compilers.resolve(backend, ordinal)
     machine = this_machine(library, Device.open(ordinal))
+    if precision == "auto":
+        precision = gpu_precision.to_compile(bundle.manifest, library, io)
     found = preferred(bundle.manifest.graphs, targets_of(library))
     graphs = [graph for graph in found if graph.precision == precision]
     stale = [graph for graph in graphs if not _fits(bundle, graph, machine)]

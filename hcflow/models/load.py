@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import runtime
 from hcflow.models import shipped
+from runtime.bundle.manifest import Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BundleError
 from runtime.model import Model
@@ -27,7 +28,7 @@ def load(
     Args:
         path_or_name: see `hcflow.models.shipped.resolve`.
         compile_engines: first make, in the user's cache, the engines that a GPU backend or `auto`
-            lacks on this machine.
+            lacks on this machine, in the precision that is then used.
         **options: `backend`, `precision`, `threads`, `io` and `device` of `runtime.load`; without
             `backend`, the fastest installed (`auto`).
 
@@ -37,17 +38,15 @@ def load(
     path = shipped.resolve(None if path_or_name is None else file_name("the model", path_or_name))
     options = {"backend": "auto", **options}
     model = runtime.load(path, **options)
-    if compile_engines:
-        from hcflow.models.engines import ensure
+    if not compile_engines:
+        return model
+    from hcflow.models.engines import ensure
 
-        precision = options.get("precision")
-        ensure(
-            Bundle.open(path),
-            options["backend"],
-            "fp32" if precision in (None, "auto") else precision,
-            options.get("device"),
-        )
-    return model
+    # The options have been checked; what computes is chosen anew where there are new engines.
+    precision: Precision | Literal["auto"] = options.get("precision") or "fp32"
+    io, device = options.get("io"), options.get("device")
+    made = ensure(Bundle.open(path), options["backend"], precision, io, device)
+    return runtime.load(path, **options) if made else model
 
 
 def computation(exact: bool = False) -> dict[str, str]:

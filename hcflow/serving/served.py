@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from hcflow.models.load import load
-from runtime.backends import auto
 from runtime.bundle.manifest import Direction as GraphDirection
 from runtime.convert.job import Direction
 from runtime.errors import ParameterError
@@ -48,8 +47,7 @@ class ServedModels:
     @property
     def use_processors(self) -> bool:
         """Whether all of them are computed by this machine's processors."""
-        backends = {auto.name(model.network.backend) for model in self.by_name.values()}
-        return backends <= {"onnxruntime", "openvino"}
+        return not any(model.network.may_use_gpu for model in self.by_name.values())
 
     def open(self, name: str | None) -> Model:
         """The model of a name; None is the default.

@@ -87,11 +87,22 @@ def open_graph(
 
 
 def open_named(
-    backend: str, bundle: Bundle, graph: Graph, threads: int | None, device: int | None = None
+    backend: str,
+    bundle: Bundle,
+    graph: Graph,
+    threads: int | None,
+    device: int | None = None,
+    *,
+    engines: bool = True,
 ) -> tuple[str, Session]:
-    """As `open_graph`, with the backend's own name: for `auto` the one that it took."""
-    data = bundle.read_graph(graph)
-    return _open(backend, data, graph.numerics, threads or 0, bundle.folder, device, graph)
+    """As `open_graph`, with the backend's own name: for `auto` the one that it took.
+
+    `engines` False: `auto` passes over the graph's engines.
+    """
+    data, numerics = bundle.read_graph(graph), graph.numerics
+    return _open(
+        backend, data, numerics, threads or 0, bundle.folder, device, graph, engines=engines
+    )
 
 
 def _open(
@@ -102,6 +113,8 @@ def _open(
     folder: Path | None,
     device: int | None,
     entry: Graph | None = None,
+    *,
+    engines: bool = True,
 ) -> tuple[str, Session]:
     check_name(backend)
     check_device(backend, device)
@@ -119,7 +132,7 @@ def _open(
 
     if backend != "auto":
         return backend, open_on(backend)
-    name, session = auto.open_fastest(graph, folder, open_on)
+    name, session = auto.open_fastest(graph, folder, open_on, engines=engines)
     if device is not None and name not in ON_GPU:
         _logger.warning("GPU %d is not used: %s computes", device, auto.title(name))
     return name, session

@@ -78,8 +78,14 @@ def _openvino_works() -> bool:
         return False
 
 
+def pass_over(error: BackendError, backend: str, instead: str | None = None) -> None:
+    """Log why a backend is not used, and what is used instead."""
+    following = _INSTEAD.get(backend, "another backend") if instead is None else title(instead)
+    _logger.warning("%s; using %s", error, following)
+
+
 def open_fastest(
-    graph: bytes, folder: Path | None, open_on: Callable[[str], Session]
+    graph: bytes, folder: Path | None, open_on: Callable[[str], Session], *, engines: bool = True
 ) -> tuple[str, Session]:
     """The first backend that works, and a session on it: engines go before `fastest_first`.
 
@@ -89,20 +95,22 @@ def open_fastest(
         graph: ONNX bytes.
         folder: the bundle's, where its engines lie.
         open_on: opens the graph on the backend of that name.
+        engines: False passes over the graph's engines.
 
     Raises:
         BackendError: the last one, ONNX Runtime on the CPU, does not work either.
     """
-    for each in _before_the_last(graph, folder):
+    for each in _before_the_last(graph, folder, engines):
         try:
             return each, open_on(each)
         except BackendError as error:
-            _logger.warning("%s; using %s", error, _INSTEAD.get(each, "another backend"))
+            pass_over(error, each)
     return "onnxruntime", open_on("onnxruntime")
 
 
-def _before_the_last(graph: bytes, folder: Path | None) -> Iterator[str]:
+def _before_the_last(graph: bytes, folder: Path | None, engines: bool) -> Iterator[str]:
     from runtime.bundle import engine_cache  # noqa: PLC0415 - needed by `auto` alone
 
-    yield from engine_cache.libraries(hashlib.sha256(graph).hexdigest(), folder)
+    if engines:
+        yield from engine_cache.libraries(hashlib.sha256(graph).hexdigest(), folder)
     yield from fastest_first()[:-1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def _open(
     host_code = engine.version_compatible
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":
-        loaded.use_runtime_cache(_runtime_cache(engine, machine, device))
+        loaded.use_runtime_cache(engine_cache.runtime_cache(engine, machine, device.name))
     return EngineSession(loaded, engine, place, following)
 
 
@@ -102,10 +101,3 @@ def has_rtx() -> bool:
 def _usable(library: Library) -> bool:
     load_library(library)
     return gpu_missing() is None
-
-
-def _runtime_cache(engine: Engine, machine: Machine, device: Device) -> Path:
-    """Where TensorRT-RTX keeps the kernels it made for an engine on this kind of GPU."""
-    gpu = re.sub(r"[^a-z0-9]+", "-", device.name.lower()).strip("-")
-    name = f"{engine.sha256[:12]}.{machine.version}.{machine.compute_capability}.{gpu}"
-    return engine_cache.folder() / f"{name}.runtime-cache"

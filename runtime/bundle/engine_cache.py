@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 from runtime.bundle.engine_entry import LIBRARIES, Engine, Library, of_manifest
+from runtime.bundle.engine_fit import Machine
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError
 from runtime.system import atomic, regular_file
@@ -103,6 +105,23 @@ def write(engine: Engine, data: bytes) -> Path:
     text = json.dumps(engine.to_mapping(), indent=1) + "\n"
     atomic.write_cached(path.with_suffix(".json"), text.encode())
     return path
+
+
+def runtime_cache(engine: Engine, machine: Machine, gpu: str) -> Path:
+    """The file for the kernels that TensorRT-RTX makes for an engine at run time.
+
+    Each kind of GPU has one of its own. C++ has the same name, and reads what Python kept; of the
+    library's version it knows three numbers.
+
+    Args:
+        engine: whose kernels.
+        machine: that runs it.
+        gpu: the driver's name of the GPU.
+    """
+    version = ".".join(machine.version.split(".")[:3])
+    kind = re.sub("[^A-Za-z0-9]+", "-", gpu).strip("-").lower()
+    name = f"{engine.sha256[:12]}.{version}.{machine.compute_capability}.{kind}.runtime-cache"
+    return folder() / name
 
 
 def read(engine: Engine, path: Path) -> bytes:

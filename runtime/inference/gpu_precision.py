@@ -6,16 +6,15 @@ than fp32's rate on every GPU that has an engine, and moves half of the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from runtime.backends import ON_GPU, targets_of
-from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import LIBRARIES, Engine
 from runtime.bundle.graph_entry import Graph
 from runtime.bundle.graph_kinds import preferred
-from runtime.bundle.manifest import Manifest, Precision
-from runtime.errors import BackendError
+from runtime.bundle.manifest import CONTRACT, Manifest, Precision
+from runtime.bundle.reader import Bundle
+from runtime.inference.gpu_engines import engines_of
 
 LEAST_FP8 = 0.85
 """Share of the convolutions' operations that an FP8 engine must have in FP8."""
@@ -25,26 +24,16 @@ MOST_BYTES = 0.9
 
 Engines = Callable[[Graph], Sequence[Engine]]
 
-
-def engines_of(backend: str, folder: Path) -> Engines:
-    """The engines of a bundle's graphs that a backend could run; none where they cannot be read."""
-
-    def find(graph: Graph) -> list[Engine]:
-        try:
-            found = engine_cache.of_graph(graph.sha256, folder)
-        except BackendError:  # told when an engine is opened
-            return []
-        return [engine for engine, _ in found if engine.library == backend]
-
-    return find
+_Kind = tuple[str, bool]  # direction, and whether a graph has latents
 
 
 def choose(manifest: Manifest, backend: str, io: str | None, engines: Engines) -> Precision:
-    """The precision in which a GPU backend runs a bundle.
+    """The precision in which a GPU backend runs a bundle, as C++ chooses it.
 
-    Every fp32 graph must have one in that precision within its budget, of the backend's own; for
-    TensorRT and TensorRT-RTX also an engine. INT8 moves no fewer bytes there than fp16, and is
-    never chosen (docs/precision.md, 3).
+    fp16 where every fp32 graph has one in fp16 within its budget, of the backend's own; for
+    TensorRT and TensorRT-RTX also an engine of it, unless there is none of that graph in any
+    precision. FP8 likewise, where its engines are known to gain by it. INT8 moves no fewer bytes
+    there than fp16, and is never chosen (docs/precision.md, 3).
 
     Args:
         manifest: the bundle's.
@@ -53,21 +42,56 @@ def choose(manifest: Manifest, backend: str, io: str | None, engines: Engines) -
         engines: of a graph.
     """
     assert backend in ON_GPU
-    graphs = preferred(manifest.graphs, targets_of(backend))
-    by_precision: dict[Precision, dict[tuple[str, bool], Graph]] = {}
-    for graph in graphs:
-        if graph.io == (io or "float32") and graph.within_budget:
-            kinds = by_precision.setdefault(graph.precision, {})
-            kinds[graph.direction, graph.latents] = graph
-    wanted = by_precision.get("fp32", {}).keys()
-    half, fp8 = by_precision.get("fp16", {}), by_precision.get("fp8", {})
-    if not wanted or not wanted <= half.keys():
+    exact, half, fp8 = (_within_budget(manifest, backend, io, p) for p in ("fp32", "fp16", "fp8"))
+    if not exact or not exact.keys() <= half.keys():
         return "fp32"
     if backend not in LIBRARIES:
         return "fp16"
-    if wanted <= fp8.keys() and all(_gains(engines(fp8[k]), engines(half[k])) for k in wanted):
+    compiled = [k for k in exact if any(engines(g[k]) for g in (exact, half, fp8) if k in g)]
+    if not compiled:
+        return "fp32"
+    if exact.keys() <= fp8.keys() and all(
+        _gains(engines(fp8[k]), engines(half[k])) for k in compiled
+    ):
         return "fp8"
-    return "fp16" if all(engines(half[kind]) for kind in wanted) else "fp32"
+    return "fp16" if all(engines(half[k]) for k in compiled) else "fp32"
+
+
+def choose_here(bundle: Bundle, backend: str, io: str | None, device: int | None) -> Precision:
+    """`choose` by the engines that fit the GPU of that number; None is the first."""
+    library = next((each for each in LIBRARIES if each == backend), None)
+    engines = engines_of(library, bundle, device)[0] if library else _none
+    return choose(bundle.manifest, backend, io, engines)
+
+
+def to_compile(manifest: Manifest, backend: str, io: str | None) -> Precision:
+    """The precision that `choose` takes once it is compiled, in whatever others there are engines.
+
+    FP8 is never compiled for `auto`: only engines show whether it gains.
+
+    Args:
+        manifest: the bundle's.
+        backend: `tensorrt` or `tensorrt-rtx`.
+        io: as for `choose`.
+    """
+    exact, half = (_within_budget(manifest, backend, io, p) for p in ("fp32", "fp16"))
+    return "fp16" if exact and exact.keys() <= half.keys() else "fp32"
+
+
+def _none(_: Graph) -> Sequence[Engine]:
+    return ()
+
+
+def _within_budget(
+    manifest: Manifest, backend: str, io: str | None, precision: Precision
+) -> Mapping[_Kind, Graph]:
+    """The graphs of a precision that the backend takes and that are within their budget."""
+    known = (g for g in manifest.graphs if g.contract == CONTRACT)
+    return {
+        (graph.direction, graph.latents): graph
+        for graph in preferred(known, targets_of(backend))
+        if graph.precision == precision and graph.io == (io or "float32") and graph.within_budget
+    }
 
 
 def _gains(low: Sequence[Engine], half: Sequence[Engine]) -> bool:

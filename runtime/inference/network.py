@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.backends import ON_GPU, check_device, check_name, open_named, targets_of
+from runtime.backends import ON_GPU, auto, check_device, check_name, targets_of
 from runtime.backends.session import DrawsLatents, ExpectsShapes, ReservesMemory, Session
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.inference import graph_outputs, memory
+from runtime.inference.choices import Choice, Choices
 from runtime.inference.latent_source import Latent, check_given
 from runtime.latents import SCHEME, Array, Region, draw
 from runtime.system.arguments import MOST_THREADS, one_of, shown, whole
@@ -34,6 +34,8 @@ class Network:
         io: type of images at the graph's boundary; None takes float32 where there is such a graph.
         device: number of the GPU that a backend of `runtime.backends.ON_GPU` or `auto` uses, as
             CUDA counts; None is the first.
+        engines: tried before the backend `auto`, in this order: each direction is computed by the
+            first whose engine opens (`auto_backend.with_engines`).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Network:
         threads: int | None,
         io: str | None = None,
         device: int | None = None,
+        engines: Sequence[Choice] = (),
     ) -> None:
         if not isinstance(bundle, Bundle):
             raise ParameterError(f"a network cannot be made of {shown(bundle)}: give a Bundle")
@@ -54,13 +57,9 @@ class Network:
             one_of("precision", each, PRECISIONS)
         self._bundle = bundle
         self._backend = backend
-        self._precisions = precisions
-        self._targets = targets_of(backend)
-        self._threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
-        self._io = io
-        self._device = device
-        self._sessions: dict[str, tuple[str, Session]] = {}
-        self._opening = threading.Lock()
+        threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
+        choices = (*engines, Choice(backend, precisions))
+        self._choices = Choices(bundle, choices, threads, io, device, self._expect)
         self._held: dict[str, int] = {}
 
     @property
@@ -70,8 +69,21 @@ class Network:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """The precisions that images may be computed in; whole arrays use the first."""
-        return self._precisions
+        """The precisions that images may be computed in where the first choice opens."""
+        return self._choices.all[0].precisions
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """Whether a GPU may compute: an engine fits it, or the first backend is one of a GPU."""
+        return any(each.fits and auto.name(each.backend) in ON_GPU for each in self._choices.all)
+
+    def precisions_of(self, direction: Direction, latents: bool | None) -> tuple[Precision, ...]:
+        """The precisions that a direction's images may be computed in; whole arrays use the first.
+
+        Raises:
+            BundleError: a graph is damaged.
+        """
+        return self._choices.of(direction, latents).precisions
 
     @property
     def manifest(self) -> Manifest:
@@ -82,12 +94,12 @@ class Network:
         self, direction: Direction, latents: bool | None, precision: Precision | None = None
     ) -> Graph:
         """`Bundle.graph` for this network's boundary; without `precision` in the first one."""
-        wanted = precision or self._precisions[0]
-        return self._bundle.graph(direction, wanted, latents, self._io, self._targets)
+        return self._choices.graph(direction, latents, precision)
 
     def exact(self, graph: Graph) -> Graph:
         """The fp32 graph that can replace another; raises `BundleError` without one."""
-        return self._bundle.graph(graph.direction, "fp32", graph.latents, None, self._targets)
+        targets = targets_of(self._backend)
+        return self._bundle.graph(graph.direction, "fp32", graph.latents, None, targets)
 
     def encode(self, hr: Array, *, latents: bool = True) -> dict[str, Array]:
         """Run the forward graph.
@@ -264,18 +276,14 @@ class Network:
             return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
         return shapes
 
+    def _expect(self, graph: Graph, session: Session) -> None:
+        # From the manifest's grid alone, so that an image always gives the same bytes.
+        if isinstance(session, ExpectsShapes) and graph.tile:
+            side = graph.tile + 2 * (graph.overlap or 0)
+            session.expect(self._input_shapes(graph, side, side))
+
     def _session(self, graph: Graph) -> tuple[str, Session]:
-        with self._opening:
-            if graph.file not in self._sessions:
-                name, session = open_named(
-                    self._backend, self._bundle, graph, self._threads, self._device
-                )
-                # From the manifest's grid alone, so that an image always gives the same bytes.
-                if isinstance(session, ExpectsShapes) and graph.tile:
-                    side = graph.tile + 2 * (graph.overlap or 0)
-                    session.expect(self._input_shapes(graph, side, side))
-                self._sessions[graph.file] = name, session
-            return self._sessions[graph.file]
+        return self._choices.session(graph)
 
 
 def _values(latent: Latent) -> Array:

@@ -158,12 +158,13 @@ def graph_for(
     Raises:
         ParameterError, BundleError: as `plan_for`.
     """
-    graphs = {p: network.graph(direction, latents, p) for p in network.precisions}
+    precisions = network.precisions_of(direction, latents)
+    graphs = {p: network.graph(direction, latents, p) for p in precisions}
     if len(graphs) > 1:
         grids = {p: _grid(g, lr_height, lr_width, tiling) for p, g in graphs.items()}
         cost = auto_precision.int8_cost(machine.cpu_flags())
         return graphs[auto_precision.cheapest(grids, 1.0 if cost is None else cost)]
-    return graphs[network.precisions[0]]
+    return graphs[precisions[0]]
 
 
 def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:

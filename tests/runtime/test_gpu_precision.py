@@ -67,6 +67,33 @@ def test_an_engine_library_takes_fp16_where_there_are_engines_of_it(
     assert chosen(manifest, backend, int8=[engine(1)], fp16=[engine(100)]) == "fp16"
 
 
+def test_a_graph_without_any_engine_does_not_decide(manifest: Manifest) -> None:
+    def inverse_alone(graph: Graph) -> Sequence[Engine]:
+        return [engine(100)] if (graph.direction, graph.precision) == ("inverse", "fp16") else ()
+
+    assert gpu_precision.choose(manifest, "tensorrt-rtx", None, inverse_alone) == "fp16"
+    missed = tuple(
+        replace(g, within_budget=(g.direction, g.precision) != ("forward", "fp16"))
+        for g in manifest.graphs
+    )
+    over = replace(manifest, graphs=missed)
+    assert gpu_precision.choose(over, "tensorrt-rtx", None, inverse_alone) == "fp32"
+
+
+def test_a_graph_of_a_contract_that_is_unknown_here_is_not_chosen(manifest: Manifest) -> None:
+    later = tuple(replace(g, contract=2 if g.precision == "fp16" else 1) for g in manifest.graphs)
+    found = replace(manifest, graphs=later)
+    assert chosen(found, "tensorrt-rtx", fp16=[engine(100)]) == "fp32"
+
+
+def test_what_is_compiled_for_auto_is_what_it_then_takes(manifest: Manifest) -> None:
+    assert gpu_precision.to_compile(manifest, "tensorrt-rtx", None) == "fp16"
+    missed = tuple(replace(g, within_budget=g.precision != "fp16") for g in manifest.graphs)
+    for found in (manifest, replace(manifest, graphs=missed)):
+        wanted = gpu_precision.to_compile(found, "tensorrt-rtx", None)
+        assert chosen(found, "tensorrt-rtx", **{wanted: [engine(None)]}) == wanted
+
+
 @pytest.mark.parametrize(
     ("low", "taken"),
     [

@@ -220,7 +220,7 @@ def a_model_runs_on_the_engine_of_its_bundle(folder: Path) -> None:
     assert np.array_equal(on_gpu, runtime.load(bundle).upscale(image, tau=0.5, seed=3))
     network = runtime.load(bundle, backend="auto")._network
     network.decode(np.zeros((1, 3, 4, 4), np.float32))
-    assert any(isinstance(s, EngineSession) for _, s in network._sessions.values())
+    assert any(isinstance(s, EngineSession) for _, s in network._choices._sessions.values())
     fine()
 
 

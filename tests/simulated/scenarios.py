@@ -17,6 +17,7 @@ from runtime.backends.cuda.device import Device
 from tests.simulated import (
     behaviour,
     captures,
+    choosing,
     compiling,
     drawing,
     gpu_arrays,
@@ -34,7 +35,7 @@ from tests.simulated import (
 from tests.simulated.rig import DRIVER, SCENARIOS
 
 MODULES = (
-    *(behaviour, captures, compiling, drawing, gpu_arrays, gpu_kit, gpu_memory),
+    *(behaviour, captures, choosing, compiling, drawing, gpu_arrays, gpu_kit, gpu_memory),
     *(mistakes, refitting, refusals, runtime_caches, selftesting, several_gpus, uint8_images),
 )
 """Importing them has filled `SCENARIOS`."""

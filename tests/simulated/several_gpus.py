@@ -58,7 +58,7 @@ def a_model_computes_on_the_gpu_of_a_number(folder: Path) -> None:
     with gpus(3):
         model = runtime.load(bundle, backend="tensorrt-rtx", device=2)
         on_gpu = model.upscale(image, tau=0.5, seed=3)
-        (engine,) = (s for _, s in model.network._sessions.values())
+        (engine,) = (s for _, s in model.network._choices._sessions.values())
         assert engine._device.ordinal == 2  # type: ignore[attr-defined]
     assert np.array_equal(on_gpu, runtime.load(bundle).upscale(image, tau=0.5, seed=3))
     fine()

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "tests" / "simulated" / "libcuda.c"
 SCENARIOS = (
-    *("behaviour", "captures", "compiling", "drawing", "gpu_arrays", "gpu_kit"),
+    *("behaviour", "captures", "choosing", "compiling", "drawing", "gpu_arrays", "gpu_kit"),
     *(
         "gpu_memory",
         "mistakes",

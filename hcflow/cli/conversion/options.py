@@ -94,7 +94,9 @@ class ConversionOptions:
     compile_engines: Annotated[
         bool,
         _computing(
-            "--compile", help="First compile missing TensorRT engines for this machine's GPU."
+            "--compile",
+            help="First compile missing TensorRT engines for this machine's GPU, in the precision "
+            "that is then used.",
         ),
     ] = False
     jobs: Annotated[
