@@ -1,8 +1,7 @@
-"""The C++ runtime gives the same pixels as Python and accepts the same engines."""
+"""The C++ runtime gives the same pixels as Python."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 from dataclasses import replace
@@ -13,10 +12,8 @@ import pytest
 
 import runtime
 from hcflow.models import shipped as models
-from runtime.bundle.engine_entry import Engine
-from runtime.bundle.engine_fit import Machine, misfit
 from runtime.bundle.manifest import RecordedGrid
-from runtime.errors import BundleError, ImageError
+from runtime.errors import ImageError
 from runtime.inference import auto_precision
 from runtime.inference.report import Report
 from runtime.system import machine
@@ -236,60 +233,6 @@ def test_short_memory_gives_the_same_tiles_as_python(
         _equal(np.frombuffer(done.stdout, np.uint8).reshape(expected.shape), expected)
         tiles.append(report.tile)
     assert {*recorded, 0} == set(tiles)
-
-
-def test_engines_fit_as_in_python(sanitized: Path) -> None:
-    plain = {
-        "file": "inverse.engine", "sha256": "a" * 64, "bytes": 10, "graph": "b" * 64,
-        "direction": "inverse", "precision": "fp32", "latents": True, "tf32": False,
-        "profiles": [{"lr": {key: [1, 3, 8, 8] for key in ("smallest", "best", "largest")}}],
-        "refittable": False, "optimization_level": None, "build_seconds": 1.0, "layers": None,
-        "memory": {"scratch": None, "weights": 3, "activations": None},
-    }  # fmt: skip
-    versions = ("1.7.1.116", "1.7.1", "1.8.0", "10.3", "10.14.1.48", "1..7", "")
-    capabilities = (["8.9"], ["8.0", "12.0"], ["7.5"], [], ["089"])
-    machines = [
-        Machine(library, version, capability)
-        for library in ("tensorrt", "tensorrt-rtx")
-        for version in ("1.7.1.5", "10.14.1")
-        for capability in ("8.9", "12.1", "7.5")
-    ]
-    said, expected = "", []
-
-    def ask(machine: Machine, entry: dict[str, object]) -> None:
-        nonlocal said
-        text = json.dumps(entry)
-        facts = (machine.library, machine.version, machine.compute_capability, text)
-        said += "\t".join(facts) + "\n"
-        try:
-            expected.append(misfit(Engine.from_json(text, "it"), machine) or "fits")
-        except BundleError:
-            expected.append("not an entry")
-
-    for library, version, capability, compatible, hardware in itertools.product(
-        ("tensorrt", "tensorrt-rtx", "other"), versions, capabilities, (True, False),
-        ("none", "ampere+", "same-capability"),
-    ):  # fmt: skip
-        for each in machines:
-            ask(each, plain | {
-                "library": library, "version": version, "compute_capabilities": capability,
-                "version_compatible": compatible, "hardware": hardware,
-            })  # fmt: skip
-    fits = plain | {
-        "library": "tensorrt-rtx", "version": "1.7.1", "compute_capabilities": ["8.9"],
-        "version_compatible": False, "hardware": "none",
-    }  # fmt: skip
-    counts = {"convolutions": {"fp16": 2}, "fused": 1, "others": 0}
-    for changes in (
-        {"form": "pass-through"}, {"form": 3}, {"form": "a b"}, {"program": None},
-        {"program": counts}, {"program": counts | {"bytes": 3, "operations": {"fp16": 4}}},
-        {"program": counts | {"bytes": -3}}, {"program": counts | {"operations": {"fp16": 0.5}}},
-        {"program": {"convolutions": {}}}, {"program": []},
-    ):  # fmt: skip
-        ask(Machine("tensorrt-rtx", "1.7.1", "8.9"), fits | changes)
-    program = sanitized / "tests" / "simulated" / "hcflow-engine-entry"
-    assert run(program, input=said).splitlines() == expected
-    assert {"fits", "not an entry"} < set(expected)
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:

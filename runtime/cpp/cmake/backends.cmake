@@ -91,7 +91,7 @@ function(hcflow_add_backends target)
     set(targets "")
     if(HCFLOW_HAS_TensorRT OR HCFLOW_HAS_TensorRT_RTX)
         target_sources(${target} PRIVATE
-            src/gpu/device.cpp src/gpu/driver.cpp src/gpu/engine_entry.cpp
+            src/gpu/automatic_precision.cpp src/gpu/device.cpp src/gpu/driver.cpp src/gpu/engine_entry.cpp
             src/gpu/engine_files.cpp src/gpu/session.cpp src/gpu/stream.cpp)
     endif()
     hcflow_add_nvinfer(${target} TensorRT src/backends/tensorrt.cpp HCFLOW_WITH_TENSORRT)

@@ -21,12 +21,17 @@ Image downscaled_image(const ConstView& view, std::size_t scale) {
     return {size.width, size.height, image.channels, image.type};
 }
 
+Options with_precision(Options options, Precision precision) {
+    options.precision = precision;
+    return options;
+}
+
 }  // namespace
 
 class Model::Body {
   public:
     Body(const Bundle& bundle, const Backend& backend, const Options& options)
-        : network(bundle, backend.open, backend.name, options) {}
+        : network(bundle, backend.open, backend.name, with_precision(options, backend.precision)) {}
 
     void enqueue(Direction direction, bool latents, const std::vector<DeviceTensor>& inputs,
                  const std::vector<DeviceTensor>& outputs, void* stream) {

@@ -51,6 +51,7 @@ using Opener = std::unique_ptr<Session> (*)(const OpenRequest& request);
 struct Backend {
     std::string name;
     Opener open;
+    Precision precision;  ///< as in the options; on a GPU `automatic` is settled
 };
 
 /// The backend named by the options; for "auto" every backend that is compiled in and should run
@@ -67,6 +68,10 @@ std::unique_ptr<Session> open_tensorrt(const OpenRequest& request);
 std::unique_ptr<Session> open_tensorrt_rtx(const OpenRequest& request);
 /// Simple arithmetic in place of a network (docs/cpp.md); for tests, never used by "auto".
 std::unique_ptr<Session> open_null(const OpenRequest& request);
+
+/// The precision of the options; of `automatic` the one that the GPU takes.
+Precision tensorrt_precision(const Bundle& bundle, const Options& options);
+Precision tensorrt_rtx_precision(const Bundle& bundle, const Options& options);
 
 /// Whether there is a GPU and every graph of the precision has an engine that fits it.
 bool has_tensorrt_engines(const Bundle& bundle, const Options& options);

@@ -31,7 +31,8 @@ typedef enum hcflow_status {
 /** Type of one channel: 0 … 255, 0 … 65535, float in [0, 1]. */
 enum { HCFLOW_U8 = 1, HCFLOW_U16 = 2, HCFLOW_F32 = 4 };
 
-/** HCFLOW_AUTO: fp32 or int8 for each image, whichever is faster and within its error budget. */
+/** HCFLOW_AUTO: fp32 or int8 for each image, whichever is faster and within its error budget; on a
+ *  GPU fp16 or fp8, if there are engines of it. */
 enum { HCFLOW_FP32 = 0, HCFLOW_FP16 = 1, HCFLOW_INT8 = 2, HCFLOW_AUTO = 3, HCFLOW_FP8 = 4 };
 
 /** As an overlap: the graph's own. */

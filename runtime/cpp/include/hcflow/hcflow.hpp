@@ -57,7 +57,8 @@ struct Latent {
 using Latents = std::vector<Latent>;
 
 /** `automatic`: fp32 or int8 for each image, whichever is faster and within the bundle's error
- *  budget. It depends on image size, bundle, backend and processor alone. */
+ *  budget; on a GPU fp16 or fp8, if every graph has an engine of it within the budget. It depends
+ *  on image size, bundle, backend, engines, and processor or GPU alone. */
 enum class Precision { fp32, fp16, int8, automatic, fp8 };
 
 /** How a model is opened. */

@@ -10,34 +10,36 @@ namespace {
 
 bool always(const Bundle&, const Options&) { return true; }
 bool never(const Bundle&, const Options&) { return false; }
+Precision as_given(const Bundle&, const Options& options) { return options.precision; }
 
 struct Entry {
     const char* name;
     Opener open;  // null: not compiled in
     bool (*for_auto)(const Bundle&, const Options&);
+    Precision (*precision)(const Bundle&, const Options&);
 };
 
 // Best first: "auto" is the first that is compiled in and can run the bundle.
 constexpr std::array<Entry, 4> kBackends = {{
 #ifdef HCFLOW_WITH_TENSORRT
-    {"tensorrt", open_tensorrt, has_tensorrt_engines},
+    {"tensorrt", open_tensorrt, has_tensorrt_engines, tensorrt_precision},
 #else
-    {"tensorrt", nullptr, never},
+    {"tensorrt", nullptr, never, as_given},
 #endif
 #ifdef HCFLOW_WITH_TENSORRT_RTX
-    {"tensorrt-rtx", open_tensorrt_rtx, has_tensorrt_rtx_engines},
+    {"tensorrt-rtx", open_tensorrt_rtx, has_tensorrt_rtx_engines, tensorrt_rtx_precision},
 #else
-    {"tensorrt-rtx", nullptr, never},
+    {"tensorrt-rtx", nullptr, never, as_given},
 #endif
 #ifdef HCFLOW_WITH_OPENVINO
-    {"openvino", open_openvino, always},
+    {"openvino", open_openvino, always, as_given},
 #else
-    {"openvino", nullptr, always},
+    {"openvino", nullptr, always, as_given},
 #endif
 #ifdef HCFLOW_WITH_NULL
-    {"null", open_null, never},
+    {"null", open_null, never, as_given},
 #else
-    {"null", nullptr, never},
+    {"null", nullptr, never, as_given},
 #endif
 }};
 
@@ -90,10 +92,13 @@ std::vector<Backend> find_backends(const Bundle& bundle, const Options& options)
     check_backend(options.backend);
     const bool any = options.backend == "auto";
     std::vector<Backend> found;
-    for (const Entry& entry : kBackends)
-        if (entry.open != nullptr &&
-            (any ? entry.for_auto(bundle, options) : options.backend == entry.name))
-            found.push_back({entry.name, entry.open});
+    for (const Entry& entry : kBackends) {
+        if (entry.open == nullptr || (!any && options.backend != entry.name)) continue;
+        Options own = options;
+        own.precision = entry.precision(bundle, options);
+        if (!any || entry.for_auto(bundle, own))
+            found.push_back({entry.name, entry.open, own.precision});
+    }
     if (!found.empty()) return found;
     throw_error(ErrorCode::backend, "no backend can run this bundle; available: ", list(backends()),
                 ". Build hcflow where CMake finds OpenVINO, or compile engines of the bundle");

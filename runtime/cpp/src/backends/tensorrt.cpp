@@ -17,6 +17,10 @@ std::unique_ptr<Session> open_tensorrt(const OpenRequest& request) {
     return gpu::open_engine(request, "tensorrt", load);
 }
 
+Precision tensorrt_precision(const Bundle& bundle, const Options& options) {
+    return gpu::precision_of(bundle, options, "tensorrt", load);
+}
+
 bool has_tensorrt_engines(const Bundle& bundle, const Options& options) {
     return gpu::has_engines(bundle, options, "tensorrt", load);
 }

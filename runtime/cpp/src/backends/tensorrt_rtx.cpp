@@ -18,6 +18,10 @@ std::unique_ptr<Session> open_tensorrt_rtx(const OpenRequest& request) {
     return gpu::open_engine(request, "tensorrt-rtx", load);
 }
 
+Precision tensorrt_rtx_precision(const Bundle& bundle, const Options& options) {
+    return gpu::precision_of(bundle, options, "tensorrt-rtx", load);
+}
+
 bool has_tensorrt_rtx_engines(const Bundle& bundle, const Options& options) {
     return gpu::has_engines(bundle, options, "tensorrt-rtx", load);
 }

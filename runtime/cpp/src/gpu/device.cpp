@@ -24,6 +24,12 @@ int count_of_gpus() {
     return count;
 }
 
+std::string name_of(int device) {
+    std::array<char, 256> name{};
+    check(driver().cuDeviceGetName(name.data(), static_cast<int>(name.size()) - 1, device));
+    return name.data();
+}
+
 std::string capability_of(int device) {
     return concat(attribute(kCapabilityMajor, device), ".", attribute(kCapabilityMinor, device));
 }
@@ -83,11 +89,9 @@ std::vector<std::string> Device::names() {
     std::vector<std::string> all;
     for (int ordinal = 0, count = count_of_gpus(); ordinal < count; ++ordinal) {
         int device = 0;
-        std::array<char, 256> name{};
         check(driver().cuDeviceGet(&device, ordinal));
-        check(driver().cuDeviceGetName(name.data(), static_cast<int>(name.size()) - 1, device));
         all.push_back(
-            one_line(concat(name.data(), " (compute capability ", capability_of(device), ")")));
+            one_line(concat(name_of(device), " (compute capability ", capability_of(device), ")")));
     }
     return all;
 }
@@ -97,6 +101,7 @@ Device::Device(int ordinal) : ordinal_(ordinal) {
     check(driver().cuDeviceGet(&device, ordinal));
     check(driver().cuDevicePrimaryCtxRetain(&context_, device));
     capability_ = capability_of(device);
+    name_ = name_of(device);
 }
 
 void Device::check_memory(const std::string& name, Address address) const {

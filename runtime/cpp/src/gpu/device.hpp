@@ -20,6 +20,9 @@ class Device {
     /// "8.9"
     [[nodiscard]] const std::string& compute_capability() const { return capability_; }
 
+    /// The driver's name: "NVIDIA L4".
+    [[nodiscard]] const std::string& name() const { return name_; }
+
     /// Every GPU that the driver finds, by number: "NVIDIA L4 (compute capability 8.9)".
     /// Throws Error (backend): no driver.
     static std::vector<std::string> names();
@@ -37,7 +40,7 @@ class Device {
 
     int ordinal_;
     Handle context_ = nullptr;
-    std::string capability_;
+    std::string capability_, name_;
 };
 
 /// Makes a GPU's primary context current in this thread, and at its end the previous context again.

@@ -82,8 +82,20 @@ bool capability_fits(const EngineEntry& engine, const std::string& capability) {
                        [&](const std::string& each) { return numbers(each) >= ampere; });
 }
 
-void check_counts(const JsonReader& json) {
-    for (const auto& [key, count] : json.members()) (void)count.integer(0);
+std::map<std::string, std::int64_t> read_counts(const JsonReader& json) {
+    std::map<std::string, std::int64_t> counts;
+    for (const auto& [key, count] : json.members()) counts[key] = count.integer(0);
+    return counts;
+}
+
+Program read_program(const JsonReader& json) {
+    Program program;
+    (void)read_counts(json["convolutions"]);
+    for (const char* key : {"fused", "others"}) (void)json[key].integer(0);
+    if (const auto bytes = json.get("bytes")) program.bytes = bytes->integer(0);
+    if (const auto operations = json.get("operations"))
+        program.operations = read_counts(*operations);
+    return program;
 }
 
 /// Checks the values of an entry that this library does not use.
@@ -97,14 +109,8 @@ void check_unused(const JsonReader& json) {
     const JsonReader memory = json["memory"];
     for (const char* key : {"scratch", "weights", "activations"})
         if (const auto bytes = memory.get(key)) (void)bytes->integer(0);
-    if (const auto layers = json.get("layers")) check_counts(*layers);
+    if (const auto layers = json.get("layers")) (void)read_counts(*layers);
     if (const auto form = json.get("form")) (void)form->word();
-    if (const auto program = json.get("program")) {
-        check_counts((*program)["convolutions"]);
-        for (const char* key : {"fused", "others"}) (void)(*program)[key].integer(0);
-        if (const auto bytes = program->get("bytes")) (void)bytes->integer(0);
-        if (const auto operations = program->get("operations")) check_counts(*operations);
-    }
 }
 
 }  // namespace
@@ -150,6 +156,7 @@ EngineEntry read_engine_entry(const JsonReader& json) {
     engine.tf32 = json["tf32"].boolean();
     engine.version_compatible = json["version_compatible"].boolean();
     engine.hardware = json["hardware"].choice({"none", "ampere+", "same-capability"});
+    if (const auto program = json.get("program")) engine.program = read_program(*program);
     check_unused(json);
     return engine;
 }
@@ -169,6 +176,21 @@ std::optional<std::string> misfit(const EngineEntry& engine, const Machine& mach
         return concat("it was built for compute capability ", join(engine.compute_capabilities),
                       ", this GPU has ", machine.compute_capability);
     return std::nullopt;
+}
+
+std::string runtime_cache_name(const EngineEntry& engine, const Machine& machine,
+                               const std::string& gpu) {
+    std::string kind;
+    for (const char c : gpu) {
+        const bool upper = c >= 'A' && c <= 'Z';
+        if (upper || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+            kind += static_cast<char>(upper ? c + ('a' - 'A') : c);
+        else if (!kind.empty() && kind.back() != '-')
+            kind += '-';
+    }
+    if (!kind.empty() && kind.back() == '-') kind.pop_back();
+    return concat(engine.sha256.substr(0, 12), ".", machine.version, ".",
+                  machine.compute_capability, ".", kind, ".runtime-cache");
 }
 
 std::string command(const std::string& library, const std::string& bundle,

@@ -23,6 +23,12 @@ struct Range {
 /// The range of every input by name.
 using Profile = std::map<std::string, Range>;
 
+/// What the compiler made of the graph, as far as it is known and used here.
+struct Program {
+    std::optional<std::int64_t> bytes;  ///< of the activations that kernels read and write
+    std::optional<std::map<std::string, std::int64_t>> operations;  ///< by type, "fp16"
+};
+
 /// The part of an engine's entry that is used here.
 struct EngineEntry {
     std::string file;
@@ -36,6 +42,7 @@ struct EngineEntry {
     bool tf32;  ///< float32 convolutions may use TF32
     bool version_compatible;
     std::string hardware;  ///< other GPUs: "none", "ampere+", "same-capability"
+    std::optional<Program> program;
 
     /// The first profile that contains these input shapes.
     [[nodiscard]] std::optional<std::size_t> find_profile(
@@ -51,6 +58,11 @@ EngineEntry parse_engine_entry(const std::string& json, const std::string& where
 struct Machine {
     std::string library, version, compute_capability;
 };
+
+/// The file in the cache for the kernels that TensorRT-RTX compiles at run time for an engine on
+/// this kind of GPU, the same as in Python; `gpu`: the driver's name of it.
+std::string runtime_cache_name(const EngineEntry& engine, const Machine& machine,
+                               const std::string& gpu);
 
 /// Why an engine does not fit a machine; none if it fits.
 std::optional<std::string> misfit(const EngineEntry& engine, const Machine& machine);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "gpu/automatic_precision.hpp"
 #include "gpu/engine_files.hpp"
 #include "system/file_trust.hpp"
 
@@ -20,12 +21,38 @@ fs::path engine_folder(const std::string& cache) {
 }
 
 /// The file for the kernels that TensorRT-RTX compiles at run time; empty: they are not kept.
-fs::path runtime_cache(const std::string& cache, const EngineEntry& engine,
-                       const Machine& machine) {
+fs::path runtime_cache(const std::string& cache, const EngineEntry& engine, const Machine& machine,
+                       const Device& device) {
     if (cache.empty() || !ensure_private_folder(engine_folder(cache))) return {};
-    const std::string name = engine.sha256.substr(0, 12) + "." + machine.version + "." +
-                             machine.compute_capability + ".runtime-cache";
-    return engine_folder(cache) / name;
+    return engine_folder(cache) / runtime_cache_name(engine, machine, device.name());
+}
+
+/// The engines of a graph that are a library's; none if they cannot be read, which is told when an
+/// engine is opened.
+std::vector<EngineFile> library_engines(const Bundle& bundle, const Graph& graph,
+                                        const Options& options, const std::string& name) try {
+    std::vector<EngineFile> engines = engines_of(bundle, graph, engine_folder(options.cache));
+    engines.erase(
+        std::remove_if(engines.begin(), engines.end(),
+                       [&](const EngineFile& each) { return each.entry.library != name; }),
+        engines.end());
+    return engines;
+} catch (const Error&) {
+    return {};
+}
+
+/// Whether any graph that a library takes has an engine.
+bool has_any(const Bundle& bundle, const std::string& library, const FindEngines& engines) {
+    for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::fp8})
+        for (const Graph* graph : bundle.preferred(precision, targets_of(library)))
+            if (!engines(*graph).empty()) return true;
+    return false;
+}
+
+/// Throws Error (backend): no driver, no such GPU, or no library.
+Machine this_machine(const Options& options, const std::string& name, LoadLibrary load) {
+    const Device& device = Device::open(options.gpu);
+    return {name, load()->version(), device.compute_capability()};
 }
 
 /// The engines of one graph that fit this machine, and what loads them.
@@ -49,11 +76,12 @@ std::unique_ptr<EngineSession> open(const std::shared_ptr<const Fitting>& fittin
         following = [fitting, index] { return open(fitting, index + 1); };
     return std::make_unique<EngineSession>(
         fitting->device,
-        fitting->library->load(read_engine(engine), engine.path.u8string(),
-                               "compile one that fits: " + command(machine.library, fitting->bundle,
-                                                                   machine.compute_capability),
-                               runtime_cache(fitting->cache, engine.entry, machine),
-                               engine.entry.version_compatible),
+        fitting->library->load(
+            read_engine(engine), engine.path.u8string(),
+            "compile one that fits: " +
+                command(machine.library, fitting->bundle, machine.compute_capability),
+            runtime_cache(fitting->cache, engine.entry, machine, fitting->device),
+            engine.entry.version_compatible),
         engine.entry, fitting->bundle, std::move(following));
 }
 
@@ -231,21 +259,42 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
                 0);
 }
 
+Precision precision_of(const Bundle& bundle, const Options& options, const std::string& name,
+                       LoadLibrary load) {
+    if (options.precision != Precision::automatic) return options.precision;
+    const auto all = [&](const Graph& graph) {
+        return library_engines(bundle, graph, options, name);
+    };
+    if (!has_any(bundle, name, all)) return Precision::fp32;  // needs neither driver nor library
+    std::optional<Machine> machine;
+    try {
+        machine = this_machine(options, name, load);
+    } catch (const Error&) {  // told when an engine is opened
+        return automatic_precision(bundle, name, all);
+    }
+    const auto fitting = [&](const Graph& graph) {
+        std::vector<EngineFile> engines = all(graph);
+        engines.erase(
+            std::remove_if(engines.begin(), engines.end(),
+                           [&](const EngineFile& each) { return misfit(each.entry, *machine); }),
+            engines.end());
+        return engines;
+    };
+    return has_any(bundle, name, fitting) ? automatic_precision(bundle, name, fitting)
+                                          : automatic_precision(bundle, name, all);
+}
+
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load) try {
     std::vector<std::pair<bool, std::vector<EngineFile>>> of_graphs;
-    // On GPUs `automatic` is fp32 (inference/auto_precision.hpp).
-    const Precision wanted =
-        options.precision == Precision::automatic ? Precision::fp32 : options.precision;
-    for (const Graph* graph : bundle.preferred(wanted, targets_of(name)))
+    for (const Graph* graph : bundle.preferred(options.precision, targets_of(name)))
         of_graphs.emplace_back(graph->tf32,
                                engines_of(bundle, *graph, engine_folder(options.cache)));
     // Most bundles have no engines: then neither driver nor library is loaded.
     if (std::all_of(of_graphs.begin(), of_graphs.end(),
                     [](const auto& graph) { return graph.second.empty(); }))
         return false;
-    const Device& device = Device::open(options.gpu);
-    const Machine machine{name, load()->version(), device.compute_capability()};
+    const Machine machine = this_machine(options, name, load);
     for (const auto& [tf32, engines] : of_graphs)
         (void)fitting_engines(engines, machine, bundle, tf32);
     return true;

@@ -72,7 +72,12 @@ using LoadLibrary = std::unique_ptr<Library> (*)();
 std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::string& name,
                                      LoadLibrary load);
 
-/// Whether every graph of a precision has an engine that fits this machine.
+/// The precision of the options; of `automatic` the one that the engines decide that fit this
+/// machine, or all engines if none is known to fit (automatic_precision.hpp).
+Precision precision_of(const Bundle& bundle, const Options& options, const std::string& name,
+                       LoadLibrary load);
+
+/// Whether every graph of a precision, not `automatic`, has an engine that fits this machine.
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
                  LoadLibrary load);
 

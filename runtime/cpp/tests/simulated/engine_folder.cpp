@@ -48,7 +48,7 @@ EngineText engine(const nlohmann::json& graph, const EngineKind& kind) {
              {"bytes", data.size()},
              {"graph", graph["sha256"]},
              {"direction", direction},
-             {"precision", "fp32"},
+             {"precision", graph["precision"]},
              {"latents", true},
              {"library", kind.library},
              {"version", kind.library == "tensorrt" ? "10.14.1.48" : "1.7.1.116"},

@@ -136,6 +136,21 @@ TEST_CASE("kernels that TensorRT-RTX compiles are kept by runs on GPU memory too
     fine();
 }
 
+TEST_CASE("two kinds of GPU keep their kernels in files of their own, with Python's names") {
+    sim_machine(2, 13000, std::size_t{1} << 30U);
+    const EngineFolder folder;
+    const fs::path cache = folder.folder / "cache";
+    for (const int number : {0, 1})
+        (void)folder.open("tensorrt-rtx", cache.string(), number)
+            .upscale(noise(4, 4, 3, Pixel::u8).view(), tau(0.5));
+    sim_machine(1, 13000, std::size_t{1} << 30U);
+    const std::string start =
+        folder.manifest["engines"][0]["sha256"].get<std::string>().substr(0, 12) + ".1.7.1.8.9.";
+    CHECK(fs::exists(cache / "engines" / (start + "simulated-gpu.runtime-cache")));
+    CHECK(fs::exists(cache / "engines" / (start + "simulated-gpu-of-kind-1.runtime-cache")));
+    fine();
+}
+
 TEST_CASE("a runtime cache that is cut short is replaced by a new one") {
     const EngineFolder folder;
     const fs::path cache = folder.folder / "cache", engines = cache / "engines";

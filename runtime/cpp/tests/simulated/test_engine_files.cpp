@@ -220,7 +220,7 @@ TEST_CASE("kernels that TensorRT-RTX compiles are kept if a cache is given") {
     std::vector<fs::path> kept;
     for (const auto& entry : fs::directory_iterator(engines)) kept.push_back(entry.path());
     REQUIRE(kept.size() == 1);
-    CHECK(has(kept[0].string(), ".1.7.1.8.9.runtime-cache"));
+    CHECK(has(kept[0].string(), ".1.7.1.8.9.simulated-gpu.runtime-cache"));
     tests::write(kept[0], "kernels of yesterday");
     CHECK(upscale_error(folder, "tensorrt-rtx", cache.string()) == "nothing");
     CHECK(std::string(sim_kernels()) == "kernels of yesterday");
