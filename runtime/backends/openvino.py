@@ -30,8 +30,7 @@ HINTS = ("f32", "bf16", "f16")
 """Values of `Numerics.openvino_precision_hint` that this backend takes."""
 
 _FIRST_USE = threading.Lock()
-"""The binding makes its tables of types when they are first used, and two threads that do so at
-once wait for each other for ever: they are used once before any inference."""
+_cores: list[Any] = []
 
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class OpenVinoSession:
                 "build the bundle again"
             )
         self._graph = graph
-        self._core = _openvino().Core()
+        self._core = _core()
         self._config = {
             "INFERENCE_PRECISION_HINT": hint,  # without it OpenVINO takes bf16 where the CPU has it
             "INFERENCE_NUM_THREADS": threads or machine.usable_cpus(),
@@ -164,7 +163,7 @@ def open_cpu(
 
 def has_cpu() -> bool:
     """Whether OpenVINO is installed; raises `BackendError` if not."""
-    return _DEVICE in _openvino().Core().available_devices
+    return _DEVICE in _core().available_devices
 
 
 def _read(path: Path) -> bytes | None:
@@ -191,8 +190,20 @@ def _write(path: Path, blob: bytes) -> None:
 
 
 def _openvino() -> Any:
-    library = import_library("openvino", "OpenVINO", "pip install 'hcflow-deploy[openvino]'")
+    return import_library("openvino", "OpenVINO", "pip install 'hcflow-deploy[openvino]'")
+
+
+def _core() -> Any:
+    """The one Core of this process, which is never taken apart.
+
+    A Core gives its thread a stack for signals, and in its end the one from before: of two that end
+    in the order they were made in, the second leaves memory that is gone, and Ctrl-C is a crash.
+    """
+    library = _openvino()
     with _FIRST_USE:
-        library.Type.f32.to_dtype()
-        library.Tensor(np.zeros(1, np.float32))
-    return library
+        if not _cores:
+            # At their first use the binding makes tables of types; two threads at once never end.
+            library.Type.f32.to_dtype()
+            library.Tensor(np.zeros(1, np.float32))
+            _cores.append(library.Core())
+        return _cores[0]

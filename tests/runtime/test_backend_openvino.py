@@ -242,3 +242,26 @@ for each in threads: each.join()
 def test_first_inferences_at_the_same_time_do_not_wait_for_each_other_for_ever() -> None:
     for _ in range(4):  # each process has one first use; without care two in five never end
         subprocess.run([sys.executable, "-c", _FIRST_USES], cwd=ROOT, check=True, timeout=300)
+
+
+_SIGNAL = """
+import gc, signal, sys
+import numpy as np
+import runtime
+models = [runtime.load(sys.argv[1], backend="openvino", threads=1) for _ in range(2)]
+for model in models:
+    model.upscale(np.zeros((4, 4, 3), np.uint8))
+while models:
+    model = models.pop(0)
+    del model
+    gc.collect()
+noted = []
+signal.signal(signal.SIGTERM, lambda *_: noted.append(1))
+signal.raise_signal(signal.SIGTERM)
+assert noted == [1]
+"""
+
+
+def test_a_signal_after_models_are_gone_reaches_its_handler(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    subprocess.run([sys.executable, "-c", _SIGNAL, str(bundle)], cwd=ROOT, check=True)
