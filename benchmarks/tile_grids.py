@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from export import tile_grid, tiled_loss
+from export.checks.at_once import THREADS
 from export.checks.seams import shows
 from export.checks.tile_pictures import Array
 from export.checks.tiled_run import Measured
@@ -96,7 +97,9 @@ class Measuring:
 
     def _opened(self, graph: Graph) -> Measured:
         manifest = self.bundle.manifest
-        run = open_graph(self.backend, self.bundle, graph, None).run
+        # OpenVINO runs one image at a time, ONNX Runtime as many as it is given.
+        threads = THREADS if self.backend == "onnxruntime" else None
+        run = open_graph(self.backend, self.bundle, graph, threads).run
         return Measured(run, graph, manifest.latents.levels, manifest.scale)
 
     def _back(self) -> Callable[[Array], Array]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ from export.checks.at_once import at_once
 from export.checks.tile_pictures import STRIP_WIDTH, Array
 from export.checks.tiled_run import Measured, run_on_grid
 from runtime.bundle.manifest import Seam
+from runtime.bundle.uint8_images import SATURATED
 from runtime.inference.grid import Grid
 
 TILE = 24
@@ -114,7 +115,8 @@ def choose(
     Args:
         measured: the graph.
         strips: of a length in LR pixels, by the name of what is on them: the graph's inputs
-            [3, H, W]. One that is too short for two tiles is left out.
+            [3, H, W]. One that is too short for two tiles is left out, and at τ above 0 one of
+            which the graph makes no image.
         taus: temperatures that each case is measured at.
         ladder: overlaps in LR pixels.
     """
@@ -124,7 +126,7 @@ def choose(
         return at_once(work, items, measured.graph, STRIP_WIDTH * length)
 
     @functools.cache
-    def untiled(length: int, case: str, tau: float) -> list[Array]:
+    def untiled(length: int, case: str, tau: float) -> list[Array | None]:
         return on_each(lambda each: _whole(measured, each, tau), cases(length)[case], length)
 
     for overlap in ladder:
@@ -132,12 +134,13 @@ def choose(
         seams: list[Seam] = []
         neighbours = 0.0
         for case, tau in itertools.product(cases(length), taus):
-            pairs = zip(cases(length)[case], untiled(length, case, tau), strict=True)
+            wholes = zip(cases(length)[case], untiled(length, case, tau), strict=True)
+            pairs = [(strip, whole) for strip, whole in wholes if whole is not None]
             lines_of = functools.partial(_lines_of, measured, tau, overlap)
             rows = on_each(lines_of, pairs, length)
             tiled = [lines for lines, _ in rows if lines is not None]
             seams += permutation_test(tiled, case, tau) if tiled else []
-            neighbours = max(neighbours, *(worst for _, worst in rows))
+            neighbours = max([neighbours, *(worst for _, worst in rows)])
             if len(ladder) > 1 and any(map(shows, seams)):
                 break  # the next overlap may do
         else:
@@ -145,10 +148,25 @@ def choose(
     return None
 
 
-def _whole(measured: Measured, strip: Array, tau: float) -> Array:
-    """The untiled image of a strip."""
+def _whole(measured: Measured, strip: Array, tau: float) -> Array | None:
+    """The untiled image of a strip; None where drawn latents give none.
+
+    A network may grow beyond all bounds on a test pattern with latents, in fp32 as well. The
+    runtime computes such tiles in another way (`inference.tile_runner`), so that they tell nothing
+    of tile borders. At τ = 0 nothing is left out.
+    """
     height, width = measured.lr_size(strip)
-    return run_on_grid(measured, strip, tau, Grid.whole(height, width))[0]
+    images: list[Array] = []
+
+    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        outputs = measured.run(feeds)
+        images.append(outputs["hr" if measured.factor == 1 else "lr"])
+        return outputs
+
+    watched = replace(measured, run=run)
+    image = run_on_grid(watched, strip, tau, Grid.whole(height, width))[0]
+    is_image = all(x.min() >= -SATURATED and x.max() <= 1 + SATURATED for x in images)
+    return image if tau == 0 or is_image else None
 
 
 def _lines_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,29 @@ def test_the_overlap_reaches_as_far_as_the_network_looks(
     assert found.overlap == overlap
     assert found.neighbours < 1e-6
     assert not any(map(shows, found.seams))
+
+
+@pytest.mark.parametrize("off", [np.nan, 1e9, -3.0])
+def test_a_pattern_that_latents_make_no_image_of_tells_nothing_of_tiles(
+    tmp_path: Path, off: float
+) -> None:
+    measured = low(tmp_path / "b", 3)
+
+    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        hr = np.array(measured.run(feeds)["hr"])
+        if feeds["lr"].max() == 1:  # as a network grows beyond all bounds on white
+            hr[:, :, :: feeds["lr"].shape[2]] = off
+        return {"hr": hr}
+
+    _, text = down(144)["down"]
+    dim = (text * 0.5).astype(np.float32)
+    strips = {"text": [text, dim], "white": [text]}
+    odd = replace(measured, run=run)
+    found = seams.choose(odd, lambda _: strips, (0.9,), (4, 8))
+    assert found is not None
+    assert found == seams.choose(measured, lambda _: {"text": [dim]}, (0.9,), (4, 8))
+    # At τ = 0 nothing is left out.
+    assert len(seams.choose(odd, lambda _: strips, (0.0,), (4,)).seams) == 4  # type: ignore[union-attr]
 
 
 def test_no_overlap_is_found_where_none_is_enough_and_one_alone_is_measured(tmp_path: Path) -> None:
