@@ -87,7 +87,7 @@ def _sides() -> tuple[int, int, int]:
 
 def figures(network: str, kind: str, precision: Any, data: bytes, shapes: Profile) -> Row:
     """Compile one graph."""
-    compiled = compile_graph(data, shapes, precision, OPTIONS)
+    compiled = compile_graph(data, (shapes,), precision, OPTIONS)
     memory = compiled.record.memory()
     return {
         "network": network,

@@ -57,7 +57,7 @@ def program(graph: bytes, form: Form, options: EngineOptions = OPTIONS) -> Progr
     """
     model = rewrite(onnx.load_from_string(graph), form)
     ranges = profile(model, options.sizes)
-    compiled = compile_graph(model.SerializeToString(), ranges, "fp16", options)
+    compiled = compile_graph(model.SerializeToString(), (ranges,), "fp16", options)
     if compiled.program is None:
         raise SystemExit(f"engines of TensorRT-RTX {_version()} are not read")
     return compiled.program.entry()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from export.engine import nvidia_commands
+from export.engine import layer_precision, nvidia_commands
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
 from export.engine.profile import profile
@@ -25,6 +25,7 @@ from runtime.bundle.engine_entry import Engine, Library, Profile, of_manifest, o
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import FILE_NAME, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
+from runtime.errors import HcflowError
 from runtime.system import atomic
 from runtime.system.lock import locked
 
@@ -121,29 +122,34 @@ def _compile(
     bundle: Bundle, graph: Graph, options: EngineOptions, again: bool, progress: Progress
 ) -> tuple[Made, bytes]:
     title, options = graph.title, options.for_precision(graph.precision)
-    sized = replace(options, sizes=options.sizes.for_graph(graph))
+    sizes = options.sizes.profiles_for(graph)
+    sized = replace(options, sizes=sizes[-1])
     stored = onnx.load_from_string(bundle.read_graph(graph))
     form = options.form_of(graph.precision) if find(stored.graph) else "flat"
     model = rewrite(stored, form)
-    ranges = profile(model, sized.sizes)
+    profiles = tuple(profile(model, each) for each in sizes)
+    lowered = model.SerializeToString()
     version = tensorrt_engine.version_of(tensorrt_engine.load_library(options.library))
-    name = _cache_name(graph, ranges, sized, version, form)
+    name = _cache_name(graph, profiles, sized, version, form)
     onnx_path = str(bundle.folder / graph.file)
     engine_path = str(Path(graph.file).with_suffix(".engine"))
     commands = tuple(
-        tool(onnx_path, engine_path, ranges, sized)
+        tool(onnx_path, engine_path, profiles, sized)
         for tool in (nvidia_commands.trtexec, nvidia_commands.polygraphy)
     )
     if not again:
         for engine, path in engine_cache.find(graph.sha256):
-            if engine.file == name:
-                with contextlib.suppress(Exception):  # damaged: made again
-                    return Made(engine, path, commands, cached=True), engine_cache.read(
-                        engine, path
-                    )
+            if engine.file != name:
+                continue
+            try:
+                data = engine_cache.read(engine, path)
+            except HcflowError:  # damaged: made again
+                continue
+            warnings = _fallen_back(engine, lowered, options)
+            return Made(engine, path, commands, warnings, cached=True), data
     compiled = compile_graph(
-        model.SerializeToString(),
-        ranges,
+        lowered,
+        profiles,
         graph.precision,
         sized,
         lambda phase, share: progress(title, phase, share),
@@ -159,7 +165,7 @@ def _compile(
         library=options.library,
         version=version,
         compute_capabilities=_capabilities(options),
-        profiles=(ranges,),
+        profiles=profiles,
         tf32=options.tf32,
         version_compatible=options.version_compatible,
         hardware=options.hardware,
@@ -171,8 +177,17 @@ def _compile(
         program=compiled.program.entry() if compiled.program else None,
         form=form,
     )
-    made = Made(engine, Path(), commands, tuple(dict.fromkeys(compiled.record.warnings)))
-    return made, compiled.data
+    warnings = (*compiled.record.warnings, *_fallen_back(engine, lowered, options))
+    return Made(engine, Path(), commands, tuple(dict.fromkeys(warnings))), compiled.data
+
+
+def _fallen_back(engine: Engine, graph: bytes, options: EngineOptions) -> tuple[str, ...]:
+    """What `layer_precision.fallen_back` says of an engine whose program can be read."""
+    if engine.library != "tensorrt-rtx":  # of TensorRT's layers the inspector tells
+        return ()
+    found = None if engine.program is None else engine.program.convolutions
+    warning = layer_precision.fallen_back(found, graph, engine.precision, strict=options.strict)
+    return () if warning is None else (f"{engine.direction} {engine.precision}: {warning}",)
 
 
 def _capabilities(options: EngineOptions) -> tuple[str, ...]:
@@ -182,12 +197,19 @@ def _capabilities(options: EngineOptions) -> tuple[str, ...]:
 
 
 def _cache_name(
-    graph: Graph, ranges: Profile, options: EngineOptions, version: str, form: Form
+    graph: Graph,
+    profiles: Sequence[Profile],
+    options: EngineOptions,
+    version: str,
+    form: Form,
 ) -> str:
     """A name by everything that an engine depends on, so that equal requests meet."""
     facts = {
         "capabilities": _capabilities(options),
-        "ranges": {name: (r.smallest, r.best, r.largest) for name, r in ranges.items()},
+        "profiles": [
+            {name: (r.smallest, r.best, r.largest) for name, r in ranges.items()}
+            for ranges in profiles
+        ],
         "flags": _FLAGS,
         "form": form,
         "options": (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,7 +48,7 @@ class Compiled:
 
 def compile_graph(
     graph: bytes,
-    profile: Profile,
+    profiles: Sequence[Profile],
     precision: Precision,
     options: EngineOptions,
     progress: Progress = lambda _phase, _share: None,
@@ -57,7 +57,8 @@ def compile_graph(
 
     Args:
         graph: ONNX bytes; their types are the precision (strong typing).
-        profile: accepted shapes of every input.
+        profiles: accepted shapes of every input, the smallest first; a shape runs by the first
+            that holds it.
         precision: what the graph was built as: what TensorRT must realise.
         options: what to compile for.
         progress: see `Progress`.
@@ -86,13 +87,14 @@ def compile_graph(
         config = builder.create_builder_config()
         config.progress_monitor = watch
         _configure(trt, config, options)
-        config.add_optimization_profile(_profile(builder, profile))
+        for each in profiles:
+            config.add_optimization_profile(_profile(builder, each))
         cache = _read_timing_cache(config, options.timing_cache)
     start = time.monotonic()
     built = _in_thread(build, cancelled)
     seconds = time.monotonic() - start
     if built is None:
-        raise _failure(graph, record, profile, precision, options)
+        raise _failure(graph, record, profiles, precision, options)
     if options.timing_cache is not None and cache is not None:
         atomic.write(options.timing_cache, bytes(memoryview(cache.serialize())))
     data = bytes(memoryview(built))
@@ -104,7 +106,7 @@ def compile_graph(
         if unknown is not None:
             record.warnings.append(unknown)
     version = tensorrt_engine.version_of(trt)
-    shapes = best_shapes(onnx.load_from_string(graph), profile)
+    shapes = best_shapes(onnx.load_from_string(graph), profiles[0])
     program = plan.read(data, options.library, version, shapes)
     return Compiled(data, record, seconds, layers, program)
 
@@ -220,8 +222,13 @@ def _in_thread(work: Callable[[], T], cancelled: threading.Event) -> T:
 
 
 def _failure(
-    graph: bytes, record: Record, profile: Profile, precision: Precision, options: EngineOptions
+    graph: bytes,
+    record: Record,
+    profiles: Sequence[Profile],
+    precision: Precision,
+    options: EngineOptions,
 ) -> ExportError:
+    profile = profiles[-1]
     if options.workspace is not None and options.library == "tensorrt-rtx":
         # It reports a workspace that is too small in many ways; without a limit it has no such way.
         return ExportError(_what_would_fit(graph, profile, precision, options))
@@ -256,7 +263,7 @@ def _what_would_fit(
     free = replace(options, workspace=None)
     small = {name: Range(r.smallest, r.smallest, r.smallest) for name, r in profile.items()}
     needs = [
-        compile_graph(graph, shapes, precision, free).record.memory().scratch or 0
+        compile_graph(graph, (shapes,), precision, free).record.memory().scratch or 0
         for shapes in (profile, small)
     ]
     allowed = f"--workspace allows {options.workspace / 2**20:.1f} MiB"

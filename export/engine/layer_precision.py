@@ -102,6 +102,53 @@ def check(
     )
 
 
+def fallen_back(
+    convolutions: Mapping[str, int] | None,
+    graph: bytes,
+    precision: Precision,
+    *,
+    strict: bool = False,
+) -> str | None:
+    """Convolutions of a compiled program that do not read the precision that their graph has.
+
+    A compiler that finds no kernel for a convolution in 8 bits converts it to half precision and
+    says nothing: a scale of shape [1] in place of a scalar is enough.
+
+    Args:
+        convolutions: of the program by the type they read; None where the program is unknown.
+        graph: the ONNX bytes it was compiled from.
+        precision: what the graph was built as.
+        strict: refuse such an engine.
+
+    Returns:
+        A warning; None where every convolution reads what it should, or a graph that is not of
+        8 bits has an unknown program.
+
+    Raises:
+        ExportError: with `strict`, in place of the warning.
+    """
+    if precision == "fp32":
+        return None
+    if convolutions is None:
+        if precision == "fp16":
+            return None
+        message = f"it is not known whether the convolutions run in {precision}"
+    else:
+        asked, _ = _asked_for(graph, precision)
+        found = convolutions.get(precision, 0)
+        if found >= asked:
+            return None
+        others = {name: count for name, count in convolutions.items() if name != precision}
+        message = (
+            f"{asked - found} of {asked} convolutions that the graph has in {precision} do not run "
+            f"in it: the program has {found} in {precision}"
+            + "".join(f", {count} in {name}" for name, count in sorted(others.items()))
+        )
+    if strict:
+        raise ExportError(f"{message}; nothing was written: --strict refuses such an engine")
+    return message
+
+
 def _asked_for(graph: bytes, precision: Precision) -> tuple[int, int]:
     """How many convolutions a graph has in a precision, by their weights' type, and in others."""
     parts = onnx.load_from_string(graph).graph

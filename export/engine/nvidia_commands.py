@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from export.engine.options import EngineOptions
 from runtime.bundle.engine_entry import Profile
 
+_SHAPES = (("min", "smallest"), ("opt", "best"), ("max", "largest"))
 
-def trtexec(graph: str, engine: str, profile: Profile, options: EngineOptions) -> str:
+
+def trtexec(graph: str, engine: str, profiles: Sequence[Profile], options: EngineOptions) -> str:
     """`trtexec`, or `tensorrt_rtx`, which is what TensorRT-RTX calls its own."""
     words = ["trtexec" if options.library == "tensorrt" else "tensorrt_rtx"]
     words += [f"--onnx={graph}", f"--saveEngine={engine}"]
@@ -18,12 +21,14 @@ def trtexec(graph: str, engine: str, profile: Profile, options: EngineOptions) -
     else:
         names = ",".join(c.replace(".", "") for c in options.targets())
         words += ["--skipInference", f"--computeCapabilities={names}"]
-    for flag, attribute in (("min", "smallest"), ("opt", "best"), ("max", "largest")):
-        shapes = ",".join(
-            f"{name}:{'x'.join(map(str, getattr(range_, attribute)))}"
-            for name, range_ in profile.items()
-        )
-        words.append(f"--{flag}Shapes={shapes}")
+    for index, profile in enumerate(profiles):
+        words += [f"--profile={index}"] if len(profiles) > 1 else []
+        for flag, attribute in _SHAPES:
+            shapes = ",".join(
+                f"{name}:{'x'.join(map(str, getattr(range_, attribute)))}"
+                for name, range_ in profile.items()
+            )
+            words.append(f"--{flag}Shapes={shapes}")
     if options.workspace is not None:
         words.append(f"--memPoolSize=workspace:{options.workspace / 2**20:g}M")
     if options.optimization_level is not None:
@@ -40,17 +45,18 @@ def trtexec(graph: str, engine: str, profile: Profile, options: EngineOptions) -
     return shlex.join(words)
 
 
-def polygraphy(graph: str, engine: str, profile: Profile, options: EngineOptions) -> str:
+def polygraphy(graph: str, engine: str, profiles: Sequence[Profile], options: EngineOptions) -> str:
     """`polygraphy convert`; TensorRT-RTX by its environment variable."""
     words = ["polygraphy", "convert", graph, "--convert-to", "trt", "-o", engine]
     if options.library == "tensorrt":
         words.append("--strongly-typed")
-    for flag, attribute in (("min", "smallest"), ("opt", "best"), ("max", "largest")):
-        words.append(f"--trt-{flag}-shapes")
-        words += [
-            f"{name}:[{','.join(map(str, getattr(range_, attribute)))}]"
-            for name, range_ in profile.items()
-        ]
+    for profile in profiles:
+        for flag, attribute in _SHAPES:
+            words.append(f"--trt-{flag}-shapes")
+            words += [
+                f"{name}:[{','.join(map(str, getattr(range_, attribute)))}]"
+                for name, range_ in profile.items()
+            ]
     if options.tf32:
         words.append("--tf32")
     if options.workspace is not None:

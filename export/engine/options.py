@@ -37,7 +37,7 @@ class EngineOptions:
         hardware: also for other GPUs.
         refittable: new weights may be put in later.
         device: number of the GPU that TensorRT compiles on and for, as CUDA counts.
-        strict: refuse an engine that does not tell which precision its layers run in.
+        strict: refuse an engine whose layers do not run in their precision, or do not tell.
         form: of dense blocks; None is the one that the compiler makes most of.
     """
 

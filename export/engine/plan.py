@@ -27,6 +27,7 @@ _MAGIC = b"NLYM"  # then four bytes, the text's length as eight, and the text
 _MOST_PLACES = 1000
 """Most places where a text may begin: weights hold the same four bytes by chance."""
 
+_OTHER_PROFILE = " [profile "  # in names of inputs of every profile but the first
 _HEADER = b"header {\n  version = 5\n"
 _KERNELS = {"corrltn", "runtime_fusion", "function", "runtime_function"}
 _NO_KERNELS = {"label", "signal", "wait", "shape_call"}
@@ -125,12 +126,16 @@ def read(
         plan: the engine. It may be damaged, or made to harm: work and memory are bounded.
         library: what compiled it.
         version: of the library.
-        shapes: of every input and output, to which dynamic sizes are set.
+        shapes: of every input and output in the first profile, to which dynamic sizes are set.
+
+    Returns:
+        The program of the first profile: each has its own.
     """
     if library != "tensorrt-rtx" or version.split(".")[:3] != VERSION.split("."):
         return None
     try:
-        kernels = [kernel for text in _texts(plan) for kernel in _kernels(text, shapes)]
+        texts = [text for text in _texts(plan) if _OTHER_PROFILE not in text]
+        kernels = [kernel for text in texts for kernel in _kernels(text, shapes)]
     except (_UnknownError, ValueError):  # not UTF-8, or a number that is none
         return None
     return Program(tuple(kernels)) if kernels else None
@@ -239,13 +244,23 @@ def _kernel(kind: str, line: str, tensors: Mapping[str, _Tensor]) -> Kernel:
 
 
 def _convolution(reads: list[_Tensor], out: _Tensor, fused: bool) -> Convolution:
-    """The weights are the first constant of four dimensions; what they convolve is before them."""
-    for before, weights in itertools.pairwise(reads):
-        if weights.constant and len(weights.dims) == 4 and not before.constant:
-            counts = _product(out.dims), _product(weights.dims[1:])
-            operations = None if None in counts else 2 * counts[0] * counts[1]  # type: ignore[operator]
-            return Convolution(before.type, weights.type, fused, operations)
+    """The weights are the first constant of four dimensions; what they convolve is before them.
+
+    Weights that another kernel converts first, as where 8 bits fall back to half, are no constant.
+    """
+    pairs = [pair for pair in itertools.pairwise(reads) if not pair[0].constant]
+    constant = [(x, w) for x, w in pairs if w.constant and len(w.dims) == 4]
+    made = [(x, w) for x, w in pairs if len(w.dims) == 4 and _are_weights(w, x, out)]
+    for before, weights in constant[:1] or made[:1]:
+        counts = _product(out.dims), _product(weights.dims[1:])
+        operations = None if None in counts else 2 * counts[0] * counts[1]  # type: ignore[operator]
+        return Convolution(before.type, weights.type, fused, operations)
     raise _UnknownError
+
+
+def _are_weights(tensor: _Tensor, before: _Tensor, out: _Tensor) -> bool:
+    """Whether a tensor's first two dimensions are the channels of a convolution."""
+    return (tensor.dims[0], tensor.dims[1]) == (out.dims[1:2] + before.dims[1:2])
 
 
 def _operands(

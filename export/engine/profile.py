@@ -29,7 +29,7 @@ _DYNAMIC = re.compile(r"(?:(\d+)\*)?([NHW])")
 
 @dataclass(frozen=True)
 class Sizes:
-    """LR images an engine accepts; None is chosen by `for_graph`.
+    """LR images an engine accepts; None is chosen by `for_graph` or `profiles_for`.
 
     Attributes:
         smallest, best, largest: LR sizes; `best` is what the engine is tuned for.
@@ -52,8 +52,24 @@ class Sizes:
             f"{sizes} are not in order: both sides of each must be at most those of the next"
         )
 
+    def profiles_for(self, graph: Graph) -> tuple[Sizes, ...]:
+        """Sizes of every profile of an engine, the smallest first.
+
+        One for each of the graph's size classes, tuned for its whole window and open to every
+        smaller one; one in all where the graph has no recorded grid, or `best` or `largest` is
+        given.
+        """
+        if self.best is not None or self.largest is not None or not graph.window_classes:
+            return (self.for_graph(graph),)
+        least = self.smallest or DEFAULT_SMALLEST
+        windows = [(side, side) for side in graph.window_classes]
+        if self.smallest is not None:
+            windows = [window for window in windows if _ordered(least, window)]
+        made = [Sizes(_smaller(least, each), each, each, self.batch) for each in windows]
+        return tuple(made) or (self.for_graph(graph),)
+
     def for_graph(self, graph: Graph) -> Sizes:
-        """Every size given: a tiled graph runs at its tile's window, any other at many sizes."""
+        """Every size of one profile: a tiled graph runs at its tile's window, others at many."""
         window = None
         if graph.tile is not None:
             side = graph.tile + 2 * (graph.overlap or 0)

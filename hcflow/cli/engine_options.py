@@ -38,7 +38,7 @@ class EngineArguments:
             "--opt",
             metavar="HxW",
             help="LR size the engine is tuned for.",
-            show_default="the tile's window, else 64x64",
+            show_default="a profile for each recorded grid's window, else 64x64",
         ),
     ] = None
     largest: Annotated[
@@ -47,7 +47,7 @@ class EngineArguments:
             "--max",
             metavar="HxW",
             help="Largest LR size accepted.",
-            show_default="the tile's window, else 256x256",
+            show_default="the largest window, else 256x256",
         ),
     ] = None
     batch: Annotated[int, engine_option("--batch", min=1, help="Maximum batch size.")] = 1
@@ -102,7 +102,8 @@ class EngineArguments:
     strict: Annotated[
         bool,
         engine_option(
-            "--strict", help="TensorRT: refuse an engine whose layers do not tell their precision."
+            "--strict",
+            help="Refuse an engine whose layers do not run in their precision or do not tell it.",
         ),
     ] = False
     form: Annotated[

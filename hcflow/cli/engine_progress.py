@@ -111,7 +111,7 @@ def table(made: Sequence[Made]) -> Table:
     shown.add_column("convolutions run in")
     for each in made:
         engine = each.engine
-        name, largest = next(iter(engine.profiles[0].items()))
+        name, largest = next(iter(engine.profiles[-1].items()))
         layers = engine.layers
         shown.add_row(
             f"{engine.direction} {engine.precision}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export.engine import bundle_engines
+from export.engine import bundle_engines, plan
 from export.engine.compile import Compiled
 from export.engine.log import Record
 from export.engine.options import EngineOptions
@@ -138,3 +138,27 @@ def test_a_bundle_without_such_a_graph_says_so(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path / "b", directions=["inverse"]))
     with pytest.raises(ExportError, match="no forward graph"):
         bundle_engines.compile_bundle(bundle, OPTIONS, directions=("forward",))
+
+
+def test_an_engine_that_fell_back_is_told_of_when_made_and_when_found_and_refused_if_strict(
+    compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
+    half = plan.Convolution("fp16", "fp16", False, 1)
+    program = plan.Program((plan.Kernel("c", (), ("fp16",), ("fp16",), 1, half),))
+    monkeypatch.setattr(
+        bundle_engines,
+        "compile_graph",
+        lambda *_: Compiled(b"engine", Record(), 0.1, None, program),
+    )
+    monkeypatch.setattr(bundle_engines.layer_precision, "_asked_for", lambda *_: (2, 0))
+    bundle = Bundle.open(write_bundle(tmp_path / "b", precision="fp8", directions=["inverse"]))
+    for cached in (False, True):
+        (made,) = bundle_engines.compile_bundle(bundle, OPTIONS)
+        assert made.cached == cached
+        assert made.warnings == (
+            "inverse fp8: 2 of 2 convolutions that the graph has in fp8 do not run in it: the "
+            "program has 0 in fp8, 1 in fp16",
+        )
+    with pytest.raises(ExportError, match="--strict refuses"):
+        bundle_engines.compile_bundle(bundle, replace(OPTIONS, strict=True))

@@ -21,7 +21,7 @@ def test_tensorrt_without_a_gpu_names_the_compiler_that_needs_none(
     monkeypatch.setattr("runtime.backends.tensorrt_engine.load_library", lambda library: None)
     data = onnx_bytes("rescale_x4", "inverse", "fp32")
     with pytest.raises(ExportError, match=r"needs a GPU.*--engine tensorrt-rtx"):
-        compile_graph(data, ranges(data), "fp32", EngineOptions("tensorrt"))
+        compile_graph(data, (ranges(data),), "fp32", EngineOptions("tensorrt"))
 
 
 def test_what_cannot_be_compiled_here_is_refused_before_any_work(

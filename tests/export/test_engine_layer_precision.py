@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from export.engine import layer_precision
+from export.engine import layer_precision, plan
+from export.engine.compile import compile_graph
+from export.engine.options import EngineOptions
+from export.engine.profile import profile
 from export.errors import ExportError
+from tests.export.test_engine_plan import FIXED, graph
 
 
 def conv(tactic: str = "", form: str = "") -> dict[str, object]:
@@ -81,3 +86,43 @@ def test_convolutions_that_a_graph_keeps_in_float_count_for_nothing() -> None:
         layer_precision.check({"int8": 5, "fp16": 105, "fp32": 0}, mixed, "int8")
     with pytest.raises(ExportError, match="has 0 convolutions in it"):
         layer_precision.check({"fp32": 50}, convolutions(single=50), "fp16")
+
+
+def test_convolutions_that_a_program_converts_to_half_are_told_and_refused_if_strict() -> None:
+    mixed = convolutions(half=14, int8=212)
+    assert layer_precision.fallen_back({"int8": 212, "fp16": 14}, mixed, "int8") is None
+    found = {"int8": 200, "fp16": 26}
+    warning = layer_precision.fallen_back(found, mixed, "int8")
+    assert warning == (
+        "12 of 212 convolutions that the graph has in int8 do not run in it: the program has 200 "
+        "in int8, 26 in fp16"
+    )
+    with pytest.raises(ExportError, match=r"12 of 212 .* --strict refuses"):
+        layer_precision.fallen_back(found, mixed, "int8", strict=True)
+    assert layer_precision.fallen_back({"fp16": 4}, convolutions(single=4), "fp32") is None
+
+
+def test_a_program_that_is_unknown_is_told_of_graphs_of_8_bits_alone() -> None:
+    assert layer_precision.fallen_back(None, convolutions(half=3), "fp16", strict=True) is None
+    mixed = convolutions(int8=3)
+    assert "not known" in (layer_precision.fallen_back(None, mixed, "fp8") or "")
+    with pytest.raises(ExportError, match=r"not known .* --strict refuses"):
+        layer_precision.fallen_back(None, mixed, "fp8", strict=True)
+
+
+def program_of(data: bytes) -> plan.Program:
+    """What TensorRT-RTX makes of a graph."""
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
+    options = EngineOptions("tensorrt-rtx", FIXED, ("8.9",))
+    ranges = profile(onnx.load_from_string(data), FIXED)
+    found = compile_graph(data, [ranges], "fp8", options).program
+    assert found is not None
+    return found
+
+
+def test_a_scale_of_shape_1_sends_an_fp8_convolution_to_half_and_is_told() -> None:
+    for scale, fallen in ((0.01, False), ([0.01], True)):
+        data = graph("fp8", scale)
+        program = program_of(data)
+        warning = layer_precision.fallen_back(program.entry().convolutions, data, "fp8")
+        assert (warning is not None) == fallen

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from export.engine.options import EngineOptions, parse_bytes
 from export.engine.profile import Sizes, parse, profile
 from export.errors import ExportError
 from runtime.bundle.engine_entry import Range
+from runtime.bundle.graph_entry import Graph, RecordedGrid
 from runtime.bundle.reader import Bundle
+from runtime.inference.grid import Grid
 from tests.support.bundles import write_bundle
 from tests.support.engine_graphs import onnx_bytes, ranges
 
@@ -34,6 +40,46 @@ def test_sizes_left_out_follow_the_tile_or_the_sizes_given(tmp_path: Path) -> No
     assert Sizes(smallest=(300, 300)).for_graph(graph).largest == (300, 300)
     large = Sizes(smallest=(300, 300)).for_graph(tiled)  # beyond the tile's window
     assert (large.best, large.largest) == ((300, 300), (300, 300))
+
+
+GRIDS = tuple(RecordedGrid(tile, 12) for tile in (208, 104, 48, 24))
+
+
+@functools.cache
+def tiled_graph() -> Graph:
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Bundle.open(write_bundle(Path(folder))).manifest.graphs[0]
+    return replace(graph, tile=208, overlap=12, grids=GRIDS)
+
+
+@functools.cache
+def class_ranges() -> list[Range]:
+    model = onnx.load_from_string(onnx_bytes("sr_x4", "inverse", "fp32"))
+    return [profile(model, each)["lr"] for each in Sizes((1, 1)).profiles_for(tiled_graph())]
+
+
+def test_an_engine_has_a_profile_for_the_windows_of_each_recorded_grid(tmp_path: Path) -> None:
+    made = Sizes(batch=2).profiles_for(tiled_graph())
+    windows = [(grid.window, grid.window) for grid in reversed(GRIDS)]
+    assert [each.best for each in made] == [each.largest for each in made] == windows
+    assert {each.smallest for each in made} == {(8, 8)}
+    assert {each.batch for each in made} == {2}
+    assert [each.best for each in Sizes((64, 64)).profiles_for(tiled_graph())] == windows[1:]
+    for asked in (Sizes(best=(64, 64)), Sizes(largest=(96, 96)), Sizes((300, 300))):
+        assert asked.profiles_for(tiled_graph()) == (asked.for_graph(tiled_graph()),)
+    whole = Bundle.open(write_bundle(tmp_path / "b")).manifest.graphs[0]
+    assert Sizes().profiles_for(whole) == (Sizes().for_graph(whole),)
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from(GRIDS), st.integers(0, 8))
+def test_every_window_of_a_recorded_grid_runs_in_the_profile_of_its_size_class(
+    height: int, width: int, recorded: RecordedGrid, border: int
+) -> None:
+    window = Grid(height, width, recorded.tile, recorded.overlap, border).window
+    holding = [r for r in class_ranges() if r.holds((1, 3, *window))]
+    assert holding
+    (size,) = set(holding[0].best[2:])
+    assert size == min(c for c in tiled_graph().window_classes if c >= max(window))
 
 
 def test_sizes_out_of_order_are_refused_without_a_graph() -> None:

@@ -69,7 +69,7 @@ def compiled(kind: str, sizes: Sizes = FIXED, target: str = "8.9") -> Compiled:
     data = graph(kind)
     options = EngineOptions("tensorrt-rtx", sizes, (target,))
     ranges = profile(onnx.load_from_string(data), sizes)
-    return compile_graph(data, ranges, "fp16", options)
+    return compile_graph(data, (ranges,), "fp16", options)
 
 
 def program(kind: str, sizes: Sizes = FIXED) -> plan.Program:
@@ -126,6 +126,21 @@ def test_a_size_that_is_not_given_leaves_the_bytes_unknown() -> None:
     assert entry.convolutions == {"fp16": 2}
     assert entry.bytes is None
     assert entry.operations is None
+
+
+def test_of_several_profiles_the_first_ones_program_is_read() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
+    model = onnx.load_from_string(graph("fp16"))
+    sizes = [Sizes((SIDE, SIDE), (side, side), (side, side)) for side in (16, 32)]
+    profiles = [profile(model, each) for each in sizes]
+    options = EngineOptions("tensorrt-rtx", sizes[-1], ("8.9",))
+    one, two = (
+        compile_graph(graph("fp16"), each, "fp16", options) for each in (profiles[:1], profiles)
+    )
+    assert one.program is not None
+    assert two.program is not None
+    assert two.program.entry() == one.program.entry()
+    assert len(two.data) > len(one.data)
 
 
 def test_a_plan_of_another_version_or_library_is_unknown() -> None:

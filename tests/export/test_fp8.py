@@ -174,7 +174,7 @@ def test_the_convolutions_of_a_compiled_block_read_fp8(capability: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
     data = quantised(FP8).SerializeToString()
     options = EngineOptions("tensorrt-rtx", SIZES, (capability,))
-    compiled = compile_graph(data, ranges(data), "fp8", options)
+    compiled = compile_graph(data, (ranges(data),), "fp8", options)
     assert compiled.program is not None
     assert compiled.program.entry().convolutions == {"fp8": 3}
 
@@ -263,7 +263,7 @@ def test_the_default_inverse_moves_at_most_245_megabytes_in_fp8() -> None:
     sizes = Sizes((40, 40), (40, 40), (40, 40))
     options = EngineOptions("tensorrt-rtx", sizes, ("8.9",))
     shapes = profile(onnx.load_from_string(data), sizes)
-    compiled = compile_graph(data, shapes, "fp8", options)
+    compiled = compile_graph(data, (shapes,), "fp8", options)
     assert compiled.program is not None
     program = compiled.program.entry()
     assert program.convolutions["fp8"] == len(convs)

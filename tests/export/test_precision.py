@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from calib.encodings import FP8
 from export import tile_grid
 from export.engine.compile import compile_graph
 from export.engine.options import EngineOptions
@@ -32,7 +33,7 @@ from hcflow.models import shipped
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.checkpoint.shipped import calibrations
 from hcflow_ref.network.hcflow import HCFlow
-from runtime.bundle.manifest import Manifest
+from runtime.bundle.manifest import Loss, Manifest
 from runtime.bundle.reader import Bundle
 from tests.support.engine_graphs import SIZES, ranges
 from tests.support.golden_files import weights
@@ -257,6 +258,54 @@ def test_a_cached_calibration_gives_the_same_graph_without_photographs(
     assert record_of((tmp_path / "b", made)) == record
 
 
+def test_a_cached_calibration_of_int8_is_restored_in_fp8(bundle: tuple[Path, Manifest]) -> None:
+    record = calibration_cache.read(record_of(bundle))
+    spec = GraphSpec("inverse", "fp8", target="rtx")
+    model = load(weights(NETWORK)).model
+    traced = trace.trace(deploy(model, spec, frozenset(record.kept)))
+    made = calibration_cache.restore(evaluator(model, spec, traced), record, 1e-9, FP8)
+    assert made.encoding is FP8
+    assert made.ranges.keys() < record.ranges.keys()  # chained convolutions stay in float16
+    assert len(made.quantised) == len(made.ranges)
+    assert all(made.ranges[path] >= record.ranges[path] * (1 - 1e-6) for path in made.ranges)
+    assert np.isnan(made.choice.loss_db)  # of FP8 the record knows no loss
+
+
+@pytest.mark.slow
+def test_a_cached_calibration_of_int8_gives_an_fp8_graph_without_photographs(
+    bundle: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    record = calibration_cache.read(record_of(bundle))
+    request = Request(
+        "small",
+        ("inverse",),
+        fp8_budget_db=50.0,
+        accept_over_budget=True,
+        cached_calibrations={"inverse": record},
+    )
+    made = build(load(weights(NETWORK)), tmp_path / "b", request)
+    assert [entry.title for entry in made.graphs] == ["inverse fp32", "inverse fp8 for rtx"]
+    opened = Bundle.open(tmp_path / "b")
+    model = onnx.load_from_string(opened.read_graph(made.graphs[1]))
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert {kinds[node.input[2]] for node in pairs} == {TYPES.FLOAT8E4M3FN}
+    dequantised = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    in_fp8 = {node.name for node in convs if node.input[1] in dequantised}
+    assert in_fp8
+    assert in_fp8 < record.ranges.keys()  # chained convolutions stay in float16
+    assert all(np.isfinite(row.loss_db) for row in made.graphs[1].losses)
+
+
+def test_an_fp8_graph_from_a_cached_calibration_is_held_to_its_budget() -> None:
+    spec = GraphSpec("inverse", "fp8", target="rtx")
+    losses = [Loss("a", 0.0, 40.0, 0.2), Loss("b", 0.0, 40.0, 0.1), Loss("a", 0.9, 40.0, 9.0)]
+    lower._check_photographs(spec, losses, 0.16)
+    with pytest.raises(BudgetError, match=r"loses 0\.150 dB .* more than 0\.1: give --calibration"):
+        lower._check_photographs(spec, losses, 0.1)
+
+
 def test_a_record_that_does_not_fit_is_refused(
     bundle: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
@@ -384,4 +433,4 @@ def test_the_int8_graph_compiles_for_an_nvidia_gpu(bundle: tuple[Path, Manifest]
     options = EngineOptions("tensorrt-rtx", SIZES, compute_capabilities=("8.9",))
     (entry,) = [graph for graph in manifest.graphs if graph.precision == "int8"]
     data = Bundle.open(folder).read_graph(entry)
-    assert compile_graph(data, ranges(data), "int8", options).data
+    assert compile_graph(data, (ranges(data),), "int8", options).data

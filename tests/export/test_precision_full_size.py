@@ -63,4 +63,4 @@ def test_full_size_in_every_precision(
     assert sizes["int8"] <= 0.35 * sizes["fp32"]
     pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
     for name, data in graphs.items():
-        assert compile_graph(data, ranges(data), name, OPTIONS).data  # type: ignore[arg-type]
+        assert compile_graph(data, (ranges(data),), name, OPTIONS).data  # type: ignore[arg-type]

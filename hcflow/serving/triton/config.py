@@ -98,7 +98,7 @@ def _native(name: str, graph: Graph, manifest: Manifest, engine: Engine | None =
     window = _WARM_UP if graph.tile is None else graph.tile + 2 * (graph.overlap or 0)
     most = MOST_BATCH
     if engine is not None:
-        ranges = engine.profiles[0]
+        ranges = engine.profiles[-1]  # the largest
         window = min(window, ranges["lr"].best[1]) if "lr" in ranges else window
         most = min(most, ranges[image].largest[0])
     inputs = [(image, "TYPE_UINT8", "-1, -1, 3")]
