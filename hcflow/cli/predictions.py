@@ -13,7 +13,7 @@ from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Engine
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.reader import Bundle
-from runtime.checks import predicted
+from runtime.inference import predicted
 
 if TYPE_CHECKING:
     from hcflow.measure.profile import Profile

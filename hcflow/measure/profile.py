@@ -16,12 +16,13 @@ from runtime.bundle import uint8_images
 from runtime.bundle.engine_entry import LIBRARIES
 from runtime.bundle.graph_entry import Direction, Graph, Numerics, Precision
 from runtime.bundle.reader import Bundle
-from runtime.checks import gpus, latency, layer_times, predicted, random_inputs
+from runtime.checks import latency, layer_times, random_inputs
 from runtime.checks.latency import Ceiling, Latency
 from runtime.checks.random_inputs import Feeds
 from runtime.errors import BackendError, one_line
+from runtime.inference import predicted
 from runtime.inference.network import Network
-from runtime.system import machine
+from runtime.system import gpus, machine
 
 if TYPE_CHECKING:
     from hcflow_ref.network.hcflow import HCFlow
@@ -57,7 +58,7 @@ class Profile:
             known.
         ceiling: where the floor comes from, or why there is none.
         predicted: the fewest seconds that the engine's own kernels can take on this GPU
-            (`runtime.checks.predicted`); None where they are not known.
+            (`runtime.inference.predicted`); None where they are not known.
         flops, bytes: the work of one run, counted on the graph.
         peak_memory: of the process, or used on the GPU, after the runs; None where unknown.
         layers: slowest first; None where the backend's profiler is not read.

@@ -8,11 +8,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from runtime.errors import BackendError, one_line
+
+if TYPE_CHECKING:  # what knows engines loads for GPUs alone
+    from runtime.bundle.engine_entry import Engine
+    from runtime.system.gpus import Card
 
 Arrays = Mapping[str, Any]
 """Arrays by name: float32 NCHW, or uint8 NHWC where the graph's images are uint8; for a session
@@ -58,11 +62,26 @@ class DrawsLatents(Session, Protocol):
 
 
 @runtime_checkable
+class KnowsProgram(Session, Protocol):
+    """A session that knows the kernels it runs, and the GPU that runs them."""
+
+    engine: Engine
+
+    @property
+    def card(self) -> Card:
+        """The GPU."""
+
+
+@runtime_checkable
 class ReservesMemory(Session, Protocol):
     """A session on a device whose memory is its own: it can be asked before a run."""
 
-    def reserve(self, shapes: Shapes) -> None:
+    def reserve(self, shapes: Shapes, runs: int = 1) -> None:
         """Take the memory that a run of inputs of exactly these shapes needs.
+
+        Args:
+            shapes: of every input.
+            runs: how many an image will take.
 
         Raises:
             GpuMemoryError: there is not enough.

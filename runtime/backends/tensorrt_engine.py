@@ -111,7 +111,7 @@ class LoadedEngine:
         self._runtime_cache: Any = None
         self._runtime_cache_path: Path | None = None
         self._kept = b""
-        self._have_run: set[Any] = set()
+        self._have_run: dict[Any, None] = {}
         with device.current():
             self._runtime: api.Runtime = start(
                 lambda: trt.Runtime(self._log), library, trt, self._log
@@ -168,15 +168,19 @@ class LoadedEngine:
     def came_back(self, shapes: Any) -> bool:
         """Whether to compile for shapes before they run: they have run already, so that it pays.
 
+        Kernels made for a shape may round otherwise than those for any, so this changes between
+        images and never within one: of shapes that an image runs more than once `has_run` is told
+        before its first run (`EngineSession.reserve`).
         A captured graph, too, needs the kernels to be there. TensorRT compiles nothing here.
         """
         return bool(self._configs) and shapes in self._have_run
 
     def has_run(self, shapes: Any) -> None:
-        """Remember that these shapes have run."""
-        if len(self._have_run) >= _MOST_SHAPES:
-            self._have_run.clear()
-        self._have_run.add(shapes)
+        """Remember that these shapes have run, or that an image is about to run them often."""
+        self._have_run.pop(shapes, None)
+        while len(self._have_run) >= _MOST_SHAPES:
+            self._have_run.pop(next(iter(self._have_run)), None)
+        self._have_run[shapes] = None  # the last one
 
     def may_be_captured(self, context: api.IExecutionContext, stream: int) -> bool:
         """Whether a run may be captured; TensorRT cannot tell beforehand, so True."""

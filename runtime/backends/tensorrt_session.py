@@ -17,11 +17,12 @@ from runtime.backends.cuda.latents import Drawer
 from runtime.backends.cuda.stream import LEGACY, Stream
 from runtime.backends.session import Arrays, Layer, Shapes
 from runtime.backends.tensorrt_engine import LoadedEngine
-from runtime.backends.tensorrt_stream import EngineStream
+from runtime.backends.tensorrt_stream import EngineStream, shape_key
 from runtime.bundle import engine_fit
 from runtime.bundle.engine_entry import Engine
 from runtime.errors import BackendError, GpuMemoryError, ParameterError
 from runtime.latents import Region
+from runtime.system.gpus import Card
 
 T = TypeVar("T")
 
@@ -66,6 +67,11 @@ class EngineSession:
             self._idle.put(each)
 
     @property
+    def card(self) -> Card:
+        """The GPU that it runs on."""
+        return Card(self._device.name, self._device.multiprocessors, self._device.l2)
+
+    @property
     def draws_latents(self) -> bool:
         """Whether latents given as `Region` are drawn on the GPU."""
         return self._drawer is not None
@@ -91,16 +97,25 @@ class EngineSession:
         with self._device.current():
             return self._on_a_stream(lambda stream: stream.run(arrays))
 
-    def reserve(self, shapes: Shapes) -> None:
+    def reserve(self, shapes: Shapes, runs: int = 1) -> None:
         """Take the GPU memory that a run of these shapes needs, before the run.
+
+        TensorRT-RTX compiles kernels for shapes that an image runs more than once before its first
+        run, so that all its windows are computed by the same kernels.
+
+        Args:
+            shapes: of every input.
+            runs: how many the image will take.
 
         Raises:
             GpuMemoryError: the GPU has too little free memory.
             BackendError: a shape outside every profile, or the GPU failed.
         """
         if (other := self._other(shapes)) is not None:
-            other.reserve(shapes)
+            other.reserve(shapes, runs)
             return
+        if runs > 1:
+            self._loaded.has_run(shape_key(shapes))
         # Where latents can be drawn here, they usually are.
         drawn = [name for name in shapes if name.startswith("z") and self.draws_latents]
         with self._device.current():

@@ -117,7 +117,7 @@ class EngineStream:
         times, prepared.context.profiler = profiler(self._loaded.trt)
         for _ in range(runs):
             self.run(arrays)
-        self._prepared.pop(_key(shapes)).free()  # its context would go on being profiled
+        self._prepared.pop(shape_key(shapes)).free()  # its context would go on being profiled
         return {name: seconds / runs for name, seconds in times.items()}
 
     def clear(self) -> None:
@@ -170,8 +170,8 @@ class EngineStream:
         return prepared
 
     def _prepared_for(self, shapes: Shapes, drawn: Sequence[str] = ()) -> Prepared:
-        key = _key(shapes, drawn)
-        eager = self._loaded.came_back(_key(shapes))
+        key = shape_key(shapes, drawn)
+        eager = self._loaded.came_back(shape_key(shapes))
         if key in self._prepared:
             self._prepared.move_to_end(key)
             prepared = self._prepared[key]
@@ -215,7 +215,7 @@ class EngineStream:
         if prepared.has_run:
             return
         prepared.has_run = True
-        self._loaded.has_run(_key(shapes))
+        self._loaded.has_run(shape_key(shapes))
         self._loaded.save_runtime_cache()
 
     def _give_scratch(self, context: api.IExecutionContext) -> None:
@@ -270,5 +270,6 @@ class EngineStream:
             raise self._loaded.failure("the engine failed")
 
 
-def _key(shapes: Shapes, drawn: Sequence[str] = ()) -> tuple[Any, ...]:
+def shape_key(shapes: Shapes, drawn: Sequence[str] = ()) -> tuple[Any, ...]:
+    """What a stream knows shapes by, and the inputs that are drawn."""
     return tuple(sorted(shapes.items())), tuple(sorted(drawn))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.checks import gpus
+from runtime.system import gpus
 
 WARM_UP_RUNS = 3
 """Runs before the clock starts, in which backends allocate, choose kernels and capture graphs."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.backends import ON_GPU, auto, check_device, check_name, targets_of
-from runtime.backends.session import DrawsLatents, ExpectsShapes, ReservesMemory, Session
+from runtime.backends.session import (
+    DrawsLatents,
+    ExpectsShapes,
+    KnowsProgram,
+    ReservesMemory,
+    Session,
+)
 from runtime.bundle import uint8_images
 from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
@@ -18,6 +25,10 @@ from runtime.inference.choices import Choice, Choices
 from runtime.inference.latent_source import Latent, check_given
 from runtime.latents import SCHEME, Array, Region, draw
 from runtime.system.arguments import MOST_THREADS, one_of, shown, whole
+
+if TYPE_CHECKING:  # what knows engines loads for GPUs alone
+    from runtime.bundle.engine_entry import Engine
+    from runtime.system.gpus import Card
 
 
 class Network:
@@ -214,8 +225,17 @@ class Network:
             self._backend == "auto" and self.opened_on(graph) in ON_GPU
         )
 
-    def reserve(self, graph: Graph, height: int, width: int) -> None:
-        """Take the GPU's memory for windows of height × width LR pixels before they are run.
+    def program(self, graph: Graph) -> tuple[Engine, Card] | None:
+        """The engine that runs a graph and its GPU; None for a backend without engines.
+
+        Raises:
+            BundleError, BackendError: as `run`.
+        """
+        _, session = self._session(graph)
+        return (session.engine, session.card) if isinstance(session, KnowsProgram) else None
+
+    def reserve(self, graph: Graph, height: int, width: int, windows: int = 1) -> None:
+        """Take the GPU's memory for so many windows of height × width LR pixels before they run.
 
         Backends that have no memory of their own to reserve do nothing.
 
@@ -225,7 +245,7 @@ class Network:
         """
         _, session = self._session(graph)
         if isinstance(session, ReservesMemory):
-            session.reserve(self._input_shapes(graph, height, width))
+            session.reserve(self._input_shapes(graph, height, width), windows)
 
     def held(self, graph: Graph) -> int:
         """Bytes that a backend keeps from earlier runs of a graph, and reuses for the next."""

@@ -1,6 +1,7 @@
 """How an image will be computed: the grid of its tiles, and how many are in flight at once.
 
-The grid is the user's, or the one that the graph was certified for, or the whole image. Free memory
+The grid is the user's, or the one that the graph was certified for, or the whole image; on a GPU
+another recorded one where it is predicted faster (`runtime.inference.gpu_grid`). Free memory
 decides how many windows are computed at the same time, which changes no byte. Only when not even
 one fits is a smaller recorded grid taken, with a warning.
 """
@@ -99,6 +100,8 @@ def plan_for(
         height, width = -(-height // scale), -(-width // scale)
     graph = graph_for(network, direction, height, width, latents=latents, tiling=tiling)
     grid = _grid(graph, height, width, tiling)
+    if tiling.is_default and len(graph.recorded_grids) > 1 and network.is_on_gpu(graph):
+        grid = _in_cache(network, graph, grid)
     in_flight = None if in_flight is None else whole("in_flight", in_flight, 1)
     most = in_flight or _windows_at_once(network, graph)
     grids: Sequence[Grid] = [grid, *_smaller_grids(graph, grid, tiling)]
@@ -113,7 +116,7 @@ def plan_for(
             return in_flight * memory.needed(graph, rows * columns) + blocks * (grid.rows > 1)
 
         grids = _fitting(grids, lambda grid: need(grid, 1), have)
-    fitting = _reserved(network, graph, grids)
+    fitting = _reserved(network, graph, grids, samples)
     short = fitting != grid
     if short:
         _logger.warning(
@@ -184,6 +187,19 @@ def _grid(graph: Graph, height: int, width: int, tiling: Tiling) -> Grid:
     return Grid(height, width, tile, overlap, border)
 
 
+def _in_cache(network: Network, graph: Graph, grid: Grid) -> Grid:
+    """The recorded grid that is predicted fastest on the GPU: it follows from GPU and engine."""
+    found = network.program(graph)
+    if found is None:
+        return grid
+    from runtime.inference import gpu_grid  # noqa: PLC0415 - for GPUs alone
+
+    chosen = gpu_grid.choose(graph, *found, network.manifest.scale, grid)
+    if chosen != grid:
+        _logger.info("tiles of %d, whose activations fit into the GPU's L2 cache", chosen.tile)
+    return chosen
+
+
 def _smaller_grids(graph: Graph, grid: Grid, tiling: Tiling) -> list[Grid]:
     """The grids that take a grid's place where memory is short, the largest tiles first."""
     if tiling.is_default and graph.tile is None:
@@ -211,18 +227,22 @@ def _fitting(grids: Sequence[Grid], need: Callable[[Grid], int], have: int) -> S
     raise memory.too_little(*grids[-1].window, need(grids[-1]), have)
 
 
-def _reserved(network: Network, graph: Graph, grids: Sequence[Grid]) -> Grid:
+def _reserved(network: Network, graph: Graph, grids: Sequence[Grid], samples: int) -> Grid:
     """The first grid whose windows fit into the GPU's memory, which is taken for them."""
+
+    def reserve(grid: Grid) -> None:
+        network.reserve(graph, *grid.window, samples * grid.rows * grid.columns)
+
     if not network.is_on_gpu(graph):
         return grids[0]
     for grid in grids[:-1]:
         try:
-            network.reserve(graph, *grid.window)
+            reserve(grid)
         except GpuMemoryError as error:
             _logger.info("windows of %d×%d do not fit: %s", *grid.window, error)
         else:
             return grid
-    network.reserve(graph, *grids[-1].window)
+    reserve(grids[-1])
     return grids[-1]
 
 

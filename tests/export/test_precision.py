@@ -267,7 +267,8 @@ def test_a_cached_calibration_of_int8_is_restored_in_fp8(bundle: tuple[Path, Man
     assert made.encoding is FP8
     assert made.ranges.keys() < record.ranges.keys()  # chained convolutions stay in float16
     assert len(made.quantised) == len(made.ranges)
-    assert all(made.ranges[path] >= record.ranges[path] * (1 - 1e-6) for path in made.ranges)
+    assert made.method == "minmax"
+    assert all(0 < reach < np.inf for reach in made.ranges.values())
     assert np.isnan(made.choice.loss_db)  # of FP8 the record knows no loss
 
 

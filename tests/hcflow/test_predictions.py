@@ -14,7 +14,8 @@ from hcflow.commands.profile import _show
 from hcflow.measure.profile import Profile, Setting
 from runtime.bundle import engine_cache
 from runtime.bundle.reader import Bundle
-from runtime.checks import latency, predicted
+from runtime.checks import latency
+from runtime.inference import predicted
 from tests.runtime.test_predicted import ENGINE
 from tests.support.bundles import write_bundle
 

@@ -10,7 +10,8 @@ import pytest
 from runtime.bundle.engine_entry import Engine, Memory, Range
 from runtime.bundle.engine_program import Program
 from runtime.bundle.reader import Bundle
-from runtime.checks import gpus, predicted
+from runtime.inference import predicted
+from runtime.system import gpus
 from tests.support.bundles import write_bundle
 
 SIDE = 40

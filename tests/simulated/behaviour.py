@@ -6,6 +6,7 @@ import hashlib
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from runtime.bundle import engine_cache
 from runtime.errors import BackendError
 from tests.simulated.rig import (
     DRIVER,
+    broken,
     expected,
     feeds,
     fine,
@@ -74,6 +76,27 @@ def a_shape_that_comes_back_is_compiled_for_run_once_and_then_captured(folder: P
         "EAGER",
         "LAZY",
     ]
+    fine()
+
+
+@scenario
+def an_image_of_several_windows_is_compiled_for_before_its_first_one(folder: Path) -> None:
+    _, bundle = prepare(folder, profiles=(ranges(16, 1),))
+    image = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    seen: list[str] = []
+    execute = tensorrt_stream.EngineStream._execute
+
+    def note(stream: Any, prepared: Any, *rest: Any) -> None:
+        seen.append(prepared.context.specialised)
+        execute(stream, prepared, *rest)
+
+    for side, kinds in ((6, ["EAGER"]), (12, ["LAZY", "EAGER"])):
+        model = runtime.load(bundle, backend="tensorrt-rtx")
+        seen.clear()
+        with broken(tensorrt_stream.EngineStream, "_execute", note):
+            first, second = (model.upscale(image, tile=side, overlap=0) for _ in range(2))
+        assert list(dict.fromkeys(seen)) == kinds
+        assert np.array_equal(first, second)
     fine()
 
 

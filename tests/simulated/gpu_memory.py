@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,16 @@ import runtime
 from runtime import backends
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import check, driver
+from runtime.bundle.engine_entry import Memory
+from runtime.bundle.engine_program import Program
+from runtime.bundle.graph_entry import RecordedGrid
 from runtime.errors import GpuMemoryError
+from runtime.inference import gpu_grid
 from runtime.inference.grid import Tiling
 from runtime.inference.plan import plan_for
+from runtime.inference.report import Report
+from runtime.system import gpus as data_sheets
+from runtime.system.gpus import DataSheet
 from tests.simulated.rig import (
     DRIVER,
     Lines,
@@ -103,6 +111,36 @@ def short_gpu_memory_takes_smaller_tiles_before_the_image_starts(folder: Path) -
         small = model.upscale(image, tau=0.5, tile=64, overlap=0)
     cpu = runtime.load(bundle)
     assert np.array_equal(small, cpu.upscale(image, tau=0.5, tile=32, overlap=0))
+    fine()
+
+
+@scenario
+def windows_that_fit_the_l2_cache_are_taken_where_that_is_predicted_faster(folder: Path) -> None:
+    grids = (RecordedGrid(64, 0), RecordedGrid(32, 0))
+    moved = Program({"fp32": 1}, 0, 0, 1 << 40, {"fp32": 1})
+    _, bundle = prepare(
+        folder, profiles=(ranges(64, 1),), memory=Memory(None, None, 6_000_000), program=moved
+    )
+    manifest = runtime.Bundle.open(bundle).manifest
+    tiled = [replace(each, tile=64, overlap=0, grids=grids) for each in manifest.graphs]
+    manifest = replace(manifest, graphs=tuple(tiled))
+    (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    model = runtime.load(bundle, backend="tensorrt-rtx")
+    assert plan_for(model.network, "inverse", 64, 64).grid.tile == 64  # no data sheet: unknown
+    sheet = DataSheet(1, 1, 1, 1, None, 1)
+    with (
+        broken(data_sheets, "_GPUS", {"Simulated GPU": sheet}),
+        broken(gpu_grid, "SCRATCH", 0.0),
+    ):
+        chosen = plan_for(model.network, "inverse", 64, 64)
+        assert (chosen.grid.tile, chosen.memory_short) == (32, False)
+        report = Report()
+        image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        made = model.upscale(image, report=report)
+        assert (report.tile, report.tiles) == (32, 4)
+        assert plan_for(model.network, "inverse", 64, 64, tiling=Tiling(64, 0)).grid.tile == 64
+    assert np.array_equal(made, runtime.load(bundle).upscale(image, tile=32, overlap=0))
+    assert Device.open().l2 == 6 * MEGABYTE
     fine()
 
 

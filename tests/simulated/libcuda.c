@@ -308,7 +308,7 @@ int cuDriverGetVersion(int *v) { *v = version; return OK; }
 int cuDeviceGetCount(int *n) { *n = devices; return OK; }
 int cuDeviceGet(int *d, int ordinal) { *d = ordinal; return OK; }
 int cuDeviceGetName(char *name, int n, int d) { snprintf(name, n, d ? "Simulated GPU of kind %d" : "Simulated GPU", d); return OK; }
-int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? major : kind == 76 ? minor : 1; return OK; }
+int cuDeviceGetAttribute(int *v, int kind, int d) { *v = kind == 75 ? major : kind == 76 ? minor : kind == 38 ? 6 << 20 : 1; return OK; }
 int cuDevicePrimaryCtxRetain(void **c, int d) { MAY_FAIL; *c = PRIMARY(d); return OK; }
 int cuCtxSetCurrent(void *c) { MAY_FAIL; current = c; return OK; }
 int cuCtxGetCurrent(void **c) { *c = current; return OK; }

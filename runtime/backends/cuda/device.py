@@ -49,6 +49,7 @@ class Device:
         name: the driver's, such as `NVIDIA GeForce RTX 4090`; that of a MIG slice says so.
         compute_capability: `8.9`.
         multiprocessors: how many it has; a MIG slice has fewer than its GPU.
+        l2: bytes of its L2 cache.
     """
 
     def __init__(self, ordinal: int) -> None:
@@ -57,12 +58,13 @@ class Device:
         device = check(api.cuDeviceGet(ordinal))
         self._context = check(api.cuDevicePrimaryCtxRetain(device))
         attribute = api.CUdevice_attribute
-        major, minor, self.multiprocessors = (
+        major, minor, self.multiprocessors, self.l2 = (
             int(check(api.cuDeviceGetAttribute(kind, device)))
             for kind in (
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
                 attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+                attribute.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE,
             )
         )
         self.compute_capability = f"{major}.{minor}"

@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engine_entry import Engine, Profile
 from runtime.bundle.graph_entry import Graph
-from runtime.checks import gpus
-from runtime.checks.gpus import DataSheet
 from runtime.inference.grid import Grid
+from runtime.system import gpus
+from runtime.system.gpus import DataSheet
 
 CARDS = (
     "RTX 4070",
@@ -52,14 +52,14 @@ class Floor:
         return max(self.compute, self.traffic)
 
 
-def floor(engine: Engine, card: DataSheet, scale: int, lr_pixels: int) -> Floor | None:
+def floor(engine: Engine, card: DataSheet, scale: int, pixels: int) -> Floor | None:
     """What an engine needs at least for a number of LR pixels.
 
     Args:
         engine: whose program is scaled from the shapes it was read at.
         card: the GPU's figures.
         scale: of the network.
-        lr_pixels: all that are computed, overlaps of tiles included.
+        pixels: LR pixels that are computed, overlaps of tiles included.
 
     Returns:
         None where the program is not known, or the card has no such type, or float32 runs in TF32,
@@ -71,7 +71,7 @@ def floor(engine: Engine, card: DataSheet, scale: int, lr_pixels: int) -> Floor 
     peaks = {kind: card.peak(kind) for kind in program.operations}
     if None in peaks.values():
         return None
-    share = lr_pixels / _read_at(engine, scale)
+    share = pixels / lr_pixels(engine.profiles[0], scale)
     compute = sum(n / ((peaks[kind] or 1) * 1e12) for kind, n in program.operations.items())
     return Floor(share * compute, share * program.bytes / (card.bandwidth * 1e9))
 
@@ -97,10 +97,10 @@ def computed(graph: Graph, scale: int, height: int, width: int) -> int:
     return grid.rows * grid.columns * math.prod(grid.window)
 
 
-def _read_at(engine: Engine, scale: int) -> int:
-    """LR pixels of the shapes that the engine's program was read at."""
-    (name, shapes), *_ = engine.profiles[0].items()
-    batch, _, height, width = _planes(shapes.best)
+def lr_pixels(profile: Profile, scale: int, *, largest: bool = False) -> int:
+    """LR pixels of a profile's best shapes, at which a program is read, or of its largest."""
+    (name, shapes), *_ = profile.items()
+    batch, _, height, width = _planes(shapes.largest if largest else shapes.best)
     pixels = batch * height * width
     return max(1, pixels // scale**2 if name == "hr" else pixels)
 
