@@ -12,9 +12,11 @@ from export.engine import bundle_engines, plan
 from export.engine.compile import Compiled
 from export.engine.log import Record
 from export.engine.options import EngineOptions
+from export.engine.profile import Sizes
 from export.errors import ExportError
 from runtime.bundle import engine_cache
 from runtime.bundle.engine_entry import Range, of_manifest
+from runtime.bundle.graph_entry import RecordedGrid
 from runtime.bundle.reader import Bundle
 from tests.support.bundles import write_bundle
 
@@ -162,3 +164,21 @@ def test_an_engine_that_fell_back_is_told_of_when_made_and_when_found_and_refuse
         )
     with pytest.raises(ExportError, match="--strict refuses"):
         bundle_engines.compile_bundle(bundle, replace(OPTIONS, strict=True))
+
+
+def test_an_engine_of_a_tiled_graph_has_a_profile_for_each_size_class(
+    compiler: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HCFLOW_CACHE", str(tmp_path / "cache"))
+    ranges = lambda _, sizes: {"lr": Range(sizes.smallest, sizes.best, sizes.largest)}  # noqa: E731
+    monkeypatch.setattr(bundle_engines, "profile", ranges)
+    grids = (RecordedGrid(48, 4), RecordedGrid(24, 4), RecordedGrid(16, 4))
+    bundle = Bundle.open(write_bundle(tmp_path / "b", tile=48, overlap=4, grids=grids))
+    compiled = bundle_engines.compile_bundle(bundle, OPTIONS)
+    sides = bundle.manifest.graphs[0].window_classes
+    assert sides == (24, 32, 56)
+    for made in compiled:
+        assert [each["lr"].best for each in made.engine.profiles] == [(s, s) for s in sides]
+    one = replace(OPTIONS, sizes=Sizes(largest=(56, 56)))
+    (made,) = bundle_engines.compile_bundle(bundle, one, directions=("inverse",))
+    assert (len(made.engine.profiles), made.cached) == (1, False)
