@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from runtime.images.pixels.arrays import Picture
 from runtime.inference import streaming
 from runtime.inference.grid import Tiling
 from runtime.inference.latent_source import Sampling
+from runtime.inference.network import Network
 from runtime.inference.plan import plan_for
 from runtime.inference.report import Report
 from tests.support.noise import noise
@@ -192,6 +194,30 @@ def test_a_block_that_was_used_is_gone_before_the_next_is_computed(
 
 def cli(*arguments: object) -> Any:
     return CliRunner().invoke(application(), list(map(str, arguments)))
+
+
+def test_the_next_tile_is_computed_while_the_caller_uses_a_block(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, run = threading.Semaphore(0), Network.run
+
+    def counted(self: Network, *given: Any) -> Any:
+        outputs = run(self, *given)
+        computed.release()
+        return outputs
+
+    monkeypatch.setattr(Network, "run", counted)
+    height, width = 48, 12
+    image = noise(height, width).transpose(2, 0, 1) / np.float32(255)
+    rows = Mock(height=height, width=width, colour=lambda start, stop: image[:, start:stop])
+    network = tiny_model.network
+    plan = plan_for(network, "inverse", height, width, tiling=Tiling(8, 2), in_flight=1)
+    assert (plan.grid.rows > 3, plan.grid.columns) == (True, 1)
+    for block in streaming.upscale(network, rows, Sampling(0.0), plan=plan):
+        if block.index == 0:
+            assert computed.acquire(timeout=30)  # its own tile
+        if block.index < plan.grid.rows - 1:  # the next one, while this block is in use
+            assert computed.acquire(timeout=30), "the next tile waits for the caller"
 
 
 def test_verify_measures_the_grid_again(small_bundle: Path) -> None:
