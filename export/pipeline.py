@@ -179,7 +179,7 @@ def _graphs(
         if spec.precision != "fp32":
             first = lowered is None
             try:
-                exact = graphs[0].traced
+                exact = graphs[0].traced if graphs else None  # fp32 comes first
                 lowered = lower(model, spec, taus, calibration, lowered, progress, exact)
             except BudgetError as error:
                 if (spec.precision, spec.target) != ("int8", "rtx"):
