@@ -24,8 +24,8 @@ from runtime.errors import (
     ParameterError,
     SizeError,
 )
-from runtime.inference import auto_precision
-from runtime.inference.choices import Choice
+from runtime.inference.auto import cpu_precision
+from runtime.inference.auto.choices import Choice
 from runtime.inference.network import Network
 from runtime.model import Model
 from runtime.system import machine
@@ -65,8 +65,8 @@ def load(
             bundle or the cache that fits this GPU, else CUDA where it works, else OpenVINO where it
             is installed, else ONNX Runtime. The log says why one with engines was passed over.
         precision: fp32, fp16, int8 or fp8; `auto` chooses for each image the one that this machine
-            runs fastest within the bundle's budgets (`runtime.inference.auto_precision`), and for
-            engines by `runtime.inference.gpu_precision`; None is fp32, the closest to the
+            runs fastest within the bundle's budgets (`runtime.inference.auto.cpu_precision`), for
+            engines by `runtime.inference.auto.gpu_precision`; None is fp32, the closest to the
             reference.
         threads: of the backend, 1 to 1024; None uses every processor this process may use.
         io: type of images at the graph's boundary; `uint8` graphs take only images of 8 bits a
@@ -91,9 +91,9 @@ def load(
     wanted = precision or "fp32"
     engines: tuple[Choice, ...] = ()
     if backend == "auto":
-        from runtime.inference import auto_backend  # noqa: PLC0415 - for `auto` alone
+        from runtime.inference.auto.backend import with_engines  # noqa: PLC0415 - for `auto` alone
 
-        engines = auto_backend.with_engines(bundle, wanted, io, device)
+        engines = with_engines(bundle, wanted, io, device)
     candidates = (wanted,) if wanted != "auto" else _precisions(bundle, backend, io, device)
     return Model(Network(bundle, backend, candidates, threads, io, device, engines))
 
@@ -104,7 +104,7 @@ def _precisions(
     """What precision `auto` may choose on a backend; on `auto` where no engine computes."""
     name = auto.name(backend)
     if name not in backends.ON_GPU:
-        return auto_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
-    from runtime.inference import gpu_precision  # noqa: PLC0415 - for GPUs alone
+        return cpu_precision.precisions(bundle.manifest, name, machine.cpu_flags(), io)
+    from runtime.inference.auto import gpu_precision  # noqa: PLC0415 - for GPUs alone
 
     return (gpu_precision.choose_here(bundle, name, io, device),)

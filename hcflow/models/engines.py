@@ -12,7 +12,7 @@ from runtime.bundle.engine_fit import Machine
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Graph, Precision
 from runtime.bundle.reader import Bundle
-from runtime.inference import gpu_precision
+from runtime.inference.auto import gpu_precision
 
 _logger = logging.getLogger(__name__)
 

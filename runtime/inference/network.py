@@ -21,7 +21,7 @@ from runtime.bundle.manifest import PRECISIONS, Direction, Graph, Manifest, Prec
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError, ParameterError
 from runtime.inference import graph_outputs, memory
-from runtime.inference.choices import Choice, Choices
+from runtime.inference.auto.choices import Choice, Choices
 from runtime.inference.latent_source import Latent, check_given
 from runtime.latents import SCHEME, Array, Region, draw
 from runtime.system.arguments import MOST_THREADS, one_of, shown, whole
@@ -46,7 +46,7 @@ class Network:
         device: number of the GPU that a backend of `runtime.backends.ON_GPU` or `auto` uses, as
             CUDA counts; None is the first.
         engines: tried before the backend `auto`, in this order: each direction is computed by the
-            first whose engine opens (`auto_backend.with_engines`).
+            first whose engine opens (`auto.backend.with_engines`).
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """How an image will be computed: the grid of its tiles, and how many are in flight at once.
 
 The grid is the user's, or the one that the graph was certified for, or the whole image; on a GPU
-another recorded one where it is predicted faster (`runtime.inference.gpu_grid`). Free memory
+another recorded one where it is predicted faster (`runtime.inference.auto.gpu_grid`). Free memory
 decides how many windows are computed at the same time, which changes no byte. Only when not even
 one fits is a smaller recorded grid taken, with a warning.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.errors import GpuMemoryError, ParameterError
-from runtime.inference import auto_precision, memory
+from runtime.inference import memory
+from runtime.inference.auto import cpu_precision
 from runtime.inference.grid import DEFAULT_TILING, Grid, Tiling
 from runtime.inference.network import Network
 from runtime.inference.report import Certified
@@ -151,7 +152,7 @@ def graph_for(
     the same bytes on one machine.
 
     Args:
-        network: of one precision, or of several to choose from (`auto_precision.cheapest`).
+        network: of one precision, or of several to choose from (`cpu_precision.cheapest`).
         direction: which way.
         lr_height: LR rows, whatever the direction.
         lr_width: LR columns.
@@ -165,8 +166,8 @@ def graph_for(
     graphs = {p: network.graph(direction, latents, p) for p in precisions}
     if len(graphs) > 1:
         grids = {p: _grid(g, lr_height, lr_width, tiling) for p, g in graphs.items()}
-        cost = auto_precision.int8_cost(machine.cpu_flags())
-        return graphs[auto_precision.cheapest(grids, 1.0 if cost is None else cost)]
+        cost = cpu_precision.int8_cost(machine.cpu_flags())
+        return graphs[cpu_precision.cheapest(grids, 1.0 if cost is None else cost)]
     return graphs[precisions[0]]
 
 
@@ -192,7 +193,7 @@ def _in_cache(network: Network, graph: Graph, grid: Grid) -> Grid:
     found = network.program(graph)
     if found is None:
         return grid
-    from runtime.inference import gpu_grid  # noqa: PLC0415 - for GPUs alone
+    from runtime.inference.auto import gpu_grid  # noqa: PLC0415 - for GPUs alone
 
     chosen = gpu_grid.choose(graph, *found, network.manifest.scale, grid)
     if chosen != grid:

@@ -19,7 +19,7 @@ from runtime.bundle.engine_fit import Machine, misfit
 from runtime.bundle.engine_program import Program
 from runtime.bundle.manifest import Manifest
 from runtime.errors import BundleError
-from runtime.inference import gpu_precision
+from runtime.inference.auto import gpu_precision
 from tests.support import cpp_library
 from tests.support.bundles import write_bundle
 from tests.support.cpp_library import run

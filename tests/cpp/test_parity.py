@@ -14,7 +14,7 @@ import runtime
 from hcflow.models import shipped as models
 from runtime.bundle.manifest import RecordedGrid
 from runtime.errors import ImageError
-from runtime.inference import auto_precision
+from runtime.inference.auto import cpu_precision
 from runtime.inference.report import Report
 from runtime.system import machine
 from tests.support import cpp_library, shipped
@@ -178,7 +178,7 @@ def test_auto_chooses_the_same_precision_as_python(installed: Path, tmp_path: Pa
             report, image = Report(), _noise((factor * side, factor * side, 3), "uint8")
             _equal(theirs_way(image), ours_way(image, report=report))
             assert (theirs.precision, theirs.tile) == (report.precision, report.tile)
-            if side == 200 or auto_precision.precisions(both, "openvino", machine.cpu_flags()) == (
+            if side == 200 or cpu_precision.precisions(both, "openvino", machine.cpu_flags()) == (
                 "fp32",
             ):
                 assert theirs.precision == "fp32"

@@ -19,7 +19,7 @@ from runtime.bundle.manifest import Manifest, Precision
 from runtime.convert import image
 from runtime.convert.job import Job
 from runtime.images.codecs.formats import Photo
-from runtime.inference import auto_precision
+from runtime.inference.auto import cpu_precision
 from runtime.inference.grid import Grid
 from runtime.inference.network import Network
 from runtime.inference.plan import plan_for
@@ -41,7 +41,7 @@ def manifest(tmp_path: Path) -> Manifest:
 
 @pytest.mark.parametrize("flags", [VNNI, {"avx_vnni"}, {"asimddp"}, {"amx_int8"}])
 def test_a_processor_that_multiplies_bytes_gets_int8(manifest: Manifest, flags: set[str]) -> None:
-    assert auto_precision.precisions(manifest, "openvino", flags) == ("int8", "fp32")
+    assert cpu_precision.precisions(manifest, "openvino", flags) == ("int8", "fp32")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_processor_that_multiplies_bytes_gets_int8(manifest: Manifest, flags: 
 def test_a_table_of_measured_costs_decides(
     manifest: Manifest, flags: set[str], cost: float
 ) -> None:
-    assert auto_precision.int8_cost(flags) == cost
-    taken = auto_precision.precisions(manifest, "openvino", flags)
+    assert cpu_precision.int8_cost(flags) == cost
+    taken = cpu_precision.precisions(manifest, "openvino", flags)
     assert taken == (("int8", "fp32") if cost < 0.8 else ("fp32",))
 
 
@@ -60,7 +60,7 @@ def test_a_table_of_measured_costs_decides(
 def test_a_processor_that_was_not_measured_gets_float32(
     manifest: Manifest, flags: set[str]
 ) -> None:
-    assert auto_precision.precisions(manifest, "openvino", flags) == ("fp32",)
+    assert cpu_precision.precisions(manifest, "openvino", flags) == ("fp32",)
 
 
 def test_a_graph_that_missed_its_budget_is_never_chosen(manifest: Manifest) -> None:
@@ -68,9 +68,7 @@ def test_a_graph_that_missed_its_budget_is_never_chosen(manifest: Manifest) -> N
         replace(g, within_budget=g.precision != "int8" or g.direction == "forward")
         for g in manifest.graphs
     )
-    assert auto_precision.precisions(replace(manifest, graphs=graphs), "openvino", VNNI) == (
-        "fp32",
-    )
+    assert cpu_precision.precisions(replace(manifest, graphs=graphs), "openvino", VNNI) == ("fp32",)
 
 
 @pytest.mark.parametrize("change", [{"io": "uint8"}, {"latents": False}])
@@ -79,12 +77,12 @@ def test_an_int8_graph_that_cannot_take_fp32s_place_is_never_chosen(
 ) -> None:
     graphs = tuple(replace(g, **change) if g.precision == "int8" else g for g in manifest.graphs)
     changed = replace(manifest, graphs=graphs)
-    assert auto_precision.precisions(changed, "openvino", VNNI) == ("fp32",)
+    assert cpu_precision.precisions(changed, "openvino", VNNI) == ("fp32",)
 
 
 def test_a_bundle_without_int8_runs_in_float32(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b")
-    assert auto_precision.precisions(runtime.Bundle.open(folder).manifest, "openvino", VNNI) == (
+    assert cpu_precision.precisions(runtime.Bundle.open(folder).manifest, "openvino", VNNI) == (
         "fp32",
     )
     assert runtime.load(folder, precision="auto").scale == 4
@@ -92,7 +90,7 @@ def test_a_bundle_without_int8_runs_in_float32(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "onnxruntime-cuda", "tensorrt"])
 def test_only_openvino_is_given_int8(manifest: Manifest, backend: str) -> None:
-    assert auto_precision.precisions(manifest, backend, VNNI) == ("fp32",)
+    assert cpu_precision.precisions(manifest, backend, VNNI) == ("fp32",)
 
 
 def test_auto_is_judged_by_the_backend_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,18 +111,18 @@ def grids(height: int, width: int) -> dict[Precision, Grid]:
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (280, 280), (240, 300)])
 def test_one_window_is_computed_in_int8(height: int, width: int) -> None:
-    assert auto_precision.cheapest(grids(height, width), 0.42) == "int8"
+    assert cpu_precision.cheapest(grids(height, width), 0.42) == "int8"
 
 
 def test_int8_is_left_where_its_overlaps_cost_more_than_it_wins() -> None:
     many = {"int8": Grid(2000, 2000, 48, 48), "fp32": Grid(2000, 2000, 264, 8)}
-    assert auto_precision.cheapest(many, 0.42) == "fp32"
+    assert cpu_precision.cheapest(many, 0.42) == "fp32"
 
 
 @pytest.mark.parametrize(("side", "taken"), [(280, "int8"), (281, "fp32"), (9999, "fp32")])
 def test_int8_never_runs_whole_what_fp32_cuts(side: int, taken: Precision) -> None:
     grids = {"int8": Grid.whole(side, side), "fp32": Grid(side, side, 264, 8)}
-    assert auto_precision.cheapest(grids, 0.42) == taken
+    assert cpu_precision.cheapest(grids, 0.42) == taken
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300), st.integers(0, 64))
@@ -138,9 +136,9 @@ def test_what_is_chosen_never_costs_more_than_fp32(
         pixel = 0.42 if name == "int8" else 1.0
         return pixel * both[name].rows * both[name].columns * rows * columns
 
-    assert cost(auto_precision.cheapest(both, 0.42)) <= cost("fp32")
+    assert cost(cpu_precision.cheapest(both, 0.42)) <= cost("fp32")
     same: dict[Precision, Grid] = {"int8": both["fp32"], "fp32": both["fp32"]}
-    assert auto_precision.cheapest(same, 0.42) == "int8"
+    assert cpu_precision.cheapest(same, 0.42) == "int8"
 
 
 def test_auto_chooses_for_each_image_and_says_what_it_took(

@@ -11,7 +11,8 @@ from runtime.bundle.engine_entry import Memory, Range
 from runtime.bundle.engine_program import Program
 from runtime.bundle.graph_entry import Graph, RecordedGrid
 from runtime.bundle.reader import Bundle
-from runtime.inference import gpu_grid, predicted
+from runtime.inference import predicted
+from runtime.inference.auto import gpu_grid
 from runtime.inference.grid import Grid
 from runtime.system import gpus
 from runtime.system.gpus import Card

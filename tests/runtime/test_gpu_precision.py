@@ -17,7 +17,7 @@ from runtime.bundle.engine_entry import Engine
 from runtime.bundle.engine_program import Program
 from runtime.bundle.graph_entry import Graph
 from runtime.bundle.manifest import Manifest
-from runtime.inference import gpu_precision
+from runtime.inference.auto import gpu_precision
 from tests.support.bundles import write_bundle
 
 

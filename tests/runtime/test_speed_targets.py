@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import large
-from runtime.inference.auto_precision import INT8_COST
+from runtime.inference.auto.cpu_precision import INT8_COST
 from runtime.system import machine
 
 TARGET = 0.40

@@ -17,7 +17,7 @@ from runtime.bundle.engine_entry import Memory
 from runtime.bundle.engine_program import Program
 from runtime.bundle.graph_entry import RecordedGrid
 from runtime.errors import GpuMemoryError
-from runtime.inference import gpu_grid
+from runtime.inference.auto import gpu_grid
 from runtime.inference.grid import Tiling
 from runtime.inference.plan import plan_for
 from runtime.inference.report import Report

@@ -13,9 +13,9 @@ from runtime.bundle.engine_entry import LIBRARIES, Library
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Precision
 from runtime.bundle.reader import Bundle
-from runtime.inference import gpu_precision
-from runtime.inference.choices import Choice
-from runtime.inference.gpu_engines import engines_of
+from runtime.inference.auto import gpu_precision
+from runtime.inference.auto.choices import Choice
+from runtime.inference.auto.gpu_engines import engines_of
 
 
 def with_engines(

@@ -1,4 +1,4 @@
-"""Precision `auto`: the one that this processor runs fastest within the budgets."""
+"""Precision `auto` on a processor: the one that it runs fastest within the budgets."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from runtime.bundle.graph_entry import Graph
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import CONTRACT, Manifest, Precision
 from runtime.bundle.reader import Bundle
-from runtime.inference.gpu_engines import engines_of
+from runtime.inference.auto.gpu_engines import engines_of
 
 LEAST_FP8 = 0.85
 """Share of the convolutions' operations that an FP8 engine must have in FP8."""

@@ -1,4 +1,4 @@
-// The precision that `automatic` takes on a GPU (runtime/inference/gpu_precision.py).
+// The precision that `automatic` takes on a GPU (runtime/inference/auto/gpu_precision.py).
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
 // The precisions that `automatic` may use, by manifest, backend and processor
-// (runtime/inference/auto_precision.py); on a GPU gpu/automatic_precision.hpp decides.
+// (runtime/inference/auto/cpu_precision.py); on a GPU gpu/automatic_precision.hpp decides.
 #pragma once
 
 #include <optional>

@@ -1,0 +1,1 @@
+"""What `auto` takes: backend, precision, engines, grid, and the choice that opens."""
