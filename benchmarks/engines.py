@@ -37,7 +37,7 @@ from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
 from runtime.backends.tensorrt_engine import load_library
-from runtime.bundle.engine_entry import Profile, Range
+from runtime.bundle.engines.entry import Profile, Range
 
 SMALLEST, LARGEST = 8, 40
 SIZES = Sizes((SMALLEST, SMALLEST), (LARGEST, LARGEST), (LARGEST, LARGEST))

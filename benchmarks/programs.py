@@ -28,7 +28,7 @@ from export.forms.rewrite import FORMS, Form, rewrite
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.synthetic_weights import synthetic
 from runtime.backends.tensorrt_engine import load_library
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.program import Program
 
 SIDE, CAPABILITY = 40, "8.9"
 SIZES = Sizes((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))

@@ -19,7 +19,7 @@ from export.errors import ExportError
 from export.folded.fold import GraphSpec
 from export.precision.report import page_of
 from hcflow_ref.checkpoint.load import Checkpoint
-from runtime.bundle.engine_entry import Engine, of_manifest, of_unknown_graphs
+from runtime.bundle.engines.entry import Engine, of_manifest, of_unknown_graphs
 from runtime.bundle.manifest import FILE_NAME, OLDEST_READER, Latents, Level, Manifest, Vectors
 from runtime.bundle.manifest import Checkpoint as CheckpointEntry
 from runtime.bundle.reader import Bundle

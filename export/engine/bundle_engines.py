@@ -20,8 +20,8 @@ from export.forms.dense_blocks import find
 from export.forms.rewrite import Form, rewrite
 from runtime.backends import targets_of, tensorrt_engine
 from runtime.backends.cuda.device import Device
-from runtime.bundle import engine_cache
-from runtime.bundle.engine_entry import Engine, Library, Profile, of_manifest, of_unknown_graphs
+from runtime.bundle.engines import cache
+from runtime.bundle.engines.entry import Engine, Library, Profile, of_manifest, of_unknown_graphs
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import FILE_NAME, Direction, Graph, Manifest, Precision
 from runtime.bundle.reader import Bundle
@@ -94,7 +94,7 @@ def compile_bundle(
     for graph in graphs:
         made, data = _compile(bundle, graph, options, again, progress)
         if not into_bundle and not made.cached:
-            made = replace(made, path=engine_cache.write(made.engine, data))
+            made = replace(made, path=cache.write(made.engine, data))
         built.append((made, data))
     if not into_bundle:
         return [made for made, _ in built]
@@ -138,11 +138,11 @@ def _compile(
         for tool in (nvidia_commands.trtexec, nvidia_commands.polygraphy)
     )
     if not again:
-        for engine, path in engine_cache.find(graph.sha256):
+        for engine, path in cache.find(graph.sha256):
             if engine.file != name:
                 continue
             try:
-                data = engine_cache.read(engine, path)
+                data = cache.read(engine, path)
             except HcflowError:  # damaged: made again
                 continue
             warnings = _fallen_back(engine, lowered, options)

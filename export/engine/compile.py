@@ -23,7 +23,7 @@ from export.engine.options import EngineOptions
 from export.engine.profile import best_shapes
 from export.errors import ExportError
 from runtime.backends import tensorrt_engine
-from runtime.bundle.engine_entry import Profile, Range
+from runtime.bundle.engines.entry import Profile, Range
 from runtime.bundle.manifest import Precision
 from runtime.system import atomic, background
 

@@ -11,8 +11,8 @@ from export.engine.options import RTX_CAPABILITIES, EngineOptions
 from export.errors import ExportError
 from runtime.backends import tensorrt_engine
 from runtime.backends.cuda import device as cuda_device
-from runtime.bundle import engine_fit
-from runtime.bundle.engine_entry import LIBRARIES, Library
+from runtime.bundle.engines import fit
+from runtime.bundle.engines.entry import LIBRARIES, Library
 from runtime.system import atomic
 
 
@@ -75,7 +75,7 @@ def default_targets(library: Library, device: int = 0) -> tuple[str, ...]:
     if library == "tensorrt" or cuda_device.gpu_missing(device) is not None:
         return ()
     here = cuda_device.Device.open(device).compute_capability
-    if not engine_fit.rtx_serves(here):
+    if not fit.rtx_serves(here):
         raise ExportError(
             f"TensorRT-RTX does not serve this machine's GPU, of compute capability {here}: give "
             "--engine tensorrt, or name the GPUs of other machines by --compute-capability"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.bundle.engine_entry import Memory
+from runtime.bundle.engines.entry import Memory
 
 Progress = Callable[[str, float], None]
 """(phase, share done in 0…1), as often as something moves."""

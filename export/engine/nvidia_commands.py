@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from export.engine.options import EngineOptions
-from runtime.bundle.engine_entry import Profile
+from runtime.bundle.engines.entry import Profile
 
 _SHAPES = (("min", "smallest"), ("opt", "best"), ("max", "largest"))
 

@@ -10,7 +10,7 @@ from export.engine.profile import Sizes
 from export.errors import ExportError
 from export.forms.choice import preferred
 from export.forms.rewrite import Form
-from runtime.bundle.engine_entry import Hardware, Library
+from runtime.bundle.engines.entry import Hardware, Library
 from runtime.bundle.manifest import Precision
 
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runtime.bundle import engine_program
-from runtime.bundle.engine_entry import Library, Shape
+from runtime.bundle.engines import program
+from runtime.bundle.engines.entry import Library, Shape
 
 VERSION = "1.7.1"
 """The version of TensorRT-RTX whose plans are read; its last number counts builds of it."""
@@ -100,7 +100,7 @@ class Program:
         """The kernels with a convolution."""
         return [kernel for kernel in self.kernels if kernel.convolution]
 
-    def entry(self) -> engine_program.Program:
+    def entry(self) -> program.Program:
         """What the engine's entry keeps of it."""
         found = [kernel.convolution for kernel in self.kernels if kernel.convolution]
         moved = [kernel.bytes for kernel in self.kernels]
@@ -108,7 +108,7 @@ class Program:
         for each in found:
             operations[each.reads] += each.operations or 0
         known = all(each.operations is not None for each in found)
-        return engine_program.Program(
+        return program.Program(
             convolutions=dict(sorted(Counter(each.reads for each in found).items())),
             fused=sum(each.fused for each in found),
             others=len(self.kernels) - len(found),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx
 
 from export.errors import ExportError
-from runtime.bundle.engine_entry import Profile, Range, Shape
+from runtime.bundle.engines.entry import Profile, Range, Shape
 from runtime.bundle.manifest import Graph
 
 Size = tuple[int, int]

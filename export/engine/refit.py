@@ -22,9 +22,9 @@ from export.errors import ExportError
 from export.forms.rewrite import FORMS, rewrite
 from runtime.backends.cuda.device import Device
 from runtime.backends.tensorrt_engine import load_library, this_machine
-from runtime.bundle import engine_cache, engine_fit
-from runtime.bundle.engine_entry import Engine, Library
-from runtime.bundle.engine_fit import Machine
+from runtime.bundle.engines import cache, fit
+from runtime.bundle.engines.entry import Engine, Library
+from runtime.bundle.engines.fit import Machine
 from runtime.bundle.manifest import Direction, Graph, Precision
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError
@@ -71,7 +71,7 @@ def refit_bundle(
     except BackendError as error:
         raise ExportError(
             f"--refit-from needs a GPU: {error}. Without one compile the graphs again: "
-            f"{engine_fit.command(library, str(bundle.folder))}"
+            f"{fit.command(library, str(bundle.folder))}"
         ) from error
     trt = load_library(library)
     machine = this_machine(library, gpu)
@@ -84,12 +84,12 @@ def refit_bundle(
         old, path = _refittable(source, before, machine)
         start = time.monotonic()
         with gpu.current():
-            made = refit(trt, engine_cache.read(old, path), _in_form(data, old, path), str(path))
+            made = refit(trt, cache.read(old, path), _in_form(data, old, path), str(path))
         engine = _entry(old, graph, made, time.monotonic() - start)
         built.append((Made(engine, Path(), ()), made))
     if into_bundle:
         return add_to_bundle(bundle, built)
-    return [replace(made, path=engine_cache.write(made.engine, data)) for made, data in built]
+    return [replace(made, path=cache.write(made.engine, data)) for made, data in built]
 
 
 def refit(trt: Any, engine: bytes, graph: bytes, where: str) -> bytes:
@@ -155,15 +155,15 @@ def _facts(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
 
 def _refittable(source: Bundle, graph: Graph, machine: Machine) -> tuple[Engine, Path]:
     place = str(source.folder)
-    found = engine_cache.of_graph(graph.sha256, source.folder)
+    found = cache.of_graph(graph.sha256, source.folder)
     able = [(engine, path) for engine, path in found if engine.refittable]
     if not able:
         raise ExportError(
             f"bundle '{source.manifest.name}' has no refittable engine of its {graph.direction} "
             f"{graph.precision} graph: make one with "
-            f"{engine_fit.command(machine.library, place)} --refit"
+            f"{fit.command(machine.library, place)} --refit"
         )
-    return engine_fit.fitting(able, machine, place)[0]
+    return fit.fitting(able, machine, place)[0]
 
 
 def _entry(old: Engine, graph: Graph, data: bytes, seconds: float) -> Engine:

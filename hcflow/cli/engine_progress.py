@@ -11,7 +11,7 @@ from rich.table import Table
 
 from export.engine.bundle_engines import Made, compile_bundle
 from export.engine.options import EngineOptions
-from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engines.entry import Engine
 from runtime.bundle.manifest import Direction, Precision
 from runtime.bundle.reader import Bundle
 

@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from runtime.bundle import engine_cache
-from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engines import cache
+from runtime.bundle.engines.entry import Engine
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.reader import Bundle
 from runtime.inference import predicted
@@ -30,7 +30,7 @@ def engines(bundle: Bundle, profiles: Sequence[Profile]) -> list[Engine]:
     found = []
     for graph in bundle.manifest.graphs:
         if (graph.direction, graph.precision, graph.io) in asked:
-            every = engine_cache.of_graph(graph.sha256, bundle.folder)
+            every = cache.of_graph(graph.sha256, bundle.folder)
             found += [engine for engine, _ in every if engine.program is not None][:1]
     return found
 

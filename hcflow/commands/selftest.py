@@ -21,7 +21,7 @@ from hcflow.cli import console, options
 from hcflow.models.shipped import resolve
 from runtime import backends
 from runtime.backends.cuda.device import Device, gpu_missing
-from runtime.bundle.engine_entry import LIBRARIES
+from runtime.bundle.engines.entry import LIBRARIES
 from runtime.checks.engine_checks import SIDE
 from runtime.checks.outcome import Result
 from runtime.checks.selftest import selftest as run_checks

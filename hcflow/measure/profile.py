@@ -13,7 +13,7 @@ from export.graph import cost
 from runtime import backends
 from runtime.backends.session import Layer, LimitsThreads, Session
 from runtime.bundle import uint8_images
-from runtime.bundle.engine_entry import LIBRARIES
+from runtime.bundle.engines.entry import LIBRARIES
 from runtime.bundle.graph_entry import Direction, Graph, Numerics, Precision
 from runtime.bundle.reader import Bundle
 from runtime.checks import latency, layer_times, random_inputs

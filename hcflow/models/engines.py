@@ -7,8 +7,9 @@ from typing import Literal
 
 from runtime.backends import targets_of
 from runtime.backends.cuda.device import Device, gpu_missing
-from runtime.bundle import engine_cache, engine_entry, engine_fit
-from runtime.bundle.engine_fit import Machine
+from runtime.bundle.engines import cache, fit
+from runtime.bundle.engines.entry import LIBRARIES
+from runtime.bundle.engines.fit import Machine
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Graph, Precision
 from runtime.bundle.reader import Bundle
@@ -41,7 +42,7 @@ def ensure(
         ExportError: no compiler is installed, or a graph cannot be compiled.
         BackendError, BundleError: an engine of the bundle, or a graph, cannot be read.
     """
-    if backend not in ("auto", *engine_entry.LIBRARIES):
+    if backend not in ("auto", *LIBRARIES):
         return []
     ordinal = device or 0
     missing = gpu_missing(ordinal)
@@ -73,5 +74,5 @@ def _targets(machine: Machine) -> tuple[str, ...]:
 
 
 def _fits(bundle: Bundle, graph: Graph, machine: Machine) -> bool:
-    found = engine_cache.of_graph(graph.sha256, bundle.folder)
-    return any(engine_fit.misfit(engine, machine) is None for engine, _ in found)
+    found = cache.of_graph(graph.sha256, bundle.folder)
+    return any(fit.misfit(engine, machine) is None for engine, _ in found)

@@ -109,8 +109,8 @@ def open_fastest(
 
 
 def _before_the_last(graph: bytes, folder: Path | None, engines: bool) -> Iterator[str]:
-    from runtime.bundle import engine_cache  # noqa: PLC0415 - needed by `auto` alone
+    from runtime.bundle.engines import cache  # noqa: PLC0415 - needed by `auto` alone
 
     if engines:
-        yield from engine_cache.libraries(hashlib.sha256(graph).hexdigest(), folder)
+        yield from cache.libraries(hashlib.sha256(graph).hexdigest(), folder)
     yield from fastest_first()[:-1]

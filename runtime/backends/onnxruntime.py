@@ -183,14 +183,14 @@ def open_tensorrt(
             "ONNX Runtime's TensorRT provider computes float32 in TF32 and has no option against "
             "it: set NVIDIA_TF32_OVERRIDE=0 in the environment"
         )
-    from runtime.bundle import engine_cache  # noqa: PLC0415 - for engines alone
+    from runtime.bundle.engines import cache  # noqa: PLC0415 - for engines alone
 
     # Neither trt_fp16_enable nor trt_int8_enable: without them ONNX Runtime makes a strongly typed
     # network, whose layers run in the graph's own types; with them TensorRT would choose.
     options = {
         "device_id": str(device),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(engine_cache.own_folder("onnxruntime")),
+        "trt_engine_cache_path": str(cache.own_folder("onnxruntime")),
         "trt_timing_cache_enable": "1",
     }
     session = OnnxRuntimeSession(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runtime.errors import BackendError, one_line
 
 if TYPE_CHECKING:  # what knows engines loads for GPUs alone
-    from runtime.bundle.engine_entry import Engine
+    from runtime.bundle.engines.entry import Engine
     from runtime.system.gpus import Card
 
 Arrays = Mapping[str, Any]

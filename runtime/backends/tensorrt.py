@@ -15,9 +15,9 @@ from typing import Any
 from runtime.backends.cuda.device import Device, gpu_missing
 from runtime.backends.tensorrt_engine import LoadedEngine, load_library, this_machine
 from runtime.backends.tensorrt_session import EngineSession
-from runtime.bundle import engine_cache, engine_fit
-from runtime.bundle.engine_entry import Engine, Library
-from runtime.bundle.engine_fit import Machine
+from runtime.bundle.engines import cache, fit
+from runtime.bundle.engines.entry import Engine, Library
+from runtime.bundle.engines.fit import Machine
 from runtime.bundle.graph_entry import Numerics
 
 
@@ -58,8 +58,8 @@ def open_engine(
     trt = load_library(library)
     machine = this_machine(library, gpu)
     place = str(folder or ".")
-    found = engine_cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
-    fits = engine_fit.fitting(found, machine, place, tf32=tf32)
+    found = cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
+    fits = fit.fitting(found, machine, place, tf32=tf32)
 
     def session(index: int) -> EngineSession:
         has_next = index + 1 < len(fits)
@@ -78,13 +78,13 @@ def _open(
     following: Callable[[], EngineSession] | None,
 ) -> EngineSession:
     (engine, path), library = found, machine.library
-    data = engine_cache.read(engine, path)
+    data = cache.read(engine, path)
     capability = machine.compute_capability
-    remedy = f"compile a fitting one: {engine_fit.command(library, place, capability)}"
+    remedy = f"compile a fitting one: {fit.command(library, place, capability)}"
     host_code = engine.version_compatible
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":
-        loaded.use_runtime_cache(engine_cache.runtime_cache(engine, machine, device.name))
+        loaded.use_runtime_cache(cache.runtime_cache(engine, machine, device.name))
     return EngineSession(loaded, engine, place, following)
 
 

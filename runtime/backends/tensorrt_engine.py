@@ -13,9 +13,9 @@ import numpy as np
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import driver_version
 from runtime.backends.session import import_library
-from runtime.bundle import engine_cache
-from runtime.bundle.engine_entry import Library
-from runtime.bundle.engine_fit import Machine
+from runtime.bundle.engines.cache import read_own
+from runtime.bundle.engines.entry import Library
+from runtime.bundle.engines.fit import Machine
 from runtime.errors import BackendError, GpuMemoryError, one_line
 from runtime.system import atomic
 
@@ -190,7 +190,7 @@ class LoadedEngine:
         """Let TensorRT-RTX start with the kernels it made last time, and keep those it makes."""
         cache = self._configs[0].create_runtime_cache()
         try:
-            kept = engine_cache.read_own(path, _MOST_CACHE)
+            kept = read_own(path, _MOST_CACHE)
             with self.device.current():
                 if cache.deserialize(kept):
                     self._kept = kept

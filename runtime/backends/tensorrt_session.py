@@ -18,8 +18,8 @@ from runtime.backends.cuda.stream import LEGACY, Stream
 from runtime.backends.session import Arrays, Layer, Shapes
 from runtime.backends.tensorrt_engine import LoadedEngine
 from runtime.backends.tensorrt_stream import EngineStream, shape_key
-from runtime.bundle import engine_fit
-from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engines import fit
+from runtime.bundle.engines.entry import Engine
 from runtime.errors import BackendError, GpuMemoryError, ParameterError
 from runtime.latents import Region
 from runtime.system.gpus import Card
@@ -258,9 +258,9 @@ class EngineSession:
             given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
             raise BackendError(
                 f"{given} is outside the engine's shapes "
-                f"({engine_fit.describe_ranges(self.engine)}): "
+                f"({fit.describe_ranges(self.engine)}): "
                 "give tiles or smaller images, or compile a larger one: "
-                f"{engine_fit.command(self.engine.library, self._where)} "
+                f"{fit.command(self.engine.library, self._where)} "
                 "--max HEIGHTxWIDTH --batch N"
             )
         return index

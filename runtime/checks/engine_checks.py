@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.stream import Stream
 from runtime.bundle import uint8_images
-from runtime.bundle.engine_entry import Library
+from runtime.bundle.engines.entry import Library
 from runtime.bundle.graph_entry import Graph
 from runtime.bundle.reader import Bundle
 from runtime.checks.outcome import CheckError, Result, attempt, require

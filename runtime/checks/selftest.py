@@ -11,7 +11,7 @@ import numpy as np
 from runtime import backends
 from runtime.backends.cuda.device import Device, gpu_missing
 from runtime.backends.cuda.stream import Stream
-from runtime.bundle.engine_entry import LIBRARIES
+from runtime.bundle.engines.entry import LIBRARIES
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.reader import Bundle
 from runtime.checks import engine_checks

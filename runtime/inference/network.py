@@ -27,7 +27,7 @@ from runtime.latents import SCHEME, Array, Region, draw
 from runtime.system.arguments import MOST_THREADS, one_of, shown, whole
 
 if TYPE_CHECKING:  # what knows engines loads for GPUs alone
-    from runtime.bundle.engine_entry import Engine
+    from runtime.bundle.engines.entry import Engine
     from runtime.system.gpus import Card
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runtime.bundle.engine_entry import Engine, Profile
+from runtime.bundle.engines.entry import Engine, Profile
 from runtime.bundle.graph_entry import Graph
 from runtime.inference.grid import Grid
 from runtime.system import gpus

@@ -13,10 +13,10 @@ from typing import cast
 import numpy as np
 
 import runtime
-from runtime.bundle import engine_cache, engine_entry
-from runtime.bundle.engine_entry import LIBRARIES, Engine, Memory, Range
-from runtime.bundle.engine_fit import Machine, misfit
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines import cache
+from runtime.bundle.engines.entry import LIBRARIES, Engine, Memory, Range, of_manifest
+from runtime.bundle.engines.fit import Machine, misfit
+from runtime.bundle.engines.program import Program
 from runtime.bundle.manifest import Manifest
 from runtime.errors import BundleError
 from runtime.inference.auto import gpu_precision
@@ -89,7 +89,7 @@ def test_auto_takes_the_same_precision_on_a_gpu_as_python(sanitized: Path, tmp_p
         manifest = _with_engines(exact, random)
         (folder := tmp_path / str(number)).mkdir()
         (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
-        entries = engine_entry.of_manifest(manifest, "it")
+        entries = of_manifest(manifest, "it")
         for library in LIBRARIES:
             said += f"{library}\t{folder}\n"
             expected.append(gpu_precision.choose(
@@ -150,9 +150,9 @@ def test_kernels_made_at_run_time_are_kept_in_the_same_file_as_by_python(sanitiz
     for name in names:
         said += f"1.7.1\t8.9\t{name}\t{digest}\n"
         engine = cast(Engine, SimpleNamespace(sha256=digest))
-        expected.append(engine_cache.runtime_cache(engine, machine, name).name)
+        expected.append(cache.runtime_cache(engine, machine, name).name)
         longer = replace(machine, version="1.7.1.116")  # as Python's module states it
-        assert engine_cache.runtime_cache(engine, longer, name).name == expected[-1]
+        assert cache.runtime_cache(engine, longer, name).name == expected[-1]
     program = sanitized / "tests" / "simulated" / "hcflow-engine-entry"
     assert run(program, "runtime-cache", input=said).splitlines() == expected
     assert expected[0] == "0123456789ab.1.7.1.8.9.nvidia-geforce-rtx-4090.runtime-cache"

@@ -14,8 +14,8 @@ from export.engine.log import Record
 from export.engine.options import EngineOptions
 from export.engine.profile import Sizes
 from export.errors import ExportError
-from runtime.bundle import engine_cache
-from runtime.bundle.engine_entry import Range, of_manifest
+from runtime.bundle.engines import cache
+from runtime.bundle.engines.entry import Range, of_manifest
 from runtime.bundle.graph_entry import RecordedGrid
 from runtime.bundle.reader import Bundle
 from tests.support.bundles import write_bundle
@@ -60,7 +60,7 @@ def test_engines_go_to_the_users_cache_and_are_found_there_the_next_time(
     first[0].path.write_bytes(b"damaged")
     bundle_engines.compile_bundle(bundle, OPTIONS, directions=("inverse",))
     assert len(compiler) == 5
-    assert engine_cache.find(bundle.manifest.graphs[0].sha256)
+    assert cache.find(bundle.manifest.graphs[0].sha256)
 
 
 def test_engines_asked_for_by_a_build_lie_in_the_bundle_and_replace_older_ones(
@@ -91,7 +91,7 @@ def test_an_engine_says_which_form_it_has_and_each_form_is_kept(
         made = bundle_engines.compile_bundle(bundle, options, directions=("inverse",))
         assert made[0].engine.form == (form or options.form_of(made[0].engine.precision))
     assert len(compiler) == 2
-    assert len(engine_cache.find(bundle.manifest.graphs[0].sha256)) == 3
+    assert len(cache.find(bundle.manifest.graphs[0].sha256)) == 3
 
 
 def test_again_compiles_again_for_the_bundle_too(

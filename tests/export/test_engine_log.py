@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from export.engine.log import Record, monitor
-from runtime.bundle.engine_entry import Memory
+from runtime.bundle.engines.entry import Memory
 
 
 def test_progress_of_nested_phases_is_one_share_that_never_falls() -> None:

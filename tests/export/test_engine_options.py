@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from export.engine.options import EngineOptions, parse_bytes
 from export.engine.profile import Sizes, parse, profile
 from export.errors import ExportError
-from runtime.bundle.engine_entry import Range
+from runtime.bundle.engines.entry import Range
 from runtime.bundle.graph_entry import Graph, RecordedGrid
 from runtime.bundle.reader import Bundle
 from runtime.inference.grid import Grid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from export.engine import nvidia_commands
 from export.engine.options import EngineOptions
-from runtime.bundle.engine_entry import Range
+from runtime.bundle.engines.entry import Range
 
 
 def test_the_commands_of_nvidias_tools_say_the_same() -> None:

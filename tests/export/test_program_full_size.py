@@ -14,7 +14,7 @@ import pytest
 from export.forms.rewrite import Form
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.synthetic_weights import synthetic
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.program import Program
 
 pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 (240 MB)")
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import itertools
 from hcflow.models.shipped import of_shipped
 from runtime import backends
 from runtime.backends.cuda.device import Device
-from runtime.bundle.engine_entry import LIBRARIES, Library
-from runtime.bundle.engine_fit import rtx_serves
+from runtime.bundle.engines.entry import LIBRARIES, Library
+from runtime.bundle.engines.fit import rtx_serves
 from runtime.bundle.reader import Bundle
 from runtime.checks.selftest import selftest
 from runtime.checks.verify import check_graphs

@@ -12,7 +12,7 @@ from rich.console import Console
 from hcflow.cli import predictions
 from hcflow.commands.profile import _show
 from hcflow.measure.profile import Profile, Setting
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from runtime.bundle.reader import Bundle
 from runtime.checks import latency
 from runtime.inference import predicted
@@ -30,7 +30,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     (graph,) = found.manifest.graphs
     name = f"{graph.sha256[:12]}.tensorrt-rtx-1.7.1.engine"
     made = replace(ENGINE, file=name, graph=graph.sha256, precision="fp32")
-    engine_cache.write(made, b"engine")
+    cache.write(made, b"engine")
     return found
 
 

@@ -29,7 +29,7 @@ def test_upscaling_loads_no_other_command_and_no_framework(tmp_path: Path) -> No
         "names += 'hcflow.commands.verify hcflow.commands.compare skimage scipy '\n"
         "names += 'rich.progress PIL.WebPImagePlugin PIL.AvifImagePlugin pydantic '\n"
         "names += 'runtime.convert.folders.pool hcflow.cli.conversion.video '\n"
-        "names += 'runtime.bundle.engine_entry importlib.metadata'\n"
+        "names += 'runtime.bundle.engines.entry importlib.metadata'\n"
         "print([name for name in names.split() if name in sys.modules])"
     )
     run = subprocess.run(
@@ -38,7 +38,7 @@ def test_upscaling_loads_no_other_command_and_no_framework(tmp_path: Path) -> No
     assert run.stdout == "[]\n"
     # The fastest backend is OpenVINO where it is installed; ONNX Runtime then stays away.
     code = code.replace(", '--exact'", "").replace("'openvino tensorrt '", "'onnxruntime '")
-    code = code.replace("runtime.bundle.engine_entry importlib.metadata", "rich.table")
+    code = code.replace("runtime.bundle.engines.entry importlib.metadata", "rich.table")
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import runtime
 from hcflow.cli.program import application
 from hcflow.serving.triton import config, repository
-from runtime.bundle.engine_entry import Engine, Memory, Range
+from runtime.bundle.engines.entry import Engine, Memory, Range
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.reader import Bundle
 from runtime.errors import FileError, ParameterError

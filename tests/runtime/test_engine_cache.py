@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from runtime.errors import BackendError
 
 DATA = b"engine"
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_engine_of_ones_own_is_read(path: Path) -> None:
-    assert engine_cache.read(ENGINE, path) == DATA
+    assert cache.read(ENGINE, path) == DATA
 
 
 @pytest.mark.parametrize("above", [0, 1, 2])
@@ -42,9 +42,9 @@ def test_a_folder_above_it_that_everyone_may_write_to_is_refused(path: Path, abo
     folder = path.parents[above]
     folder.chmod(0o777)
     with pytest.raises(BackendError, match=f"'{folder}' can be written by everyone"):
-        engine_cache.read(ENGINE, path)
+        cache.read(ENGINE, path)
     folder.chmod(0o1777)  # sticky, as /tmp: what is ours stays
-    assert engine_cache.read(ENGINE, path) == DATA
+    assert cache.read(ENGINE, path) == DATA
 
 
 def test_what_a_group_of_others_may_write_to_is_refused(
@@ -52,24 +52,24 @@ def test_what_a_group_of_others_may_write_to_is_refused(
 ) -> None:
     for place in (path, path.parent):
         place.chmod(0o770)
-        monkeypatch.setattr(engine_cache, "_is_private", lambda group: False)
+        monkeypatch.setattr(cache, "_is_private", lambda group: False)
         with pytest.raises(BackendError, match=f"'{place}' can be written by its group"):
-            engine_cache.read(ENGINE, path)
+            cache.read(ENGINE, path)
         monkeypatch.undo()
-        assert engine_cache.read(ENGINE, path) == DATA  # this user's own group
+        assert cache.read(ENGINE, path) == DATA  # this user's own group
         place.chmod(0o700)
-    assert not engine_cache._is_private(STRANGERS)
+    assert not cache._is_private(STRANGERS)
 
 
 def test_a_link_counts_with_the_folders_on_both_of_its_ends(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "elsewhere" / "link.engine"
     link.parent.mkdir()
     link.symlink_to(path)
-    assert engine_cache.read(ENGINE, link) == DATA
+    assert cache.read(ENGINE, link) == DATA
     for folder in (link.parent, path.parents[1]):
         folder.chmod(0o777)
         with pytest.raises(BackendError, match="can be written by everyone"):
-            engine_cache.read(ENGINE, link)
+            cache.read(ENGINE, link)
         folder.chmod(0o755)
 
 
@@ -85,6 +85,6 @@ def test_without_a_home_there_is_no_cache_and_the_working_folder_is_not_used(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / f"{12 * '0'}.x.json").write_text("{}")
-    assert engine_cache.find(64 * "0") == []
+    assert cache.find(64 * "0") == []
     with pytest.raises(BackendError, match="no home folder for a cache: set HCFLOW_CACHE"):
-        engine_cache.folder()
+        cache.folder()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bundle.engine_entry import Engine, Memory, Range
-from runtime.bundle.engine_fit import Machine, command, fitting, misfit
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.entry import Engine, Memory, Range
+from runtime.bundle.engines.fit import Machine, command, fitting, misfit
+from runtime.bundle.engines.program import Program
 from runtime.bundle.json_reader import Field
 from runtime.errors import BackendError, BundleError
 

@@ -13,8 +13,8 @@ import pytest
 import runtime
 from runtime import Bundle
 from runtime.backends import auto
-from runtime.bundle.engine_entry import Engine
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.entry import Engine
+from runtime.bundle.engines.program import Program
 from runtime.bundle.graph_entry import Graph
 from runtime.bundle.manifest import Manifest
 from runtime.inference.auto import gpu_precision

@@ -13,7 +13,7 @@ import pytest
 import runtime
 from runtime import BackendError, Bundle, BundleError
 from runtime.backends import open_graph, targets_of
-from runtime.bundle import engine_entry
+from runtime.bundle.engines.entry import of_manifest, of_unknown_graphs
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Manifest
 from runtime.checks.verify import graphs_for
@@ -106,8 +106,8 @@ def test_a_known_graph_among_the_later_ones_is_checked_as_any_other(bundle: Bund
 
 def test_engines_of_unknown_graphs_are_skipped_and_kept(bundle: Bundle) -> None:
     manifest = replace(bundle.manifest, engines=({"precision": "fp4", "anything": 1},))
-    assert engine_entry.of_manifest(manifest, "here") == []
-    assert engine_entry.of_unknown_graphs(manifest) == list(manifest.engines)
+    assert of_manifest(manifest, "here") == []
+    assert of_unknown_graphs(manifest) == list(manifest.engines)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "onnxruntime-cuda", "auto"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bundle.engine_entry import Engine, Memory, Range
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.entry import Engine, Memory, Range
+from runtime.bundle.engines.program import Program
 from runtime.bundle.reader import Bundle
 from runtime.inference import predicted
 from runtime.system import gpus

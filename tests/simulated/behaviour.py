@@ -15,7 +15,7 @@ from runtime.backends import tensorrt_stream
 from runtime.backends.session import Layer
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_session import EngineSession
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from runtime.errors import BackendError
 from tests.simulated.rig import (
     DRIVER,
@@ -171,7 +171,7 @@ def threads_share_a_session(folder: Path) -> None:
 def the_runtime_cache_is_kept_on_disk_and_read_again(folder: Path) -> None:
     s = session(folder)
     s.run(feeds())
-    (kept,) = engine_cache.folder().glob("*.runtime-cache")
+    (kept,) = cache.folder().glob("*.runtime-cache")
     kept.write_bytes(KERNELS + b"of yesterday;")
     again = session(folder)
     assert again._loaded._runtime_cache.kernels == KERNELS + b"of yesterday;"
@@ -194,7 +194,7 @@ def shapes_that_the_smallest_engine_does_not_hold_run_on_the_next(folder: Path) 
     graph, bundle = prepare(folder, profiles=(ranges(5, 1),))
     data = plan(graph, (ranges(16, 2),))
     name = f"{hashlib.sha256(graph).hexdigest()[:12]}.large.engine"
-    engine_cache.write(sidecar(graph, data, file=name, profiles=(ranges(16, 2),)), data)
+    cache.write(sidecar(graph, data, file=name, profiles=(ranges(16, 2),)), data)
     s = open_engine("tensorrt-rtx", graph, bundle)
     assert s.engine.file == "inverse.engine"
     small, large = feeds(), feeds(2, 12, 16)
@@ -251,9 +251,7 @@ def a_model_runs_on_the_engine_of_its_bundle(folder: Path) -> None:
 def an_engine_of_the_users_cache_is_found(folder: Path) -> None:
     graph = inverse_graph(True)
     data = plan(graph)
-    engine_cache.write(
-        sidecar(graph, data, file=f"{sidecar(graph, data).graph[:12]}.e.engine"), data
-    )
+    cache.write(sidecar(graph, data, file=f"{sidecar(graph, data).graph[:12]}.e.engine"), data)
     s = open_engine("tensorrt-rtx", graph, None)
     values = feeds()
     assert np.array_equal(s.run(values)["hr"], expected(values))

@@ -14,7 +14,7 @@ import numpy as np
 
 import hcflow
 from export.engine import bundle_engines, compilers
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from runtime.bundle.reader import Bundle
 from tests.simulated.rig import broken, fine, plan, prepare, ranges, scenario, sidecar
 from tests.support.bundles import inverse_graph, write_bundle
@@ -33,7 +33,7 @@ def _compiler(graph: bytes = inverse_graph(True)) -> Iterator[list[Any]]:
             made = replace(
                 made, file=f"{made.graph[:12]}.made.engine", profiles=(ranges(8, 1),) * 2
             )
-            engine_cache.write(made, data)
+            cache.write(made, data)
         return []
 
     before, bundle_engines.compile_bundle = bundle_engines.compile_bundle, compile_bundle
@@ -80,7 +80,7 @@ def precision_auto_compiles_what_it_then_takes_on_this_gpu(folder: Path) -> None
             model = hcflow.load(bundle, **options)
             assert [each[2] for each in asked] == [("fp16",)]
         assert model.network.precisions == ("fp16",)
-        shutil.rmtree(engine_cache.folder())
+        shutil.rmtree(cache.folder())
 
 
 def _rtx_alone(library: str) -> bool:

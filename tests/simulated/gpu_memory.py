@@ -13,8 +13,8 @@ import runtime
 from runtime import backends
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import check, driver
-from runtime.bundle.engine_entry import Memory
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.entry import Memory
+from runtime.bundle.engines.program import Program
 from runtime.bundle.graph_entry import RecordedGrid
 from runtime.errors import GpuMemoryError
 from runtime.inference.auto import gpu_grid

@@ -12,7 +12,7 @@ import runtime
 from export.engine.refit import refit_bundle
 from export.errors import ExportError
 from runtime.backends.tensorrt import open_engine
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from runtime.bundle.reader import Bundle
 from tests.simulated.rig import (
     DRIVER,
@@ -55,7 +55,7 @@ def new_weights_go_into_an_engine_without_compiling(folder: Path) -> None:
     assert made.engine.graph == graph.sha256
     assert made.engine.refittable
     assert made.engine.profiles == (ranges(8, 1),)
-    assert made.path.parent == engine_cache.folder()
+    assert made.path.parent == cache.folder()
     values = feeds()
     halves = open_engine("tensorrt-rtx", new.read_graph(graph), new.folder).run(values)["hr"]
     whole = open_engine("tensorrt-rtx", inverse_graph(True), old.folder).run(values)["hr"]

@@ -25,7 +25,7 @@ from runtime.backends.cuda.stream import Stream
 from runtime.backends.session import Session
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_session import EngineSession
-from runtime.bundle.engine_entry import Engine, Memory, Range
+from runtime.bundle.engines.entry import Engine, Memory, Range
 from runtime.bundle.manifest import Numerics
 from tests.simulated.tensorrt_module import engine_bytes
 from tests.support.bundles import inverse_graph, write_bundle

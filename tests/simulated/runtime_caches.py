@@ -11,7 +11,7 @@ from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import check, driver
 from runtime.backends.tensorrt_engine import LoadedEngine
 from runtime.backends.tensorrt_session import EngineSession
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from tests.simulated.rig import (
     Lines,
     broken,
@@ -31,7 +31,7 @@ STRANGE = (b"", b"kernels of another driver", KERNELS + b"LAZY" + CUT_SHORT)
 
 
 def _file() -> Path:
-    (found,) = engine_cache.folder().glob("*.runtime-cache")
+    (found,) = cache.folder().glob("*.runtime-cache")
     return found
 
 
@@ -101,11 +101,11 @@ def a_cache_that_others_can_write_to_is_not_read(folder: Path) -> None:
     assert any("can be written by everyone" in line for line in log.lines), log.lines
     s.run(feeds())
     assert (_file().read_bytes(), _file().stat().st_mode & 0o022) == (ours, 0)
-    engine_cache.folder().chmod(0o777)
+    cache.folder().chmod(0o777)
     try:
         assert _kernels(session(folder)) == KERNELS
     finally:
-        engine_cache.folder().chmod(0o700)
+        cache.folder().chmod(0o700)
 
 
 @scenario
@@ -116,5 +116,5 @@ def of_two_processes_the_last_one_to_write_wins_and_the_file_is_whole(folder: Pa
     assert _file().read_bytes() == _kernels(second)
     first.run(feeds(height=5))
     assert _file().read_bytes() == _kernels(first)
-    assert [path.suffix for path in engine_cache.folder().iterdir()] == [".runtime-cache"]
+    assert [path.suffix for path in cache.folder().iterdir()] == [".runtime-cache"]
     fine()

@@ -13,7 +13,7 @@ from runtime.backends.cuda.arrays import DeviceArray
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import check, driver
 from runtime.backends.cuda.stream import PER_THREAD, Stream
-from runtime.bundle import engine_cache
+from runtime.bundle.engines import cache
 from runtime.errors import BackendError, ParameterError
 from runtime.inference.network import Network
 from tests.simulated.rig import (
@@ -168,7 +168,7 @@ def kernels_made_on_one_kind_of_gpu_are_kept_apart_from_anothers(folder: Path) -
     with gpus(2):
         for ordinal in range(2):
             session(folder, ordinal).run(feeds())
-    names = sorted(path.name for path in engine_cache.folder().glob("*.runtime-cache"))
+    names = sorted(path.name for path in cache.folder().glob("*.runtime-cache"))
     assert {name.split(".")[-2] for name in names} == {"simulated-gpu", "simulated-gpu-of-kind-1"}
 
 

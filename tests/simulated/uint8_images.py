@@ -12,7 +12,7 @@ import runtime
 from export.graph import uint8_boundary
 from runtime.backends.tensorrt import open_engine
 from runtime.bundle import uint8_images
-from runtime.bundle.engine_entry import Range
+from runtime.bundle.engines.entry import Range
 from runtime.bundle.manifest import Numerics
 from runtime.errors import ParameterError
 from tests.simulated.rig import (

@@ -22,7 +22,7 @@ from export.graph import emit, trace
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
-from runtime.bundle.engine_entry import Profile
+from runtime.bundle.engines.entry import Profile
 from tests.support.golden_files import weights
 
 NETWORKS = ("sr_x4", "sr_x8", "rescale_x4")

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runtime.bundle import engine_entry
-from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engines.entry import Engine, of_manifest
 from runtime.bundle.manifest import Graph, Manifest
 
 MOST_BATCH = 8
@@ -78,7 +77,7 @@ output [ {{ name: "UPSCALED" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] }} ]
 def native_models(name: str, manifest: Manifest) -> list[Native]:
     """The models of a bundle's uint8 graphs, and of their TensorRT engines."""
     found = []
-    listed = engine_entry.of_manifest(manifest, f"bundle '{manifest.name}'")
+    listed = of_manifest(manifest, f"bundle '{manifest.name}'")
     engines = {e.graph: e for e in listed if e.library == "tensorrt"}
     for graph in manifest.graphs:
         if graph.io != "uint8":

@@ -13,8 +13,8 @@ import re
 import stat
 from pathlib import Path
 
-from runtime.bundle.engine_entry import LIBRARIES, Engine, Library, of_manifest
-from runtime.bundle.engine_fit import Machine
+from runtime.bundle.engines.entry import LIBRARIES, Engine, Library, of_manifest
+from runtime.bundle.engines.fit import Machine
 from runtime.bundle.reader import Bundle
 from runtime.errors import BackendError, BundleError
 from runtime.system import atomic, regular_file

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
-from runtime.bundle.engine_program import Program
+from runtime.bundle.engines.program import Program
 from runtime.bundle.graph_entry import (
     DIGEST,
     DIRECTIONS,

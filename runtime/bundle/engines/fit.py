@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.bundle.engine_entry import Engine, Library
+from runtime.bundle.engines.entry import Engine, Library
 from runtime.errors import BackendError
 
 _RTX_SERVES = ("7.5", "8.0", "8.6", "8.9")  # and 12.0 and later

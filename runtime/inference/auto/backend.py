@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from runtime.backends import targets_of
-from runtime.bundle.engine_entry import LIBRARIES, Library
+from runtime.bundle.engines.entry import LIBRARIES, Library
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Precision
 from runtime.bundle.reader import Bundle

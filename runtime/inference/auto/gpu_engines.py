@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runtime.backends import targets_of
-from runtime.bundle import engine_cache, engine_entry, engine_fit
-from runtime.bundle.engine_entry import Engine, Library
-from runtime.bundle.engine_fit import Machine
+from runtime.bundle.engines import cache, fit
+from runtime.bundle.engines.entry import Engine, Library, of_manifest
+from runtime.bundle.engines.fit import Machine
 from runtime.bundle.graph_entry import Graph
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.reader import Bundle
@@ -23,18 +23,18 @@ def engines_of(library: Library, bundle: Bundle, device: int | None) -> tuple[Fi
     but the error.
     """
     try:
-        listed = engine_entry.of_manifest(bundle.manifest, f"'{bundle.folder}'")
+        listed = of_manifest(bundle.manifest, f"'{bundle.folder}'")
     except BundleError:  # told when an engine is opened
         listed = []
     found: dict[str, list[Engine]] = {}
     for graph in preferred(bundle.manifest.graphs, targets_of(library)):
-        own = [*(e for e, _ in engine_cache.find(graph.sha256)), *listed]
+        own = [*(e for e, _ in cache.find(graph.sha256)), *listed]
         engines = [e for e in own if e.graph == graph.sha256 and e.library == library]
         if engines:
             found[graph.sha256] = engines
     machine = _machine(library, device) if found else None
     fitting = {
-        graph: [e for e in engines if engine_fit.misfit(e, machine) is None]
+        graph: [e for e in engines if fit.misfit(e, machine) is None]
         for graph, engines in found.items()
         if machine is not None
     }

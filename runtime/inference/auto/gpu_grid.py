@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from runtime.bundle.engine_entry import Engine
+from runtime.bundle.engines.entry import Engine
 from runtime.bundle.graph_entry import Graph
 from runtime.inference import predicted
 from runtime.inference.grid import Grid

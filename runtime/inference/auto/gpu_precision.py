@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from runtime.backends import ON_GPU, targets_of
-from runtime.bundle.engine_entry import LIBRARIES, Engine
+from runtime.bundle.engines.entry import LIBRARIES, Engine
 from runtime.bundle.graph_entry import Graph
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import CONTRACT, Manifest, Precision

@@ -1,5 +1,5 @@
 // The manifest entry of a compiled engine, and whether it fits a machine
-// (runtime/bundle/engine_entry.py).
+// (runtime/bundle/engines/entry.py).
 #pragma once
 
 #include <cstdint>

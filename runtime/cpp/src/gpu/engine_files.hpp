@@ -1,5 +1,5 @@
 // The engines of a graph, in the user's cache and in the bundle
-// (runtime/bundle/engine_cache.py).
+// (runtime/bundle/engines/cache.py).
 #pragma once
 
 #include <filesystem>

@@ -21,7 +21,7 @@ bool holds_only_files(const std::filesystem::path& folder);
 
 /// Reads a file of at most `most` bytes that belongs to this user or root and that no other user
 /// can write to. The same is required of every folder above it and, if it is a link, above the
-/// link's target (runtime/bundle/engine_cache.py). Throws Error (backend).
+/// link's target (runtime/bundle/engines/cache.py). Throws Error (backend).
 std::string read_trusted_file(const std::filesystem::path& path, std::uint64_t most);
 
 /// Reads a file of at most 1 GiB that only this user can write to; none if there is no such file.
