@@ -71,6 +71,13 @@ class KnowsProgram(Session, Protocol):
     def card(self) -> Card:
         """The GPU."""
 
+    def engine_for(self, shapes: Shapes) -> Engine:
+        """The engine that runs inputs of these shapes, where there are several.
+
+        Raises:
+            GpuMemoryError, BackendError: it cannot be loaded.
+        """
+
 
 @runtime_checkable
 class ReservesMemory(Session, Protocol):

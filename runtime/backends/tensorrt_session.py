@@ -71,6 +71,15 @@ class EngineSession:
         """The GPU that it runs on."""
         return Card(self._device.name, self._device.multiprocessors, self._device.l2)
 
+    def engine_for(self, shapes: Shapes) -> Engine:
+        """The engine that runs inputs of these shapes: this one, or the next that holds them.
+
+        Raises:
+            GpuMemoryError, BackendError: the next one cannot be loaded.
+        """
+        other = self._other(shapes)
+        return self.engine if other is None else other.engine_for(shapes)
+
     @property
     def draws_latents(self) -> bool:
         """Whether latents given as `Region` are drawn on the GPU."""

@@ -104,7 +104,8 @@ class Journal:
                 end += size
         elif lines != [""]:
             _logger.warning(
-                "'%s' is started again: an earlier run had another input, model or options",
+                "'%s' is started again: an earlier run had another input, model, backend, "
+                "engine or options",
                 result,
             )
         self._raw.truncate(end)

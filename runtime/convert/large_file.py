@@ -150,7 +150,7 @@ def convert(
             latents=conversion.latents,
             tiling=job.tiling,
         )
-    settings = _dependencies(source, conversion, plan)
+        settings = _dependencies(source, conversion, plan)
     settings |= {"salvage": True} if job.salvage else {}
     with Journal(output, settings) as journal, blame_record(conversion.chooser, where):
         _compute(conversion, result, plan, journal, progress)
@@ -272,13 +272,13 @@ def _of_size(
 def _dependencies(source: str, conversion: _Conversion, plan: Plan) -> dict[str, Any]:
     """What the blocks of a result depend on."""
     network, grid = conversion.model.network, plan.grid
+    graph = network.graph(plan.direction, conversion.latents, plan.precision)
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         **conversion.settings,
         "input": digest,
-        "graph": network.graph(plan.direction, conversion.latents, plan.precision).sha256,
-        "backend": network.backend,
+        **network.computation(graph, *grid.window),
         "pixels": _PIXELS,
         "grid": [grid.height, grid.width, grid.tile, grid.overlap, grid.border],
         "bands": [grid.row(index).stop for index in range(grid.rows)],

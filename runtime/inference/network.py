@@ -234,6 +234,23 @@ class Network:
         _, session = self._session(graph)
         return (session.engine, session.card) if isinstance(session, KnowsProgram) else None
 
+    def computation(self, graph: Graph, height: int, width: int) -> dict[str, str]:
+        """What computes a graph's windows of height × width LR pixels, for what outlives a process.
+
+        Returns:
+            `graph` (SHA-256) and `backend` (by its own name, never `auto`); where an engine runs
+            also `engine` (SHA-256) and `gpu` (the driver's name).
+
+        Raises:
+            BundleError, BackendError: as `run`.
+        """
+        backend, session = self._session(graph)
+        found = {"graph": graph.sha256, "backend": backend}
+        if isinstance(session, KnowsProgram):
+            engine = session.engine_for(self._input_shapes(graph, height, width))
+            found |= {"engine": engine.sha256, "gpu": session.card.name}
+        return found
+
     def reserve(self, graph: Graph, height: int, width: int, windows: int = 1) -> None:
         """Take the GPU's memory for so many windows of height × width LR pixels before they run.
 

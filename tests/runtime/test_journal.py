@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 import hcflow
-from runtime import FileError
+from runtime import FileError, backends
+from runtime.backends import auto
 from runtime.convert import large_file
 from runtime.convert.job import Job
 from runtime.convert.journal import Journal
@@ -103,6 +105,52 @@ def test_a_journal_that_is_finished_while_it_is_opened_is_not_used(
     assert list(tmp_path.iterdir()) == []
 
 
+def _stop_after_two(done: int, _: int) -> None:
+    if done == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_auto_computes_on_another_backend_begins_anew(
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def job(*installed: str) -> Job:
+        monkeypatch.setattr(auto, "fastest_first", lambda: list(installed))
+        return Job("downscale", OneModel(hcflow.load(bundle)))
+
+    monkeypatch.setitem(backends._BACKENDS, "openvino", backends._BACKENDS["onnxruntime"])
+    source, result = str(tmp_path / "in.png"), str(tmp_path / "out.png")
+    _picture("RGB", 40, 150).save(source)
+    with pytest.raises(KeyboardInterrupt):
+        large_file.convert(job("onnxruntime"), source, result, "PNG", progress=_stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        large_file.convert(
+            job("openvino", "onnxruntime"), source, result, "PNG", progress=_stop_after_two
+        )
+    (line,) = caplog.messages
+    assert "is started again: an earlier run had another" in line
+    assert "backend" in line
+    caplog.clear()
+    large_file.convert(job("openvino", "onnxruntime"), source, result, "PNG")
+    assert "resuming" in caplog.messages[0]
+
+
+def test_a_named_backends_journal_has_the_words_of_earlier_versions(
+    model: hcflow.Model, bundle: Path, tmp_path: Path
+) -> None:
+    source, result = str(tmp_path / "in.png"), str(tmp_path / "out.png")
+    _picture("RGB", 40, 150).save(source)
+    job = Job("downscale", OneModel(hcflow.load(bundle, backend="onnxruntime")))
+    with pytest.raises(KeyboardInterrupt):
+        large_file.convert(job, source, result, "PNG", progress=_stop_after_two)
+    recipe = json.loads(Path(f"{result}.hcflow-journal").read_text().split("\n")[0])["recipe"]
+    assert set(recipe) == {"input", "graph", "backend", "pixels", "grid", "bands"}
+    assert recipe["backend"] == "onnxruntime"
+    assert recipe["graph"] == model.network.graph("forward", False).sha256
+
+
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
     source, whole, broken = (tmp_path / f"{name}.png" for name in ("in", "whole", "broken"))
     _picture("RGBA", 32, 96).save(source)
@@ -141,11 +189,7 @@ def test_a_killed_downscale_goes_on_with_its_alpha(
     job = Job("downscale", OneModel(model), tiling=Tiling(8, overlap))
     large_file.convert(job, source, whole, "PNG")
 
-    def stop(done: int, _: int) -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        large_file.convert(job, source, broken, "PNG", progress=stop)
+        large_file.convert(job, source, broken, "PNG", progress=_stop_after_two)
     large_file.convert(job, source, broken, "PNG")
     assert Path(broken).read_bytes() == Path(whole).read_bytes()

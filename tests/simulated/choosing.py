@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 import runtime
 from runtime import Model
+from runtime.convert import large_file
+from runtime.convert.job import Job
+from runtime.images.codecs import vips
+from runtime.inference.grid import Tiling
 from runtime.inference.report import Report
 from tests.simulated.rig import Lines, fine, plan, raises, ranges, scenario, sidecar
 from tests.support.bundles import forward_graph, inverse_graph, write_bundle
+from tests.support.one_model import OneModel
 
 IMAGE = np.full((4, 5, 3), 100, np.uint8)
 GAINS = {"fp32": 1.0, "fp16": 0.5, "fp8": 0.25}
@@ -42,13 +49,15 @@ def _data(precision: str, direction: str) -> bytes:
     return forward_graph() + doc_string
 
 
-def _compile(bundle: Path, precision: str, *directions: str, **changes: Any) -> None:
+def _compile(
+    bundle: Path, precision: str, *directions: str, side: int = 16, **changes: Any
+) -> None:
     """Engines of a bundle's graphs, in the bundle."""
     manifest = runtime.Bundle.open(bundle).manifest
     engines = list(manifest.engines)
     for direction in directions or ("inverse", "forward"):
         data = _data(precision, direction)
-        profiles = (ranges(16, 1),) if direction == "inverse" else (_hr_ranges(),)
+        profiles = (ranges(side, 1),) if direction == "inverse" else (_hr_ranges(),)
         engine = plan(data, profiles)
         entry = sidecar(
             data,
@@ -158,6 +167,49 @@ def engines_of_one_direction_leave_the_other_to_the_next_backend(folder: Path) -
     by_name = runtime.load(bundle, backend="tensorrt-rtx", precision="auto")
     assert _upscaled(by_name) == ("tensorrt-rtx", "fp16", 0.5)
     fine()
+
+
+@scenario
+def a_large_file_begun_before_its_engine_was_made_is_begun_anew(folder: Path) -> None:
+    if vips.find() is None:
+        return
+    bundle = _bundle(folder)
+    source, result = folder / "in.png", folder / "out.png"
+    Image.new("RGB", (5, 40), (100, 100, 100)).save(source)
+    log = Lines("runtime.convert.journal")
+
+    def begin(backend: str, stop: bool = True) -> None:
+        model = runtime.load(bundle, backend=backend, precision="auto")
+        job = Job("upscale", OneModel(model), tau=0.0, tiling=Tiling(8, 0))
+        progress = _stop if stop else None
+        with contextlib.suppress(KeyboardInterrupt):
+            large_file.convert(job, str(source), str(result), "PNG", progress=progress)
+
+    def said() -> str:
+        line = log.lines[-1] if log.lines else ""
+        log.lines.clear()
+        return line
+
+    begin("auto")
+    for precision in ("fp32", "fp16"):  # the first is another backend alone
+        _compile(bundle, precision)
+        begin("auto")
+        assert "is started again: an earlier run had another" in said()
+    begin("tensorrt-rtx")  # by name it is the same computation
+    assert "resuming" in said()
+    _compile(bundle, "fp16", "inverse", side=8)  # for smaller shapes: it is taken first
+    begin("auto")
+    assert "is started again: an earlier run had another" in said()
+    begin("auto", stop=False)
+    assert "resuming" in said()
+    pixels = np.asarray(Image.open(result))
+    assert pixels.shape == (160, 20, 3)
+    assert np.all(pixels == 50)  # of the fp16 graph's gain alone
+    fine()
+
+
+def _stop(*_: int) -> None:
+    raise KeyboardInterrupt
 
 
 @scenario
