@@ -17,6 +17,7 @@ from hcflow.batch.manifest import ImageList, shard_name
 from hcflow.batch.outcomes import Count, Outcomes
 from hcflow.batch.rows import Conversion, Results
 from runtime.convert.folders.pool import Pool
+from runtime.convert.job import before_on_gpus
 from runtime.errors import FileError, one_line
 from runtime.system import lock
 
@@ -63,7 +64,8 @@ class Batch:
             theirs = json.loads(storage.read(name))
         except ValueError:
             raise FileError(f"'{name}' is damaged: give another folder with -o") from None
-        if theirs != facts:
+        earlier = before_on_gpus(facts["job"])
+        if theirs not in (facts, facts | {"job": earlier}):
             keys = [key for key in facts if theirs.get(key) != facts[key]]
             what = {"list": "another list", "shards": "another number of shards"}
             other = what.get(keys[0] if keys else "", "other options or another model")

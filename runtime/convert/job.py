@@ -19,6 +19,9 @@ from runtime.model import Model
 
 Direction = Literal["upscale", "downscale"]
 
+ON_GPUS = "graphs_on_gpus"
+"""Key of a job's identity: graphs that backend `auto` may take on a GPU, and on no processor."""
+
 
 class Models(Protocol):
     """Opens models, all with the same `options`; pickled on its way to another process."""
@@ -119,13 +122,11 @@ class Job:
         # Neither threads nor who compiled an engine changes what was asked for.
         unused = ("threads", "compile_engines")
         load = {k: v for k, v in self.models.options.items() if k not in unused}
-        # Graphs that are added later, for another precision, change nothing; fp32 replaces any
-        # other where that fails.
-        precision = load.get("precision") or "fp32"
-        targets = targets_of(load.get("backend") or "auto")
-        graphs = [g for g in manifest.graphs if g.target in targets]
-        low = ("fp16", "fp8") if load.get("backend") in ON_GPU else ("int8",)
-        used = (*low, "fp32") if precision == "auto" else (precision, "fp32")
+        backend, precision = load.get("backend") or "auto", load.get("precision") or "fp32"
+        graphs = _graphs(manifest, backend, precision)
+        on_gpus = [_graphs(manifest, each, precision) for each in ON_GPU if backend == "auto"]
+        more = {file: sha256 for each in on_gpus for file, sha256 in each.items()}
+        more = {file: sha256 for file, sha256 in more.items() if file not in graphs}
         return {
             "direction": self.direction,
             "asked": self.model is not None,
@@ -136,6 +137,29 @@ class Job:
             "load": load,
             "options": options,
             "checkpoint": manifest.checkpoint.sha256,
-            "graphs": {g.file: g.sha256 for g in graphs if g.precision in used},
+            "graphs": graphs,
+            **({ON_GPUS: more} if more else {}),
             "by": version,
         }
+
+
+def before_on_gpus(identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A job's identity as it was written down before it had `ON_GPUS`; None where that is equal."""
+    earlier = {key: value for key, value in identity.items() if key != ON_GPUS}
+    return earlier if len(earlier) < len(identity) else None
+
+
+def _graphs(manifest: Manifest, backend: str, precision: str) -> dict[str, str]:
+    """SHA-256 by file of the graphs that a backend may compute with; for `auto` on a processor.
+
+    Graphs that are added later, for another precision, change nothing; fp32 replaces any other
+    where that fails.
+    """
+    low = ("fp16", "fp8") if backend in ON_GPU else ("int8",)
+    used = (*low, "fp32") if precision == "auto" else (precision, "fp32")
+    targets = targets_of(backend)
+    return {
+        graph.file: graph.sha256
+        for graph in manifest.graphs
+        if graph.target in targets and graph.precision in used
+    }

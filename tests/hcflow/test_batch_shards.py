@@ -28,6 +28,7 @@ from hcflow.cli.program import application
 from hcflow.models.load import load
 from runtime.convert.folders import pool
 from runtime.convert.folders.worker import Outcome
+from runtime.convert.job import ON_GPUS
 from runtime.errors import FileError
 from runtime.system import lock
 from tests.support.batches import InProcess, batch, files, job, outcomes, picture, text_list
@@ -266,6 +267,14 @@ def test_results_belong_to_one_list_and_one_job(tmp_path: Path) -> None:
         file.write("in/6.png\n")
     with pytest.raises(FileError, match="was begun with another list"):
         batch(names, tmp_path / "out").begin({"tau": 0})
+
+
+def test_results_begun_before_a_job_named_its_graphs_on_gpus_go_on(tmp_path: Path) -> None:
+    results = batch(_six(tmp_path), tmp_path / "out")
+    results.begin({"tau": 0})
+    results.begin({"tau": 0, ON_GPUS: {"inverse.fp16.onnx": "1" * 64}})
+    with pytest.raises(FileError, match="was begun with other options or another model"):
+        results.begin({"tau": 1, ON_GPUS: {"inverse.fp16.onnx": "1" * 64}})
 
 
 def test_results_never_go_among_the_images(tmp_path: Path) -> None:

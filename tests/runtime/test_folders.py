@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from hcflow.models.load import Models
-from runtime.bundle.reader import Bundle
 from runtime.convert import file
 from runtime.convert.folders import pool, worker
 from runtime.convert.folders.resume import Finished
@@ -170,15 +169,6 @@ def test_a_tau_map_of_colours_is_one_error_not_every_images(bundle: Path, tmp_pa
     run = _folder(bundle, tmp_path / "in", tmp_path / "out", *options, command="upscale")
     assert (run.code, run.report) == (1, {})
     assert "it must be a gray image without alpha" in run.err
-
-
-def test_graphs_added_for_another_precision_do_not_change_a_job(bundle: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
-    low = tuple(replace(graph, precision="int8", file="low") for graph in manifest.graphs)
-    more = replace(manifest, graphs=(*manifest.graphs, *low))
-    for precision, same in ((None, True), ("fp32", True), ("int8", False), ("auto", False)):
-        job = Job("upscale", Models({"precision": precision}))
-        assert (job.identity(manifest, "1") == job.identity(more, "1")) == same
 
 
 def test_an_input_is_never_overwritten_without_force(bundle: Path, tmp_path: Path) -> None:
