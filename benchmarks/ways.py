@@ -1,9 +1,10 @@
-"""What each way of serving adds to a picture: processor time of the machine over a plain loop.
+"""What each way of serving adds to a picture: processor time over a plain loop, in turns.
 
-`python -m benchmarks.ways --model rescale_x4 --pictures 12` runs each way with so many pictures of
-128×128 and with twice as many; the difference is what they take, without start and warm-up. The
-time is the whole machine's, as some ways have processes that are nobody's children: nothing else
-may run. With --triton the server is fetched (130 MB) and measured, too.
+`python -m benchmarks.ways --model rescale_x4 --pictures 3 --rounds 5` takes pictures of 128×128 in
+each way and in the loop, in turns. A way that is a command runs with so many pictures and with
+twice as many, so that its start does not count. The time is the whole machine's, as some ways have
+processes that are nobody's children: nothing else may run. With --triton the server is fetched
+(130 MB) and measured, too.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -37,6 +37,9 @@ from tests.support import triton_server
 
 Convert = Callable[[int], None]
 """Converts so many pictures."""
+
+Way = Callable[[Path, str], contextlib.AbstractContextManager[Convert]]
+"""Opens a way for a folder with pictures and a model."""
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _RAY = {
@@ -56,63 +59,65 @@ def busy_seconds() -> float:
 
 
 def main() -> None:
-    """Print processor seconds a picture, and each way's ratio to the plain loop, as JSON."""
+    """Print a row for each way, in Markdown."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="rescale_x4")
-    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--triton", action="store_true", help="fetch and run Triton, too")
     options = parser.parse_args()
     os.environ.update(_RAY)
+    ways: dict[str, Way] = {"`hcflow upscale FOLDER`": _folder, "a shard of a list": _shard}
+    ways |= {"Ray, shards of a list": _ray, "HTTP": _http, "Ray Serve": _ray_serve}
+    ways |= {"Triton": _triton} if options.triton else {}
+    print("| way | plain loop, ms | added, ms | / plain loop |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        found = _measured(Path(name), options)
-    plain = (found["plain loop, first"] + found["plain loop, again"]) / 2
-    for way, seconds in found.items():
-        found[way] = {"seconds": round(seconds, 3), "ratio": round(seconds / plain, 3)}
-    print(json.dumps(found, indent=1))
+        folder = Path(name)
+        (folder / "in").mkdir()
+        kinds = pictures()
+        for index in range(2 * options.pictures):
+            Image.fromarray(kinds[index % len(kinds)]).save(folder / "in" / f"{index:05d}.png")
+        for title, way in ways.items():
+            rounds = _in_turns(way, folder, options)
+            plain, added, ratio = map(statistics.median, zip(*rounds, strict=True))
+            row = f"| {title} | {1e3 * plain:.0f} | {1e3 * added:.0f} | {ratio:.3f} |"
+            print(row, flush=True)
 
 
-def _measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    (folder / "in").mkdir()
-    kinds = pictures()
-    for index in range(2 * options.pictures):
-        Image.fromarray(kinds[index % len(kinds)]).save(folder / "in" / f"{index:05d}.png")
-    found: dict[str, Any] = {"plain loop, first": _seconds(_loop, folder, options)}
-    ways = {"folder": _folder, "shard of a list": _shard, "Ray, the list's shards": _ray}
-    ways |= {"HTTP": _http, "Ray Serve": _ray_serve} | (
-        {"Triton": _triton} if options.triton else {}
-    )
-    for way, run in ways.items():
-        print(f"{way} …", file=sys.stderr, flush=True)
-        found[way] = _seconds(run, folder, options)
-    found["plain loop, again"] = _seconds(_loop, folder, options)
+def _in_turns(
+    way: Way, folder: Path, options: argparse.Namespace
+) -> list[tuple[float, float, float]]:
+    """Of each round the loop's seconds a picture, what the way adds, and the ratio of both."""
+    found = []
+    level = 6 if way in _COMMANDS else 1  # as files are written, and answers
+    with _loop(folder, options.model, level) as loop, way(folder, options.model) as convert:
+        for _ in range(options.rounds):
+            plain = _seconds(loop, options.pictures) / options.pictures
+            client = way in _CLIENTS
+            taken = _seconds(convert, options.pictures, client)
+            if way in _COMMANDS:
+                taken = _seconds(convert, 2 * options.pictures) - taken
+            taken /= options.pictures
+            found.append((plain, taken - plain, taken / plain))
     return found
 
 
-def _seconds(
-    way: Callable[[Path, str], contextlib.AbstractContextManager[Convert]],
-    folder: Path,
-    options: argparse.Namespace,
-) -> float:
-    """Processor seconds that one more picture takes, without those of a client in this process."""
-    taken = []
-    with way(folder, options.model) as convert:
-        for count in (options.pictures, 2 * options.pictures):
-            start, mine = busy_seconds(), time.process_time()
-            convert(count)
-            client = time.process_time() - mine if way in _CLIENTS else 0.0
-            taken.append(busy_seconds() - start - client)
-    return (taken[1] - taken[0]) / options.pictures
+def _seconds(convert: Convert, count: int, client: bool = False) -> float:
+    """Processor seconds of so many pictures, without those of a client in this process."""
+    start, mine = busy_seconds(), time.process_time()
+    convert(count)
+    return busy_seconds() - start - (time.process_time() - mine if client else 0.0)
 
 
 @contextlib.contextmanager
-def _loop(folder: Path, model_name: str) -> Iterator[Convert]:
+def _loop(folder: Path, model_name: str, level: int) -> Iterator[Convert]:
     """Read, upscale and write as PNG, without what a file's own record and metadata ask."""
     model = load(model_name, **computation(), threads=1)
 
     def convert(count: int) -> None:
         for path in _names(folder, count):
             large = model.upscale(Image.open(path).convert("RGB"))
-            large.save(folder / "large.png", compress_level=1)
+            large.save(folder / "large.png", compress_level=level)
 
     convert(1)
     yield convert
@@ -211,6 +216,7 @@ def _triton(folder: Path, model: str) -> Iterator[Convert]:
 
 
 _CLIENTS = (_http, _ray_serve, _triton)
+_COMMANDS = (_folder, _shard, _ray)
 
 
 if __name__ == "__main__":
