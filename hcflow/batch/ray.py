@@ -41,7 +41,7 @@ class Upscale:
         read_parquet("s3://bucket/names.parquet").map_batches(
             Upscale,
             fn_constructor_kwargs={"root": "s3://bucket/photos", "results": "s3://bucket/large"},
-            batch_size=64, num_gpus=1, compute=ActorPoolStrategy(size=8), max_restarts=-1,
+            batch_size=64, num_gpus=1, compute=ActorPoolStrategy(size=8),
         ).write_parquet("s3://bucket/outcomes")
 
     Args:
@@ -158,6 +158,7 @@ def run(
     try:
         context = DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells its plan and much else
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus, cpus = resources.get("GPU", 0), resources.get("CPU", 1)
         threads = job.models.options.get("threads") or max(1, min(_THREADS, int(cpus) // jobs))
@@ -174,7 +175,6 @@ def run(
             fn_constructor_args=(batch, job, jobs, timeout),
             batch_size=1,
             compute=ActorPoolStrategy(size=max(1, min(most, len(shards)))),
-            max_restarts=-1,
             **share,
         )
         unfinished = []

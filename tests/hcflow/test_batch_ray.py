@@ -138,7 +138,7 @@ def test_a_pipeline_of_ray_data_has_an_outcome_for_every_row(
         "kwargs = {'root': root, 'results': results, 'model': bundle,\n"
         "          'load': {'backend': 'onnxruntime', 'precision': 'fp32', 'threads': 1}}\n"
         "told = ray.data.from_items([{'path': name} for name in names]).map_batches(\n"
-        "    Upscale, fn_constructor_kwargs=kwargs, batch_size=8, max_restarts=-1,\n"
+        "    Upscale, fn_constructor_kwargs=kwargs, batch_size=8,\n"
         "    compute=ray.data.ActorPoolStrategy(size=1))\n"
         "print(json.dumps([row for row in told.iter_rows()]))\n"
     )
