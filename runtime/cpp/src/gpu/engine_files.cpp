@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/sha256.hpp"
+#include "hcflow/hcflow.hpp"
 #include "system/file_trust.hpp"
 #include "system/regular_file.hpp"
 
@@ -56,6 +57,11 @@ Preference preference(const EngineFile& engine, bool tf32) {
 }
 
 }  // namespace
+
+fs::path engine_folder(const std::string& cache) {
+    const fs::path base = fs::u8path(cache.empty() ? user_cache() : cache);
+    return base.empty() ? base : base / "engines";
+}
 
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,
                                    const fs::path& cache) {

@@ -16,6 +16,10 @@ struct EngineFile {
     std::filesystem::path path;
 };
 
+/// The folder of compiled engines in a cache, or in the user's where that is empty; empty if none
+/// is known, as the current folder must not be used: its engines may be another user's.
+std::filesystem::path engine_folder(const std::string& cache);
+
 /// Every engine of a graph, those of the cache first. An empty path means no cache. Damaged entries
 /// in the cache are skipped. Throws Error (bundle): an entry in the manifest is invalid.
 std::vector<EngineFile> engines_of(const Bundle& bundle, const Graph& graph,

@@ -13,13 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The folder of compiled engines; empty if no cache folder is known, as the current folder must
-/// not be used: its engines may be another user's.
-fs::path engine_folder(const std::string& cache) {
-    const fs::path base = fs::u8path(cache.empty() ? user_cache() : cache);
-    return base.empty() ? base : base / "engines";
-}
-
 /// The file for the kernels that TensorRT-RTX compiles at run time; empty: they are not kept.
 fs::path runtime_cache(const std::string& cache, const EngineEntry& engine, const Machine& machine,
                        const Device& device) {
