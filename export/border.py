@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact import NUMERICS, Artifact
-from export.checks.at_once import THREADS, at_once
+from export.checks.parallel import THREADS, parallel_map
 from runtime.backends import open_session
 from runtime.bundle.manifest import Drift, Graph, Level
 from runtime.checks.tile_error import Runner
@@ -103,7 +103,9 @@ def error_by_distance(
         reach = range(LADDER[-1] + 1)
         return np.array([pixels[d : SIDE - d, d : SIDE - d].max() for d in reach])
 
-    return dict(zip(COLOURS, at_once(curve, COLOURS.values(), graph, SIDE * SIDE), strict=True))
+    return dict(
+        zip(COLOURS, parallel_map(curve, COLOURS.values(), graph, SIDE * SIDE), strict=True)
+    )
 
 
 def smallest(curves: dict[str, NDArray[np.float64]], least: int = 0) -> int | None:

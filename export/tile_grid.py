@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from export import tiled_loss
 from export.artifact import NUMERICS, Artifact
 from export.checks import seams, tile_pictures
-from export.checks.at_once import THREADS, at_once
+from export.checks.parallel import THREADS, parallel_map
 from export.checks.tile_pictures import Array
 from export.checks.tiled_run import Measured
 from export.errors import ExportError
@@ -322,4 +322,4 @@ def _curves(
         (name, picture), tau = case
         return name, tau, worst_by_distance(measured.run, graph, levels, picture, tau, scene)
 
-    return at_once(curve, itertools.product(pictures, taus), graph, scene.picture**2)
+    return parallel_map(curve, itertools.product(pictures, taus), graph, scene.picture**2)

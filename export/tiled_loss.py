@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.checks.at_once import at_once
+from export.checks.parallel import parallel_map
 from export.checks.tile_pictures import Array
 from export.checks.tiled_run import Measured, run_on_grid
 from export.folded.fold import GraphSpec
@@ -61,7 +61,9 @@ class Evaluated:
                 grid = Grid(*size, tile, overlap, border)
             jobs.append((picture, trial.tau, grid))
         largest = max(math.prod(grid.window) for *_, grid in jobs)
-        found = at_once(lambda job: run_on_grid(measured, *job)[0], jobs, measured.graph, largest)
+        found = parallel_map(
+            lambda job: run_on_grid(measured, *job)[0], jobs, measured.graph, largest
+        )
         images = [image[None] for image in found]
         if self.back is not None:
             images = [self.back((np.rint(each * 255) / 255).astype(np.float32)) for each in images]

@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export.checks.at_once import at_once
+from export.checks.parallel import parallel_map
 from export.checks.tile_pictures import STRIP_WIDTH, Array
 from export.checks.tiled_run import Measured, run_on_grid
 from runtime.bundle.manifest import Seam
@@ -123,7 +123,7 @@ def choose(
     cases = functools.cache(strips)
 
     def on_each(work: Callable[[T], U], items: Iterable[T], length: int) -> list[U]:
-        return at_once(work, items, measured.graph, STRIP_WIDTH * length)
+        return parallel_map(work, items, measured.graph, STRIP_WIDTH * length)
 
     @functools.cache
     def untiled(length: int, case: str, tau: float) -> list[Array | None]:

@@ -1,10 +1,10 @@
 """What each way of serving adds to a picture: processor time over a plain loop, in turns.
 
-`python -m benchmarks.ways --model rescale_x4 --pictures 3 --rounds 5` takes pictures of 128×128 in
-each way and in the loop, in turns. A way that is a command runs with so many pictures and with
-twice as many, so that its start does not count. The time is the whole machine's, as some ways have
-processes that are nobody's children: nothing else may run. With --triton the server is fetched
-(130 MB) and measured, too.
+`python -m benchmarks.serving_overhead --model rescale_x4 --pictures 3 --rounds 5` takes pictures of
+128×128 in each way and in the loop, in turns. A way that is a command runs with so many pictures
+and with twice as many, so that its start does not count. The time is the whole machine's, as some
+ways have processes that are nobody's children: nothing else may run. With --triton the server is
+fetched (130 MB) and measured, too.
 """
 
 from __future__ import annotations

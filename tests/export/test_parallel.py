@@ -12,8 +12,8 @@ import torch
 
 from export import artifact, border, tile_grid
 from export.artifact import Artifact
-from export.checks import at_once as side_by_side
-from export.checks.at_once import at_once
+from export.checks import parallel
+from export.checks.parallel import parallel_map
 from export.checks.reference_cases import cases
 from export.folded.fold import GraphSpec
 from export.precision import evaluation, lower
@@ -43,24 +43,24 @@ def graph_of(folder: Path) -> Graph:
 def test_results_come_in_the_items_order_from_as_many_threads_as_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(side_by_side.machine, "usable_cpus", lambda: 3)
+    monkeypatch.setattr(parallel.machine, "usable_cpus", lambda: 3)
     meeting = threading.Barrier(3, timeout=30)  # breaks unless three run at the same time
 
     def work(item: int) -> int:
         meeting.wait()
         return item * item
 
-    assert at_once(work, range(6), graph_of(tmp_path / "b"), 1) == [0, 1, 4, 9, 16, 25]
+    assert parallel_map(work, range(6), graph_of(tmp_path / "b"), 1) == [0, 1, 4, 9, 16, 25]
 
 
 def test_runs_that_would_not_fit_into_memory_together_follow_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(side_by_side.machine, "usable_cpus", lambda: 3)
-    monkeypatch.setattr(side_by_side.machine, "available_memory", lambda: 1_000_000)
+    monkeypatch.setattr(parallel.machine, "usable_cpus", lambda: 3)
+    monkeypatch.setattr(parallel.machine, "available_memory", lambda: 1_000_000)
     graph = replace(graph_of(tmp_path / "b"), bytes_per_lr_pixel=1000)
     threads = set[str]()
-    at_once(lambda _: threads.add(threading.current_thread().name), range(6), graph, 200)
+    parallel_map(lambda _: threads.add(threading.current_thread().name), range(6), graph, 200)
     assert threads == {threading.current_thread().name}
 
 

@@ -1,4 +1,4 @@
-"""Runs of a graph side by side, one thread each, in place of one after another on all threads.
+"""Runs a graph on several pictures in parallel, one thread each.
 
 The pictures that borders and tiles are measured on are small: several threads on one of them spend
 up to half their time waiting for each other. The bytes are the same (`CpuSession`).
@@ -21,7 +21,7 @@ THREADS = 1
 """Of a session whose runs stand side by side."""
 
 
-def at_once(
+def parallel_map(
     work: Callable[[Item], Result], items: Iterable[Item], graph: Graph, lr_pixels: int
 ) -> list[Result]:
     """The work on every item, results in their order, on as many processors as memory allows.
