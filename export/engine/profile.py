@@ -70,10 +70,7 @@ class Sizes:
 
     def for_graph(self, graph: Graph) -> Sizes:
         """Every size of one profile: a tiled graph runs at its tile's window, others at many."""
-        window = None
-        if graph.tile is not None:
-            side = graph.tile + 2 * (graph.overlap or 0)
-            window = (side, side)
+        window = None if graph.window is None else (graph.window, graph.window)
         largest = self.largest or _larger(window or DEFAULT_LARGEST, self.best or self.smallest)
         usual = window if window and _ordered(window, largest) else DEFAULT_BEST
         best = self.best or _smaller(_larger(usual, self.smallest), largest)

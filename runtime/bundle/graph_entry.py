@@ -109,6 +109,11 @@ class Graph:
         return (RecordedGrid(self.tile, self.overlap),)
 
     @property
+    def window(self) -> int | None:
+        """Largest side of a window in LR pixels; None for a graph that runs images whole."""
+        return None if self.tile is None else RecordedGrid(self.tile, self.overlap or 0).window
+
+    @property
     def window_classes(self) -> tuple[int, ...]:
         """Largest sides of windows in LR pixels, ascending: an engine has a profile for each.
 

@@ -315,9 +315,8 @@ class Network:
 
     def _expect(self, graph: Graph, session: Session) -> None:
         # From the manifest's grid alone, so that an image always gives the same bytes.
-        if isinstance(session, ExpectsShapes) and graph.tile:
-            side = graph.tile + 2 * (graph.overlap or 0)
-            session.expect(self._input_shapes(graph, side, side))
+        if isinstance(session, ExpectsShapes) and graph.window is not None:
+            session.expect(self._input_shapes(graph, graph.window, graph.window))
 
     def _session(self, graph: Graph) -> tuple[str, Session]:
         return self._choices.session(graph)

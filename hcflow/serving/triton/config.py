@@ -94,7 +94,7 @@ def _native(name: str, graph: Graph, manifest: Manifest, engine: Engine | None =
     platform = "onnxruntime_onnx" if engine is None else "tensorrt_plan"
     is_inverse = graph.direction == "inverse"
     image, result = ("lr", "hr") if is_inverse else ("hr", "lr")
-    window = _WARM_UP if graph.tile is None else graph.tile + 2 * (graph.overlap or 0)
+    window = _WARM_UP if graph.window is None else graph.window
     most = MOST_BATCH
     if engine is not None:
         ranges = engine.profiles[-1]  # the largest
