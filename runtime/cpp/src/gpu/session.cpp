@@ -1,6 +1,7 @@
 #include "gpu/session.hpp"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "core/error.hpp"
@@ -20,26 +21,32 @@ fs::path runtime_cache(const std::string& cache, const EngineEntry& engine, cons
     return engine_folder(cache) / runtime_cache_name(engine, machine, device.name());
 }
 
-/// The engines of a graph that are a library's; none if they cannot be read, which is told when an
-/// engine is opened.
-std::vector<EngineFile> library_engines(const Bundle& bundle, const Graph& graph,
-                                        const Options& options, const std::string& name) try {
-    std::vector<EngineFile> engines = engines_of(bundle, graph, engine_folder(options.cache));
-    engines.erase(
-        std::remove_if(engines.begin(), engines.end(),
-                       [&](const EngineFile& each) { return each.entry.library != name; }),
-        engines.end());
-    return engines;
-} catch (const Error&) {
-    return {};
+/// Engines of a bundle by their graph; graphs without any are left out.
+using BundleEngines = std::map<const Graph*, std::vector<EngineFile>>;
+
+/// The engines of a library, read once; those that cannot be read are left out.
+BundleEngines library_engines(const Bundle& bundle, const Options& options,
+                              const std::string& name) {
+    BundleEngines found;
+    for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::fp8})
+        for (const Graph* graph : bundle.preferred(precision, targets_of(name))) {
+            try {
+                for (EngineFile& each : engines_of(bundle, *graph, engine_folder(options.cache)))
+                    if (each.entry.library == name) found[graph].push_back(std::move(each));
+            } catch (const Error&) {  // told when an engine is opened
+                continue;
+            }
+        }
+    return found;
 }
 
-/// Whether any graph that a library takes has an engine.
-bool has_any(const Bundle& bundle, const std::string& library, const FindEngines& engines) {
-    for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::fp8})
-        for (const Graph* graph : bundle.preferred(precision, targets_of(library)))
-            if (!engines(*graph).empty()) return true;
-    return false;
+/// Those of them that fit a machine.
+BundleEngines fitting(const BundleEngines& engines, const Machine& machine) {
+    BundleEngines found;
+    for (const auto& [graph, files] : engines)
+        for (const EngineFile& each : files)
+            if (!misfit(each.entry, machine)) found[graph].push_back(each);
+    return found;
 }
 
 /// Throws Error (backend): no driver, no such GPU, or no library.
@@ -255,26 +262,19 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
 Precision precision_of(const Bundle& bundle, const Options& options, const std::string& name,
                        LoadLibrary load) {
     if (options.precision != Precision::automatic) return options.precision;
-    const auto all = [&](const Graph& graph) {
-        return library_engines(bundle, graph, options, name);
-    };
-    if (!has_any(bundle, name, all)) return Precision::fp32;  // needs neither driver nor library
-    std::optional<Machine> machine;
+    const BundleEngines all = library_engines(bundle, options, name);
+    if (all.empty()) return Precision::fp32;  // needs neither driver nor library
+    BundleEngines fits;
     try {
-        machine = this_machine(options, name, load);
+        fits = fitting(all, this_machine(options, name, load));
     } catch (const Error&) {  // told when an engine is opened
-        return automatic_precision(bundle, name, all);
+        fits.clear();
     }
-    const auto fitting = [&](const Graph& graph) {
-        std::vector<EngineFile> engines = all(graph);
-        engines.erase(
-            std::remove_if(engines.begin(), engines.end(),
-                           [&](const EngineFile& each) { return misfit(each.entry, *machine); }),
-            engines.end());
-        return engines;
-    };
-    return has_any(bundle, name, fitting) ? automatic_precision(bundle, name, fitting)
-                                          : automatic_precision(bundle, name, all);
+    const BundleEngines& taken = fits.empty() ? all : fits;
+    return automatic_precision(bundle, name, [&](const Graph& graph) {
+        const auto found = taken.find(&graph);
+        return found == taken.end() ? std::vector<EngineFile>{} : found->second;
+    });
 }
 
 bool has_engines(const Bundle& bundle, const Options& options, const std::string& name,
