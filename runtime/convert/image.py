@@ -91,10 +91,10 @@ def downscale(
         round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
     record = record_of(model, photo.size, provenance.digest(kept), round_trip_psnr, precision)
     has_place = format_name in provenance.FORMATS
-    if has_place:
-        result = replace(result, xmp=provenance.embed(result.xmp, record))
     with report.timed("encoding"):
-        data = formats.encode(result, format_name)
+        if has_place:
+            result = replace(result, xmp=provenance.embed(result.xmp, record))
+            data = formats.encode(result, format_name)
         plain = psnr.bicubic(photo.image, width, height)
         bicubic_bytes = len(formats.encode(replace(result, image=plain), format_name))
     return Downscaled(
