@@ -194,15 +194,16 @@ def _openvino() -> Any:
 
 
 def _core() -> Any:
-    """The one Core of this process, which is never taken apart.
+    """The one Core of this process, which is never destroyed.
 
-    A Core gives its thread a stack for signals, and in its end the one from before: of two that end
-    in the order they were made in, the second leaves memory that is gone, and Ctrl-C is a crash.
+    A Core installs a signal stack for its thread and, when it is destroyed, restores the one that
+    it replaced. Two Cores that are destroyed in the order of their creation leave the thread with a
+    stack that has been freed, and the next signal crashes the process.
     """
     library = _openvino()
     with _FIRST_USE:
         if not _cores:
-            # At their first use the binding makes tables of types; two threads at once never end.
+            # The binding fills its tables of types at first use, where two threads deadlock.
             library.Type.f32.to_dtype()
             library.Tensor(np.zeros(1, np.float32))
             _cores.append(library.Core())
