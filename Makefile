@@ -24,7 +24,7 @@ demo: demo-environment $(BUNDLE)/manifest.json
 	$(BIN)/hcflow demo --model $(BUNDLE) --output demo
 
 lint: environment
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -96,7 +96,7 @@ def start(
         small, large, cache = (Path(folder, name) for name in ("small.png", "large.png", "cache"))
         pixels = np.random.default_rng(0).integers(0, 256, (SIZES[0], SIZES[0], 3), np.uint8)
         Image.fromarray(pixels).save(small)
-        command = [program, "--threads", str(threads), "--precision", precision]
+        command: list[str | Path] = [program, "--threads", str(threads), "--precision", precision]
         command += ["--bundle", bundle, small, large]
         environment = {**os.environ, "HCFLOW_CACHE": str(cache)}
 

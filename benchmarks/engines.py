@@ -63,9 +63,9 @@ def ours(model: HCFlow, direction: Any, precision: Any, encoding: Encoding = INT
             if node.op == "call_module"
             and traced.get_parameter(f"{node.target}.weight").dtype == torch.float16
         ]
-        magnitudes, largest = (dict.fromkeys(chosen, x) for x in (RANGE, LARGEST_WEIGHT))
-        place(emitted, magnitudes, largest, encoding)
-    return ir.to_proto(emitted).SerializeToString()
+        ranges, largest = dict.fromkeys(chosen, RANGE), dict.fromkeys(chosen, LARGEST_WEIGHT)
+        place(emitted, ranges, largest, encoding)
+    return bytes(ir.to_proto(emitted).SerializeToString())
 
 
 def ranges(data: bytes) -> Profile:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
@@ -111,6 +112,7 @@ def _has_mark(data: bytes) -> bool:
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         exif = image.getexif()
+        found: list[MutableMapping[Any, Any]]
         found = [exif, exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)]
         found.append(image.info)
         return _MARK in data or any(

@@ -69,7 +69,8 @@ class NaiveForward(nn.Module):
 
     def forward(self, hr: Tensor) -> Tensor:
         """As `lr` of the contract's forward graph."""
-        return self.model(hr).lr
+        lr: Tensor = self.model(hr).lr
+        return lr
 
 
 def _replace_convolutions(
@@ -98,7 +99,7 @@ def naive_inverse(model: HCFlow) -> bytes:
         verbose=False,
     )
     assert program is not None
-    return program.model_proto.SerializeToString()
+    return bytes(program.model_proto.SerializeToString())
 
 
 def naive_forward(model: HCFlow) -> bytes:
@@ -115,4 +116,4 @@ def naive_forward(model: HCFlow) -> bytes:
         verbose=False,
     )
     assert program is not None
-    return program.model_proto.SerializeToString()
+    return bytes(program.model_proto.SerializeToString())

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--latents", default="", help="CHANNELS:FACTOR of each level, by commas")
     given = parser.parse_args()
     latents = [(int(c), int(f)) for c, f in (z.split(":") for z in given.latents.split(",") if z)]
-    image = np.asarray(Image.open(given.source).convert("RGB"), np.float32) / 255
+    image = np.asarray(Image.open(given.source).convert("RGB"), np.float32) / np.float32(255)
     result = convert(given.graph, image, given.tile, given.overlap, latents)
     Image.fromarray(result).save(given.output)
 

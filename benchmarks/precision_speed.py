@@ -41,7 +41,7 @@ from hcflow_ref.checkpoint.shipped import weights
 from hcflow_ref.network.config import OFFICIAL
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.synthetic_weights import synthetic
-from runtime.bundle.manifest import ANY_MACHINE
+from runtime.bundle.manifest import ANY_MACHINE, Precision
 from runtime.bundle.reader import Bundle
 
 FP32, BF16 = "naive export, fp32", "naive export, bf16"
@@ -49,16 +49,17 @@ CALIBRATION_SIDE = 24
 """LR side of the crops for the synthetic network: enough for ranges, and seconds to run."""
 
 
-def of_bundle(folder: Path) -> tuple[HCFlow, dict[str, bytes], str]:
+def of_bundle(folder: Path) -> tuple[HCFlow, dict[Precision, bytes], str]:
     bundle = Bundle.open(folder)
     model = load(weights(bundle.manifest.name)).model
     graphs = {p: bundle.read_graph(bundle.graph("inverse", p, True)) for p in ANY_MACHINE}
     return model, graphs, f"`{bundle.manifest.name}`"
 
 
-def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
+def general(photographs: Path) -> tuple[HCFlow, dict[Precision, bytes], str]:
     model = synthetic(OFFICIAL["sr_x4"])
-    graphs = {p: our_inverse(model, p) for p in ("fp32", "fp16")}
+    exact: tuple[Precision, ...] = ("fp32", "fp16")
+    graphs = {p: our_inverse(model, p) for p in exact}
     crops = images.crops(photographs, CALIBRATION_SIDE * model.config.scale, print)
     spec = GraphSpec("inverse", "fp16")
     traced = trace.trace(deploy(model, spec))
@@ -81,7 +82,7 @@ def general(photographs: Path) -> tuple[HCFlow, dict[str, bytes], str]:
 
 
 def contenders(
-    graphs: dict[str, bytes], naive: bytes, feeds: Feeds, threads: int
+    graphs: dict[Precision, bytes], naive: bytes, feeds: Feeds, threads: int
 ) -> Iterator[tuple[str, Runner]]:
     yield FP32, runner(naive, "openvino", threads, feeds)
     yield BF16, runner(naive, "openvino", threads, feeds, LOW)

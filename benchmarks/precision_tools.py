@@ -43,7 +43,7 @@ onnx.save(float16.convert_float_to_float16(onnx.load(sys.argv[1])), sys.argv[2])
 """
 
 
-class Conv(OpRun):  # type: ignore[misc]
+class Conv(OpRun):
     """Accumulates in float32 and rounds once; the evaluator's own is too slow for a network."""
 
     op_domain = ""
@@ -87,7 +87,9 @@ def images(graph: Path, trial: Trial) -> Iterator[NDArray[np.float64]]:
     evaluator = ReferenceEvaluator(model, new_ops=[Conv])
     for index in range(len(trial.truth)):
         feeds = {k: v.astype(np.float16) if half else v for k, v in split(trial, index).items()}
-        (hr,) = evaluator.run(["hr"], feeds)
+        found = evaluator.run(["hr"], feeds)
+        assert isinstance(found, list)
+        hr = np.asarray(found[0])
         yield np.clip(hr[0].astype(np.float64), 0, 1)
 
 

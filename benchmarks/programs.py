@@ -139,8 +139,8 @@ def main() -> None:
         for row in rows(network):
             found.append(row)
             if arguments.write:
-                kept = {"version": _version(), "rows": found}
-                arguments.write.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+                figures = {"version": _version(), "rows": found}
+                arguments.write.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print("\n".join(table(found)))
 
 

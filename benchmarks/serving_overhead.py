@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -112,7 +113,8 @@ def _seconds(convert: Convert, count: int, client: bool = False) -> float:
 @contextlib.contextmanager
 def _loop(folder: Path, model_name: str, level: int) -> Iterator[Convert]:
     """Read, upscale and write as PNG, without what a file's own record and metadata ask."""
-    model = load(model_name, **computation(), threads=1)
+    options: dict[str, Any] = {**computation(), "threads": 1}
+    model = load(model_name, **options)
 
     def convert(count: int) -> None:
         for path in _names(folder, count):
@@ -175,7 +177,7 @@ def _ray_serve(folder: Path, model: str) -> Iterator[Convert]:
         serve.run(deployment([model], load={"threads": 1}))
         yield _asking(folder, 8765)
     finally:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
 

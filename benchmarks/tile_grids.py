@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from export import tile_grid, tiled_loss
-from export.checks.at_once import THREADS
+from export.checks.parallel import THREADS
 from export.checks.seams import shows
 from export.checks.tile_pictures import Array
 from export.checks.tiled_run import Measured
