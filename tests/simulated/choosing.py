@@ -17,7 +17,18 @@ from runtime.convert.job import Job
 from runtime.images.codecs import vips
 from runtime.inference.grid import Tiling
 from runtime.inference.report import Report
-from tests.simulated.rig import Lines, fine, plan, raises, ranges, scenario, sidecar
+from tests.simulated.rig import (
+    DRIVER,
+    GIGABYTE,
+    Lines,
+    fine,
+    forget_gpus,
+    plan,
+    raises,
+    ranges,
+    scenario,
+    sidecar,
+)
 from tests.support.bundles import forward_graph, inverse_graph, write_bundle
 from tests.support.one_model import OneModel
 
@@ -149,6 +160,21 @@ def an_engine_that_fits_goes_before_one_in_a_better_precision_that_does_not(fold
     log.lines.clear()
     assert _upscaled(_auto(bundle)) == ("tensorrt-rtx", "fp32", 1.0)
     assert not log.lines
+    fine()
+
+
+@scenario
+def without_a_gpu_auto_says_so_once_for_engines_of_every_precision(folder: Path) -> None:
+    bundle = _bundle(folder)
+    for precision in ("fp16", "fp32"):
+        _compile(bundle, precision)
+    forget_gpus()
+    DRIVER.sim_machine(0, 13000, GIGABYTE)
+    log = Lines("runtime.backends.auto")
+    assert _upscaled(_auto(bundle))[1:] == ("fp32", 1.0)
+    (line,) = log.lines
+    assert "finds no GPU" in line
+    DRIVER.sim_machine(1, 13000, GIGABYTE)
     fine()
 
 

@@ -104,13 +104,15 @@ class Choices:
         """
         with self._opening:
             if graph.file not in self._sessions:
+                # Where no engine fits, the first choice has told why: `auto` need not try again.
+                engines = self._choices[0].fits and graph.file not in self._refused
                 name, session = open_named(
                     backend or self._choices[-1].backend,
                     self._bundle,
                     graph,
                     self._threads,
                     self._device,
-                    engines=graph.file not in self._refused,
+                    engines=engines,
                 )
                 self._prepare(graph, session)
                 self._sessions[graph.file] = name, session
