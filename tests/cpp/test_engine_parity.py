@@ -124,10 +124,10 @@ def _with_engines(exact: Manifest, random: np.random.Generator) -> Manifest:
             continue
         program = Program({}, 0, 0, None, None)
         if often():
-            moved, fp8 = ((100, 0), (80, 95))[graph.precision == "fp8"]
+            moved, fp8, fp16 = ((100, 0, 100), (80, 95, 5))[graph.precision == "fp8"]
             if not often():
-                moved, fp8 = int(random.integers(0, 120)), int(random.integers(0, 120))
-            program = Program({}, 0, 0, moved, {"fp8": fp8, "fp16": 5})
+                moved, fp8, fp16 = (int(random.integers(0, most)) for most in (120, 200, 40))
+            program = Program({}, 0, 0, moved, {"fp8": fp8, "fp16": fp16})
         shapes = {"lr": Range((1, 3, 8, 8), (1, 3, 8, 8), (1, 3, 8, 8))}
         entries.append(Engine(
             file=f"{len(entries)}.engine", sha256="a" * 64, bytes=10, graph=graph.sha256,

@@ -99,6 +99,9 @@ def test_what_is_compiled_for_auto_is_what_it_then_takes(manifest: Manifest) -> 
     [
         (engine(80, fp8=95, fp16=5), "fp8"),
         (engine(95, fp8=95, fp16=5), "fp16"),  # moves nearly as much
+        (engine(320, fp8=380, fp16=20), "fp8"),  # a window four times as large
+        (engine(24, fp8=24, fp16=1), "fp16"),  # a smaller one, which moves nearly as much
+        (engine(0, fp8=0, fp16=0), "fp16"),  # nothing is known of it
         (engine(80, fp8=50, fp16=50), "fp16"),  # half of it is not in FP8 after all
         (engine(None, fp8=95), "fp16"),  # unknown
     ],

@@ -20,7 +20,7 @@ LEAST_FP8 = 0.85
 """Share of the convolutions' operations that an FP8 engine must have in FP8."""
 
 MOST_BYTES = 0.9
-"""An FP8 engine must move at most so much of what the fp16 engine moves."""
+"""An FP8 engine must move at most so much an operation of what the fp16 engine moves."""
 
 Engines = Callable[[Graph], Sequence[Engine]]
 
@@ -96,16 +96,27 @@ def _within_budget(
 
 def _gains(low: Sequence[Engine], half: Sequence[Engine]) -> bool:
     """Whether the programs of FP8 engines are known to be in FP8 and to move fewer bytes."""
-    moved = [each.program.bytes for each in half if each.program and each.program.bytes]
-    if not low or not moved:
+    known = [moved for moved in map(_bytes_per_operation, half) if moved]
+    if not low or not known:
         return False
     for engine in low:
-        program = engine.program
-        if program is None or program.bytes is None or program.operations is None:
-            return False
-        in_fp8 = program.operations.get("fp8", 0)
-        if in_fp8 < LEAST_FP8 * sum(program.operations.values()):
-            return False
-        if program.bytes > MOST_BYTES * min(moved):
+        moved = _bytes_per_operation(engine)
+        if moved is None or moved > MOST_BYTES * min(known) or _fp8_share(engine) < LEAST_FP8:
             return False
     return True
+
+
+def _bytes_per_operation(engine: Engine) -> float | None:
+    """Of activations, an operation of convolutions: engines' windows may differ in size."""
+    program = engine.program
+    if program is None or program.bytes is None or not program.operations:
+        return None
+    operations = sum(program.operations.values())
+    return program.bytes / operations if operations else None
+
+
+def _fp8_share(engine: Engine) -> float:
+    """Of the convolutions' operations."""
+    assert engine.program is not None
+    operations = engine.program.operations or {}
+    return operations.get("fp8", 0) / sum(operations.values())

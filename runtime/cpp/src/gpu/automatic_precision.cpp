@@ -1,6 +1,8 @@
 #include "gpu/automatic_precision.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -12,7 +14,7 @@ namespace {
 
 // The share of the convolutions' operations that an FP8 engine must have in FP8.
 constexpr double kLeastFp8 = 0.85;
-// An FP8 engine must move at most so much of what the fp16 engine moves.
+// An FP8 engine must move at most so much an operation of what the fp16 engine moves.
 constexpr double kMostBytes = 0.9;
 
 /// Direction and latents of a graph.
@@ -33,30 +35,38 @@ bool has(const Engines& engines, const Kind& kind) {
     return found != engines.end() && !found->second.empty();
 }
 
-/// Whether an engine is known to be in FP8 and to move fewer bytes than an fp16 engine.
-bool gains(const EngineEntry& engine, double half_bytes) {
-    if (!engine.program || !engine.program->bytes || !engine.program->operations) return false;
+/// What a program moves and computes; engines' windows may differ in size.
+struct Cost {
+    double bytes_per_operation;
+    double fp8_share;
+};
+
+std::optional<Cost> cost(const EngineFile& engine) {
+    const auto& program = engine.entry.program;
+    if (!program || !program->bytes || !program->operations) return std::nullopt;
     double all = 0, in_fp8 = 0;
-    for (const auto& [type, count] : *engine.program->operations) {
+    for (const auto& [type, count] : *program->operations) {
         all += static_cast<double>(count);
         if (type == "fp8") in_fp8 = static_cast<double>(count);
     }
-    return in_fp8 >= kLeastFp8 * all &&
-           static_cast<double>(*engine.program->bytes) <= kMostBytes * half_bytes;
+    if (all == 0) return std::nullopt;
+    return Cost{static_cast<double>(*program->bytes) / all, in_fp8 / all};
 }
 
-/// As above for every engine in FP8, against the fp16 engine that moves the fewest bytes.
+/// Whether engines are known to be in FP8 and to move fewer bytes than those in fp16.
 bool gains(const std::vector<EngineFile>& low, const std::vector<EngineFile>& half) {
-    std::optional<double> least;
+    double least = std::numeric_limits<double>::infinity();
     for (const EngineFile& engine : half) {
-        const auto& program = engine.entry.program;
-        if (!program || program->bytes.value_or(0) == 0) continue;
-        const auto bytes = static_cast<double>(*program->bytes);
-        least = std::min(least.value_or(bytes), bytes);
+        const auto known = cost(engine);
+        if (known && known->bytes_per_operation > 0)
+            least = std::min(least, known->bytes_per_operation);
     }
-    return !low.empty() && least && std::all_of(low.begin(), low.end(), [&](const auto& engine) {
-        return gains(engine.entry, *least);
-    });
+    return !low.empty() && std::isfinite(least) &&
+           std::all_of(low.begin(), low.end(), [&](const EngineFile& engine) {
+               const auto known = cost(engine);
+               return known && known->fp8_share >= kLeastFp8 &&
+                      known->bytes_per_operation <= kMostBytes * least;
+           });
 }
 
 }  // namespace
