@@ -44,6 +44,12 @@ def compile_engines(
     again: Annotated[
         bool, typer.Option("--again", help="Also compile graphs whose engines are already cached.")
     ] = False,
+    commands: Annotated[
+        bool,
+        typer.Option(
+            "--commands", help="Also print the commands of NVIDIA's own tools for the same."
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compile a bundle's graphs into engines, for this machine or, with TensorRT-RTX, for others.
@@ -98,5 +104,5 @@ def compile_engines(
     predictions.show(out, opened.manifest, [each.engine for each in made])
     for each in made:
         out.print(str(each.path), markup=False, soft_wrap=True)
-    if refit_from is None:
+    if commands and refit_from is None:
         engine_progress.print_commands(out, made)
