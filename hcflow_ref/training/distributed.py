@@ -82,6 +82,8 @@ def average_gradients(module: nn.Module, process: Process) -> nn.Module:
     """
     if process.count == 1:
         return module
+    # A 1×1 kernel's gradient has other strides in bfloat16, which costs a copy of a few numbers.
+    warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
     ids = [process.device.index] if process.device.type == "cuda" else None
     with warnings.catch_warnings():
         # PyTorch 2.13 renames the option; earlier versions know only this name.

@@ -14,8 +14,8 @@ from hcflow_ref.network.irn import IRN, IRNConfig
 from hcflow_ref.training.config.settings import TrainConfig
 from hcflow_ref.training.distributed import Process, average_gradients, broadcast_from_first
 from hcflow_ref.training.losses.discriminator import Discriminator
+from hcflow_ref.training.losses.features import load_features
 from hcflow_ref.training.losses.objectives import DiscriminatorLoss, Objective
-from hcflow_ref.training.losses.vgg import VGGFeatures, load_features
 from hcflow_ref.training.optimiser import adam
 from hcflow_ref.training.parameters.bf16 import networks_in_bf16
 from hcflow_ref.training.parameters.ema import averaged_copy
@@ -61,7 +61,7 @@ def build_network(config: TrainConfig) -> HCFlow | IRN:
 def build(
     config: TrainConfig,
     process: Process,
-    features: VGGFeatures | None = None,
+    features: nn.Module | None = None,
     resumed: bool = False,
 ) -> tuple[State, Losses]:
     """State and losses at step 0 on this process's device.
@@ -77,8 +77,8 @@ def build(
     """
     network = replace(config.network, init="") if resumed else config.network
     model = build_network(replace(config, network=network)).to(process.device)
-    if config.run.bf16 and process.device.type == "cuda":
-        # In which a GPU's bfloat16 convolutions compute; in another layout they transpose.
+    if config.run.bf16:
+        # In which bfloat16 convolutions compute; in another layout they transpose.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     broadcast_from_first(model, process)
     optimisers = {"flow": adam(model.parameters(), config.schedule.lr)}

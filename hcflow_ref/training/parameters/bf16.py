@@ -14,6 +14,11 @@ from torch import Tensor, nn
 from hcflow_ref.network.blocks import FCN, CouplingDenseBlock, FeatureExtractor
 
 
+def _to_bf16(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Round once, channels last: else each of a block's convolutions would do both by itself."""
+    return tuple(x.to(torch.bfloat16, memory_format=torch.channels_last) for x in inputs)
+
+
 def _to_float32(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return output.float()
 
@@ -24,4 +29,5 @@ def networks_in_bf16(model: nn.Module, device_type: str) -> None:
         if isinstance(module, FCN | CouplingDenseBlock | FeatureExtractor):
             autocast = torch.autocast(device_type, dtype=torch.bfloat16)
             setattr(module, "forward", autocast(module.forward))  # noqa: B010  (one instance's)
+            module.register_forward_pre_hook(_to_bf16)
             module.register_forward_hook(_to_float32)
