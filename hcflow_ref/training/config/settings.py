@@ -128,13 +128,14 @@ class LossSettings:
 
     Attributes:
         objective: `nll` (HCFlow), `nll+l1` (HCFlow+), `gan` (HCFlow++), `rescaling`.
-        hr: distance of the rescaled image: mean absolute error, or each patch's RMSE.
+        hr: distance of the image at τ = 0 (`l1` of HCFlow+ too): mean absolute error, or each
+            patch's RMSE.
         latent_weight: weight of the mean square of the rescaling objective's forward latents.
         neutral_weight: weight of the mean square of the LR image's colour where the bicubic LR
             image is neutral (R = G = B).
         tau: temperature of the rescaling objective's latents, or of HCFlow++'s samples.
-        features: file of VGG19 weights (a state_dict with torchvision's names); empty:
-            torchvision's own.
+        features: `efficientnet-lite0`, or a file of VGG19 weights (a state_dict with torchvision's
+            names); empty: torchvision's own.
         discriminator_first: steps at the start in which only the discriminator is trained.
         discriminator_lr: learning rate of the discriminator.
         consistency_weight: weight of the mean absolute error of the bicubic LR of HCFlow+'s image.

@@ -21,7 +21,6 @@ from hcflow_ref.training.losses.discriminator import (
     discriminator_loss,
     generator_loss,
 )
-from hcflow_ref.training.losses.vgg import VGGFeatures
 
 PHASES: dict[str, tuple[str, ...]] = {
     "nll": ("nll",),
@@ -61,7 +60,7 @@ class Objective(nn.Module):
         self,
         model: HCFlow | IRN,
         settings: LossSettings,
-        features: VGGFeatures | None = None,
+        features: nn.Module | None = None,
         discriminator: Discriminator | None = None,
     ) -> None:
         super().__init__()
@@ -102,7 +101,7 @@ class Objective(nn.Module):
 
     def _l1(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         made = self.model.inverse(lr, self.model.zero_latents(lr))
-        losses = {"l1": self.settings.l1_weight * (made - hr).abs().mean()}
+        losses = {"l1": self.settings.l1_weight * image_distance(made, hr, self.settings.hr)}
         if weight := self.settings.consistency_weight:
             made_lr = bicubic.downscale(made, self.model.config.scale)
             losses["consistency"] = weight * (made_lr - lr).abs().mean()

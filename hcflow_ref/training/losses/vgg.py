@@ -50,7 +50,7 @@ class VGGFeatures(nn.Module):
         return features
 
 
-def load_features(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGFeatures:
+def load_vgg(path: str, channels: Sequence[int] = VGG19_TO_CONV5_4) -> VGGFeatures:
     """The feature network with the weights of a file, or torchvision's for an empty path; frozen.
 
     Raises:
