@@ -12,6 +12,7 @@ from hcflow_ref.errors import CheckpointError, TrainingError
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN, IRNConfig
 from hcflow_ref.training.config.settings import TrainConfig
+from hcflow_ref.training.data.degradation import Degradation
 from hcflow_ref.training.distributed import Process, average_gradients, broadcast_from_first
 from hcflow_ref.training.losses.discriminator import Discriminator
 from hcflow_ref.training.losses.features import load_features
@@ -95,6 +96,11 @@ def build(
         discriminator_loss = average_gradients(DiscriminatorLoss(discriminator), process)
     if config.run.bf16:
         networks_in_bf16(model, process.device.type)
-    objective = Objective(model, config.loss, features, discriminator)
+    data = config.data
+    degradation = Degradation(data.blur, data.jpeg_quality)
+    degrades = data.blur or data.jpeg_quality
+    objective = Objective(
+        model, config.loss, features, discriminator, degradation if degrades else None
+    )
     losses = Losses(average_gradients(objective, process), discriminator_loss)
     return State(0, model, average, optimisers, discriminator), losses

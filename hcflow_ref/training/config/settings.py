@@ -76,6 +76,10 @@ class NetworkSettings:
         return HCFlowConfig(self.architecture, levels)
 
 
+BEST_QUALITY = 95
+"""Of the JPEGs that training draws; more is hardly ever used, and hardly differs."""
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """How patches are drawn from the folder of images.
@@ -87,6 +91,9 @@ class DataSettings:
         short_sides: use each image downscaled to these short sides, as large photographs are
             smooth at full size. Empty: full size.
         candidates: crops drawn for a patch; the one with most detail is kept.
+        blur: HCFlow+ is given LR images of patches blurred by up to this standard deviation, in HR
+            pixels.
+        jpeg_quality: and compressed as JPEG of this quality or more; 0: not compressed.
     """
 
     patch: int = 160
@@ -94,6 +101,8 @@ class DataSettings:
     validation: int = 4
     short_sides: tuple[int, ...] = ()
     candidates: int = 1
+    blur: float = 0.0
+    jpeg_quality: int = 0
 
 
 @dataclass(frozen=True)

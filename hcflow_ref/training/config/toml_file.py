@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hcflow_ref.checkpoint.detect import MOST_CHANNELS
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.training.config.settings import TrainConfig
+from hcflow_ref.training.config.settings import BEST_QUALITY, TrainConfig
 
 LARGEST = 1 << 63
 """Upper bound of seeds, and of whole numbers given where a float is expected."""
@@ -107,6 +107,11 @@ def check(config: TrainConfig) -> None:
             f"'network.init' is empty, but with 'schedule.actnorm_steps' at 0 '{loss.objective}' "
             "continues from trained weights: name their file"
         )
+    if (config.data.blur or config.data.jpeg_quality) and loss.objective != "nll+l1":
+        raise TrainingError(
+            "'data.blur' and 'data.jpeg_quality' degrade the LR images that objective 'nll+l1' is "
+            f"given; '{loss.objective}' has none"
+        )
     if (loss.objective == "rescaling") == (network.architecture == "sr"):
         raise TrainingError(
             f"objective '{loss.objective}' does not train architecture '{network.architecture}': "
@@ -121,7 +126,7 @@ POSITIVE = (
     ("run", "save_every validate_every log_every"),
 )
 NOT_NEGATIVE = (
-    ("data", "validation"),
+    ("data", "validation blur jpeg_quality"),
     ("schedule", "warmup actnorm_steps ema minutes"),
     ("loss", "tau default_tau discriminator_first nll_weight l1_weight feature_weight gan_weight"),
     ("loss", "lr_weight latent_weight neutral_weight consistency_weight"),
@@ -134,6 +139,8 @@ BELOW = {
     "loss.discriminator_width": MOST_CHANNELS,
     "data.batch": 1 << 16,
     "data.candidates": 1 << 16,
+    "data.blur": 100,
+    "data.jpeg_quality": BEST_QUALITY,
     "run.seed": LARGEST,
     "run.threads": 1025,
 }

@@ -16,6 +16,7 @@ from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.likelihood import bits_per_pixel
 from hcflow_ref.network.lr_image import encode_lr, quantise
 from hcflow_ref.training.config.settings import LossSettings
+from hcflow_ref.training.data.degradation import Degradation
 from hcflow_ref.training.losses.discriminator import (
     Discriminator,
     discriminator_loss,
@@ -54,6 +55,7 @@ class Objective(nn.Module):
         settings: weights of the losses.
         features: feature network of the perceptual loss (`gan` only).
         discriminator: rates samples in the `gan` phase; its own loss is `DiscriminatorLoss`.
+        degradation: of the LR images that the `l1` phase is given.
     """
 
     def __init__(
@@ -62,10 +64,12 @@ class Objective(nn.Module):
         settings: LossSettings,
         features: nn.Module | None = None,
         discriminator: Discriminator | None = None,
+        degradation: Degradation | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.degradation = degradation
         # In tuples, so that their parameters do not become parameters of this module.
         self._features = (features,)
         self._discriminator = (discriminator,)
@@ -100,7 +104,10 @@ class Objective(nn.Module):
         return {"nll": bits if alone else self.settings.nll_weight * bits}
 
     def _l1(self, hr: Tensor, lr: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        made = self.model.inverse(lr, self.model.zero_latents(lr))
+        given = lr
+        if self.degradation is not None:
+            given = self.degradation.draw(hr, self.model.config.scale, generator)
+        made = self.model.inverse(given, self.model.zero_latents(given))
         losses = {"l1": self.settings.l1_weight * image_distance(made, hr, self.settings.hr)}
         if weight := self.settings.consistency_weight:
             made_lr = bicubic.downscale(made, self.model.config.scale)
