@@ -61,8 +61,8 @@ def list_images(folder: Path, patch: int, report: Callable[[str], None]) -> list
         usable.append(path)
     if not usable:
         raise TrainingError(
-            f"{folder}: no usable image among {len(found)} image files; images need at least "
-            f"{patch}×{patch} pixels, or a lower data.patch"
+            f"{folder}: no usable image among {len(found)} image files (links to folders are not "
+            f"followed); images need at least {patch}×{patch} pixels, or a lower data.patch"
         )
     return usable
 
