@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import hcflow
-from hcflow_ref.evaluation.metrics import bicubic_downscale, bicubic_upscale, crop_border, psnr
+from hcflow_ref.evaluation.metrics import bicubic_downscale, bicubic_upscale, fidelity
 from hcflow_ref.images.files import read_image
 from hcflow_ref.images.photographs import photograph
 from hcflow_ref.images.pixels import Pixels, crop_centre, crop_to_multiple
@@ -37,7 +37,7 @@ def sources(holdout: Path) -> list[Pixels]:
     found = [photograph(name, SCALE) for name in PHOTOGRAPHS]
     for kind, count in KINDS.items():
         paths = sorted(holdout.glob(f"*-{kind}.png"))[:count]
-        found += [crop_to_multiple(read_image(path, 0), SCALE) for path in paths]
+        found += [crop_to_multiple(read_image(path), SCALE) for path in paths]
     return found
 
 
@@ -69,7 +69,7 @@ def enlarged(model: hcflow.Model, truth: Pixels) -> list[Cell]:
 
 
 def _figure(name: str, made: Pixels, truth: Pixels) -> str:
-    return f"{name}: {psnr(crop_border(made, SCALE), crop_border(truth, SCALE)):.1f} dB"
+    return f"{name}: {fidelity(made, truth, SCALE).psnr:.1f} dB"
 
 
 def sheet(rows: Sequence[list[Cell]]) -> Image.Image:
@@ -82,7 +82,7 @@ def sheet(rows: Sequence[list[Cell]]) -> Image.Image:
     for row, cells in enumerate(rows):
         x, y = GAP, row * (SIDE + CAPTION + GAP)
         for side, (caption, pixels) in zip(sides, cells, strict=True):
-            shown = SIDE if pixels.shape[0] == cells[-1][1].shape[0] else SIDE // SCALE
+            shown = SIDE if side == SIDE else SIDE // SCALE
             draw.text((x, y + 2), caption, "black", font)
             canvas.paste(Image.fromarray(crop_centre(pixels, shown)), (x, y + CAPTION))
             x += side + GAP

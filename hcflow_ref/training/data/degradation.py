@@ -46,11 +46,10 @@ class Degradation:
             if clean < CLEAN:
                 images.append(degraded(image, scale))
                 continue
-            lowest = self.jpeg_quality or BEST_QUALITY
-            drawn = lowest + round(quality * (BEST_QUALITY - lowest))
-            images.append(
-                degraded(image, scale, blur * self.blur, drawn if self.jpeg_quality else 0)
-            )
+            lowest, drawn = self.jpeg_quality, 0
+            if lowest:
+                drawn = lowest + round(quality * (BEST_QUALITY - lowest))
+            images.append(degraded(image, scale, blur * self.blur, drawn))
         return torch.cat(images)
 
 
