@@ -24,7 +24,7 @@ from hcflow_ref.training.losses.discriminator import (
     generator_loss,
 )
 from hcflow_ref.training.losses.features import load_features
-from hcflow_ref.training.losses.objectives import PHASES, Objective, colour_of_neutral
+from hcflow_ref.training.losses.objectives import PHASES, Objective
 from hcflow_ref.training.losses.vgg import VGG19_TO_CONV5_4, VGGFeatures, load_vgg
 from hcflow_ref.training.optimiser import clip, factor
 from hcflow_ref.training.parameters.actnorm_init import initialising
@@ -111,33 +111,6 @@ def test_the_rescaling_objective_is_the_sum_the_paper_names():
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-5
     )
-
-
-def test_colour_in_the_lr_image_costs_only_where_the_bicubic_one_is_neutral():
-    truth = torch.full((1, 3, 1, 2), 0.5)
-    truth[:, 0, :, 1] = 0.6
-    made = torch.full((1, 3, 1, 2), 0.7)
-    assert colour_of_neutral(made, truth) == 0
-    made[:, 2, :, 1] = 0.1
-    assert colour_of_neutral(made, truth) == 0
-    made[:, 2, :, 0] = 0.4
-    assert colour_of_neutral(made, truth).item() == pytest.approx((0.1**2 * 2 + 0.2**2) / 6)
-
-
-def test_a_neutral_weight_adds_the_colour_of_neutral_pictures_to_the_losses():
-    model = load("tests/golden/rescale_x4_small.safetensors").model
-    hr = batch()[0].mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    lr = quantise(bicubic.downscale(hr, 4))
-    terms = [
-        Objective(model, small_run(loss={"neutral_weight": weight}).loss)(
-            "rescaling", hr, lr, torch.Generator().manual_seed(1)
-        )
-        for weight in (0.0, 50.0)
-    ]
-    assert terms[1].keys() - terms[0].keys() == {"neutral"}
-    made = model(hr).lr
-    expected = 50 * (made - made.mean(1, keepdim=True)).square().mean()
-    assert terms[1]["neutral"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_latent_weight_pulls_the_latents_of_the_forward_flow_towards_zero():

@@ -142,6 +142,8 @@ class LossSettings:
         latent_weight: weight of the mean square of the rescaling objective's forward latents.
         neutral_weight: weight of the mean square of the LR image's colour where the bicubic LR
             image is neutral (R = G = B).
+        keep_neutral: train the rescaling objective through what the runtime does to neutral
+            pictures: their LR image and the restored one are made neutral.
         tau: temperature of the rescaling objective's latents, or of HCFlow++'s samples.
         features: `efficientnet-lite0`, or a file of VGG19 weights (a state_dict with torchvision's
             names); empty: torchvision's own.
@@ -163,6 +165,7 @@ class LossSettings:
     lr_weight: float = 5e-2
     latent_weight: float = 1e-5
     neutral_weight: float = 0.0
+    keep_neutral: bool = False
     tau: float = 1.0
     features: str = ""
     discriminator_first: int = 1500

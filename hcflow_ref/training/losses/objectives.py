@@ -17,6 +17,7 @@ from hcflow_ref.network.likelihood import bits_per_pixel
 from hcflow_ref.network.lr_image import encode_lr, quantise
 from hcflow_ref.training.config.settings import LossSettings
 from hcflow_ref.training.data.degradation import Degradation
+from hcflow_ref.training.losses import neutral
 from hcflow_ref.training.losses.discriminator import (
     Discriminator,
     discriminator_loss,
@@ -137,26 +138,23 @@ class Objective(nn.Module):
         else:
             made_lr = encode_lr(self.model, hr)
         latents = draw_latents(self.model, made_lr, settings.tau, generator)
-        made = self.model.inverse(quantise(made_lr), latents)
+        if settings.keep_neutral:
+            scale = self.model.config.scale
+            given = quantise(neutral.pull(made_lr, neutral.colour_share(hr, scale)))
+            share = neutral.enlarged(neutral.colour_share(given.detach(), 1), scale)
+            made = neutral.pull(self.model.inverse(given, latents), share)
+        else:
+            made = self.model.inverse(quantise(made_lr), latents)
         losses["hr"] = image_distance(made, hr, settings.hr)
         losses["lr"] = settings.lr_weight * (made_lr - lr).square().mean()
         if weight := settings.neutral_weight:
-            losses["neutral"] = weight * colour_of_neutral(made_lr, lr)
+            losses["neutral"] = weight * neutral.colour_of_neutral(made_lr, lr)
         return losses
 
 
 def mean_square(tensors: Sequence[Tensor]) -> Tensor:
     """Mean of the squares of all elements."""
     return torch.cat([t.flatten() for t in tensors]).square().mean()
-
-
-def colour_of_neutral(made: Tensor, truth: Tensor) -> Tensor:
-    """Mean square of the channels' differences from their mean where `truth` has R = G = B.
-
-    Both are N×3×H×W; elsewhere it counts as zero.
-    """
-    neutral = truth.amax(1, keepdim=True) == truth.amin(1, keepdim=True)
-    return ((made - made.mean(1, keepdim=True)) * neutral).square().mean()
 
 
 def image_distance(made: Tensor, truth: Tensor, kind: str) -> Tensor:
