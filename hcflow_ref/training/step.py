@@ -15,6 +15,7 @@ from hcflow_ref.errors import TrainingError
 from hcflow_ref.images import bicubic
 from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.training.config.settings import TrainConfig
+from hcflow_ref.training.data.gray import some_in_gray
 from hcflow_ref.training.distributed import Process, broadcast_from_first, in_any_process
 from hcflow_ref.training.losses.objectives import PHASES, draw_samples
 from hcflow_ref.training.nan_guard import (
@@ -30,6 +31,9 @@ from hcflow_ref.training.parameters.haar_init import main_actnorms
 from hcflow_ref.training.run_folder.state import State
 from hcflow_ref.training.setup import Losses
 
+BATCH = 100
+"""The number of the batch's own random draws, beside those of phases."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -43,11 +47,14 @@ class Step:
     lr: Tensor
 
     def generator(self, phase: int) -> torch.Generator:
-        """The random generator of a phase: it follows from seed, step, process and phase."""
-        seeds = np.random.SeedSequence(
-            [self.config.run.seed, self.state.step, self.process.rank, phase]
-        )
-        return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+        """The random generator of a phase."""
+        return _generator(self.config, self.state, self.process, phase)
+
+
+def _generator(config: TrainConfig, state: State, process: Process, use: int) -> torch.Generator:
+    """A generator that follows from seed, step, process and use."""
+    seeds = np.random.SeedSequence([config.run.seed, state.step, process.rank, use])
+    return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
 
 
 def take_step(
@@ -62,7 +69,8 @@ def take_step(
         TrainingError: a loss, gradient or weight is not finite, or the inverse has exploded; names
             the step and the layer. The state must not be saved then.
     """
-    hr = hr.to(process.device)
+    draws = _generator(config, state, process, BATCH)
+    hr = some_in_gray(hr.to(process.device), config.data.gray, draws)
     lr = quantise(bicubic.downscale(hr, state.model.config.scale))
     step = Step(state, losses, config, process, hr, lr)
     values: dict[str, float] = {}

@@ -7,6 +7,7 @@ import torch
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.images import bicubic
 from hcflow_ref.network.lr_image import quantise
+from hcflow_ref.training.data.gray import some_in_gray
 from hcflow_ref.training.losses.neutral import colour_of_neutral, colour_share, enlarged, pull
 from hcflow_ref.training.losses.objectives import Objective
 from runtime.images.pixels import neutral
@@ -88,3 +89,14 @@ def test_a_network_that_keeps_neutral_pictures_neutral_is_trained_without_their_
     assert (given == given[:, :1]).all()
     made = pull(model.inverse(given, model.zero_latents(given)), torch.zeros(1))
     assert terms["hr"].item() == pytest.approx((made - hr).abs().mean().item(), rel=1e-5)
+
+
+def test_so_many_patches_are_made_gray_by_their_luma():
+    images = torch.rand(400, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    made = some_in_gray(images, 0.25, torch.Generator().manual_seed(1))
+    gray = (made == made[:, :1]).flatten(1).all(1)
+    assert 70 < gray.sum() < 130
+    assert torch.equal(made[~gray], images[~gray])
+    luma = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    assert (made - luma)[gray].abs().max() <= 0.5 / 255 + 1e-6
+    assert some_in_gray(images, 0.0, torch.Generator()) is images

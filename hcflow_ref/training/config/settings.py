@@ -91,6 +91,7 @@ class DataSettings:
         short_sides: use each image downscaled to these short sides, as large photographs are
             smooth at full size. Empty: full size.
         candidates: crops drawn for a patch; the one with most detail is kept.
+        gray: share of the patches that are made gray.
         blur: HCFlow+ is given LR images of patches blurred by up to this standard deviation, in HR
             pixels.
         jpeg_quality: and compressed as JPEG of this quality or more; 0: not compressed.
@@ -101,6 +102,7 @@ class DataSettings:
     validation: int = 4
     short_sides: tuple[int, ...] = ()
     candidates: int = 1
+    gray: float = 0.0
     blur: float = 0.0
     jpeg_quality: int = 0
 

@@ -126,7 +126,7 @@ POSITIVE = (
     ("run", "save_every validate_every log_every"),
 )
 NOT_NEGATIVE = (
-    ("data", "validation blur jpeg_quality"),
+    ("data", "validation gray blur jpeg_quality"),
     ("schedule", "warmup actnorm_steps ema minutes"),
     ("loss", "tau default_tau discriminator_first nll_weight l1_weight feature_weight gan_weight"),
     ("loss", "lr_weight latent_weight neutral_weight consistency_weight"),
@@ -139,6 +139,7 @@ BELOW = {
     "loss.discriminator_width": MOST_CHANNELS,
     "data.batch": 1 << 16,
     "data.candidates": 1 << 16,
+    "data.gray": 1,
     "data.blur": 100,
     "data.jpeg_quality": BEST_QUALITY,
     "run.seed": LARGEST,

@@ -51,8 +51,12 @@ def pull(images: Tensor, share: Tensor) -> Tensor:
     Their luma stays what it was.
     """
     clipped = images.clamp(0, 1)
-    luma = (clipped * torch.tensor(LUMA).to(images).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return torch.where(share == 1, images, share * clipped + (1 - share) * luma)
+    return torch.where(share == 1, images, share * clipped + (1 - share) * luma(clipped))
+
+
+def luma(images: Tensor) -> Tensor:
+    """N×3×H×W → N×1×H×W, by BT.601's weights."""
+    return (images * torch.tensor(LUMA).to(images).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def enlarged(share: Tensor, scale: int) -> Tensor:
