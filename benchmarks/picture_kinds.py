@@ -28,7 +28,8 @@ from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import encode_lr, quantise
-from hcflow_ref.training.losses.neutral import LUMA, colour_share, enlarged, pull
+from hcflow_ref.training.data.gray import LUMA
+from hcflow_ref.training.losses.neutral import colour_share, enlarged, pull
 
 SIDE = 256
 MOST = 60.0

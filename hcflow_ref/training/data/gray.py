@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from hcflow_ref.network.lr_image import quantise
-from hcflow_ref.training.losses.neutral import luma
+
+LUMA = (0.299, 0.587, 0.114)
+"""BT.601's weights of R, G and B."""
+
+
+def luma(images: Tensor) -> Tensor:
+    """N×3×H×W → N×1×H×W."""
+    return (images * torch.tensor(LUMA).to(images).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def some_in_gray(images: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hcflow_ref.training.data.gray import luma
+
 REACH = 6
 """LR pixels around coloured input, each way, in which the output is coloured."""
 
@@ -19,8 +21,6 @@ BLUR = 3
 
 NEUTRAL, COLOURED = 1 / 255, 5 / 255
 """Between R, G and B: what is no colour yet, and what is all colour."""
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 def colour_of_neutral(made: Tensor, truth: Tensor) -> Tensor:
@@ -52,11 +52,6 @@ def pull(images: Tensor, share: Tensor) -> Tensor:
     """
     clipped = images.clamp(0, 1)
     return torch.where(share == 1, images, share * clipped + (1 - share) * luma(clipped))
-
-
-def luma(images: Tensor) -> Tensor:
-    """N×3×H×W → N×1×H×W, by BT.601's weights."""
-    return (images * torch.tensor(LUMA).to(images).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def enlarged(share: Tensor, scale: int) -> Tensor:
