@@ -18,18 +18,22 @@ from hcflow_ref.checkpoint.shipped import names, weights
 from hcflow_ref.evaluation.metrics import bicubic_upscale, fidelity
 from hcflow_ref.images.photographs import photographs
 from hcflow_ref.images.tensors import to_image, to_tensor
+from hcflow_ref.network.hcflow import HCFlow
+from hcflow_ref.network.irn import IRN
 from hcflow_ref.training.data.degradation import degraded
 
 CASES = ((0.0, 0), (0.0, 90), (0.0, 75), (0.0, 50), (0.0, 30), (1.0, 0), (2.0, 0), (1.0, 75))
 """Standard deviation of the blur in HR pixels, and JPEG's quality; 0 is none."""
 
 
+def network_of(name_or_file: str) -> HCFlow | IRN:
+    """The network of a shipped model or a checkpoint."""
+    return load(weights(name_or_file) if name_or_file in names() else name_or_file).model
+
+
 def reference_models(names_or_files: Sequence[str]) -> tuple[dict[str, ReferenceModel], int]:
     """The networks of shipped models and checkpoints by what they were called; their one scale."""
-    models = {
-        each: ReferenceModel(load(weights(each) if each in names() else each).model)
-        for each in names_or_files
-    }
+    models = {each: ReferenceModel(network_of(each)) for each in names_or_files}
     (scale,) = {model.scale for model in models.values()}
     return models, scale
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hcflow_ref.checkpoint.load import load
-from hcflow_ref.checkpoint.shipped import names, weights
+from benchmarks.degraded_inputs import network_of
 from hcflow_ref.evaluation.metrics import bicubic_downscale, bicubic_upscale, crop_border, psnr
 from hcflow_ref.images.files import read_image
 from hcflow_ref.images.photographs import photographs
@@ -28,8 +27,8 @@ from hcflow_ref.images.tensors import to_image, to_tensor
 from hcflow_ref.network.hcflow import HCFlow
 from hcflow_ref.network.irn import IRN
 from hcflow_ref.network.lr_image import encode_lr, quantise
-from hcflow_ref.training.data.gray import LUMA
-from hcflow_ref.training.losses.neutral import colour_share, enlarged, pull
+from hcflow_ref.training.data.gray import luma
+from hcflow_ref.training.losses.neutral import keep_neutral
 
 SIDE = 256
 MOST = 60.0
@@ -56,8 +55,7 @@ def pictures(holdout: Path, scale: int) -> Iterator[tuple[str, Pixels]]:
     for image in photographs(scale).values():
         yield "photographs", image
     for image in photographs(scale).values():
-        gray = np.floor(image @ np.array(LUMA) + 0.5).astype(np.uint8)
-        yield "the same in gray", np.repeat(gray[..., None], 3, axis=2)
+        yield "the same in gray", to_image(luma(to_tensor(image)).expand(-1, 3, -1, -1))
     for path in sorted(holdout.glob("*.png"), key=lambda path: path.stem.partition("-")[2]):
         kind = path.stem.partition("-")[2]
         yield kind, crop_to_multiple(crop_centre(read_image(path), SIDE), scale)
@@ -70,10 +68,8 @@ def measure(network: HCFlow | IRN, picture: Pixels) -> Figures:
     made_lr = encode_lr(network, hr)
     bicubic_lr = bicubic_downscale(picture, scale)
     alone = network.inverse(quantise(made_lr), network.zero_latents(made_lr))
-    lr = quantise(pull(made_lr, colour_share(hr, scale)))
-    converted = pull(
-        network.inverse(lr, network.zero_latents(lr)), enlarged(colour_share(lr, 1), scale)
-    )
+    lr = quantise(keep_neutral(made_lr, hr))
+    converted = keep_neutral(network.inverse(lr, network.zero_latents(lr)), lr)
     spread = (made_lr.amax(1) - made_lr.amin(1)).max().item() * 255
     return Figures(
         bicubic=_psnr(bicubic_upscale(bicubic_lr, scale), picture, scale),
@@ -104,7 +100,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="shipped rescaling models or checkpoints")
     asked = parser.parse_args()
     for name in asked.models:
-        network = load(weights(name) if name in names() else name).model
+        network = network_of(name)
         print(f"\n`{name}`\n\n| kind | pictures | bicubic | network | as converted | LR |")
         print("|---|---|---|---|---|---|")
         colours = []

@@ -8,7 +8,7 @@ from hcflow_ref.checkpoint.load import load
 from hcflow_ref.images import bicubic
 from hcflow_ref.network.lr_image import quantise
 from hcflow_ref.training.data.gray import some_in_gray
-from hcflow_ref.training.losses.neutral import colour_of_neutral, colour_share, enlarged, pull
+from hcflow_ref.training.losses.neutral import colour_of_neutral, colour_share, keep_neutral, pull
 from hcflow_ref.training.losses.objectives import Objective
 from runtime.images.pixels import neutral
 from tests.support.training_runs import small_run
@@ -64,7 +64,9 @@ def test_training_keeps_as_much_colour_of_an_lr_image_as_the_runtime_does():
     colours.add(hr[0].numpy(), is_last=True)
     expected = made[0].numpy().copy()
     neutral.pull(expected, colours.weights(0, 40), neutral.FULL)
-    np.testing.assert_allclose(pull(made, share)[0].clamp(0, 1), expected.clip(0, 1), atol=2e-3)
+    np.testing.assert_allclose(
+        keep_neutral(made, hr)[0].clamp(0, 1), expected.clip(0, 1), atol=2e-3
+    )
 
 
 def test_training_keeps_as_much_colour_of_a_restored_image_as_the_runtime_does():
@@ -75,8 +77,9 @@ def test_training_keeps_as_much_colour_of_a_restored_image_as_the_runtime_does()
     weights = neutral.enlarged(colours.weights(0, 160), 0, 0, 640, 4)
     expected = made[0].numpy().copy()
     neutral.pull(expected, weights, neutral.FULL * 4 * 4**2)
-    share = enlarged(colour_share(lr, 1), 4)
-    np.testing.assert_allclose(pull(made, share)[0].clamp(0, 1), expected.clip(0, 1), atol=2e-3)
+    np.testing.assert_allclose(
+        keep_neutral(made, lr)[0].clamp(0, 1), expected.clip(0, 1), atol=2e-3
+    )
 
 
 def test_a_network_that_keeps_neutral_pictures_neutral_is_trained_without_their_chroma():

@@ -54,6 +54,14 @@ def pull(images: Tensor, share: Tensor) -> Tensor:
     return torch.where(share == 1, images, share * clipped + (1 - share) * luma(clipped))
 
 
-def enlarged(share: Tensor, scale: int) -> Tensor:
-    """The share of each output pixel, linear between the centres of LR pixels."""
-    return F.interpolate(share, scale_factor=scale, mode="bilinear", align_corners=False)
+def keep_neutral(made: Tensor, given: Tensor) -> Tensor:
+    """A network's output without colour where its input has none, as the runtime leaves it.
+
+    Args:
+        made: the output, N×3×H×W.
+        given: the input, N×3×sH×sW for an LR image H×W, N×3×H/s×W/s for a restored one.
+    """
+    share = colour_share(given.detach(), max(1, given.shape[2] // made.shape[2]))
+    # Linear between the centres of LR pixels; for an LR image it changes nothing.
+    share = F.interpolate(share, size=made.shape[2:], mode="bilinear", align_corners=False)
+    return pull(made, share)

@@ -17,12 +17,12 @@ from hcflow_ref.network.likelihood import bits_per_pixel
 from hcflow_ref.network.lr_image import encode_lr, quantise
 from hcflow_ref.training.config.settings import LossSettings
 from hcflow_ref.training.data.degradation import Degradation
-from hcflow_ref.training.losses import neutral
 from hcflow_ref.training.losses.discriminator import (
     Discriminator,
     discriminator_loss,
     generator_loss,
 )
+from hcflow_ref.training.losses.neutral import colour_of_neutral, keep_neutral
 
 PHASES: dict[str, tuple[str, ...]] = {
     "nll": ("nll",),
@@ -138,17 +138,14 @@ class Objective(nn.Module):
         else:
             made_lr = encode_lr(self.model, hr)
         latents = draw_latents(self.model, made_lr, settings.tau, generator)
+        given = quantise(keep_neutral(made_lr, hr) if settings.keep_neutral else made_lr)
+        made = self.model.inverse(given, latents)
         if settings.keep_neutral:
-            scale = self.model.config.scale
-            given = quantise(neutral.pull(made_lr, neutral.colour_share(hr, scale)))
-            share = neutral.enlarged(neutral.colour_share(given.detach(), 1), scale)
-            made = neutral.pull(self.model.inverse(given, latents), share)
-        else:
-            made = self.model.inverse(quantise(made_lr), latents)
+            made = keep_neutral(made, given)
         losses["hr"] = image_distance(made, hr, settings.hr)
         losses["lr"] = settings.lr_weight * (made_lr - lr).square().mean()
         if weight := settings.neutral_weight:
-            losses["neutral"] = weight * neutral.colour_of_neutral(made_lr, lr)
+            losses["neutral"] = weight * colour_of_neutral(made_lr, lr)
         return losses
 
 
