@@ -166,7 +166,9 @@ def _text(value: Any) -> str:
 
 def _names(machine: _Machine) -> None:
     module, name = machine.pop(2)
-    machine.stack.append(named(str(module), str(name)))
+    if not isinstance(module, str) or not isinstance(name, str):  # `str` of a tuple may never end
+        raise ValueError("a name in the pickle is no text")
+    machine.stack.append(named(module, name))
 
 
 _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
