@@ -27,7 +27,7 @@ from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import restoration_of
 from runtime.errors import ImageError
 from runtime.images.codecs import files, formats, size_limits
-from runtime.images.codecs.bounds import structure, whole_file
+from runtime.images.codecs.bounds import whole_file
 from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.metadata import provenance
@@ -110,8 +110,7 @@ def find(source: str | bytes, where: str, job: Job, format_name: str) -> Several
 
 
 def _found(file: IO[bytes], where: str, job: Job, format_name: str) -> SeveralFrames | None:
-    structure.check(file, where)
-    pages = tuple(tiff_pages.pages(file))
+    pages = tuple(tiff_pages.pages(file, where))
     if pages:
         number = len(pages) if format_name == "TIFF" else 1
     else:

@@ -10,6 +10,7 @@ from PIL import Image
 from runtime.convert.job import Job
 from runtime.errors import FileError, HcflowError
 from runtime.images.codecs import files, size_limits
+from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.metadata import exif_xmp, provenance
 from runtime.images.frames import tiff_pages
 
@@ -28,7 +29,7 @@ def has_several(path: str) -> bool:
     """Whether a GIF or TIFF has several frames or pages; whoever reads it says what is wrong."""
     try:
         with open(path, "rb") as file:
-            if len(tiff_pages.pages(file)) > 1:
+            if len(tiff_pages.pages(file, path)) > 1:
                 return True
             file.seek(0)
             return files.frame_count(files.open_header(file, path), path) > 1
@@ -98,11 +99,11 @@ def _recorded_scale(source: str, job: Job) -> int:
     if job.model is not None or job.direction == "downscale" or not job.obey_record:
         return default
     try:
-        with Image.open(source, formats=list(provenance.FORMATS)) as image:
+        with open(source, "rb") as file:
+            structure.check(file, source)
+            image = Image.open(file, formats=list(provenance.FORMATS))
             record = provenance.extract(exif_xmp.xmp_of(image), f"'{source}'")
         found = None if record is None else job.models.find(record.checkpoint)
-    except HcflowError:  # the model is not built: said where the image is upscaled
-        return default
-    except Exception:  # whoever reads the file says what is wrong with it
+    except Exception:  # no such model, or a damaged file: whoever upscales it says what is wrong
         return default
     return default if record is None or found is None else record.scale

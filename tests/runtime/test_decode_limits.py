@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ import pytest
 from PIL import Image
 
 from runtime import ImageError
+from runtime.convert import naming
+from runtime.convert.job import Job
 from runtime.images.codecs import files
 from runtime.images.codecs.bounds import gif, jpeg, structure, tiff, whole_file
 from runtime.images.codecs.strips import probe
+from runtime.images.frames import tiff_pages
 from tests.support.noise import noise
 
 
@@ -50,12 +55,29 @@ def _jpeg(inserted: bytes) -> bytes:
     return plain[:2] + inserted + plain[2:]
 
 
-def _tiff_pages(count: int, tags: int = 1, number: int = 1) -> bytes:
-    """Directories one behind the other; each tag states `number` bytes."""
-    page = struct.pack("<H", tags) + struct.pack("<HHII", 256, 1, number, 1) * tags
+def _tiff_pages(
+    count: int, tags: int = 1, number: int = 1, *, start: bytes = b"II*\0", at: int = 8
+) -> bytes:
+    """Directories one behind the other from `at` on; each tag states `number` bytes."""
+    order = "<" if start[:1] == b"I" else ">"
+    page = struct.pack(f"{order}H", tags) + struct.pack(f"{order}HHII", 256, 1, number, 1) * tags
     size = len(page) + 4
-    links = (struct.pack("<I", 8 + (i + 1) * size if i < count - 1 else 0) for i in range(count))
-    return b"II*\0\x08\0\0\0" + b"".join(page + link for link in links)
+    places = [at + (i + 1) * size for i in range(count - 1)] + [0]
+    head = (start + struct.pack(f"{order}I", at)).ljust(at, b"\0")
+    return head + b"".join(page + struct.pack(f"{order}I", place) for place in places)
+
+
+def _tiff_overlapping(count: int) -> bytes:
+    """Directories of 65,535 tags at every fourth byte of one region, their links behind it."""
+    ones = b"\xff" * (2 + 0xFFFF * 12)
+    links = (struct.pack("<I", 8 + (i + 1) * 4 if i < count - 1 else 0) for i in range(count))
+    return b"II*\0\x08\0\0\0" + ones + b"".join(links)
+
+
+def _tiff_wide(tags: int) -> bytes:
+    """A BigTIFF of one directory."""
+    entry = struct.pack("<HHQQ", 256, 1, 1, 1)
+    return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, tags) + entry * tags + bytes(8)
 
 
 def _gif(inserted: bytes) -> bytes:
@@ -81,7 +103,14 @@ HOSTILE = {
     "junk": lambda: _jpeg(bytes(jpeg.MOST_JUNK)),
     "junk in pieces": lambda: _jpeg((bytes(100) + b"\xff\xfe\0\2") * (jpeg.MOST_JUNK // 100 + 1)),
     "pages": lambda: _tiff_pages(tiff.MOST_PAGES + 1),
+    "pages under a wrong order": lambda: _tiff_pages(tiff.MOST_PAGES + 1, start=b"MM*\0"),
+    "pages under the other order": lambda: _tiff_pages(tiff.MOST_PAGES + 1, start=b"II\0*"),
+    "pages that only Pillow sees": lambda: _tiff_pages(
+        tiff.MOST_PAGES + 1, start=b"MM\0+", at=8 << 16
+    ),
     "tags": lambda: _tiff_pages(10, 30_000),
+    "tags of a page": lambda: _tiff_wide(tiff.MOST_IN_PAGE + 1),
+    "tags in one another": lambda: _tiff_overlapping(10),
     "tags that share their bytes": lambda: _tiff_pages(400, 1, 1 << 20),
     "blocks": lambda: _gif(b"!\xfe\0" * gif.MOST_BLOCKS),
     "small sub-blocks": lambda: _gif(b"!\xfe" + b"\1x" * (gif.MOST_SMALL + 1) + b"\0"),
@@ -93,6 +122,20 @@ HOSTILE = {
     "a line": lambda: _sides(1, structure.MOST_SIDE + 1),
     "a row": lambda: _sides(structure.MOST_SIDE + 1, 1),
 }
+
+
+@dataclass(frozen=True)
+class _Models:
+    """Stands for all models: the scale of each is 4."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    scale: int = 4
+
+    def open(self, name: str | None) -> Any:
+        return self
+
+    def find(self, checkpoint: str) -> None:
+        return None
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +159,12 @@ def test_a_file_of_too_many_parts_is_refused_before_it_is_decoded(
             read()
         assert str(caught.value).isprintable()
     assert probe(path) is None
+    assert not naming.has_several(str(path))
+    job = Job("upscale", _Models())
+    assert naming.beside(str(path), job, "PNG", None) == f"{path}_x4.png"
+    if data[:2] in (b"II", b"MM"):
+        with pytest.raises(ImageError, match="the limit"):
+            tiff_pages.pages(io.BytesIO(data), "it")
     assert opened == []
 
 

@@ -350,7 +350,7 @@ def test_pages_of_16_bits_keep_them(tmp_path: Path, bundle: Path, model: Model) 
     source = _joined(tmp_path / "in.tif", data)
     hcflow.upscale_file(source, tmp_path / "out.tif", model=bundle)
     made = (tmp_path / "out.tif").read_bytes()
-    first = tiff_pages.pages(io.BytesIO(made))[0]
+    first = tiff_pages.pages(io.BytesIO(made), "it")[0]
     photo = files.decode(tiff_pages.single(made, first), "it")
     np.testing.assert_array_equal(photo.image, model.upscale(deep))
 
@@ -375,10 +375,10 @@ def test_reduced_copies_are_no_pages_and_a_chain_that_loops_ends(tmp_path: Path)
     whole = formats.encode(Photo(_frames()[0]), "TIFF")
     path = _joined(tmp_path / "in.tif", [whole, (tmp_path / "small.tif").read_bytes(), whole])
     data = bytearray(path.read_bytes())
-    found = tiff_pages.pages(io.BytesIO(data))
+    found = tiff_pages.pages(io.BytesIO(data), "it")
     assert [(page.width, page.height) for page in found] == [(16, 12), (16, 12)]
     data[found[1].next_at : found[1].next_at + 4] = data[4:8]
-    assert tiff_pages.pages(io.BytesIO(data)) == found
+    assert tiff_pages.pages(io.BytesIO(data), "it") == found
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -387,7 +387,7 @@ def test_pages_are_read_from_either_byte_order_and_width(tmp_path: Path, big: bo
     frames = _frames()
     frames[0].save(path, save_all=True, append_images=frames[1:], big_tiff=big)
     data = path.read_bytes()
-    found = tiff_pages.pages(io.BytesIO(data))
+    found = tiff_pages.pages(io.BytesIO(data), "it")
     for page, frame in zip(found, frames, strict=True):
         photo = files.decode(tiff_pages.single(data, page), "it")
         np.testing.assert_array_equal(photo.image, frame)

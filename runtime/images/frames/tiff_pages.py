@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from runtime.errors import ImageError
+from runtime.images.codecs.bounds import structure
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT = 254, 255, 256, 257
 _REDUCED_OR_MASK = 0b101  # bits of the subfile type
@@ -59,12 +60,20 @@ class _Form:
         return 8 if self.is_big else 4
 
 
-def pages(file: IO[bytes]) -> list[Page]:
+def pages(file: IO[bytes], where: str) -> list[Page]:
     """The pages of a TIFF, without reduced copies and masks of other pages; [] of another file.
 
     A chain of directories that breaks off or returns to itself ends there: whoever reads the page
     says what is wrong with it.
+
+    Args:
+        file: can be sought.
+        where: names it in errors.
+
+    Raises:
+        ImageError: the file is beyond `bounds.structure`'s limits, by which the chain is short.
     """
+    structure.check(file, where)
     form = _form(file)
     if form is None:
         return []
@@ -140,7 +149,7 @@ def _chain(file: IO[bytes], form: _Form) -> Iterator[tuple[Page, bool]]:
         seen.add(at)
         file.seek(at)
         count = _unpacked(file, form.count)
-        entries = file.read(min(count or 0, 0xFFFF) * form.entry.size)
+        entries = file.read((count or 0) * form.entry.size)
         next_at = at + form.count.size + len(entries)
         if not entries or len(entries) % form.entry.size:
             return

@@ -7,13 +7,19 @@ from typing import IO
 
 import numpy as np
 
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")
+"""First bytes of what is read as a TIFF; the last two have a wrong order, which Pillow forgives."""
+
+_READ_AS_CLASSIC = b"MM\0+"  # by Pillow, though it is a BigTIFF
 
 MOST_PAGES = 4000
 """Pages (image file directories)."""
 
 MOST_TAGS = 200_000
 """Tags of all pages together."""
+
+MOST_IN_PAGE = 0xFFFF
+"""Tags of a page: what a classic TIFF can count, and what libtiff takes of a BigTIFF."""
 
 MOST_SHARED = 1 << 28
 """Bytes that all tags together may state beyond the file's own size: pages may share a profile."""
@@ -24,11 +30,17 @@ _BYTES = np.array([1, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 1, 1, 8, 8, 8, 1])
 
 def fault(file: IO[bytes]) -> str | None:
     """What it has too many of; None where nothing."""
-    size = file.seek(0, 2)
     file.seek(0)
     head = file.read(16)
+    found = _fault(file, head, is_big=b"+" in head[2:4])
+    if found is None and head.startswith(_READ_AS_CLASSIC):
+        found = _fault(file, head, is_big=False)
+    return found
+
+
+def _fault(file: IO[bytes], head: bytes, *, is_big: bool) -> str | None:
+    size = file.seek(0, 2)
     order = "<" if head[:1] == b"I" else ">"
-    is_big = b"+" in head[2:4]
     count, offset, entry = ("Q", "Q", 20) if is_big else ("H", "I", 12)
     place = head[8:16] if is_big else head[4:8]
     width = struct.calcsize(f"{order}{count}")
@@ -43,6 +55,8 @@ def fault(file: IO[bytes]) -> str | None:
         seen.add(at)
         file.seek(at)
         (number,) = struct.unpack(f"{order}{count}", file.read(width).ljust(width, b"\0"))
+        if number > MOST_IN_PAGE:
+            return f"{MOST_IN_PAGE} tags in a page"
         tags += number
         if tags > MOST_TAGS:
             return f"{MOST_TAGS} tags"
