@@ -23,6 +23,8 @@ from runtime.system import lock
 
 Tell = Callable[[dict[str, Any]], None]
 
+_WORK = ".work"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -111,6 +113,7 @@ class Batch:
                     kept.flush()
                 raise
             kept.finish()
+            _remove_left(self.results.folder, name)
             return kept.count
 
 
@@ -131,7 +134,7 @@ def _real(name: str) -> str:
 
 @contextlib.contextmanager
 def _work_folder(results: str, shard: str) -> Iterator[Path]:
-    """A folder for files on their way; of results here it is beside them, and one run's at a time.
+    """A folder of this run's for files on their way; of results here it is on the same disk.
 
     Raises:
         FileError: another process works on this shard.
@@ -142,21 +145,39 @@ def _work_folder(results: str, shard: str) -> Iterator[Path]:
         return
     place = Path(results, outcomes.FOLDER)
     place.mkdir(parents=True, exist_ok=True)
-    with _locked(place / f".{shard}.lock", shard):
-        work = place / f".{shard}.work"
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        work.mkdir()
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    with (
+        _locked(place / f".{shard}.lock", shard),
+        tempfile.TemporaryDirectory(
+            dir=place, prefix=f".{shard}-", suffix=_WORK, ignore_cleanup_errors=True
+        ) as folder,
+    ):
+        yield Path(folder)
+
+
+def _remove_left(results: str, shard: str) -> None:
+    """Remove the work folders of a shard that is finished; before, one may be a running process's.
+
+    A lock does not say whose they are: some disks have none, or one that other machines do not see.
+    """
+    if storage.scheme_of(results) is None:
+        for left in Path(results, outcomes.FOLDER).glob(f".{shard}*{_WORK}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _locked(path: Path, shard: str) -> Iterator[None]:
+    """Hold a shard's lock; a disk without locks goes without.
+
+    Raises:
+        FileError: another process holds it.
+    """
     while True:
         with path.open("ab") as held:
-            if not lock.lock(held.fileno(), wait=False):
+            try:
+                is_free = lock.lock(held.fileno(), wait=False)
+            except lock.NoLocksError:
+                is_free = True
+            if not is_free:
                 raise FileError(f"another process works on shard {shard}: run it once at a time")
             if not _is_at(held.fileno(), path):  # whoever held it has removed it
                 continue

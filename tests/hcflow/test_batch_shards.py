@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hcflow.batch import outcomes as outcomes_module
-from hcflow.batch import rows, storage
+from hcflow.batch import rows, shards, storage
 from hcflow.batch.shards import Batch
 from hcflow.cli.program import application
 from hcflow.models.load import load
@@ -193,8 +193,10 @@ def test_a_result_that_a_killed_run_did_not_note_is_made_again_and_counts(
     (tmp_path / "out" / "_done" / "00000-of-00001.jsonl").unlink()
     (tmp_path / "out" / "_done" / ".00000-of-00001.work").mkdir()
     (tmp_path / "out" / "_done" / ".00000-of-00001.work" / "half.png").write_text("half")
+    (tmp_path / "out" / "_done" / ".00000-of-00001-x.work").mkdir()
     assert batch(names, tmp_path / "out").run(0, worker).done == 6
     assert files(tmp_path / "out") == before
+    assert sorted(os.listdir(tmp_path / "out" / "_done")) == ["00000-of-00001.jsonl"]
 
 
 def test_a_second_process_on_a_shard_is_refused(tmp_path: Path, worker: InProcess) -> None:
@@ -222,6 +224,25 @@ def test_where_no_lock_is_heard_the_later_outcomes_are_refused(
     monkeypatch.setattr(outcomes_module.Outcomes, "_before", before)
     with pytest.raises(FileError, match="another process has worked on shard"):
         batch(names, tmp_path / "out").run(0, worker)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_on_a_disk_without_locks_no_process_removes_what_another_works_on(
+    tmp_path: Path, worker: InProcess, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    whole = batch(_six(tmp_path), tmp_path / "out")
+    with shards._work_folder(whole.results.folder, "00000-of-00001") as theirs:
+        (theirs / "3.png").write_text("half")
+
+        def tell(_: object) -> None:
+            assert (theirs / "3.png").exists()
+
+        assert whole.run(0, worker, tell).done == 6
+    assert sorted(os.listdir(tmp_path / "out" / "_done")) == ["00000-of-00001.jsonl"]
 
 
 def test_a_disk_without_hard_links_has_whole_results_too(

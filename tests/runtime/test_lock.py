@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,23 @@ def test_a_system_without_locks_goes_without(
     monkeypatch.setattr(lock, "fcntl", None)
     with lock.locked(tmp_path / "nowhere"):  # Windows cannot open a folder
         assert lock.lock(-1, wait=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_disk_without_locks_says_so_and_its_folders_are_used_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(lock.NoLocksError, match=re.escape(os.strerror(code))):
+        lock.lock(0, wait=False)
+    with lock.locked(tmp_path):
+        pass
+
+
+def test_a_descriptor_that_is_not_open_is_no_disk_without_locks() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor") as told:
+        lock.lock(1 << 20, wait=False)
+    assert not isinstance(told.value, lock.NoLocksError)
