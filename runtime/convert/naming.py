@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from PIL import Image
-
 from runtime.convert.job import Job
 from runtime.errors import FileError, HcflowError
-from runtime.images.codecs import files, size_limits
+from runtime.images.codecs import files, opening, size_limits
 from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.metadata import exif_xmp, provenance
 from runtime.images.frames import tiff_pages
@@ -101,7 +99,7 @@ def _recorded_scale(source: str, job: Job) -> int:
     try:
         with open(source, "rb") as file:
             structure.check(file, source)
-            image = Image.open(file, formats=list(provenance.FORMATS))
+            image = opening.open_image(file, provenance.FORMATS)
             record = provenance.extract(exif_xmp.xmp_of(image), f"'{source}'")
         found = None if record is None else job.models.find(record.checkpoint)
     except Exception:  # no such model, or a damaged file: whoever upscales it says what is wrong

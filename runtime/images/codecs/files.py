@@ -16,7 +16,15 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from runtime.errors import FileError, HcflowError, ImageError, SizeError, one_line
-from runtime.images.codecs import heic, notices, signature, sixteen_bit, size_limits, tiff_samples
+from runtime.images.codecs import (
+    heic,
+    notices,
+    opening,
+    signature,
+    sixteen_bit,
+    size_limits,
+    tiff_samples,
+)
 from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.completeness import decoded
 from runtime.images.codecs.formats import FORMATS, Photo
@@ -142,7 +150,7 @@ def open_header(file: IO[bytes], where: str, max_pixels: int = MAX_PIXELS) -> Im
     if not start.startswith(_COMMON):  # all plugins take longer to load than a small image
         Image.init()
     try:
-        opened = Image.open(file, formats=_readable())
+        opened = opening.open_image(file, _readable())
     except UnidentifiedImageError:
         Image.init()
         raise ImageError(signature.refusal(file, where, ", ".join(_readable()))) from None
@@ -167,6 +175,7 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         decoded.check_header(opened, data, len(data), where)
     if opened.format == "TIFF":
         tiff_samples.check(opened, where)
+    opening.tell_of_pictures(opened)
     if heic.depth(opened) > 8:
         heic.warn_of_curve(opened, where)
         exif, xmp = exif_xmp.portable_exif(opened), exif_xmp.xmp_of(opened)

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from runtime.errors import ImageError, one_line
-from runtime.images.codecs import notices, size_limits, tiff_samples, vips
+from runtime.images.codecs import notices, opening, size_limits, tiff_samples, vips
 from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
 from runtime.images.codecs.lossy import USUAL, Lossy
@@ -67,7 +66,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
     try:
         with notices.about(None), open(path, "rb") as file:
             structure.check(file, f"'{path}'")
-            image = Image.open(file, formats=READ)
+            image = opening.open_image(file, READ)
             structure.check_sides(image.width, image.height, f"'{path}'")
             if getattr(image, "n_frames", 1) > 1 or image.mode in _WHOLE_ONLY:
                 return None
@@ -99,7 +98,12 @@ def _header(
     path: str | os.PathLike[str], format_name: str, exif: bytes | None, orientation: int
 ) -> tuple[bytes | None, density.Density | None]:
     """EXIF and density; libvips gives neither a TIFF's EXIF nor whether a density was stated."""
-    with notices.about(f"'{path}'"), Image.open(path, formats=[format_name]) as image:
+    with (
+        notices.about(f"'{path}'"),
+        open(path, "rb") as file,
+        opening.open_image(file, [format_name]) as image,
+    ):
+        opening.tell_of_pictures(image)
         if format_name == "TIFF":
             exif = exif_xmp.sound_exif(lambda: exif_xmp.portable_exif(image))
         else:
@@ -117,7 +121,7 @@ def _stored_height(path: str | os.PathLike[str], format_name: str, *, salvage: b
     with (
         notices.about(None),  # `_header` tells them
         open(path, "rb") as file,
-        Image.open(file, formats=[format_name]) as image,
+        opening.open_image(file, [format_name]) as image,
     ):
         size = os.fstat(file.fileno()).st_size
         if not salvage:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from runtime.errors import ImageError
-from runtime.images.codecs import notices
+from runtime.images.codecs import notices, opening
 from runtime.images.codecs.completeness import avif_size, jpeg_scan
 
 SALVAGE = "--salvage (salvage=True) reads it all the same"
@@ -153,7 +153,7 @@ def _rows_there(first: Image.Image, data: bytes) -> int:
 
 def _decoded(data: bytes, format_name: str, fill: int) -> NDArray[Any]:
     """What a file's rows make of an image that was filled with a value."""
-    with Image.open(io.BytesIO(data), formats=[format_name]) as image:
+    with opening.open_image(io.BytesIO(data), [format_name]) as image:
         bands = len(image.getbands())
         colour = fill if bands == 1 else (fill,) * bands
         image.im = Image.new(image.mode, image.size, colour).im

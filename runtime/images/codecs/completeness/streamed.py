@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from runtime.images.codecs import size_limits, vips
+from runtime.images.codecs import opening, size_limits, vips
 from runtime.images.codecs.completeness import jpeg_scan
 
 _BLOCK = 64  # rows compared at a time
@@ -46,7 +46,7 @@ def jpeg_rows_there(path: str | os.PathLike[str]) -> int:
     """The rows of a JPEG that its data reach: libvips fills in the others with gray."""
     with open(path, "rb") as file:
         data = file.read()
-    with Image.open(path, formats=["JPEG"]) as header:
+    with opening.open_image(io.BytesIO(data), ["JPEG"]) as header:
         marked = jpeg_scan.with_noise(data)
         if marked is None:
             return header.height
