@@ -23,6 +23,7 @@ from hcflow.serving.served import check_direction
 from hcflow.serving.service import Service, exchange_of
 from hcflow.version import __version__
 from runtime.model import Model
+from runtime.system.arguments import shown
 
 LENGTH = "inference-header-content-length"
 VERSION = "1"
@@ -235,19 +236,28 @@ def _tensor(name: str, given: dict[str, Any], rest: memoryview) -> tuple[NDArray
             raise RefusedError(400, f"{name} has not the bytes that its shape needs")
         return np.frombuffer(rest[:size], dtype).reshape(shape), rest[size:]
     try:
-        listed = np.asarray(given.get("data"))
+        listed = np.array(_listed(given.get("data"), count))
         with np.errstate(invalid="ignore"):  # what changes is refused below
             values = listed.astype(dtype)
-        is_exact = dtype.kind == "f" or np.array_equal(values, listed)
-        return _exact(values, is_exact).reshape(shape), rest
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise RefusedError(400, f"{name} holds not {count} values of {datatype}") from None
+        if dtype.kind != "f" and not np.array_equal(values, listed):
+            raise ValueError
+        return values.reshape(shape), rest
+    except (ValueError, TypeError, OverflowError):
+        raise RefusedError(400, f"{name} holds not {shown(count)} values of {datatype}") from None
 
 
-def _exact(values: NDArray[Any], is_exact: bool) -> NDArray[Any]:
-    if not is_exact:
+def _listed(data: Any, count: int) -> list[float]:
+    """So many numbers from a list, or from lists in it, all of one length; else `ValueError`."""
+    level = data if isinstance(data, list) else [data]
+    while level and isinstance(level[0], list):
+        length = len(level[0])
+        if not all(isinstance(each, list) and len(each) == length for each in level):
+            raise ValueError
+        level = [value for each in level for value in each]
+    # NumPy would make every item as long as the longest text among them.
+    if len(level) != count or not all(isinstance(value, int | float) for value in level):
         raise ValueError
-    return values
+    return level
 
 
 def _wants_binary(request: dict[str, Any]) -> bool:

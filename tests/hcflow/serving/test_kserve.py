@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,15 @@ def _binary(size: Any) -> dict[str, Any]:
         {"inputs": [{**IMAGE, "data": [1, 2, 3, 4, 5, 6.5]}]},
         {"inputs": [{**IMAGE, "data": [1, 2, 3, 4, 5, "6"]}]},
         {"inputs": [{**IMAGE, "data": [1, 2, 3, 4, 5, [6]]}]},
+        {"inputs": [{**IMAGE, "data": [[1, 2], [3, 4, 5, 6]]}]},
+        {"inputs": [{**IMAGE, "data": [[[]], [1, 2, 3, 4, 5, 6]]}]},
+        {"inputs": [{**IMAGE, "data": [[]] * 6}]},
+        {"inputs": [{**IMAGE, "data": [None] * 6}]},
+        {"inputs": [{**IMAGE, "data": ["1"] * 6}]},
         {"inputs": [{**IMAGE, "data": {"a": 1}}]},
+        {"inputs": [{**IMAGE, "data": "123456"}]},
+        {"inputs": [IMAGE, {"name": "TAU", "datatype": "FP32", "shape": [1], "data": ["0.5"]}]},
+        {"inputs": [{**IMAGE, "shape": [10**4000, 10**4000, 3]}]},
         {"inputs": [{**IMAGE, "data": [10**400] * 6}]},
         {"inputs": [_binary(5)]},
         {"inputs": [_binary(6)]},
@@ -136,6 +145,27 @@ def test_a_request_that_is_not_the_protocols_is_400(request_: Any) -> None:
     with pytest.raises(RefusedError) as refused:
         parse(body, None)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
+def test_one_long_text_among_the_values_costs_no_more_than_the_body(datatype: str) -> None:
+    name, shape = ("IMAGE", [1, 1, 3]) if datatype == "UINT8" else ("TAU", [1])
+    tensor = {
+        "name": name,
+        "datatype": datatype,
+        "shape": shape,
+        "data": ["x" * 200] + [""] * 50_000,
+    }
+    body = json.dumps({"inputs": [tensor]}).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedError) as refused:
+            parse(body, None)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status == 400
+    assert most < 20 * len(body)
 
 
 @pytest.mark.parametrize("length", ["", "-1", "0", "1e3", "999999", "9" * 5000, "٣"])
