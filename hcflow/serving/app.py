@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hcflow.pages import api, drop
 from hcflow.serving import kserve
 from hcflow.serving.access import Access
-from hcflow.serving.exchange import ClientGone, Exchange, error_body
+from hcflow.serving.exchange import IS_FULL, ClientGone, Exchange, error_body
 from hcflow.serving.limits import RefusedError
 from hcflow.serving.options import MEDIA_TYPES, DownscaleOptions, UpscaleOptions
 from hcflow.serving.served import goes
@@ -52,6 +52,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     },
     **{status: {"description": text} for status, text in _ERRORS.items()},
 }
+
+_END = {"retry-after": "1", "connection": "close"}
 
 _logger = logging.getLogger(__name__)
 
@@ -197,6 +199,10 @@ class Boundary:
         exchange = Exchange(scope, receive, send, service.limits, lease)
         scope["hcflow.exchange"] = exchange
         try:
+            if scope.get(IS_FULL, False):
+                raise RefusedError(
+                    503, "too many connections are open: try again in a moment", _END
+                )
             self._access.check(scope)
             await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:

@@ -9,10 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
 from hcflow.serving.limits import Lease, Limits, RefusedError
+
+ABORT = "hcflow.abort"
+"""Key of a scope: a function that cuts the connection off, where the server gives one."""
+
+IS_FULL = "hcflow.is_full"
+"""Key of a scope: whether more connections or requests are open than the server takes."""
 
 _CHUNK = 1 << 16
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
@@ -39,6 +46,7 @@ class Exchange:
         self, scope: Scope, receive: Receive, send: Send, limits: Limits, lease: Lease
     ) -> None:
         self._receive, self._send, self._limits = receive, send, limits
+        self._abort: Callable[[], None] = scope.get(ABORT, lambda: None)
         self.lease = lease
         self.status: int | None = None
         headers = dict(scope["headers"])  # of several the last one; the parser refuses two lengths
@@ -100,14 +108,16 @@ class Exchange:
             if not self.is_read:
                 message["headers"].append((b"connection", b"close"))
             self._due = time.monotonic() + self._limits.patience
-            await self._send(message)
+            await self._send_in_time(message)
             return
         body, is_last = message.get("body", b""), not message.get("more_body", False)
         for start in range(0, len(body), _CHUNK):
-            await self._send_slowly(body[start : start + _CHUNK])
+            block = body[start : start + _CHUNK]
+            self._due += len(block) / self._limits.least_rate
+            await self._send_in_time(_part(block, more=True))
         if is_last:
             await self._drain()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_in_time(_part(b"", more=False))
 
     async def refuse(self, refusal: RefusedError) -> None:
         """Answer with an error as JSON."""
@@ -121,29 +131,34 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": lines})
         await self.send({"type": "http.response.body", "body": body})
 
-    async def _send_slowly(self, block: bytes) -> None:
-        self._due += len(block) / self._limits.least_rate
-        message = {"type": "http.response.body", "body": block, "more_body": True}
+    async def _send_in_time(self, message: Message) -> None:
         try:
             await asyncio.wait_for(self._send(message), self._due - time.monotonic())
         except TimeoutError:
+            self._abort()  # closing would wait for what the client does not read
             raise ClientGone from None
 
     async def _drain(self) -> None:
         """Read what is left of the body, for as long as a client may take, and drop it."""
         if self.is_read or self.expects_continue:
             return
-        until = time.monotonic() + self._limits.patience
+        start = time.monotonic()
+        until = start + self._limits.patience
         try:
             while not self.is_read:
                 await asyncio.wait_for(self.receive(), until - time.monotonic())
         except TimeoutError:
             self.is_read = True
+        self._due += time.monotonic() - start
 
 
 def error_body(message: str) -> bytes:
     """An error as every way into the server answers it; KServe's clients read it so, too."""
     return json.dumps({"error": message}).encode()
+
+
+def _part(body: bytes, more: bool) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
 
 
 def _too_large(most: int) -> RefusedError:

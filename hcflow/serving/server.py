@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import logging
 import os
@@ -19,6 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hcflow.serving.access import Access
 from hcflow.serving.app import application
+from hcflow.serving.exchange import ABORT, IS_FULL
+from hcflow.serving.limits import Limits
 from hcflow.serving.service import Service
 from runtime.errors import FileError, HcflowError
 
@@ -28,17 +31,61 @@ _IDLE_SECONDS = 10
 _BACKLOG = 128
 
 
+class _Transport:
+    """A connection that is cut off where what is left to send once it closes does not go out.
+
+    A transport itself waits for that for ever.
+    """
+
+    def __init__(self, transport: Any, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._limits, self._loop = transport, limits, loop
+        self._due: asyncio.TimerHandle | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Take no more, and send what is left for as long as a client may take."""
+        left = self._transport.get_write_buffer_size()
+        self._transport.close()
+        if self._due is None:
+            seconds = self._limits.patience + left / self._limits.least_rate
+            self._due = self._loop.call_later(seconds, self._transport.abort)
+
+    def closed(self) -> None:
+        """Wait no more: the connection is lost."""
+        if self._due is not None:
+            self._due.cancel()
+
+
 class ImpatientProtocol(H11Protocol):
     """HTTP/1.1 on one connection, which is closed where no whole head of a request comes.
 
     Uvicorn itself waits for ever for the first request, and for as long as bytes trickle in.
+
+    Args:
+        limits: of the server.
+        args, more: of uvicorn.
     """
 
     _due: asyncio.TimerHandle | None = None
 
+    def __init__(self, limits: Limits, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._limits, self._served = limits, self.app
+        self.app = self._serve
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        scope[ABORT] = self.transport.abort
+        scope[IS_FULL] = (
+            len(self.connections) >= self._limits.connections
+            or len(self.tasks) > self._limits.connections
+        )
+        await self._served(scope, receive, send)
+
     def connection_made(self, transport: Any) -> None:
         """Start to wait for a head."""
-        super().connection_made(transport)
+        super().connection_made(_Transport(transport, self._limits, self.loop))  # type: ignore[arg-type]
         self._wait()
 
     def handle_events(self) -> None:
@@ -55,6 +102,7 @@ class ImpatientProtocol(H11Protocol):
         """Wait no more."""
         super().connection_lost(exc)
         self._stop()
+        self.transport.closed()  # type: ignore[attr-defined]
 
     def _wait(self) -> None:
         is_idle = self.cycle is None or self.cycle.response_complete
@@ -70,7 +118,7 @@ class ImpatientProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._due = None
-        self.transport.abort()
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -86,10 +134,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, service: Service, access: Access) -> None:
         limits = service.limits
+        protocol: Any = functools.partial(ImpatientProtocol, limits)
         super().__init__(
             uvicorn.Config(
                 application(service, access),
-                http=ImpatientProtocol,
+                http=protocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -97,7 +146,6 @@ class Server(uvicorn.Server):
                 proxy_headers=False,  # whoever sends them may say anything
                 server_header=False,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
-                limit_concurrency=limits.connections,
                 timeout_keep_alive=_IDLE_SECONDS,
                 timeout_graceful_shutdown=int(limits.seconds + limits.patience),
                 backlog=_BACKLOG,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 
 from hcflow.serving import server as serving_server
 from hcflow.serving.limits import Held, Limits, RefusedError
+from hcflow.serving.server import ImpatientProtocol
 from tests.support.serving import PATIENCE, Running, noise, pixels, png, running
 
 
@@ -178,16 +180,88 @@ def test_a_connection_that_brings_no_request_is_closed(
     assert _raw(small, asked + b"GET").count(b"HTTP/1.1 200") == 1
 
 
+def _is_left_alone(server: Running) -> bool:
+    state = server.server.server_state
+    return not (state.connections or state.tasks or server.service.held.size)
+
+
+def _deaf(server: Running) -> socket.socket:
+    """A connection that holds little of what nobody reads from it."""
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    link.connect(server.address)
+    return link
+
+
+@pytest.fixture
+def short_of_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system keeps little of what the server sends: the rest waits in the server."""
+    made = ImpatientProtocol.connection_made
+
+    def connection_made(self: ImpatientProtocol, transport: Any) -> None:
+        link = transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        made(self, transport)
+
+    monkeypatch.setattr(ImpatientProtocol, "connection_made", connection_made)
+
+
 def test_a_client_that_does_not_read_its_answer_is_cut_off(tmp_path: Path) -> None:
     limits = Limits(patience=0.5, least_rate=1e9)
     with running(tmp_path / "tiny", limits) as server:
         body = png(noise(400, 400))
-        with socket.socket() as link:
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            link.connect(server.address)
+        with _deaf(server) as link:
             link.sendall(_head("/v1/upscale?png_level=0", len(body)) + body)
             until(lambda: server.service.held.size > 2_000_000)
-            until(lambda: server.service.held.size == 0)
+            until(lambda: _is_left_alone(server))
+
+
+@pytest.mark.usefixtures("short_of_buffers")
+@pytest.mark.parametrize("path", [b"/", b"/health/live", b"/nothing"])
+def test_a_client_that_asks_on_and_never_reads_is_cut_off(tmp_path: Path, path: bytes) -> None:
+    limits = Limits(patience=0.5, least_rate=1e9)
+    with running(tmp_path / "tiny", limits) as server, _deaf(server) as link:
+        link.settimeout(0.5)
+        with contextlib.suppress(TimeoutError, ConnectionError):  # the server takes no more
+            link.sendall((b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n") * 4000)
+        until(lambda: bool(server.server.server_state.total_requests))
+        until(lambda: _is_left_alone(server))
+
+
+@pytest.mark.usefixtures("short_of_buffers")
+@pytest.mark.parametrize("last", [b"Connection: close\r\n", b""])
+def test_a_closed_connection_whose_rest_nobody_reads_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    monkeypatch.setattr(serving_server, "_IDLE_SECONDS", 1)
+    limits = Limits(patience=1.5, least_rate=1e9)
+    with running(tmp_path / "tiny", limits) as server, _deaf(server) as link:
+        link.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + last + b"\r\n")
+        until(lambda: server.server.server_state.total_requests == 1)
+        (connection,) = server.server.server_state.connections
+        assert connection.transport.get_write_buffer_size() > 0
+        until(lambda: _is_left_alone(server))
+
+
+@pytest.mark.usefixtures("short_of_buffers")
+def test_a_slow_client_gets_all_of_an_answer_that_ends_its_connection(tmp_path: Path) -> None:
+    with running(tmp_path / "tiny", Limits(patience=5.0)) as server:
+        whole = server.client.get("/").content
+        with _deaf(server) as link:
+            link.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while block := link.recv(4096):
+                answer += block
+        assert answer.partition(b"\r\n\r\n")[2] == whole
+
+
+def test_one_connection_too_many_is_refused_as_everything_is(tmp_path: Path) -> None:
+    with running(tmp_path / "tiny", Limits(connections=1)) as server:
+        answer = server.client.get("/health/live")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.headers["connection"] == "close"
+        assert "too many connections" in answer.json()["error"]
+        assert server.client.post("/v1/upscale", content=bytes(100_000)).status_code == 503
 
 
 def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
