@@ -115,8 +115,16 @@ class NvEngine : public Engine {
 class NvLibrary : public Library {
   public:
     /// `name`: of the library; `file`: its file.
+    /// Throws Error (backend): it cannot be loaded, or is of a version whose classes may differ
+    /// from those of the headers.
     NvLibrary(std::string name, const std::string& file)
-        : name_(std::move(name)), library_(opened(name_, file)) {}
+        : name_(std::move(name)), library_(opened(name_, file)) {
+        if (!serves_headers(number("getInferLibMajorVersion"), number("getInferLibMinorVersion")))
+            throw_error(ErrorCode::backend, "the installed ", name_, " is version ", version(),
+                        ", but this program was compiled for ", NV_TENSORRT_MAJOR, ".",
+                        NV_TENSORRT_MINOR, kOrLater, ": install version ", NV_TENSORRT_MAJOR, ".",
+                        NV_TENSORRT_MINOR, kOrLater);
+    }
 
     [[nodiscard]] std::string version() const override {
         return concat(number("getInferLibMajorVersion"), ".", number("getInferLibMinorVersion"),

@@ -50,6 +50,13 @@ struct Loaded {
 
 #ifdef TRT_MAJOR_RTX
 
+/// Whether a library of this version has the classes of the headers. TensorRT-RTX changes them from
+/// one minor version to the next, though its file keeps its name.
+inline bool serves_headers(int major, int minor) {
+    return major == NV_TENSORRT_MAJOR && minor == NV_TENSORRT_MINOR;
+}
+constexpr const char* kOrLater = "";
+
 /// TensorRT-RTX reads from an engine's header whether it can run on this machine.
 inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::string& where,
                            const std::string& remedy) {
@@ -130,6 +137,13 @@ class RuntimeConfig {
 };
 
 #else
+
+/// Whether a library of this version has the classes of the headers. TensorRT only adds to them
+/// within a major version.
+inline bool serves_headers(int major, int minor) {
+    return major == NV_TENSORRT_MAJOR && minor >= NV_TENSORRT_MINOR;
+}
+constexpr const char* kOrLater = " or a later one with the same major number";
 
 inline void refuse_invalid(Loaded&, const std::string&, const std::string&, const std::string&) {}
 

@@ -271,6 +271,7 @@ class Runtime : public IRuntime {
 };
 
 bool refuses_to_start = false;
+std::int32_t minor_version = NV_TENSORRT_MINOR;
 
 }  // namespace
 
@@ -284,8 +285,11 @@ EXPORT void* createInferRuntime_INTERNAL(void* log, std::int32_t) noexcept {
     return static_cast<IRuntime*>(new Runtime(*static_cast<ILogger*>(log)));
 }
 EXPORT std::int32_t getInferLibMajorVersion() noexcept { return NV_TENSORRT_MAJOR; }
-EXPORT std::int32_t getInferLibMinorVersion() noexcept { return NV_TENSORRT_MINOR; }
+EXPORT std::int32_t getInferLibMinorVersion() noexcept { return minor_version; }
 EXPORT std::int32_t getInferLibPatchVersion() noexcept { return 1; }
+/// Lets the library be of another minor version than its headers. Both libraries have this
+/// function: it is looked up in one of them.
+EXPORT void sim_minor_version(std::int32_t minor) { minor_version = minor; }
 #ifdef TRT_MAJOR_RTX
 /// Whether the library refuses to start, as it does with a driver that is too old.
 EXPORT void sim_refuse_to_start(int refuse) { refuses_to_start = refuse != 0; }

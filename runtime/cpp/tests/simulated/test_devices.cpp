@@ -7,6 +7,7 @@
 #include "engine_folder.hpp"
 #include "gpu_tensors.hpp"
 #include "hcflow/hcflow.h"
+#include "system/shared_library.hpp"
 
 using hcflow::Image;
 using hcflow::Pixel;
@@ -29,6 +30,24 @@ struct TwoGpus {
     TwoGpus(const TwoGpus&) = delete;
     TwoGpus& operator=(const TwoGpus&) = delete;
     ~TwoGpus() { sim_machine(1, 13000, kGigabyte); }
+};
+
+/// A library of another minor version than its headers, while this object exists.
+class MinorVersion {
+  public:
+    MinorVersion(const std::string& file, int minor, int of_headers)
+        : set_(reinterpret_cast<Set>(hcflow::SharedLibrary(file).symbol("sim_minor_version"))),
+          of_headers_(of_headers) {
+        set_(minor);
+    }
+    MinorVersion(const MinorVersion&) = delete;
+    MinorVersion& operator=(const MinorVersion&) = delete;
+    ~MinorVersion() { set_(of_headers_); }
+
+  private:
+    using Set = void (*)(std::int32_t);
+    Set set_;
+    int of_headers_;
 };
 
 }  // namespace
@@ -151,4 +170,30 @@ TEST_CASE("a library that does not start names its version and the driver's") {
               "4: TensorRT-RTX 1.7.1 does not start with this NVIDIA driver, which supports "
               "CUDA 13.0: CUDA driver is insufficient"));
     CHECK(has(error, "upgrade the driver"));
+}
+
+TEST_CASE("a library whose classes may differ from the headers' is refused, not called") {
+    const Image small = tests::noise(4, 4, 3, Pixel::u8);
+    const auto upscale = [&](const std::string& library) {
+        return error_of([&] {
+            (void)EngineFolder(library, [&](nlohmann::json& e) { e["version_compatible"] = true; })
+                .open(library)
+                .upscale(small.view(), tau(0.5));
+        });
+    };
+    for (const int minor : {0, 6, 8}) {
+        const MinorVersion other(hcflow::tensorrt_rtx_file(1, 7), minor, 7);
+        CHECK(has(upscale("tensorrt-rtx"),
+                  "4: the installed TensorRT-RTX is version 1." + std::to_string(minor) +
+                      ".1, but this program was compiled for 1.7: install version 1.7"));
+    }
+    {
+        const MinorVersion older(hcflow::tensorrt_file(10), 13, 14);
+        CHECK(has(upscale("tensorrt"),
+                  "4: the installed TensorRT is version 10.13.1, but this program was compiled for "
+                  "10.14 or a later one"));
+    }
+    const MinorVersion later(hcflow::tensorrt_file(10), 15, 14);  // adds to the classes only
+    CHECK(upscale("tensorrt") == "nothing");
+    fine();
 }
