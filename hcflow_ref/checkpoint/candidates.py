@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hcflow_ref.checkpoint.detect import infer_config, infer_irn_config, is_irn
 from hcflow_ref.checkpoint.stored import Opaque, StoredTensor
 from hcflow_ref.errors import CheckpointError
 
@@ -23,11 +24,17 @@ _INSIDE = frozenset(
 _COUNTERS = frozenset({"n_averaged", "num_updates", "decay", "step", "initted"})
 """What averages keep beside their weights."""
 
-_BESIDE = re.compile(
-    r"(?i)(?:^|[._-])(?:optim\w*|\w*sched\w*|grads?|gradients?|\w*discriminators?|net_?d|vgg\w*|"
-    r"criterion|loss(?:es)?)(?:$|[._-])"
+_OPTIMISED = re.compile(
+    r"[\w-]*(?i:optimi[sz]er)[\w-]*|(?:[\w-]*[_-])?(?i:optims?)(?:[_-][\w-]*|[A-Z0-9]\w*)?|"
+    r"(?i:(?:acc\w*[_-])?grad(?:s|ients?)?|(?:max_)?exp_avg\w*|momentum(?:_buffers?)?)"
 )
-"""Keys beside a network that hold none of its weights."""
+"""Keys of what an optimiser keeps: it has the names and shapes of weights, and is no network."""
+
+_BESIDE = re.compile(
+    r"(?i)(?:^|[._-])(?:\w*sched\w*|\w*discriminators?|net_?d|vgg\w*|criterion|loss(?:es)?)"
+    r"(?:$|[._-])"
+)
+"""Keys beside a network that seldom hold its weights: only what is whole counts there."""
 
 _AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|avg|averaged?|swa)(?:$|[^a-z])")
 _DEEPEST, _MOST_PREFIXES = 8, 64
@@ -125,7 +132,7 @@ def _dictionaries(
         texts = {key: item for key, item in value.items() if isinstance(key, str)}
         yield path, texts
         for key, item in texts.items():
-            if isinstance(item, (dict, list, tuple, Opaque)) and not _BESIDE.search(key[:200]):
+            if isinstance(item, (dict, list, tuple, Opaque)) and not _is_optimised(key):
                 yield from _dictionaries(item, (*path, key), seen)
 
 
@@ -153,7 +160,7 @@ def _networks(path: tuple[str, ...], flat: Mapping[str, Any]) -> Iterator[Candid
             strangers.append(key)
             continue
         raw, prefix, own = split
-        if _BESIDE.search(prefix[:200]):
+        if _is_optimised(prefix):
             continue
         earlier = groups.setdefault(prefix, {}).setdefault(own, key)
         if earlier != key:
@@ -167,6 +174,8 @@ def _networks(path: tuple[str, ...], flat: Mapping[str, Any]) -> Iterator[Candid
         weights = {own: flat[key] for own, key in names.items()}
         weights |= {own: flat[key] for own, key in extra.get(prefix, {}).items()}
         place = ".".join((*path, prefix)).strip(".")
+        if _is_beside(place) and not _is_whole(weights):
+            continue
         yield Candidate(place, weights, twins.get(prefix))
 
 
@@ -177,9 +186,30 @@ def _below(keys: list[str], owners: Mapping[str, str]) -> dict[str, dict[str, st
     for key in keys:
         raw = next((raw for raw in longest_first if key.startswith(raw)), None)
         rest = key if raw is None else key[len(raw) :]
-        if raw is not None and rest not in _COUNTERS and not _BESIDE.search(rest[:200]):
-            below.setdefault(owners[raw], {})[".".join(_parts(rest))] = key
+        if raw is None or rest in _COUNTERS or _is_beside(rest) or _is_optimised(rest):
+            continue
+        below.setdefault(owners[raw], {})[".".join(_parts(rest))] = key
     return below
+
+
+def _is_optimised(key: str) -> bool:
+    return any(_OPTIMISED.fullmatch(part) for part in key[:200].split("."))
+
+
+def _is_beside(key: str) -> bool:
+    return _BESIDE.search(key[:200]) is not None
+
+
+def _is_whole(weights: Mapping[str, Any]) -> bool:
+    """Whether a configuration can be detected, from tensors alone."""
+    if not all(hasattr(value, "shape") for value in weights.values()):
+        return False
+    shapes = {key: value.shape for key, value in weights.items()}
+    try:
+        infer_irn_config(shapes) if is_irn(shapes) else infer_config(shapes)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _parts(key: str) -> list[str]:
