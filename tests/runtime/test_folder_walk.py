@@ -40,6 +40,59 @@ def test_results_in_the_folder_of_the_images_only_replace_them(tmp_path: Path) -
     assert all(isinstance(each, Task) for each in walk(str(tmp_path), same, None))
 
 
+def _goes(root: Path, output: Path) -> dict[str, str]:
+    """Where the result of each image goes; images that are refused are missing."""
+    reason = "its PNG would be written among the images: give another output folder"
+    found = list(walk(str(root), str(output), None))
+    assert all(each.message == reason for each in found if isinstance(each, Problem))
+    return {each.relative: each.output for each in found if isinstance(each, Task)}
+
+
+def test_a_folder_above_the_images_takes_all_results_that_do_not_fall_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "photos"
+    (inside / "photos").mkdir(parents=True)
+    (inside / "other").mkdir()
+    for name in ("a.png", "photos/a.png", "photos/new.png", "other/a.png"):
+        (inside / name).touch()
+    goes = {"a.png": f"{tmp_path}/a.png", "other/a.png": f"{tmp_path}/other/a.png"}
+    assert _goes(inside, tmp_path) == goes
+    monkeypatch.chdir(tmp_path)
+    assert _goes(Path("photos"), Path(".")) == {"a.png": "./a.png", "other/a.png": "./other/a.png"}
+    (inside / "photos" / "a.png").unlink()
+    (inside / "photos" / "new.png").unlink()
+    assert _goes(inside, tmp_path) == goes
+
+
+def test_links_lead_no_result_among_the_images(tmp_path: Path) -> None:
+    inside, output, album = tmp_path / "in", tmp_path / "out", tmp_path / "album"
+    for folder in (inside / "deep", output, album / "deep"):
+        folder.mkdir(parents=True)
+    for name in ("a.png", "deep/a.png"):
+        (inside / name).touch()
+        (album / name).touch()
+    every = {"a.png", "deep/a.png"}
+    assert _goes(inside, output).keys() == every
+    (output / "deep").symlink_to(inside)  # where an image has the result's name
+    assert _goes(inside, output).keys() == {"a.png"}
+    (output / "a.png").symlink_to(inside / "deep" / "a.png")
+    assert _goes(inside, output).keys() == set()
+    assert _goes(inside, album).keys() == every
+    (inside / "chosen.png").symlink_to(album / "a.png")
+    assert _goes(inside, album).keys() == {"chosen.png", "deep/a.png"}
+    (inside / "album").symlink_to(album / "deep")
+    assert _goes(inside, album).keys() == {"chosen.png", "album/a.png"}
+
+
+def test_an_output_inside_the_images_is_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "a.png").touch()
+    for name in ("small", "new", "new/er"):
+        assert _goes(tmp_path, tmp_path / name)["a.png"] == str(tmp_path / name / "a.png")
+
+
 def test_links_end_and_the_output_is_not_its_own_input(tmp_path: Path) -> None:
     inside, outside = tmp_path / "in", tmp_path / "elsewhere"
     (inside / "out").mkdir(parents=True)
