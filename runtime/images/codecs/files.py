@@ -184,7 +184,7 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
     if sixteen_bit.needs_vips(opened, data):
         array, orientation, fields = sixteen_bit.decode(opened, data, where, salvage=salvage)
         if opened.format == "TIFF":
-            fields["exif"] = exif_xmp.sound_exif(lambda: exif_xmp.portable_exif(opened))
+            fields["exif"] = exif_xmp.portable_exif(opened)
         else:
             fields["exif"] = exif_xmp.upright_exif(fields["exif"])
         # Gray without alpha: Pillow has a mode for it, and writes formats that libvips does not.

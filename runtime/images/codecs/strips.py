@@ -105,7 +105,7 @@ def _header(
     ):
         opening.tell_of_pictures(image)
         if format_name == "TIFF":
-            exif = exif_xmp.sound_exif(lambda: exif_xmp.portable_exif(image))
+            exif = exif_xmp.portable_exif(image)
         else:
             exif = exif_xmp.upright_exif(exif)
         return exif, density.of(image, exif, orientation)

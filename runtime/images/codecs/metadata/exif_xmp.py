@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -33,8 +32,13 @@ _Found = TypeVar("_Found")
 def portable_exif(image: Image.Image) -> bytes | None:
     """An image's EXIF without orientation, as bytes for any format; None where there is none.
 
-    A TIFF gives the tags that describe the picture, and its Exif and GPS directories.
+    Damaged EXIF is None with a warning, also where it can be read and not be written again. A TIFF
+    gives the tags that describe the picture, and its Exif and GPS directories.
     """
+    return sound_exif(lambda: _portable_exif(image))
+
+
+def _portable_exif(image: Image.Image) -> bytes | None:
     exif = image.getexif()
     if image.format == "TIFF":
         whole, exif = exif, Image.Exif()
@@ -70,8 +74,7 @@ def xmp_orientation(data: bytes) -> int:
 
 def upright_exif(data: bytes | None) -> bytes | None:
     """EXIF without orientation; None, with a warning, where it is damaged."""
-    exif = None if data is None else sound_exif(lambda: loaded_exif(data))
-    return None if exif is None else _upright(exif)
+    return None if data is None else sound_exif(lambda: _upright(loaded_exif(data)))
 
 
 def sound_exif(read: Callable[[], _Found]) -> _Found | None:
@@ -134,10 +137,8 @@ def loaded_exif(data: bytes) -> Image.Exif:
 
 
 def _upright(exif: Image.Exif) -> bytes | None:
+    """The bytes, which fail in all kinds of ways where a tag is of a type that it cannot have."""
     exif.pop(_Base.Orientation, None)
-    try:
-        if not exif and not exif.get_ifd(_Ifd.Exif) and not exif.get_ifd(_Ifd.GPSInfo):
-            return None
-        return exif.tobytes()
-    except (struct.error, TypeError, ValueError, OverflowError):
-        return None  # values that EXIF cannot hold: a damaged directory
+    if not exif and not exif.get_ifd(_Ifd.Exif) and not exif.get_ifd(_Ifd.GPSInfo):
+        return None
+    return exif.tobytes()
