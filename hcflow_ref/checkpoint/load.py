@@ -151,7 +151,7 @@ def _read_file(path: Path) -> bytes:
             raise CheckpointError(
                 f"it has {status.st_size} bytes, more than the {MOST_BYTES} a checkpoint may have"
             )
-        return file.read(MOST_BYTES)
+        return file.read(status.st_size)  # not more: so much memory is taken at once
 
 
 def _network_weights(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

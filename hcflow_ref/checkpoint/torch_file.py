@@ -99,9 +99,10 @@ def _archive(data: bytes) -> TorchFile:
     if sizes[pickles[0]] > MOST_PICKLE_BYTES:
         raise CheckpointError(f"its pickle has {sizes[pickles[0]]} bytes, far too many; refused")
     order = f"{folder}byteorder"
-    if order in sizes and archive.read(order).strip() == b"big":
+    if order in sizes and _read(archive, order, sizes[order]).strip() == b"big":
         raise CheckpointError("it was saved on a big-endian machine; save it on a common one")
-    root = pickle_reader.read(io.BytesIO(archive.read(pickles[0]))).root
+    pickled = _read(archive, pickles[0], sizes[pickles[0]])
+    root = pickle_reader.read(io.BytesIO(pickled)).root
 
     def size_of(storage: Storage) -> int:
         name = f"{folder}data/{storage.key}"
@@ -111,9 +112,18 @@ def _archive(data: bytes) -> TorchFile:
 
     def numbers(storage: Storage) -> bytes:
         with _damage_named():
-            return archive.read(f"{folder}data/{storage.key}")
+            return _read(archive, f"{folder}data/{storage.key}", size_of(storage))
 
     return TorchFile(root, size_of, numbers)
+
+
+def _read(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """The content of an entry, never more than its size: `ZipFile.read` would inflate it all."""
+    with archive.open(name) as entry:
+        content = entry.read(size)
+    if len(content) != size:
+        raise _damaged(f"'{name}' has {len(content)} bytes, expected {size}")
+    return content
 
 
 def _row_of_pickles(data: bytes) -> TorchFile:

@@ -1,9 +1,14 @@
 """Files made to take time or memory, or to end in anything else, end in one `CheckpointError`."""
 
+import io
+import struct
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.errors import CheckpointError
@@ -22,3 +27,54 @@ def test_a_name_that_is_no_text_is_refused_at_once(doublings: int, tmp_path: Pat
     for data in (nested, b"\x80\x04K\x01\x8c\x01b\x93."):
         with pytest.raises(CheckpointError, match="a name in the pickle is no text"):
             load(archive_of(data, tmp_path / "x.pth"))
+
+
+def _weight(numbers: int) -> bytes:
+    """An archive of one weight of so many float32."""
+    file = io.BytesIO()
+    torch.save({"flow.layers.1.actnorm.bias": torch.zeros(1, numbers, 1, 1)}, file)
+    return file.getvalue()
+
+
+def with_entry(data: bytes, ending: str, content: bytes, declared: int, how: int) -> bytes:
+    """An archive with other content in an entry, of which its directory declares a size."""
+    written = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as archive,
+        zipfile.ZipFile(written, "w") as changed,
+    ):
+        # The changed entry comes last: so does its record in the directory.
+        for name in sorted(archive.namelist(), key=lambda name: name.endswith(ending)):
+            last = name.endswith(ending)
+            changed.writestr(
+                zipfile.ZipInfo(name),
+                content if last else archive.read(name),
+                compress_type=how if last else zipfile.ZIP_STORED,
+            )
+    result = bytearray(written.getvalue())
+    record = result.rfind(b"PK\x01\x02")
+    struct.pack_into("<I", result, record + 16, zlib.crc32(content[:declared]))
+    struct.pack_into("<I", result, record + 24, declared)
+    return bytes(result)
+
+
+@pytest.mark.parametrize("entry", ["data/0", "data.pkl", "byteorder"])
+def test_an_entry_that_inflates_beyond_its_declared_size_takes_no_memory(
+    entry: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(with_entry(_weight(4), entry, bytes(1 << 25), 16, zipfile.ZIP_DEFLATED))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError):
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 23
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_entry_shorter_than_its_declared_size_is_refused(how: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(with_entry(_weight(64), "data/0", bytes(128), 256, how))
+    with pytest.raises(CheckpointError, match=r"'archive/data/0' has 128 bytes, expected 256"):
+        load(path)
