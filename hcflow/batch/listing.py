@@ -14,7 +14,7 @@ from typing import IO, Any
 from PIL import Image
 
 from hcflow.batch import manifest, storage
-from hcflow.batch.manifest import COLUMN, ImageList, shard_file
+from hcflow.batch.manifest import COLUMN, ImageList, shard_file, shard_rows
 from runtime.convert.folders import walk
 from runtime.errors import FileError
 from runtime.images.codecs import files, heic
@@ -84,11 +84,10 @@ def _spool(names: Iterator[Any], file: IO[bytes]) -> int:
 def _split(spooled: IO[bytes], rows: int, shards: int, name: str, work: Path) -> str:
     """Write the shards' files; the digest of all rows."""
     digest = hashlib.blake2b(digest_size=16)
-    each, more = divmod(rows, shards)
     for index in range(shards):
         part = work / "shard.jsonl"
         with part.open("wb") as file:
-            for line in islice(spooled, each + (index < more)):
+            for line in islice(spooled, shard_rows(rows, shards, index)):
                 digest.update(line)
                 file.write(line)
         # What a run that was killed has left is replaced: only the index makes it a list.

@@ -65,15 +65,30 @@ class ImageList:
     column: str = COLUMN
 
     def shard(self, index: int, shards: int) -> Iterator[Row]:
-        """The rows of a shard of so many: its own file's, or of one file each `shards`-th row."""
+        """The rows of a shard of so many: its own file's, or of one file each `shards`-th row.
+
+        Raises:
+            FileError: the list cannot be read, or at the shard's end: its file lacks rows.
+        """
         found: Iterator[Row]
         if self.files is None:
             rows = _rows(self.name, None, self.column)
             found = (row for row in rows if row.number % shards == index)
         else:
-            found = _rows(storage.join(self.name, shard_file(index, shards)), self.root)
+            name = storage.join(self.name, shard_file(index, shards))
+            found = _whole(_rows(name, self.root, ended=True), self.rows_of(index), name)
         for row in found:
             yield _under(self.root, row)
+
+    def rows_of(self, index: int) -> int | None:
+        """How many rows a shard's own file has; None where the list is one file."""
+        return None if self.files is None else shard_rows(self.rows, self.files, index)
+
+
+def shard_rows(rows: int, shards: int, index: int) -> int:
+    """How many of a list's rows are in a shard's file: the first have one more than the last."""
+    each, more = divmod(rows, shards)
+    return each + (index < more)
 
 
 def shard_name(index: int, shards: int) -> str:
@@ -134,8 +149,25 @@ def _indexed(name: str, index: str) -> ImageList:
     return ImageList(name, storage.plain(root), rows, digest, files)
 
 
-def _rows(name: str, root: str | None = None, column: str = COLUMN) -> Iterator[Row]:
-    """The rows of a file; relative names are under `root`, else in the file's own folder."""
+def _whole(found: Iterator[Row], expected: int | None, name: str) -> Iterator[Row]:
+    """The rows of a shard's file; raises `FileError` after the last where some are missing."""
+    rows = 0
+    for row in found:
+        rows += 1
+        yield row
+    if rows != expected:
+        raise FileError(
+            f"'{name}' is damaged, {rows} of {expected} rows are in it: write the list again"
+        )
+
+
+def _rows(
+    name: str, root: str | None = None, column: str = COLUMN, *, ended: bool = False
+) -> Iterator[Row]:
+    """The rows of a file; relative names are under `root`, else in the file's own folder.
+
+    With `ended` a last line without its end is none: the file has been cut short there.
+    """
     is_remote = storage.scheme_of(name) is not None
     base = root or (posixpath.dirname(name) if is_remote else os.path.dirname(name))
     suffix = posixpath.splitext(name)[1].lower()
@@ -143,7 +175,7 @@ def _rows(name: str, root: str | None = None, column: str = COLUMN) -> Iterator[
         if suffix == ".parquet":
             values = _parquet(file, name, column)
         elif suffix in (".jsonl", ".ndjson"):
-            values = ((n, _from_json(line, column)) for n, line in _lines(file))
+            values = ((n, _from_json(line, column)) for n, line in _lines(file, ended))
         else:
             values = ((n, line if line is None else os.fsdecode(line)) for n, line in _lines(file))
         for number, value in values:
@@ -152,7 +184,7 @@ def _rows(name: str, root: str | None = None, column: str = COLUMN) -> Iterator[
             yield _row(number, value, base)
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+def _lines(file: IO[bytes], ended: bool = False) -> Iterator[tuple[int, bytes | None]]:
     """The lines of a file without their ends; None of one that is no name by its length."""
     number = 0
     while line := file.readline(_LONGEST_LINE):
@@ -160,6 +192,8 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
         rest = line
         while len(rest) == _LONGEST_LINE and not rest.endswith(b"\n"):
             rest = file.readline(_LONGEST_LINE)
+        if ended and not rest.endswith(b"\n"):
+            return
         yield number, line.rstrip(b"\r\n") if rest is line else None
         number += 1
 

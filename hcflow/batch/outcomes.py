@@ -55,10 +55,9 @@ class Outcomes:
         self._lines: list[str] = []
         self._written = 0
         self._last = time.monotonic()
-        for line in self._before():
-            outcome = json.loads(line)
+        for outcome in self._before():
             self.count.add(outcome)
-            self._mark(int(outcome["row"]))
+            self._mark(outcome["row"])
 
     def has(self, row: int) -> bool:
         """Whether this row's outcome is known already."""
@@ -93,8 +92,8 @@ class Outcomes:
         """Write the file that says the shard is finished, and remove the parts; as `flush`."""
         whole = self._work / "finished.jsonl"
         with whole.open("w", encoding="ascii") as file:
-            for line in self._before():
-                file.write(line + "\n")
+            for outcome in self._before():
+                file.write(json.dumps(outcome) + "\n")
             file.writelines(self._lines)
         try:
             storage.create(whole, self._finished)
@@ -102,11 +101,11 @@ class Outcomes:
             raise _taken(self._shard) from None
         storage.remove_folder(self._parts)
 
-    def _before(self) -> Iterator[str]:
+    def _before(self) -> Iterator[dict[str, Any]]:
         """The outcomes in the parts, which are counted on the way."""
         self._written = 0
         for name in storage.files_in(self._parts):
-            yield from storage.read(storage.join(self._parts, name)).decode("ascii").splitlines()
+            yield from _read(storage.join(self._parts, name))
             self._written += 1
 
     def _mark(self, row: int) -> None:
@@ -125,16 +124,43 @@ def parts_of(results: str, shard: str) -> str:
     return storage.join(results, f"{FOLDER}/{shard}.parts")
 
 
-def count_finished(results: str, shard: str) -> Count | None:
-    """The count of a finished shard; None of one that is not."""
+def count_finished(results: str, shard: str, rows: int | None = None) -> Count | None:
+    """The count of a finished shard; None of one that is not.
+
+    Args:
+        results: the folder or URL of all results.
+        shard: the shard's name.
+        rows: how many it has, where that is known.
+
+    Raises:
+        FileError: its outcomes cannot be read, or are not those of so many rows.
+    """
     name = finished_name(results, shard)
     if not storage.exists(name):
         return None
     count = Count()
+    for outcome in _read(name):
+        count.add(outcome)
+    if rows is not None and count.done + count.failed < rows:
+        raise _damaged(name)
+    return count
+
+
+def _read(name: str) -> Iterator[dict[str, Any]]:
+    """The outcomes in a file; raises `FileError` where it holds something else."""
     with storage.open_file(name) as file:
         for line in file:
-            count.add(json.loads(line))
-    return count
+            try:
+                outcome = json.loads(line)
+            except ValueError:
+                raise _damaged(name) from None
+            if not isinstance(outcome, dict) or not isinstance(outcome.get("row"), int):
+                raise _damaged(name)
+            yield outcome
+
+
+def _damaged(name: str) -> FileError:
+    return FileError(f"'{name}' is damaged: remove it and run the shard again")
 
 
 def _taken(shard: str) -> FileError:

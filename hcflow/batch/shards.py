@@ -87,16 +87,17 @@ class Batch:
             How many rows have a result, and how many an error.
 
         Raises:
-            FileError: another process works on the shard, or the storage fails; what was done is
-                kept, and the shard is not finished.
+            FileError: another process works on the shard, the list or the outcomes are damaged, or
+                the storage fails; what was done is kept, and the shard is not finished.
             BackendError: no worker can open the model.
         """
         name = shard_name(index, self.shards)
-        count = outcomes.count_finished(self.results.folder, name)
+        rows = self.images.rows_of(index)
+        count = outcomes.count_finished(self.results.folder, name, rows)
         if count is not None:
             return count
         with _work_folder(self.results.folder, name) as work:
-            if (count := outcomes.count_finished(self.results.folder, name)) is not None:
+            if (count := outcomes.count_finished(self.results.folder, name, rows)) is not None:
                 return count  # by the process that has just given up its lock
             kept = Outcomes(self.results.folder, name, work)
 

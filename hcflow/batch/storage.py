@@ -143,6 +143,8 @@ def create(path: Path, name: str, *, replace: bool = False) -> None:
         path.unlink()
         return
     with _told("write", name):
+        with path.open("r+b") as file:  # a power cut leaves no name with nothing behind it
+            os.fsync(file.fileno())
         try:
             os.makedirs(os.path.dirname(name), exist_ok=True)
         except FileExistsError:

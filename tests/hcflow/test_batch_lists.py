@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import tracemalloc
 from pathlib import Path
@@ -163,6 +164,53 @@ def test_a_folder_is_listed_once_in_shards_of_equal_size(tmp_path: Path) -> None
         listing.write(str(tmp_path / "in"), str(tmp_path / "list"), 3, pytest.fail)
     (tmp_path / "list" / "list.json").unlink()  # as of a run that was killed
     listing.write(str(tmp_path / "in"), str(tmp_path / "list"), 2, pytest.fail)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    synced, fsync = set[int](), os.fsync
+
+    def sync(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def named(path: Path, name: str) -> None:
+        assert os.stat(path).st_ino in synced
+        (tmp_path / name).write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "link", named)
+    monkeypatch.setattr(os, "replace", named)
+    (tmp_path / "file").write_text("rows")
+    storage.create(tmp_path / "file", str(tmp_path / "out" / "name"), replace=replace)
+    assert (tmp_path / "out" / "name").read_text() == "rows"
+
+
+@pytest.mark.parametrize(
+    ("end", "there"), [(0, 0), (12, 0), (-1, 2), (-18, 2), (-19, 1), (None, 4)]
+)
+def test_a_shard_that_has_not_all_its_rows_is_damaged(
+    tmp_path: Path, end: int | None, there: int
+) -> None:
+    names = text_list(tmp_path / "list.txt", [f"/in/{i}.png" for i in range(5)])
+    listing.write(str(names), str(tmp_path / "list"), 2, pytest.fail)
+    shard = tmp_path / "list" / manifest.shard_file(0, 2)
+    data = shard.read_bytes()
+    shard.write_bytes(data + data.splitlines(True)[0] if end is None else data[:end])
+    images = manifest.open_list(str(tmp_path / "list"))
+    message = f"00000-of-00002.jsonl' is damaged, {there} of 3 rows are in it: write the list again"
+    with pytest.raises(FileError, match=message):
+        list(images.shard(0, 2))
+    assert _relative(images, 1, 2) == ["3.png", "4.png"]
+
+
+def test_a_shard_of_more_shards_than_rows_is_empty_and_sound(tmp_path: Path) -> None:
+    names = text_list(tmp_path / "list.txt", ["/in/a.png"])
+    listing.write(str(names), str(tmp_path / "list"), 2, pytest.fail)
+    images = manifest.open_list(str(tmp_path / "list"))
+    assert [_relative(images, i, 2) for i in range(2)] == [["a.png"], []]
 
 
 def test_a_list_is_cut_into_shards_with_its_bad_rows(tmp_path: Path) -> None:

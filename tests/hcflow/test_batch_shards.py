@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from hcflow.batch import listing, rows, shards, storage
 from hcflow.batch import outcomes as outcomes_module
-from hcflow.batch import rows, shards, storage
 from hcflow.batch.shards import Batch
 from hcflow.cli.program import application
 from hcflow.models.load import load
@@ -155,6 +156,45 @@ def test_a_finished_shard_is_not_done_again(tmp_path: Path, worker: InProcess) -
     assert (first.done, first.failed, worker.worked) == (5, 1, [])
 
 
+@pytest.mark.parametrize("end", [-1, -20, 30, None, 0])
+def test_outcomes_that_are_damaged_are_named_and_made_again(
+    tmp_path: Path, worker: InProcess, end: int | None
+) -> None:
+    _six(tmp_path)
+    listing.write(str(tmp_path / "in"), str(tmp_path / "list"), 1, pytest.fail)
+    whole = batch(tmp_path / "list", tmp_path / "out")
+    whole.run(0, worker)
+    finished = tmp_path / "out" / "_done" / "00000-of-00001.jsonl"
+    before = finished.read_bytes()
+    if end == -1:  # the last line's end alone is missing
+        finished.write_bytes(before[:end])
+        assert whole.run(0, worker).done == 6
+        return
+    finished.write_bytes(bytes(len(before)) if end is None else before[:end])
+    with pytest.raises(FileError, match=r"\.jsonl' is damaged: remove it and run the shard again"):
+        whole.run(0, worker)
+    finished.unlink()
+    assert whole.run(0, worker).done == 6
+    assert finished.read_bytes() == before
+
+
+def test_a_damaged_list_leaves_its_shard_unfinished_until_it_is_written_again(
+    tmp_path: Path, worker: InProcess
+) -> None:
+    _six(tmp_path)
+    listing.write(str(tmp_path / "in"), str(tmp_path / "list"), 1, pytest.fail)
+    shard = tmp_path / "list" / "00000-of-00001.jsonl"
+    shard.write_bytes(shard.read_bytes()[:50])
+    whole = batch(tmp_path / "list", tmp_path / "out")
+    whole.begin({})
+    with pytest.raises(FileError, match=r"is damaged, 2 of 6 rows are in it: write the list again"):
+        whole.run(0, worker)
+    shutil.rmtree(tmp_path / "list")
+    listing.write(str(tmp_path / "in"), str(tmp_path / "list"), 1, pytest.fail)
+    whole.begin({})
+    assert whole.run(0, worker).done == 6
+
+
 class _Ends(InProcess):
     """Ends after so many images, as by Ctrl-C."""
 
@@ -216,7 +256,7 @@ def test_where_no_lock_is_heard_the_later_outcomes_are_refused(
     parts = Path(outcomes_module.parts_of(str(tmp_path / "out"), "00000-of-00001"))
     real = outcomes_module.Outcomes._before
 
-    def before(self: outcomes_module.Outcomes) -> Iterator[str]:
+    def before(self: outcomes_module.Outcomes) -> Iterator[dict[str, Any]]:
         yield from real(self)
         parts.mkdir(parents=True, exist_ok=True)
         (parts / "00000000.jsonl").write_text("")  # the other's
