@@ -20,6 +20,10 @@ class FileError(HcflowError):
     """A file or folder cannot be found, read or written, or another process is writing it."""
 
 
+class TemporaryFolderError(FileError):
+    """The folder of temporary files is full, missing or not writable; no image is at fault."""
+
+
 class ImageError(HcflowError):
     """An image cannot be decoded, encoded or computed."""
 

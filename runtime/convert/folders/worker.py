@@ -17,7 +17,7 @@ from runtime.convert import file
 from runtime.convert.folders.resume import source_mark
 from runtime.convert.folders.walk import Task
 from runtime.convert.job import Job
-from runtime.errors import BundleError, HcflowError, one_line
+from runtime.errors import BundleError, HcflowError, TemporaryFolderError, one_line
 from runtime.images.codecs import notices
 from runtime.system import atomic
 
@@ -40,7 +40,7 @@ class Outcome:
         task: the task.
         error: why it failed, on one line; None where its result is written.
         mark: `source_mark` of the image before it was read.
-        stops: whether every other image would fail too: the disk is full, the bundle damaged.
+        stops: whether every other image would fail too: a disk is full, the bundle damaged.
         warnings: what was logged about the image, each on one line.
     """
 
@@ -107,7 +107,9 @@ def _reason(error: Exception) -> str:
 
 
 def _stops(error: Exception) -> bool:
-    return isinstance(error, BundleError) or getattr(error, "errno", None) in file.FULL
+    if isinstance(error, BundleError | TemporaryFolderError):
+        return True
+    return getattr(error, "errno", None) in file.FULL
 
 
 class _Warnings(logging.Handler):

@@ -100,14 +100,20 @@ def add(text: str) -> None:
 
 @contextlib.contextmanager
 def from_library() -> Iterator[None]:
-    """Take up what a library writes to standard error; nothing else may be logged here."""
+    """Take up what a library writes to standard error; nothing else may be logged here.
+
+    Where no temporary file can be made, or standard error is closed, it is not taken up.
+    """
     if not _capturing.is_set():
         yield
         return
-    with _lock, tempfile.TemporaryFile() as kept:
+    with _lock, contextlib.ExitStack() as opened:
         try:
+            kept = opened.enter_context(tempfile.TemporaryFile())
             usual = os.dup(2)
-        except OSError:  # standard error is closed
+        except OSError:
+            kept = None
+        if kept is None:
             yield
             return
         os.dup2(kept.fileno(), 2)

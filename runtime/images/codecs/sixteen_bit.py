@@ -84,6 +84,7 @@ def decode(
 
     Raises:
         ImageError: no pyvips, a format it does not read, or a damaged file.
+        TemporaryFolderError: it takes no large image.
     """
     format_name = str(opened.format)
     if format_name not in READ:
@@ -114,6 +115,7 @@ def decode(
             raise ImageError(f"{where}: colour of type '{image.format}' is not supported: use uint")
         pixels: Array = np.asarray(image.numpy(), np.uint16)
     except pyvips.Error as error:
+        vips.check_temporary(error)
         rows = min(streamed.rows_there(data, format_name), height)
         raise ImageError(decoded.told(where, rows, height, one_line(error))) from error
     if salvage and (rows := streamed.rows_there(data, format_name)) < height:

@@ -138,6 +138,7 @@ class Rows:
 
     Raises:
         ImageError: damaged, or of another kind.
+        TemporaryFolderError: as `read`.
     """
 
     def __init__(
@@ -189,6 +190,7 @@ class Rows:
 
         Raises:
             ImageError: the file is damaged or ends here.
+            TemporaryFolderError: it takes no image that has to be decoded whole.
         """
         form = self.form
         try:
@@ -215,6 +217,7 @@ class Rows:
                 decoded.report(self._where, there, self._stored_height, salvage=self._salvage)
 
     def _damaged(self, error: Exception) -> ImageError:
+        vips.check_temporary(error)
         height = self._stored_height
         there = min(streamed.rows_there(self._path, self._format), height)
         return ImageError(decoded.told(self._where, there, height, one_line(error)))

@@ -5,18 +5,20 @@ An optional library (extra `large`): `find` gives None without it, `require` rai
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import io
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image
 
-from runtime.errors import BackendError
+from runtime.errors import BackendError, TemporaryFolderError, one_line
 from runtime.images.codecs import size_limits
 from runtime.images.codecs.metadata import exif_xmp, vips_density
 from runtime.images.codecs.metadata.density import Density
@@ -26,6 +28,8 @@ _LOADERS = {"PNG": "pngload", "TIFF": "tiffload", "JPEG": "jpegload", "WEBP": "w
 _LOADERS["AVIF"] = "heifload"
 LOADED = tuple(_LOADERS)
 """Formats that `load` takes."""
+
+_NOT_WRITTEN = re.compile(r"unable to write to|write failed")
 
 
 @functools.cache
@@ -80,6 +84,27 @@ def load(source: str | bytes, format_name: str, *, salvage: bool = False, **opti
     # What a TIFF lacks is no truncation to libvips.
     fail_on = "none" if salvage else "error" if format_name == "TIFF" else "truncated"
     return pyvips.Operation.call(loader, source, fail_on=fail_on, **options)
+
+
+def check_temporary(error: Exception) -> None:
+    """Tell a fault of the temporary folder, where libvips puts large images, from a file's damage.
+
+    Args:
+        error: a `pyvips.Error` of reading, which writes nothing else.
+
+    Raises:
+        TemporaryFolderError: it is about a temporary file.
+    """
+    text = one_line(error)
+    if not _NOT_WRITTEN.search(text):
+        return
+    folder = os.environ.get("TMPDIR", "/tmp")  # as libvips chooses it
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
+    reason = next((os.strerror(each) for each in numbers if os.strerror(each) in text), text)
+    raise TemporaryFolderError(
+        f"cannot write into the temporary folder '{folder}': {reason}: "
+        "let TMPDIR name a folder with room for the decoded image"
+    ) from error
 
 
 def field(image: Any, name: str) -> bytes | None:
