@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from runtime.errors import FileError
 FOLDER = "_done"
 """The folder of the outcomes, in that of the results."""
 
+_PART = re.compile(r"[0-9]{8}\.jsonl")
 _PART_ROWS = 4096
 _PART_SECONDS = 20.0
 
@@ -55,9 +57,8 @@ class Outcomes:
         self._lines: list[str] = []
         self._written = 0
         self._last = time.monotonic()
-        for outcome in self._before():
-            self.count.add(outcome)
-            self._mark(outcome["row"])
+        for _ in self._before():
+            pass
 
     def has(self, row: int) -> bool:
         """Whether this row's outcome is known already."""
@@ -90,23 +91,30 @@ class Outcomes:
 
     def finish(self) -> None:
         """Write the file that says the shard is finished, and remove the parts; as `flush`."""
+        self.flush()  # another process's part, whose rows are not known here, has that name
         whole = self._work / "finished.jsonl"
         with whole.open("w", encoding="ascii") as file:
             for outcome in self._before():
                 file.write(json.dumps(outcome) + "\n")
-            file.writelines(self._lines)
         try:
             storage.create(whole, self._finished)
         except FileExistsError:
+            storage.remove_folder(self._parts)  # nobody reads those of a finished shard
             raise _taken(self._shard) from None
         storage.remove_folder(self._parts)
 
     def _before(self) -> Iterator[dict[str, Any]]:
-        """The outcomes in the parts, which are counted on the way."""
+        """The outcomes in the parts, the first of each row, which are counted anew on the way."""
+        self.count = Count()
+        self._seen.clear()
         self._written = 0
-        for name in storage.files_in(self._parts):
-            yield from _read(storage.join(self._parts, name))
-            self._written += 1
+        for name in filter(_PART.fullmatch, storage.files_in(self._parts)):
+            for outcome in _read(storage.join(self._parts, name)):
+                if not self.has(outcome["row"]):
+                    self.count.add(outcome)
+                    self._mark(outcome["row"])
+                    yield outcome
+            self._written = int(name.split(".")[0]) + 1
 
     def _mark(self, row: int) -> None:
         if row >= len(self._seen):

@@ -266,6 +266,47 @@ def test_where_no_lock_is_heard_the_later_outcomes_are_refused(
         batch(names, tmp_path / "out").run(0, worker)
 
 
+def _kept(folder: Path, name: str) -> outcomes_module.Outcomes:
+    """The outcomes of a process of its own."""
+    (folder / name).mkdir()
+    return outcomes_module.Outcomes(str(folder / "out"), "00000-of-00001", folder / name)
+
+
+def test_of_two_processes_without_a_lock_each_row_keeps_one_outcome(tmp_path: Path) -> None:
+    first = _kept(tmp_path, "first")
+    first.add({"row": 0, "output": "0.png"})
+    first.flush()
+    first.add({"row": 1, "output": "1.png"})
+    second = _kept(tmp_path, "second")
+    second.add({"row": 1, "output": "1.png", "warnings": ["its own"]})
+    second.flush()
+    first.add({"row": 2, "output": "2.png"})
+    with pytest.raises(FileError, match="another process has worked on shard 00000-of-00001 too"):
+        first.finish()
+    second.add({"row": 2, "error": "there is no such file"})
+    second.finish()
+    assert [each["row"] for each in outcomes(tmp_path / "out")] == [0, 1, 2]
+    count = outcomes_module.count_finished(str(tmp_path / "out"), "00000-of-00001", 3)
+    assert count == second.count == outcomes_module.Count(2, 1)
+    with pytest.raises(FileError, match="another process has worked on shard"):
+        first.finish()
+    assert os.listdir(tmp_path / "out" / "_done") == ["00000-of-00001.jsonl"]
+
+
+def test_rows_that_two_processes_have_noted_are_told_once(tmp_path: Path) -> None:
+    parts = Path(outcomes_module.parts_of(str(tmp_path / "out"), "00000-of-00001"))
+    parts.mkdir(parents=True)
+    for name, rows_in in {"00000000.jsonl": (0, 1), "00000002.jsonl": (1, 2)}.items():
+        text_list(parts / name, [json.dumps({"row": row, "output": name}) for row in rows_in])
+    (parts / ".nfs0001").write_text("a file that is open elsewhere")
+    kept = _kept(tmp_path, "work")
+    assert (kept.count.done, kept.has(2), kept.has(3)) == (3, True, False)
+    kept.add({"row": 3, "output": "3.png"})
+    kept.finish()
+    assert [each["row"] for each in outcomes(tmp_path / "out")] == [0, 1, 2, 3]
+    assert outcomes(tmp_path / "out")[1]["output"] == "00000000.jsonl"
+
+
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def test_on_a_disk_without_locks_no_process_removes_what_another_works_on(
     tmp_path: Path, worker: InProcess, monkeypatch: pytest.MonkeyPatch, code: int
