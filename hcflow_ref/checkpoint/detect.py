@@ -16,11 +16,22 @@ Shapes = Mapping[str, Sequence[int]]
 MOST_LEVELS, MOST_CHANNELS = 4, 1 << 14
 """Limits beyond which a file is damaged or hostile; no memory is allocated for it."""
 
+MOST_DEPTH = 512
+"""Limit of all steps and blocks; the deepest published network (face SR ×8) has 108."""
+
 
 def check_depth(levels: int) -> None:
     """Raise `CheckpointError` for more levels than any of these networks has."""
     if levels > MOST_LEVELS:
         raise CheckpointError(f"the keys have {levels} levels, expected at most {MOST_LEVELS}")
+
+
+def _check_size(steps_and_blocks: int) -> None:
+    """Raise `CheckpointError` for more than can be built at once from a file's keys alone."""
+    if steps_and_blocks > MOST_DEPTH:
+        raise CheckpointError(
+            f"the keys have {steps_and_blocks} flow steps and blocks, expected at most {MOST_DEPTH}"
+        )
 
 
 def indices(shapes: Shapes, pattern: str) -> list[int]:
@@ -90,7 +101,9 @@ def infer_config(shapes: Shapes) -> HCFlowConfig:
     haar = any(key.endswith(".haar_weights") for key in shapes)
     permuted = any(re.match(r"flow\.layers\.\d+\.permute\.", key) for key in shapes)
     task: Task = "rescaling" if haar or not permuted else "sr"
-    return HCFlowConfig(task, tuple(_level(shapes, j, run) for j, run in enumerate(runs)))
+    levels = tuple(_level(shapes, j, run) for j, run in enumerate(runs))
+    _check_size(sum(level.steps + level.cond_steps + sum(level.blocks) for level in levels))
+    return HCFlowConfig(task, levels)
 
 
 def _level(shapes: Shapes, j: int, run: range) -> LevelConfig:
@@ -126,15 +139,14 @@ def infer_irn_config(shapes: Shapes) -> IRNConfig:
         CheckpointError: squeezes or blocks are missing; names the key.
     """
     found = indices(shapes, r"operations\.(\d+)\.")
-    if found != list(range(len(found))):
-        gap = next(i for i in range(len(found) + 1) if i not in found)
-        raise CheckpointError(f"keys 'operations.{gap}.…' are missing")
+    _contiguous(found, "operations.")
     squeezes = [i for i in found if f"operations.{i}.haar_weights" in shapes]
     if not squeezes or squeezes[0] != 0:
         raise CheckpointError("key 'operations.0.haar_weights' is missing")
     ends = [*squeezes[1:], len(found)]
     blocks = tuple(end - start - 1 for start, end in zip(squeezes, ends, strict=True))
     check_depth(len(blocks))
+    _check_size(sum(blocks))
     if 0 in blocks:
         raise CheckpointError(
             f"key 'operations.{squeezes[blocks.index(0)] + 1}.F.conv1.weight' is missing: a level "

@@ -1,6 +1,7 @@
 """Files made to take time or memory, or to end in anything else, end in one `CheckpointError`."""
 
 import io
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from hcflow_ref.checkpoint.detect import MOST_DEPTH, indices, infer_config, infer_irn_config
 from hcflow_ref.checkpoint.load import load
 from hcflow_ref.errors import CheckpointError
+from tests.support.golden_files import weights
 
 
 def archive_of(pickled: bytes, path: Path) -> Path:
@@ -78,3 +82,42 @@ def test_an_entry_shorter_than_its_declared_size_is_refused(how: int, tmp_path: 
     path.write_bytes(with_entry(_weight(64), "data/0", bytes(128), 256, how))
     with pytest.raises(CheckpointError, match=r"'archive/data/0' has 128 bytes, expected 256"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("network", "repeated"),
+    [
+        ("sr_x4", "flow.level1_condFlow.RRDB_trunk0.{}.x"),
+        ("sr_x4", "flow.level0_condFlow.RRDB_trunk1.{}.x"),
+        ("sr_x4", "flow.level0_condFlow.additional_flow_steps.{}.x"),
+        ("sr_x4", "flow.layers.{}.x"),
+        ("irn_x4", "operations.{}.x"),
+    ],
+)
+def test_a_network_of_absurd_depth_is_refused_before_it_is_built(
+    network: str, repeated: str, tmp_path: Path
+) -> None:
+    """Each block takes 7 ms and 240 kB to build, and some 50 bytes of a file."""
+    held = load_file(weights(network))
+    start = 1 + indices(held, re.escape(repeated[: repeated.index("{")]) + r"(\d+)\.")[-1]
+    more = range(start, start + MOST_DEPTH)
+    empty = {repeated.format(index): torch.zeros(0) for index in more}
+    save_file({**empty, **held}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=rf"steps and blocks.*at most {MOST_DEPTH}"):
+        load(tmp_path / "x.safetensors")
+
+
+@pytest.mark.timeout(30)
+def test_a_gap_among_many_blocks_is_found_in_linear_time() -> None:
+    """Half a second; in quadratic time, more than a minute."""
+    shapes = {f"operations.{index}.x": [0] for index in range(100_000)}
+    with pytest.raises(CheckpointError, match=r"'operations\.100000\.…' are missing"):
+        infer_irn_config(shapes | {"operations.100001.x": [0]})
+
+
+def test_depths_up_to_the_limit_are_detected() -> None:
+    shapes = {key: weight.shape for key, weight in load_file(weights("sr_x4")).items()}
+    trunk = "flow.level0_condFlow.RRDB_trunk0"
+    for block in range(23):  # as in ESRGAN
+        shapes[f"{trunk}.{block}.RDB1.conv1.weight"] = shapes[f"{trunk}.0.RDB1.conv1.weight"]
+    assert infer_config(shapes).levels[0].blocks[0] == 23
