@@ -84,7 +84,7 @@ def job_of(options: UpscaleOptions | DownscaleOptions, models: ServedModels, lim
     """
     model = models.open(options.model)
     direction: Direction = "downscale"
-    more: dict[str, Any] = {"max_pixels": limits.hr_pixels, "round_trip": False}
+    more: dict[str, Any] = {"max_pixels": limits.hr_pixels}
     if isinstance(options, UpscaleOptions):
         direction = "upscale"
         wanted = WantedSize(options.scale, options.width, options.height, options.max_side)
@@ -107,6 +107,8 @@ def job_of(options: UpscaleOptions | DownscaleOptions, models: ServedModels, lim
         options.model,
         quality=options.quality,
         png_level=options.png_level,
+        hr_pixels=limits.hr_pixels,
+        round_trip=False,
         **more,
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -21,6 +23,7 @@ from hcflow.serving.metrics import Gate, Metrics
 from hcflow.serving.options import DownscaleOptions, UpscaleOptions
 from hcflow.serving.served import ServedModels, check_direction
 from hcflow.serving.workers import Workers
+from runtime.convert import frames
 from runtime.convert.file import convert_data
 from runtime.convert.job import Job
 from runtime.convert.sizing import padding_cut, sizing_of
@@ -78,7 +81,7 @@ class Service:
 
         def look() -> tuple[bytes, int]:
             image = form.image_in(body, content_type)
-            return image, _check_header(image, job, limits)
+            return image, _check_header(image, job, format_name)
 
         image, pixels = await asyncio.to_thread(look)
 
@@ -174,11 +177,11 @@ def refusal_of(error: Exception) -> RefusedError:
     return RefusedError(500, "this is a fault of the program; its log says more")
 
 
-def _check_header(image: bytes, job: Job, limits: Limits) -> int:
-    """The pixels that an image's header states, before anything is decoded.
+def _check_header(image: bytes, job: Job, format_name: str) -> int:
+    """The pixels that an image's header states, all frames together, before any is decoded.
 
     Raises:
-        RefusedError: no image, or one that is too large, or whose result would be.
+        ImageError: no image, or one that is too large, or whose result would be.
     """
     try:
         opened = files.open_header(io.BytesIO(image), _WHERE, job.max_pixels)
@@ -186,17 +189,47 @@ def _check_header(image: bytes, job: Job, limits: Limits) -> int:
         raise refusal_of(error) from None
     except ImageError as error:
         raise RefusedError(415, str(error)) from None
-    width, height = opened.size
+    sizes = [opened.size]
+    if several := frames.find(image, _WHERE, job, format_name):
+        pages = [(page.width, page.height) for page in several.pages]
+        sizes = pages or sizes * several.number
+    pixels = sum(width * height for width, height in sizes)
+    if pixels > job.max_pixels:
+        raise RefusedError(
+            413,
+            f"{_WHERE} has {len(sizes)} pages of {pixels} pixels in all, the limit is "
+            f"{job.max_pixels}: send fewer",
+        )
     if job.direction == "upscale" and (job.wanted.given or job.size is not None):
-        scale = job.models.open(job.model).scale
-        cut = padding_cut((width, height), scale, job.size)
-        full = padding.target_size(height, width, scale, cut)
-        sizing = sizing_of(full, scale, job.wanted, job.size)
-        rows, columns = sizing.network_size(scale)
-        if rows * columns > limits.hr_pixels:
-            raise RefusedError(
-                413,
-                f"{_WHERE} would be computed at {columns}×{rows} pixels, the limit is "
-                f"{limits.hr_pixels}: ask for a smaller size",
-            )
-    return width * height
+        _check_computed(sizes, job)
+    return pixels
+
+
+def _check_computed(sizes: list[tuple[int, int]], job: Job) -> None:
+    times = Counter(sizes)
+    found = {size: _size_computed(size, job) for size in times}
+    pixels = sum(count * math.prod(found[size]) for size, count in times.items())
+    if job.hr_pixels is not None and pixels > job.hr_pixels:
+        height, width = found[sizes[0]]
+        shown = f"{width}×{height}" if len(sizes) == 1 else f"{len(sizes)} frames of {pixels}"
+        raise RefusedError(
+            413,
+            f"{_WHERE} would be computed at {shown} pixels, the limit is {job.hr_pixels}: ask for "
+            "a smaller size",
+        )
+
+
+def _size_computed(size: tuple[int, int], job: Job) -> tuple[int, int]:
+    """(height, width) that the network gives at least of an image, which may lie on its side."""
+    scale = job.models.open(job.model).scale
+    found, errors = [], []
+    for width, height in (size, size[::-1]):
+        try:
+            cut = padding_cut((width, height), scale, job.size)
+            full = padding.target_size(height, width, scale, cut)
+            found.append(sizing_of(full, scale, job.wanted, job.size).network_size(scale))
+        except ImageError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return min(found, key=math.prod)

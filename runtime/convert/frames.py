@@ -10,6 +10,7 @@ import contextlib
 import io
 import itertools
 import logging
+import math
 import os
 import tempfile
 from collections import Counter
@@ -25,6 +26,7 @@ from runtime.convert import image
 from runtime.convert.job import Job
 from runtime.convert.large_file import Converted, converted
 from runtime.convert.restore import restoration_of
+from runtime.convert.sizing import check_hr_size
 from runtime.errors import ImageError
 from runtime.images.codecs import files, formats, size_limits
 from runtime.images.codecs.bounds import whole_file
@@ -194,6 +196,7 @@ def _convert_animation(work: _Work, frames: Animation, file: IO[bytes]) -> Frame
         assert isinstance(first.image, Image.Image)
         as_recorded = replace(first, image=_as_recorded(first.image))
         restoration = restoration_of(job, as_recorded, work.where, (work.format_name,))
+        check_hr_size(restoration.network_size, job.hr_pixels, work.where, len(frames.digests))
 
         def compute(frame: Image.Image) -> Image.Image:
             photo = replace(first, image=frame)
@@ -284,14 +287,16 @@ def _convert_pages(work: _Work, several: SeveralFrames, file: IO[bytes]) -> Fram
     """Every page on its own, with its own record, size and metadata."""
     joiner = Joiner(file, work.where)
     check = check_of(work.job.cancel)
-    first = None
+    first, job = None, work.job
     for index, page in enumerate(several.pages):
         where = f"{work.where}, page {index + 1}"
         data = tiff_pages.single(several.data, page)
         photo = files.decode(data, where, work.job.max_pixels, salvage=work.job.salvage)
         check()
         formats.check_mode(photo.result_mode, "TIFF")
-        made, result = _convert_page(work, photo, where)
+        made, result, taken = _convert_page(replace(work, job=job), photo, where)
+        if job.hr_pixels is not None:
+            job = replace(job, hr_pixels=job.hr_pixels - taken)
         first = first or made
         joiner.append(result)
         work.progress(index + 1, several.number)
@@ -299,13 +304,16 @@ def _convert_pages(work: _Work, several: SeveralFrames, file: IO[bytes]) -> Fram
     return replace(first, frames=several.number)
 
 
-def _convert_page(work: _Work, photo: Photo, where: str) -> tuple[FramesMade, bytes]:
+def _convert_page(work: _Work, photo: Photo, where: str) -> tuple[FramesMade, bytes, int]:
+    """A page, its file, and the pixels of its HR side."""
     job = work.job
     if job.direction == "downscale":
         model = job.models.open(job.model)
+        taken = check_hr_size((photo.size[1], photo.size[0]), job.hr_pixels, where)
         with work.gate:
             small = image.downscale(job, model, photo, "TIFF", work.report)
-        return FramesMade(1, Converted(small.size, model, small.record)), small.data
+        return FramesMade(1, Converted(small.size, model, small.record)), small.data, taken
     found = restoration_of(job, photo, where, ("TIFF",))
     (large,) = image.upscale(job, photo, found, gate=work.gate, report=work.report)
-    return FramesMade(1, converted(large.size, found)), formats.encode(large, "TIFF")
+    made = FramesMade(1, converted(large.size, found))
+    return made, formats.encode(large, "TIFF"), math.prod(found.network_size)

@@ -57,6 +57,8 @@ class Job:
         tau_map: gray image of τ over the picture, as `Model.upscale` takes it.
         tiling: of either direction.
         max_pixels: largest input accepted.
+        hr_pixels: largest HR side, all frames of a file together: what a downscale takes, what an
+            upscale's network gives; None is no limit.
         round_trip: measure what upscaling a downscaled file gives, and record it.
         obey_record: let a small image's own record choose model and size.
         strips: convert by strips; None does so for large images, where that is possible.
@@ -78,6 +80,7 @@ class Job:
     tau_map: Any = None
     tiling: Tiling = DEFAULT_TILING
     max_pixels: int = MAX_PIXELS
+    hr_pixels: int | None = None
     round_trip: bool = True
     obey_record: bool = True
     strips: bool | None = None

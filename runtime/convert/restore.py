@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.convert.job import Job
-from runtime.convert.sizing import Sizing, padding_cut, sizing_of
+from runtime.convert.sizing import Sizing, check_hr_size, padding_cut, sizing_of
 from runtime.errors import BundleError, ImageError
 from runtime.images.codecs import size_limits
 from runtime.images.codecs.formats import Photo
@@ -41,6 +41,11 @@ class Restoration:
     chooser: Provenance | None
     where: str
 
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """(height, width) of what the network's last run gives."""
+        return self.sizing.network_size(self.model.scale)
+
     def blame_record(self) -> contextlib.AbstractContextManager[None]:
         """`blame_record` for the record that has chosen the model."""
         return blame_record(self.chooser, self.where)
@@ -59,7 +64,8 @@ def restoration(
         formats: that results will be written in, to refuse beforehand what they cannot hold.
 
     Raises:
-        HcflowError: as `job.models.open`, and where a format cannot hold the result.
+        HcflowError: as `job.models.open`, and where a format cannot hold the result, or it is
+            larger than the job allows.
     """
     record = provenance.extract(xmp, where) if job.obey_record else None
     name = model_for(record, job, where)
@@ -70,6 +76,7 @@ def restoration(
     size = size_for(record, lr_size, model, crop, where)
     full = padding.target_size(lr_size[1], lr_size[0], model.scale, size)
     sizing = sizing_of(full, model.scale, job.wanted, job.size)
+    check_hr_size(sizing.network_size(model.scale), job.hr_pixels, where)
     for format_name in formats:
         size_limits.check_sides(format_name, sizing.target[1], sizing.target[0])
     return Restoration(model, size, sizing, record, chooser, where)

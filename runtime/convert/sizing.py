@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runtime.errors import ImageError, ParameterError
+from runtime.errors import ImageError, ParameterError, SizeError
 from runtime.images.pixels import resampling
 from runtime.model import Model
 from runtime.system.arguments import shown, whole
@@ -131,6 +131,29 @@ def sizing_of(
             f"{scale**MOST_RUNS}×, here {most[1]}×{most[0]}, by running twice"
         )
     return Sizing(full, target, runs)
+
+
+def check_hr_size(size: tuple[int, int], most: int | None, where: str, frames: int = 1) -> int:
+    """The pixels of the larger side of a conversion.
+
+    Args:
+        size: its (height, width): what a downscale takes, what an upscale's network gives.
+        most: allowed of all frames together; None is no limit.
+        where: names the image in errors.
+        frames: of this size.
+
+    Raises:
+        SizeError: they are more.
+    """
+    height, width = size
+    pixels = frames * height * width
+    if most is not None and pixels > most:
+        each = f"{frames} frames of " if frames > 1 else ""
+        raise SizeError(
+            f"{where} would be computed at {each}{width}×{height} pixels, the limit is {most} "
+            "here: raise hr_pixels"
+        )
+    return pixels
 
 
 def exact_size(value: Any) -> tuple[int, int]:

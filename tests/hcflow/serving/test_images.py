@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow.serving.limits import RefusedError
+from hcflow.serving.limits import Limits, RefusedError
 from hcflow.serving.options import format_accepted
 from runtime.convert.file import convert_data
 from runtime.convert.job import Job
-from tests.support.serving import Running, noise, pixels, png
+from runtime.convert.restore import restoration
+from runtime.errors import SizeError
+from tests.support.serving import Running, noise, pixels, png, running
 
 
 def _is_error(answer: httpx.Response, status: int, text: str) -> bool:
@@ -206,6 +210,89 @@ def test_an_animation_beyond_the_limit_is_413(server: Running) -> None:
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     assert _is_error(server.client.post("/v1/upscale", content=file.getvalue()), 413, "6 frames")
+
+
+@pytest.fixture
+def tight(tmp_path: Path) -> Iterator[Running]:
+    """A server of little room."""
+    with running(tmp_path / "tiny", Limits(hr_pixels=40_000)) as made:
+        yield made
+
+
+def _pages(*sizes: tuple[int, int], format_name: str = "TIFF", **options: Any) -> bytes:
+    """A file of pages or frames of these widths and heights, no two alike."""
+    first, *others = [Image.new("RGB", size, (i, 40, 0)) for i, size in enumerate(sizes)]
+    file = io.BytesIO()
+    first.save(file, format_name, save_all=True, append_images=others, **options)
+    return file.getvalue()
+
+
+TIFF = {"accept": "image/tiff"}
+
+
+@pytest.mark.parametrize(
+    ("path", "sizes"),
+    [
+        ("/v1/upscale", [(4, 4), (100, 100)]),
+        ("/v1/upscale", [(40, 40)] * 2),
+        ("/v1/upscale", [(4, 4)] * 200),
+        ("/v1/upscale?scale=16", [(4, 4), (49, 49)]),
+        ("/v1/upscale?scale=16", [(10, 10)] * 2),
+        ("/v1/upscale?width=160", [(10, 10)] * 2),
+        ("/v1/downscale", [(100, 100)] * 5),
+    ],
+)
+def test_pages_are_bounded_all_together(
+    tight: Running, path: str, sizes: list[tuple[int, int]]
+) -> None:
+    answer = tight.client.post(path, content=_pages(*sizes), headers=TIFF)
+    assert _is_error(answer, 413, "the limit is")
+    assert b'stage="compute"' not in tight.service.metrics.text()  # nothing has begun
+
+
+def test_frames_of_an_animation_are_bounded_at_the_size_they_are_computed(tight: Running) -> None:
+    data = _pages(*[(10, 10)] * 2, format_name="PNG")
+    assert tight.client.post("/v1/upscale", content=data).status_code == 200
+    assert _is_error(tight.client.post("/v1/upscale?scale=16", content=data), 413, "2 frames")
+
+
+def test_pages_within_the_limit_are_all_converted(tight: Running) -> None:
+    data = _pages((10, 10), (5, 9), (4, 4))
+    answer = tight.client.post("/v1/upscale", content=data, headers=TIFF)
+    assert Image.open(io.BytesIO(answer.content)).n_frames == 3  # type: ignore[attr-defined]
+    first = tight.client.post("/v1/upscale", content=_pages((10, 10), (100, 100)))
+    assert pixels(first.content).shape == (40, 40, 3)  # a PNG holds no other page
+
+
+def test_a_picture_on_its_side_is_bounded_at_the_size_it_is_computed(tight: Running) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = png(noise(15, 60), exif=turned)  # upright 15×60, which runs twice for 200×60
+    post = tight.client.post
+    assert _is_error(post("/v1/upscale?size=200x60", content=data), 413, "240×960 pixels")
+    assert pixels(post("/v1/upscale?size=60x200", content=data).content).shape == (200, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("direction", "format_name", "where"),
+    [("upscale", "TIFF", "x, page 3"), ("downscale", "TIFF", "x, page 3"), ("upscale", "PNG", "x")],
+)
+def test_frames_are_counted_as_they_are_computed(
+    tight: Running, direction: Literal["upscale", "downscale"], format_name: str, where: str
+) -> None:
+    most = 2 * 40 * 40 * (16 if direction == "upscale" else 1)
+    job = Job(direction, tight.service.models, hr_pixels=most, round_trip=False)
+    two, three = (_pages(*[(40, 40)] * n, format_name=format_name) for n in (2, 3))
+    convert_data(two, "x", format_name, job, contextlib.nullcontext())
+    with pytest.raises(SizeError, match=f"^{where} would be computed at"):
+        convert_data(three, "x", format_name, job, contextlib.nullcontext())
+
+
+def test_a_model_that_a_record_chooses_is_bounded_as_well(tight: Running) -> None:
+    job = Job("upscale", tight.service.models, hr_pixels=40_000)
+    assert restoration(job, (50, 50), None, "x").network_size == (200, 200)
+    with pytest.raises(SizeError, match="204×200 pixels, the limit is 40000"):
+        restoration(job, (51, 50), None, "x")
 
 
 def test_errors_of_paths_and_methods_are_json_too(server: Running) -> None:
