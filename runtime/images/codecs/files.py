@@ -29,7 +29,7 @@ from runtime.images.codecs.bounds import structure, whole_file
 from runtime.images.codecs.completeness import decoded
 from runtime.images.codecs.formats import FORMATS, Photo
 from runtime.images.codecs.lossy import USUAL, Lossy, halves_chroma
-from runtime.images.codecs.metadata import density, exif_xmp
+from runtime.images.codecs.metadata import colour_profile, density, exif_xmp
 
 MAX_PIXELS = 178_956_970
 """Default limit of an input: the size that Pillow's own limit, which is lifted, would refuse."""
@@ -180,9 +180,10 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         heic.warn_of_curve(opened, where)
         exif, xmp = exif_xmp.portable_exif(opened), exif_xmp.xmp_of(opened)
         dots = density.of(opened, exif)
-        return Photo(heic.decode(data), opened.info.get("icc_profile"), exif, xmp, dots)
+        return Photo(heic.decode(data), colour_profile.of(opened), exif, xmp, dots)
     if sixteen_bit.needs_vips(opened, data):
         array, orientation, fields = sixteen_bit.decode(opened, data, where, salvage=salvage)
+        fields["icc"] = colour_profile.sound(fields["icc"])
         if opened.format == "TIFF":
             fields["exif"] = exif_xmp.portable_exif(opened)
         else:
@@ -201,7 +202,7 @@ def _photo(opened: ImageFile.ImageFile, data: bytes, where: str, salvage: bool) 
         opened.info.pop(block, None)
     image: Image.Image = ImageOps.exif_transpose(opened)
     exif = exif_xmp.portable_exif(opened)
-    icc = image.info.get("icc_profile")
+    icc = colour_profile.of(opened)
     if image.mode == "La":  # gray multiplied by alpha
         image = image.convert("LA")
     if image.mode == "F":

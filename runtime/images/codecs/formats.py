@@ -148,8 +148,9 @@ def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
     """Keywords of Pillow's `save` for a format: its settings, and the image's metadata."""
     exif, xmp = _sized(photo, format_name)
     options: dict[str, Any] = photo.lossy.pillow(format_name)
-    if photo.icc is not None and format_name != "PPM":
-        options["icc_profile"] = photo.icc
+    if format_name != "PPM":
+        # Given even when empty: else Pillow writes what the image was read with.
+        options["icc_profile"] = photo.icc or b""
     if format_name == "JPEG":
         options["comment"] = b""  # else the image's own, if any
         exif, xmp = (_that_fits(name, x) for name, x in (("EXIF", exif), ("XMP", xmp)))
@@ -157,8 +158,7 @@ def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
         options["exif"] = exif_xmp.tiff_tags(exif, xmp)
         options["compression"] = "tiff_adobe_deflate"
     elif format_name in ("PNG", "JPEG", "WEBP", "AVIF"):
-        # Given even when empty: else Pillow writes what the image was read with.
-        options["exif"] = exif or b""
+        options["exif"] = exif or b""  # even when empty, as above
         if format_name != "PNG":
             options["xmp"] = xmp or b""
         elif xmp is not None:

@@ -20,7 +20,7 @@ from runtime.images.codecs import notices, opening, size_limits, tiff_samples, v
 from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.completeness import decoded, jpeg_scan, streamed
 from runtime.images.codecs.lossy import USUAL, Lossy
-from runtime.images.codecs.metadata import density, exif_xmp
+from runtime.images.codecs.metadata import colour_profile, density, exif_xmp
 
 READ = tuple(name for name in vips.LOADED if name != "AVIF")
 """Formats that `probe` finds; not AVIF, whose halved chroma libvips upsamples unlike Pillow."""
@@ -96,8 +96,12 @@ def _is_plain(tiff: Any) -> bool:
 @size_limits.any_size()
 def _header(
     path: str | os.PathLike[str], format_name: str, exif: bytes | None, orientation: int
-) -> tuple[bytes | None, density.Density | None]:
-    """EXIF and density; libvips gives neither a TIFF's EXIF nor whether a density was stated."""
+) -> tuple[bytes | None, bytes | None, density.Density | None]:
+    """Profile, EXIF and density.
+
+    libvips cuts a JPEG's profile after 100 segments, and gives neither a TIFF's EXIF nor whether a
+    density was stated.
+    """
     with (
         notices.about(f"'{path}'"),
         open(path, "rb") as file,
@@ -108,7 +112,7 @@ def _header(
             exif = exif_xmp.portable_exif(image)
         else:
             exif = exif_xmp.upright_exif(exif)
-        return exif, density.of(image, exif, orientation)
+        return colour_profile.of(image), exif, density.of(image, exif, orientation)
 
 
 @size_limits.any_size()
@@ -156,7 +160,7 @@ class Rows:
                 # Rows of a rotated image lie all over the file: libvips decodes it first, into a
                 # temporary file above its memory threshold.
                 image = vips.load(str(path), format_name, access="random", salvage=salvage)
-            self._image, icc = vips.upright_rgb(image, orientation)
+            self._image, kept = vips.upright_rgb(image, orientation)
             exif = vips.field(self._image, "exif-data")
             xmp = vips.field(self._image, "xmp-data")
         except self._pyvips.Error as error:
@@ -170,13 +174,13 @@ class Rows:
                 f"{self._where} has {self._image.bands} channels of type '{self._image.format}': "
                 "strips take 1 to 4 of 8 or 16 bits; convert it, or use --no-strips"
             )
-        exif, dots = _header(path, format_name, exif, orientation)
+        icc, exif, dots = _header(path, format_name, exif, orientation)
         self.form = Form(
             self._image.width,
             self._image.height,
             self._image.bands,
             kinds[self._image.format],
-            icc,
+            None if kept is None else icc,
             exif,
             xmp,
             dots,
