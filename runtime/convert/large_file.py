@@ -263,7 +263,7 @@ def _of_size(
         return
     pixels = np.memmap(raw, form.dtype, "r", shape=(*size, form.channels))
     with atomic.scratch(output) as path:
-        with path.open("xb") as file:
+        with path.open("r+b") as file:
             for _, rows in resampling.resized_rows(lambda a, b: pixels[a:b], size, target):
                 file.write(rows.tobytes())
         yield path, replace(form, height=target[0], width=target[1])

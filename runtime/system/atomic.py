@@ -152,12 +152,16 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary file in the folder of `path`, which is removed after the block."""
+    """Give an empty temporary file in the folder of `path`, which is removed after the block."""
     temporary = _temporary(Path(os.path.realpath(path)).parent)
+    held = None
     try:
+        held = _create(temporary)
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
         _unfinished.discard(temporary)
 
 
@@ -169,14 +173,20 @@ def clear_abandoned(folder: str | os.PathLike[str]) -> None:
     """
     if not lock.EXISTS:
         return
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            named = _NAME.fullmatch(entry.name)
-            if named is None or not entry.is_file(follow_symlinks=False):
-                continue
-            with contextlib.suppress(OSError):
-                if not _is_alive(int(named[1])) and _is_free(entry.path):
-                    os.unlink(entry.path)
+    for path, process in _temporaries(folder):
+        if not _is_alive(process):
+            _remove_free(path)
+
+
+def clear_ended(folder: str | os.PathLike[str], process: int) -> None:
+    """Remove the temporary files that a process has left in a folder; it has ended.
+
+    A process in another container may have the same number: what is locked stays, as all does on a
+    disk without locks.
+    """
+    for path, owner in _temporaries(folder):
+        if owner == process:
+            _remove_free(path)
 
 
 def is_temporary(name: str) -> bool:
@@ -184,12 +194,21 @@ def is_temporary(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def _temporaries(folder: str | os.PathLike[str]) -> Iterator[tuple[str, int]]:
+    """The temporary files in a folder and their processes; none where it cannot be listed."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            named = _NAME.fullmatch(entry.name)
+            if named is not None and entry.is_file(follow_symlinks=False):
+                yield entry.path, int(named[1])
+
+
 def _temporary(folder: Path) -> Path:
     """A name for a temporary file in a folder, which is cleared when this process first comes."""
     if folder not in _cleared:
         _cleared.add(folder)
         clear_abandoned(folder)
-    temporary = folder / f"{temporary_prefix(os.getpid())}{secrets.token_hex(8)}.tmp"
+    temporary = folder / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
     _unfinished.add(temporary)
     return temporary
 
@@ -199,10 +218,15 @@ def _create(temporary: Path) -> int | None:
     if not lock.EXISTS:  # an open file could not be renamed there
         temporary.touch(exist_ok=False)
         return None
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-    with contextlib.suppress(OSError):  # a file system without locks
-        lock.lock(handle, wait=False)
-    return handle
+    while True:
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        with contextlib.suppress(OSError):  # a file system without locks
+            lock.lock(handle, wait=True)
+        # Another process may have taken it for abandoned, and removed it before it was locked.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(temporary), os.fstat(handle)):
+                return handle
+        os.close(handle)
 
 
 def _is_alive(process: int) -> bool:
@@ -215,14 +239,15 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _is_free(path: str) -> bool:
-    with regular_file.open_file(path, links=False) as file:
-        return lock.lock(file.fileno(), wait=False)
-
-
-def temporary_prefix(process: int) -> str:
-    """The start of the names of a process's temporary files."""
-    return f".{process}-"
+def _remove_free(path: str) -> None:
+    """Remove a temporary file unless somebody holds its lock; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        if not lock.EXISTS:  # an open file could not be removed there
+            os.unlink(path)
+            return
+        with regular_file.open_file(path, links=False) as file:
+            if lock.lock(file.fileno(), wait=False):
+                os.unlink(path)
 
 
 def discard_unfinished() -> None:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,8 @@ from export import bundle_writer
 from export.errors import ExportError
 from export.pipeline import Request, build
 from hcflow_ref.checkpoint.load import load
+from runtime.convert.folders import pool
+from runtime.convert.folders.walk import Task
 from runtime.system import atomic
 from tests.support.golden_files import weights
 
@@ -94,6 +98,52 @@ def test_a_locked_file_stays_though_no_such_process_is_seen(tmp_path: Path) -> N
         assert abandoned.exists()
     atomic.clear_abandoned(tmp_path)
     assert not abandoned.exists()
+
+
+def test_what_a_worker_left_goes_and_a_namesakes_file_stays(tmp_path: Path) -> None:
+    """Workers in different containers may have the same number."""
+    dead = _dead_process()
+    left, held, other = (tmp_path / f".{dead}-{digit * 16}.tmp" for digit in "012")
+    backup = tmp_path / f".{dead}-backup.tmp"
+    beside = tmp_path / f".{os.getpid()}-{'0' * 16}.tmp"
+    for path in (left, held, other, backup, beside):
+        path.touch()
+    process = SimpleNamespace(pid=dead, join=lambda _seconds: None, is_alive=lambda: False)
+    task = Task("in.png", str(tmp_path / "out.png"), "in.png", "PNG")
+    worker: Any = SimpleNamespace(
+        process=process, link=SimpleNamespace(close=lambda: None), tasks=[task]
+    )
+    with held.open("rb") as first, other.open("rb") as second:
+        for file in (first, second):
+            assert atomic.lock.lock(file.fileno(), wait=False)
+        pool._end(worker)
+    assert set(tmp_path.iterdir()) == {held, other, backup, beside}
+
+
+def test_a_scratch_file_is_locked_while_it_is_used(tmp_path: Path) -> None:
+    with atomic.scratch(tmp_path / "out.png") as path:
+        atomic.clear_ended(tmp_path, os.getpid())
+        assert path.stat().st_size == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = atomic.lock.lock
+    removed = []
+
+    def removing(descriptor: int, *, wait: bool) -> bool:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        return real(descriptor, wait=wait)
+
+    monkeypatch.setattr(atomic.lock, "lock", removing)
+    with atomic.replacement(tmp_path / "a") as temporary:
+        assert removed == [temporary]
+        atomic.clear_ended(tmp_path, os.getpid())
+        assert temporary.exists()
 
 
 def test_nothing_else_is_removed(tmp_path: Path) -> None:

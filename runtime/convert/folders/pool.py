@@ -17,7 +17,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 
 from runtime.convert.folders.walk import Task
 from runtime.convert.folders.worker import IN_FLIGHT, Outcome, Ready, serve
@@ -231,7 +230,5 @@ def _end(worker: _Worker) -> None:
     if worker.process.is_alive():
         worker.process.kill()
         worker.process.join()
-    prefix = atomic.temporary_prefix(worker.process.pid or 0)
     for folder in {os.path.dirname(os.path.realpath(task.output)) for task in worker.tasks}:
-        for left in Path(folder).glob(f"{prefix}*.tmp"):
-            left.unlink(missing_ok=True)
+        atomic.clear_ended(folder, worker.process.pid or 0)
