@@ -17,6 +17,11 @@ from runtime.system.arguments import shown, whole
 
 MOST_RUNS = 2
 
+MOST_SIDE = 1_000_000_000
+"""Pixels of a side that may be asked for: more is beyond every image, and beyond floats at last."""
+
+_MOST_SCALE = 1_000_000
+
 
 @dataclass(frozen=True)
 class WantedSize:
@@ -42,9 +47,11 @@ class WantedSize:
         if len(given) > 1:
             raise ParameterError(f"{' and '.join(given)}: give one of them, or size")
         for name in given.keys() - {"scale"}:
-            whole(name, given[name], 1)
+            object.__setattr__(self, name, _side(name, given[name]))
         if self.scale is not None and not _is_factor(self.scale):
-            raise ParameterError(f"scale is {shown(self.scale)}: it must be a number above 0")
+            raise ParameterError(
+                f"scale is {shown(self.scale)}: it must be a number above 0 and below {_MOST_SCALE}"
+            )
 
     @property
     def given(self) -> dict[str, Any]:
@@ -162,7 +169,7 @@ def exact_size(value: Any) -> tuple[int, int]:
         height, width = value
     except Exception:  # what stands in for a pair may raise anything
         raise ParameterError(f"size is {shown(value)}: it must be (height, width)") from None
-    return whole("height", height, 1), whole("width", width, 1)
+    return _side("height", height), _side("width", width)
 
 
 def padding_cut(
@@ -181,6 +188,13 @@ def padding_cut(
     return asked if all(full - scale < side <= full for side, full in sides) else None
 
 
+def _side(name: str, value: Any) -> int:
+    side = whole(name, value, 1)
+    if side > MOST_SIDE:
+        raise ParameterError(f"{name} is {shown(side)}, too large: {MOST_SIDE} pixels at most")
+    return side
+
+
 def _rounded(side: float) -> int:
     """The nearest whole number of pixels, at least 1; halves go up."""
     return max(1, math.floor(side + 0.5))
@@ -188,6 +202,6 @@ def _rounded(side: float) -> int:
 
 def _is_factor(value: Any) -> bool:
     try:
-        return 0 < float(value) < 1e6
+        return 0 < float(value) < _MOST_SCALE
     except Exception:  # what stands in for a number may raise anything
         return False

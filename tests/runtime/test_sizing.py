@@ -13,7 +13,7 @@ import hcflow
 import runtime
 from runtime.convert import large_file
 from runtime.convert.job import Job
-from runtime.convert.sizing import AS_THE_NETWORK, WantedSize, sizing_of
+from runtime.convert.sizing import AS_THE_NETWORK, WantedSize, exact_size, sizing_of
 from runtime.errors import HcflowError, ImageError, ParameterError
 from runtime.images.codecs import vips
 from runtime.images.pixels import resampling
@@ -70,6 +70,35 @@ def test_more_than_two_runs_are_refused_in_words() -> None:
 def test_a_size_that_makes_no_sense_is_an_error_of_ours(wrong: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
         WantedSize(**wrong)
+
+
+@pytest.mark.parametrize("side", [10**9 + 1, 10**400, 10**5000], ids=["above", "huge", "unprinted"])
+@pytest.mark.parametrize("name", ["width", "height", "max_side"])
+def test_a_side_that_no_image_has_is_too_large(name: str, side: int) -> None:
+    with pytest.raises(
+        ParameterError, match=f"^{name} is .*, too large: 1000000000 pixels at most"
+    ):
+        WantedSize(**{name: side})
+    with pytest.raises(ParameterError, match="too large"):
+        exact_size((side, 1))
+    with pytest.raises(ParameterError, match="too large"):
+        exact_size((1, side))
+
+
+def test_a_scale_out_of_range_names_the_range() -> None:
+    with pytest.raises(ParameterError, match="above 0 and below 1000000"):
+        WantedSize(scale=1e300)
+
+
+def test_the_largest_side_is_refused_by_the_model_in_words() -> None:
+    with pytest.raises(ImageError, match="by running twice"):
+        sizing_of((400, 600), 4, WantedSize(width=10**9), None)
+
+
+def test_a_side_of_any_type_counts_as_the_number_it_is() -> None:
+    assert WantedSize(width=np.int8(100)) == WantedSize(width=100)
+    found = sizing_of((400, 600), 4, WantedSize(width=np.int8(100)), None)
+    assert found.target == (67, 100)
 
 
 def test_only_one_of_them_is_taken() -> None:

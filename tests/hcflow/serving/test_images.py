@@ -143,6 +143,11 @@ def test_the_format_accepted_is_the_format_sent(server: Running) -> None:
         ("model=sr_x4", "not served here"),
         ("unknown=1", "unknown"),
         ("scale=100", "too large"),
+        ("scale=1e300", "below 1000000"),
+        ("width=1" + "0" * 400, "too large"),
+        ("height=1" + "0" * 400, "too large"),
+        ("max_side=1" + "0" * 400, "too large"),
+        ("size=999999999x999999999", "too large"),
     ],
 )
 def test_a_bad_option_is_422_and_named(server: Running, query: str, text: str) -> None:
