@@ -83,7 +83,7 @@ gpu:
 
 # Needs atheris: .venv/bin/pip install atheris
 fuzz: environment
-	for target in images manifests videos; do \
+	for target in checkpoints images manifests videos; do \
 	  mkdir -p build/fuzz/$$target; \
 	  $(BIN)/python -m tests.fuzz $$target build/fuzz/$$target tests/fuzz/corpus/$$target \
 	    -max_total_time=600 || exit 1; \

@@ -71,6 +71,7 @@ _REBUILD = words(
     "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter "
     "_rebuild_parameter_with_state _rebuild_sparse_tensor _rebuild_meta_tensor_no_storage"
 )
+_OF_A_TYPE = "torch._tensor._rebuild_from_type_v2"
 _PARAMETERS = frozenset({"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
 _DTYPE = re.compile(r"b?float\d+\w*|u?int\d+|complex\d+|qu?int\d+(?:x\d)?|bool")
 _NUMPY_TYPE = re.compile(r"float\d+|u?int\d+|complex\d+|bool_?|str_|bytes_")
@@ -134,7 +135,9 @@ def called(name: Name, arguments: tuple[Any, ...]) -> Any:
         return _sizes(arguments[0])
     if name.full == "torch.serialization._get_layout":
         return arguments[0]
-    if name.full == "torch._tensor._rebuild_from_type_v2" and isinstance(arguments[0], Name):
+    if name.full == _OF_A_TYPE and isinstance(arguments[0], Name):
+        if arguments[0].full == _OF_A_TYPE:
+            raise ValueError("a tensor's type is nested in a type")
         return called(arguments[0], arguments[2])
     if name.full in _PARAMETERS and arguments:
         return arguments[0]
@@ -154,7 +157,10 @@ def _tensor(function: str, arguments: tuple[Any, ...]) -> Any:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor has no storage")
     number = arguments[6].number if function == "_rebuild_tensor_v3" else storage.number
-    return StoredTensor(storage, number, _whole(offset), _sizes(shape), _sizes(stride))
+    sizes, steps = _sizes(shape), _sizes(stride)
+    if len(sizes) != len(steps):
+        raise ValueError(f"a tensor has {len(sizes)} axes and {len(steps)} strides")
+    return StoredTensor(storage, number, _whole(offset), sizes, steps)
 
 
 def _layout(value: Any) -> str:

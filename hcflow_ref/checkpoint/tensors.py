@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hcflow_ref.checkpoint.stored import Opaque, Storage, StoredTensor
-from hcflow_ref.checkpoint.torch_file import MOST_REPEATED, TorchFile
+from hcflow_ref.checkpoint.torch_file import MOST_REPEATED, TorchFile, damage_named
 from hcflow_ref.errors import CheckpointError
 
 FLOATS = {
@@ -40,7 +40,7 @@ def of_file(file: TorchFile, values: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a value is no tensor, no dense float, or not in the file; names the key.
     """
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, tuple[StoredTensor, str]] = {}
     storages: dict[str, Storage] = {}
     asked, held = 0, {}
     for key, value in values.items():
@@ -55,27 +55,27 @@ def of_file(file: TorchFile, values: Mapping[str, Any]) -> dict[str, Tensor]:
             (size - 1) * step for size, step in zip(value.shape, value.stride, strict=True)
         )
         available = file.size_of(storage)
-        if value.count and max(value.count, last + 1) * itemsize > available:
+        if not value.count:
+            raise CheckpointError(f"key {key!r} has shape {list(value.shape)}, without numbers")
+        if max(value.count, last + 1) * itemsize > available:
             raise CheckpointError(
                 f"key {key!r} has shape {list(value.shape)}, more numbers than the file has"
             )
         asked += value.count * itemsize
         held[storage.key] = available
-        storages[storage.key], tensors[key] = storage, value
+        storages[storage.key], tensors[key] = storage, (value, storage.key)
     if asked > MOST_REPEATED * sum(held.values()):
         raise CheckpointError(
             f"the keys share {sum(held.values())} bytes of numbers as if there were {asked}; "
             "each key must have its own"
         )
-    numbers = {key: bytearray(file.numbers(storage)) for key, storage in storages.items()}
-    return {key: _tensor(value, numbers) for key, value in tensors.items()}
+    with damage_named():
+        numbers = {key: bytearray(file.numbers(storage)) for key, storage in storages.items()}
+        return {key: _tensor(value, numbers[place]) for key, (value, place) in tensors.items()}
 
 
-def _tensor(value: StoredTensor, numbers: Mapping[str, bytearray]) -> Tensor:
+def _tensor(value: StoredTensor, held: bytearray) -> Tensor:
     dtype = FLOATS[value.number]
-    if value.storage is None or not value.count:
-        return torch.empty(value.shape, dtype=dtype)
-    held = numbers[value.storage.key]
     flat = torch.frombuffer(held, dtype=dtype, count=len(held) // dtype.itemsize)
     return flat.as_strided(value.shape, value.stride, value.offset)
 

@@ -56,15 +56,13 @@ def read(data: bytes) -> TorchFile:
         CheckpointError: it is damaged, unreasonably large inside, or names types that are not
             allowed.
     """
-    if data.startswith(_ARCHIVE):
-        with _damage_named():
-            return _archive(data)
-    return _row_of_pickles(data)
+    with damage_named():
+        return _archive(data) if data.startswith(_ARCHIVE) else _row_of_pickles(data)
 
 
 @contextmanager
-def _damage_named() -> Iterator[None]:
-    """Raise `CheckpointError` for whatever Python's reader of archives raises."""
+def damage_named() -> Iterator[None]:
+    """Raise `CheckpointError` for whatever Python and PyTorch raise over a file's content."""
     try:
         yield
     except CheckpointError:
@@ -111,7 +109,7 @@ def _archive(data: bytes) -> TorchFile:
         return sizes[name]
 
     def numbers(storage: Storage) -> bytes:
-        with _damage_named():
+        with damage_named():
             return _read(archive, f"{folder}data/{storage.key}", size_of(storage))
 
     return TorchFile(root, size_of, numbers)
@@ -146,8 +144,10 @@ def _row_of_pickles(data: bytes) -> TorchFile:
     ):
         if key not in pickled.storages:
             raise _damaged(f"no tensor has the storage {key[:80]!r}")
-        count = int.from_bytes(data[at : at + 8], "little", signed=True)
-        size = count * _BYTES[pickled.storages[key].number]
+        number = pickled.storages[key].number
+        if number not in _BYTES:
+            raise _damaged(f"storage {key[:80]!r} has the number format {number}")
+        size = int.from_bytes(data[at : at + 8], "little", signed=True) * _BYTES[number]
         if len(data) < at + 8 or size < 0 or at + 8 + size > len(data):
             raise _damaged(f"storage {key[:80]!r} ends early")
         places[key] = (at + 8, size)

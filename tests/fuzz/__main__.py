@@ -7,7 +7,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["runtime", "PIL"]):
+with atheris.instrument_imports(include=["runtime", "hcflow_ref.checkpoint", "PIL"]):
     from tests.fuzz.targets import TARGETS
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
+from pathlib import Path
 
+from hcflow_ref.checkpoint import load
+from hcflow_ref.errors import CheckpointError
 from runtime.bundle.manifest import Manifest
 from runtime.errors import HcflowError
 from runtime.images import video
@@ -43,4 +47,16 @@ def read_video(data: bytes) -> None:
         stream.sized(8, 8).header()
 
 
-TARGETS = {"images": read_image, "manifests": read_manifest, "videos": read_video}
+def read_checkpoint(data: bytes) -> None:
+    """A checkpoint of any format."""
+    with tempfile.NamedTemporaryFile() as file, contextlib.suppress(CheckpointError):
+        Path(file.name).write_bytes(data)
+        load.load(file.name)
+
+
+TARGETS = {
+    "checkpoints": read_checkpoint,
+    "images": read_image,
+    "manifests": read_manifest,
+    "videos": read_video,
+}
