@@ -213,9 +213,7 @@ def _store(work: Path, result: str) -> str | None:
     try:
         storage.create(work, result)
     except FileExistsError:
-        if not storage.is_same(work, result):
-            return f"'{result}' is there already, and is not this image's result"
-        work.unlink()
+        return f"'{result}' is there already, and is not this image's result"
     except storage.StorageError:
         raise
     except FileError as error:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import filecmp
 import functools
-import io
 import os
 import posixpath
 import re
@@ -16,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from hcflow.batch.reader import guarded
 from runtime.errors import FileError, one_line
 from runtime.system import atomic
 
@@ -84,18 +84,23 @@ def open_file(name: str) -> IO[bytes]:
     """A file to read.
 
     Raises:
-        FileError: there is none, or it cannot be read.
+        FileError: there is none, or it cannot be read; so does each read of it.
     """
+    return guarded(_opened(name), lambda: _told("read", name))
+
+
+def _opened(name: str) -> IO[bytes]:
     with _told("read", name):
         if scheme_of(name) is None:
             return open(name, "rb")
         system, path = _remote(name)
-        return io.BufferedReader(system.open(path, "rb"), _BLOCK)  # whose lines can be bounded
+        opened: IO[bytes] = system.open(path, "rb")
+        return opened
 
 
 def read(name: str) -> bytes:
     """The bytes of a small file; raises as `open_file`."""
-    with open_file(name) as file, _told("read", name):
+    with open_file(name) as file:
         return file.read()
 
 
@@ -126,16 +131,28 @@ def fetch(name: str, path: str, most_bytes: int) -> None:
 def create(path: Path, name: str, *, replace: bool = False) -> None:
     """Move a finished file here to a name that is free: it is there whole, or not at all.
 
+    A name with the same bytes is as good as free: a client that has lost the reply to a PUT sends
+    it again, and meets its own file.
+
     Args:
         path: the file.
         name: its new name.
         replace: take a name that is not free as well.
 
     Raises:
-        FileExistsError: the name is taken; the file stays.
+        FileExistsError: the name is taken by other bytes; the file stays.
         StorageError: nothing can be written there.
         FileError: nothing can have this name.
     """
+    try:
+        _move(path, name, replace)
+    except FileExistsError:
+        if not is_same(path, name):
+            raise
+        path.unlink()
+
+
+def _move(path: Path, name: str, replace: bool) -> None:
     if scheme_of(name) is not None:
         with _told("write", name):
             system, remote = _remote(name)
@@ -174,7 +191,8 @@ def create_text(text: str, name: str, work: Path) -> None:
 def is_same(path: Path, name: str) -> bool:
     """Whether a file here has the bytes of that name; raises as `open_file`."""
     if scheme_of(name) is None:
-        return os.path.isfile(name) and filecmp.cmp(path, name, shallow=False)
+        with _told("read", name):
+            return os.path.isfile(name) and filecmp.cmp(path, name, shallow=False)
     system, remote = _remote(name)
     with _told("read", name):
         if system.size(remote) != path.stat().st_size:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from hcflow.batch import listing, manifest, storage
+from hcflow.batch.outcomes import Outcomes, count_finished
+from hcflow.batch.ray import _Shards
+from hcflow.models.load import Models
+from runtime.convert.job import Job
 from runtime.errors import FileError
 from tests.support.batches import InProcess, batch, files, job, outcomes, picture, text_list
 from tests.support.bundles import write_bundle
 
 s3fs = pytest.importorskip("s3fs")
 server = pytest.importorskip("moto.server")
+EndpointConnectionError = pytest.importorskip("botocore.exceptions").EndpointConnectionError
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +100,57 @@ def test_a_second_writer_of_an_object_is_refused(bucket: str, tmp_path: Path) ->
                 storage.create(tmp_path / "file", f"{bucket}/x.png")
     assert storage.read(f"{bucket}/x.png") == b"first"
     assert not storage.is_same(tmp_path / "file", f"{bucket}/x.png")
+
+
+def test_a_put_whose_reply_was_lost_meets_its_own_file(
+    bucket: str, worker: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = s3fs.S3FileSystem._call_s3
+
+    async def twice(self: Any, method: str, *arguments: Any, **options: Any) -> Any:
+        told = await real(self, method, *arguments, **options)
+        return await real(self, method, *arguments, **options) if method == "put_object" else told
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", twice)
+    monkeypatch.setattr("hcflow.batch.outcomes._PART_ROWS", 2)
+    listing.write(f"{bucket}/in", f"{bucket}/list", 1, pytest.fail)
+    whole = batch(f"{bucket}/list", f"{bucket}/out")
+    whole.begin({})
+    assert whole.run(0, worker).done == 6
+
+
+@pytest.mark.parametrize("failure", [EndpointConnectionError, OSError])
+def test_a_connection_that_ends_while_a_file_is_read_is_the_storages_failure(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    for kind in ("txt", "jsonl"):
+        text_list(tmp_path / f"list.{kind}", ['{"path": "a.png"}'])
+    pyarrow.parquet.write_table(pa.table({"path": ["a.png"]}), tmp_path / "list.parquet")
+    listing.write(f"{bucket}/in", f"{bucket}/list", 1, pytest.fail)
+    whole = batch(f"{bucket}/list", f"{bucket}/out")
+    system, path = storage._remote(f"{bucket}/in")
+    for kind in ("txt", "jsonl", "parquet"):
+        system.put_file(str(tmp_path / f"list.{kind}"), f"{path}/list.{kind}")
+    for name in ("00000-of-00001.jsonl", "00000-of-00001.parts/00000000.jsonl"):
+        system.pipe_file(f"{path.removesuffix('/in')}/out/_done/{name}", b'{"row": 0}\n')
+
+    def fail(*_: object, **__: object) -> None:
+        if failure is OSError:
+            raise OSError(5, "Input/output error")
+        raise EndpointConnectionError(endpoint_url="http://storage")
+
+    monkeypatch.setattr(s3fs.core.S3File, "_fetch_range", fail)
+    for kind in ("txt", "jsonl", "parquet"):
+        with pytest.raises(storage.StorageError, match=rf"cannot read '{bucket}/in/list\.{kind}'"):
+            manifest.open_list(f"{bucket}/in/list.{kind}")
+    with pytest.raises(storage.StorageError, match=r"cannot read .*00000-of-00001\.jsonl'"):
+        count_finished(f"{bucket}/out", "00000-of-00001")
+    with pytest.raises(storage.StorageError, match=r"cannot read .*00000000\.jsonl'"):
+        Outcomes(f"{bucket}/out", "00000-of-00001", tmp_path)
+    with pytest.raises(storage.StorageError, match="cannot read"):
+        list(whole.images.shard(0, 1))
+    told = _Shards(whole, Job("upscale", Models({}), None), 1, None)({"shard": [0]})
+    assert "cannot read" in told["error"][0]
 
 
 def test_a_shard_that_was_killed_goes_on_in_a_bucket(
