@@ -25,36 +25,44 @@ inline nvinfer1::Dims dims(const Shape& shape) {
 
 class NvContext : public Context {
   public:
-    NvContext(nvinfer1::IExecutionContext* context, const Log& log)
-        : context_(context), log_(log) {}
+    NvContext(nvinfer1::IExecutionContext* context, const nvinfer1::ICudaEngine& engine)
+        : context_(context), engine_(engine) {}
 
     void select_profile(std::size_t index, Handle stream) override {
-        require(context_->setOptimizationProfileAsync(static_cast<std::int32_t>(index),
-                                                      as_stream(stream)),
-                "the engine has no profile", std::to_string(index));
+        profile_ = static_cast<std::int32_t>(index);
+        require("the engine has no profile", std::to_string(index),
+                [&] { return context_->setOptimizationProfileAsync(profile_, as_stream(stream)); });
     }
     void set_input_shape(const std::string& name, const Shape& shape) override {
-        require(context_->setInputShape(name.c_str(), dims(shape)),
-                "the engine does not take this shape of", name);
+        require("the engine does not take this shape of", name,
+                [&] { return context_->setInputShape(name.c_str(), dims(shape)); });
     }
     Shape output_shape(const std::string& name) override {
-        const nvinfer1::Dims found = context_->getTensorShape(name.c_str());
-        Shape shape;
-        for (std::int32_t i = 0; i < found.nbDims; ++i) {
-            require(found.d[i] >= 0, "the engine cannot tell the shape of", name);
-            shape.push_back(static_cast<std::size_t>(found.d[i]));
-        }
-        require(found.nbDims >= 0, "the engine cannot tell the shape of", name);
-        return shape;
+        nvinfer1::Dims found{};
+        require("the engine cannot tell the shape of", name, [&] {
+            found = context_->getTensorShape(name.c_str());
+            return found.nbDims >= 0 && std::all_of(found.d, found.d + found.nbDims,
+                                                    [](auto side) { return side >= 0; });
+        });
+        return {found.d, found.d + found.nbDims};
     }
-    std::size_t scratch_size() override { return context_->updateDeviceMemorySizeForShapes(); }
+    std::size_t scratch_size() override {
+        std::size_t size = 0;
+        require("the engine cannot tell the scratch memory of these shapes", "", [&] {
+            size = context_->updateDeviceMemorySizeForShapes();
+            // 0 is its word for a failure too.
+            return size != 0 || engine_.getDeviceMemorySizeForProfileV2(profile_) == 0;
+        });
+        return size;
+    }
     void set_scratch(Address address, std::size_t size) override {
         context_->setDeviceMemoryV2(reinterpret_cast<void*>(address),
                                     static_cast<std::int64_t>(size));
     }
     void set_address(const std::string& name, Address address) override {
-        require(context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(address)),
-                "no address for", name);
+        require("no address for", name, [&] {
+            return context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(address));
+        });
     }
     bool may_be_captured([[maybe_unused]] Handle stream) override {
 #ifdef TRT_MAJOR_RTX
@@ -64,16 +72,21 @@ class NvContext : public Context {
 #endif
     }
     void enqueue(Handle stream) override {
-        require(context_->enqueueV3(as_stream(stream)), "the engine failed", "");
+        require("the engine failed", "", [&] { return context_->enqueueV3(as_stream(stream)); });
     }
 
   private:
-    void require(bool fine, const char* what, const std::string& name) const {
-        if (!fine) throw_failure(concat(what, name.empty() ? "" : " '" + name + "'"), log_.last());
+    /// Throws, with the errors that the call logged, unless it returns true.
+    template <typename Call>
+    static void require(const char* what, const std::string& name, const Call& call) {
+        const LoggedErrors errors;
+        if (!call())
+            throw_failure(concat(what, name.empty() ? "" : " '" + name + "'"), errors.text());
     }
 
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
-    const Log& log_;
+    const nvinfer1::ICudaEngine& engine_;
+    std::int32_t profile_ = 0;
 };
 
 class NvEngine : public Engine {
@@ -93,10 +106,10 @@ class NvEngine : public Engine {
 
     std::unique_ptr<Context> context(bool eager) override {
         const std::lock_guard<std::mutex> lock(mutex_);
+        const LoggedErrors errors;
         nvinfer1::IExecutionContext* made = config_.context(*loaded_, eager);
-        if (made == nullptr)
-            throw_failure("no execution context for the engine", loaded_->log.last());
-        return std::make_unique<NvContext>(made, loaded_->log);
+        if (made == nullptr) throw_failure("no execution context for the engine", errors.text());
+        return std::make_unique<NvContext>(made, *loaded_->engine);
     }
 
     [[nodiscard]] bool compiles_at_run_time() const override { return RuntimeConfig::compiles(); }
@@ -136,27 +149,35 @@ class NvLibrary : public Library {
                                  const std::filesystem::path& runtime_cache,
                                  bool host_code) override {
         auto loaded = std::make_unique<Loaded>();
-        using Create = void* (*)(void* logger, std::int32_t version) noexcept;
-        const auto create = symbol<Create>("createInferRuntime_INTERNAL");
-        loaded->runtime.reset(static_cast<nvinfer1::IRuntime*>(
-            create(&loaded->log, static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
-        if (!loaded->runtime)
-            throw_error(ErrorCode::backend, name_, " ", version(),
-                        " does not start with this NVIDIA driver, which supports CUDA ",
-                        driver_version(), ": ", loaded->log.last(),
-                        "; its packages for CUDA 13 need a driver for CUDA 13: upgrade the driver, "
-                        "or install the packages for its version");
+        loaded->runtime = started();
         // The library refuses host code by default. The file's owner has been checked before.
         if (host_code) loaded->runtime->setEngineHostCodeAllowed(true);
         refuse_invalid(*loaded, data, where, remedy);
+        const LoggedErrors errors;
         loaded->engine.reset(loaded->runtime->deserializeCudaEngine(data.data(), data.size()));
         if (!loaded->engine)
-            throw_failure(concat("engine '", where, "' does not load"), loaded->log.last(),
+            throw_failure(concat("engine '", where, "' does not load"), errors.text(),
                           "; " + remedy);
         return std::make_unique<NvEngine>(std::move(loaded), runtime_cache);
     }
 
   private:
+    [[nodiscard]] std::unique_ptr<nvinfer1::IRuntime> started() const {
+        using Create = void* (*)(void* logger, std::int32_t version) noexcept;
+        const auto create = symbol<Create>("createInferRuntime_INTERNAL");
+        const LoggedErrors errors;
+        void* made = create(static_cast<nvinfer1::ILogger*>(&Log::of_library()),
+                            static_cast<std::int32_t>(NV_TENSORRT_VERSION));
+        if (made == nullptr)
+            throw_failure(concat(name_, " ", version(),
+                                 " does not start with this NVIDIA driver, which supports CUDA ",
+                                 driver_version()),
+                          errors.text(),
+                          "; its packages for CUDA 13 need a driver for CUDA 13: upgrade the "
+                          "driver, or install the packages for its version");
+        return std::unique_ptr<nvinfer1::IRuntime>(static_cast<nvinfer1::IRuntime*>(made));
+    }
+
     static SharedLibrary opened(const std::string& name, const std::string& file) {
         try {
             return SharedLibrary(file);

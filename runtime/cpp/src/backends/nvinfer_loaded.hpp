@@ -1,5 +1,5 @@
-// What belongs to one loaded engine: the library's log, its runtime, and how it compiles at run
-// time. Included by nvinfer.hpp.
+// What belongs to one loaded engine: its runtime, and how it compiles at run time. Included by
+// nvinfer.hpp.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -8,11 +8,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "backends/nvinfer_log.hpp"
 #include "core/error.hpp"
 #include "gpu/library.hpp"
 #include "system/file_trust.hpp"
@@ -20,30 +20,8 @@
 namespace hcflow::gpu {
 namespace {
 
-/// The library's log. It keeps the last error for our messages.
-class Log : public nvinfer1::ILogger {
-  public:
-    void log(Severity severity, nvinfer1::AsciiChar const* message) noexcept override try {
-        if (severity > Severity::kERROR) return;
-        std::string line(message);
-        const std::lock_guard<std::mutex> lock(mutex_);
-        last_ = std::move(line);
-    } catch (...) {  // no exception may reach the library; the line is lost
-    }
-
-    [[nodiscard]] std::string last() const {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return last_.empty() ? "the library gives no reason" : last_;
-    }
-
-  private:
-    mutable std::mutex mutex_;
-    std::string last_;
-};
-
 /// The objects of one loaded engine; destroyed in reverse order, as the library requires.
 struct Loaded {
-    Log log;
     std::unique_ptr<nvinfer1::IRuntime> runtime;
     std::unique_ptr<nvinfer1::ICudaEngine> engine;
 };
@@ -72,6 +50,7 @@ inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::s
         {Kind::kCUDA_ERROR, "the CUDA driver or runtime does not work: see nvidia-smi, or"},
     }};
     std::uint64_t found = 0;
+    const LoggedErrors errors;
     const auto validity = loaded.runtime->getEngineValidity(
         data.data(), static_cast<std::int64_t>(data.size()), &found);
     if (validity != nvinfer1::EngineValidity::kINVALID) return;
@@ -79,7 +58,7 @@ inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::s
     for (const auto& [kind, words] : kinds)
         if ((found & static_cast<std::uint64_t>(kind)) != 0) reasons.emplace_back(words);
     throw_error(ErrorCode::backend, "engine '", where, "' cannot run on this machine: ",
-                reasons.empty() ? loaded.log.last() : join(reasons, "; "), "; ", remedy);
+                reasons.empty() ? errors.text() : join(reasons, "; "), "; ", remedy);
 }
 
 /// TensorRT-RTX compiles kernels at run time. They are kept in a file.
@@ -120,8 +99,9 @@ class RuntimeConfig {
 
     static Config make(Loaded& loaded,
                        nvinfer1::DynamicShapesKernelSpecializationStrategy strategy) {
+        const LoggedErrors errors;
         Config config(loaded.engine->createRuntimeConfig());
-        if (!config) throw_failure("no runtime configuration", loaded.log.last());
+        if (!config) throw_failure("no runtime configuration", errors.text());
         config->setExecutionContextAllocationStrategy(
             nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED);
         config->setDynamicShapesKernelSpecializationStrategy(strategy);

@@ -110,6 +110,7 @@ class ICudaEngine : public Object {
     virtual char const* getIOTensorName(std::int32_t index) const noexcept = 0;
     virtual DataType getTensorDataType(char const* name) const noexcept = 0;
     virtual TensorIOMode getTensorIOMode(char const* name) const noexcept = 0;
+    virtual std::int64_t getDeviceMemorySizeForProfileV2(std::int32_t index) const noexcept = 0;
     virtual IExecutionContext* createExecutionContext(
         ExecutionContextAllocationStrategy strategy) noexcept = 0;
 #ifdef TRT_MAJOR_RTX

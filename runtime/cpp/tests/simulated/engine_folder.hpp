@@ -1,6 +1,7 @@
 // A bundle with engines for the simulated GPU, and access to that GPU.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -19,9 +20,13 @@ int sim_copies(void);
 int sim_waits(void);
 std::size_t sim_pending(void);
 void sim_fail(const char* function, int status, int after);
+void sim_other_context(std::uintptr_t address);
 // Of library.cpp as TensorRT-RTX.
 const char* sim_kernels();
 void sim_refuse_to_start(int refuse);
+const void* sim_last_log();
+void sim_log(const char* line);
+void sim_log_before(const char* line);
 }
 
 namespace tests {
@@ -32,8 +37,8 @@ using Ranges = std::map<std::string, std::pair<std::vector<std::size_t>, std::ve
 /// A profile of LR images from 1x1 to side x side, `batch` at once.
 Ranges ranges(const std::string& direction, std::size_t side, std::size_t batch);
 
-/// What a simulated engine is like. `words`: HOST-CODE, UNCAPTURABLE, BREAKS-CAPTURES
-/// (network.hpp).
+/// What a simulated engine is like. `words`: HOST-CODE, UNCAPTURABLE, BREAKS-CAPTURES,
+/// NO-SCRATCH (network.hpp).
 struct EngineKind {
     std::string library = "tensorrt-rtx";
     std::string words;

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,23 @@ namespace {
 
 using namespace nvinfer1;
 using namespace simulated;
+
+// Like NVIDIA's library, it keeps the first log that it gets, and writes to it until the process
+// ends. `before`: what a thread of its own logs before every error.
+ILogger* first_log = nullptr;
+const void* last_log = nullptr;
+std::string& before() {
+    static std::string line;
+    return line;
+}
+
+void log_error(ILogger& log, const std::string& line) {
+    const auto write = [&](const std::string& each) {
+        log.log(ILogger::Severity::kERROR, each.c_str());
+    };
+    if (!before().empty()) std::thread(write, before()).join();
+    write(line);
+}
 
 class Context : public IExecutionContext {
   public:
@@ -68,7 +86,8 @@ class Context : public IExecutionContext {
     std::size_t updateDeviceMemorySizeForShapes() noexcept override {
         std::size_t pixels = 0;
         for (const auto& [name, shape] : shapes_) pixels += count(shape);
-        return complete() ? kScratchPerPixel * pixels : 0;
+        if (complete() && facts_.no_scratch) (void)complain("an allocation failed");
+        return complete() && !facts_.no_scratch ? kScratchPerPixel * pixels : 0;
     }
     void setDeviceMemoryV2(void* memory, std::int64_t size) noexcept override {
         if (!aligned(memory)) sim_report("scratch memory is not aligned to 256 bytes");
@@ -121,7 +140,7 @@ class Context : public IExecutionContext {
     }
     [[nodiscard]] bool complete() const { return shapes_.size() == facts_.inputs.size(); }
     bool complain(const std::string& what) const {
-        log_.log(ILogger::Severity::kERROR, what.c_str());
+        log_error(log_, what);
         return false;
     }
 
@@ -218,6 +237,9 @@ class Engine : public ICudaEngine {
             if (each == name) return TensorIOMode::kINPUT;
         return TensorIOMode::kOUTPUT;
     }
+    std::int64_t getDeviceMemorySizeForProfileV2(std::int32_t) const noexcept override {
+        return kScratchPerPixel;  // at least
+    }
     IExecutionContext* createExecutionContext(
         ExecutionContextAllocationStrategy strategy) noexcept override {
         return strategy == ExecutionContextAllocationStrategy::kUSER_MANAGED
@@ -245,8 +267,7 @@ class Runtime : public IRuntime {
         Facts facts;
         const bool read = Facts::read({static_cast<const char*>(data), size}, facts);
         if (read && (host_code_ || !facts.host_code)) return new Engine(std::move(facts), log_);
-        log_.log(ILogger::Severity::kERROR,
-                 read ? "host code is not allowed" : "magic tag does not match");
+        log_error(log_, read ? "host code is not allowed" : "magic tag does not match");
         return nullptr;
     }
     void setEngineHostCodeAllowed(bool allowed) noexcept override { host_code_ = allowed; }
@@ -277,12 +298,15 @@ std::int32_t minor_version = NV_TENSORRT_MINOR;
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-EXPORT void* createInferRuntime_INTERNAL(void* log, std::int32_t) noexcept {
+EXPORT void* createInferRuntime_INTERNAL(void* given, std::int32_t) noexcept {
+    auto& log = *static_cast<ILogger*>(given);
+    last_log = given;
+    if (first_log == nullptr) first_log = &log;
     if (refuses_to_start) {
-        static_cast<ILogger*>(log)->log(ILogger::Severity::kERROR, "CUDA driver is insufficient");
+        log_error(log, "CUDA driver is insufficient");
         return nullptr;
     }
-    return static_cast<IRuntime*>(new Runtime(*static_cast<ILogger*>(log)));
+    return static_cast<IRuntime*>(new Runtime(log));
 }
 EXPORT std::int32_t getInferLibMajorVersion() noexcept { return NV_TENSORRT_MAJOR; }
 EXPORT std::int32_t getInferLibMinorVersion() noexcept { return minor_version; }
@@ -293,6 +317,12 @@ EXPORT void sim_minor_version(std::int32_t minor) { minor_version = minor; }
 #ifdef TRT_MAJOR_RTX
 /// Whether the library refuses to start, as it does with a driver that is too old.
 EXPORT void sim_refuse_to_start(int refuse) { refuses_to_start = refuse != 0; }
+/// The log that the library got last.
+EXPORT const void* sim_last_log() { return last_log; }
+/// Logs an error, outside of any call.
+EXPORT void sim_log(const char* line) { log_error(*first_log, line); }
+/// What the library logs, in a thread of its own, before every error; "": nothing.
+EXPORT void sim_log_before(const char* line) { before() = line; }
 /// The runtime cache that was read last.
 EXPORT const char* sim_kernels() { return kernels_of_last_cache().c_str(); }
 #endif

@@ -28,8 +28,8 @@ struct Facts {
     std::vector<std::map<std::string, std::pair<Shape, Shape>>> profiles;
     std::vector<std::string> inputs, outputs;
     // Words after the end: of a version-compatible engine, of one that says that it cannot be
-    // captured, and of one that does not say so.
-    bool host_code = false, uncapturable = false, breaks_captures = false;
+    // captured, of one that does not say so, and of one that cannot tell its scratch memory.
+    bool host_code = false, uncapturable = false, breaks_captures = false, no_scratch = false;
 
     static bool read(const std::string& text, Facts& facts) {
         std::istringstream in(text);
@@ -60,6 +60,7 @@ struct Facts {
             facts.host_code |= end == "HOST-CODE";
             facts.uncapturable |= end == "UNCAPTURABLE";
             facts.breaks_captures |= end == "BREAKS-CAPTURES";
+            facts.no_scratch |= end == "NO-SCRATCH";
         }
         std::vector<std::string> zs;
         for (std::size_t i = 0; i < levels; ++i) zs.push_back("z" + std::to_string(i + 1));

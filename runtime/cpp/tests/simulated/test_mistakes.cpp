@@ -235,7 +235,7 @@ TEST_CASE("a runtime cache that was rejected and is used is seen") {
     const hcflow::SharedLibrary library(hcflow::tensorrt_rtx_file(1, 7));
     loaded.runtime.reset(static_cast<nvinfer1::IRuntime*>(
         reinterpret_cast<Create>(library.symbol("createInferRuntime_INTERNAL"))(
-            &loaded.log, static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
+            &gpu::Log::of_library(), static_cast<std::int32_t>(NV_TENSORRT_VERSION))));
     loaded.engine.reset(loaded.runtime->deserializeCudaEngine(data.data(), data.size()));
     const std::unique_ptr<nvinfer1::IRuntimeConfig> config(loaded.engine->createRuntimeConfig());
     const std::unique_ptr<nvinfer1::IRuntimeCache> cache(config->createRuntimeCache());
