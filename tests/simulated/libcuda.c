@@ -49,7 +49,7 @@ typedef struct Stream { Op *first, *last; uint64_t queued, done; Graph *capture;
 typedef struct Slot { Stream *stream; struct Slot *next; } Slot; /* what a stream's handle points at */
 /* Stream-ordered memory: what is freed is kept up to the threshold, beyond it given back when somebody waits. */
 typedef struct Pool { uint64_t threshold; size_t kept; int device; struct Pool *next; } Pool;
-typedef struct Block { uintptr_t at; size_t size; int pinned, freed, promised, device; Pool *pool; struct Block *next; } Block; /* promised: its stream has not come to its allocation */
+typedef struct Block { uintptr_t at; size_t size; int pinned, freed, promised, device, elsewhere; Pool *pool; struct Block *next; } Block; /* promised: its stream has not come to its allocation; elsewhere: of a context that is not the primary one */
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static Block *blocks;
@@ -253,6 +253,9 @@ static void give_back(void) {
   for (Pool *p = pools; p; p = p->next)
     if (p->kept > p->threshold) { p->kept = 0; calls_returned++; }
 }
+
+/* Let a block belong to a context that is not the GPU's primary one. */
+void sim_other_context(uintptr_t at) { Block *b = live(at, 1); if (b) b->elsewhere = 1; }
 
 static int in_use(Block *b) {
   for (Stream *s = streams; s; s = s->next)
@@ -496,6 +499,7 @@ int cuPointerGetAttribute(void *out, int kind, uintptr_t p) {
   Block *b = live(p, 1);
   if (kind == 9) *(int *)out = b ? b->device : 0;               /* device ordinal */
   else if (kind == 2) *(int *)out = b && b->pinned ? 1 : 2;     /* memory type: host, device */
+  else if (kind == 1) *(void **)out = !b || b->pool ? NULL : b->elsewhere ? (void *)0x50 : PRIMARY(b->device); /* context; pools have none */
   else *(uint64_t *)out = 0;
   return b ? OK : INVALID_VALUE;
 }

@@ -36,11 +36,11 @@ std::string capability_of(int device) {
 
 [[noreturn]] void throw_out_of_memory(const std::string& why) {
     std::size_t free = 0, total = 0;
-    check(driver().cuMemGetInfo(&free, &total));
-    throw OutOfGpuMemory(concat("out of GPU memory: ", why, ", ", free / 1000000, " of ",
-                                total / 1000000,
-                                " MB are free: give smaller images or tiles, or "
-                                "end other programs on the GPU"));
+    const bool known = driver().cuMemGetInfo(&free, &total) == 0;
+    throw OutOfGpuMemory(
+        concat("out of GPU memory: ", why,
+               known ? concat(", ", free / 1000000, " of ", total / 1000000, " MB are free") : "",
+               ": give smaller images or tiles, or end other programs on the GPU"));
 }
 
 Owned allocate(std::size_t size) {
@@ -51,6 +51,17 @@ Owned allocate(std::size_t size) {
     return {reinterpret_cast<void*>(address), Destroy{[](void* owned) {
                 return driver().cuMemFree(reinterpret_cast<Address>(owned));
             }}};
+}
+
+Owned allocate_pinned(std::size_t size) {
+    Handle made = nullptr;
+    const int status = driver().cuMemAllocHost(&made, std::max<std::size_t>(size, 1));
+    if (status == kOutOfMemory)
+        throw OutOfGpuMemory(concat("out of memory: ", size / 1000000,
+                                    " MB of page-locked host memory are needed: give smaller "
+                                    "images or tiles, or end other programs"));
+    check(status);
+    return {made, Destroy{driver().cuMemFreeHost}};
 }
 
 template <typename Create>
@@ -73,8 +84,9 @@ void throw_failure(const std::string& what, const std::string& reason, const std
 }
 
 const Device& Device::open(int ordinal) {
-    static std::mutex opening;
-    static std::map<int, Device> devices;
+    // Neither is ever destroyed: a model may be closed after every other static object.
+    static auto& opening = *new std::mutex;
+    static auto& devices = *new std::map<int, Device>;
     const std::lock_guard<std::mutex> lock(opening);
     const auto found = devices.find(ordinal);
     if (found != devices.end()) return found->second;
@@ -105,13 +117,22 @@ Device::Device(int ordinal) : ordinal_(ordinal) {
 }
 
 void Device::check_memory(const std::string& name, Address address) const {
+    // Page-locked host memory, too, is on a device by its number alone.
     int on = 0;
-    if (driver().cuPointerGetAttribute(&on, kPointerDevice, address) != 0)
+    unsigned type = 0;
+    if (driver().cuPointerGetAttribute(&type, kPointerMemoryType, address) != 0 ||
+        driver().cuPointerGetAttribute(&on, kPointerDevice, address) != 0 || type != kDeviceMemory)
         throw_error(ErrorCode::parameter, "'", name,
                     "' is not in GPU memory: give the address that CUDA allocated");
     if (on != ordinal_)
         throw_error(ErrorCode::parameter, "'", name, "' is on GPU ", on, ", the model on GPU ",
                     ordinal_, ": copy it there, or open the bundle on GPU ", on);
+    // Memory of a pool belongs to no context.
+    Handle owner = nullptr;
+    check(driver().cuPointerGetAttribute(&owner, kPointerContext, address));
+    if (owner != nullptr && owner != context_)
+        throw_error(ErrorCode::parameter, "'", name, "' belongs to another CUDA context than GPU ",
+                    ordinal_, "'s primary one: allocate it with the CUDA runtime");
 }
 
 void Device::check_stream(Handle stream) const {
@@ -148,9 +169,7 @@ DeviceBuffer::DeviceBuffer(std::size_t size) : size_(size), memory_(allocate(siz
 Address DeviceBuffer::address() const { return reinterpret_cast<Address>(memory_.get()); }
 
 PinnedBuffer::PinnedBuffer(std::size_t count)
-    : bytes_(count * sizeof(float)), memory_(make(driver().cuMemFreeHost, [&](void** made) {
-          return driver().cuMemAllocHost(made, std::max<std::size_t>(bytes_, 1));
-      })) {}
+    : bytes_(count * sizeof(float)), memory_(allocate_pinned(bytes_)) {}
 
 Event::Event()
     : handle_(make(driver().cuEventDestroy,

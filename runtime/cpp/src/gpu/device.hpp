@@ -28,7 +28,8 @@ class Device {
     static std::vector<std::string> names();
 
     // Both while the device is current.
-    /// Throws Error (parameter): the address is not this GPU's memory; `name` names it.
+    /// Throws Error (parameter): the address is not memory of this GPU and of its primary context;
+    /// `name` names it. Managed memory counts as what CUDA says that it is.
     void check_memory(const std::string& name, Address address) const;
     /// Throws Error (parameter): runs cannot be enqueued in the stream.
     void check_stream(Handle stream) const;
@@ -75,7 +76,7 @@ class DeviceBuffer {
     Owned memory_;
 };
 
-/// Page-locked host memory, for asynchronous copies.
+/// Page-locked host memory, for asynchronous copies. Throws OutOfGpuMemory, Error (backend).
 class PinnedBuffer {
   public:
     explicit PinnedBuffer(std::size_t count);

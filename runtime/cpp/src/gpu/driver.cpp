@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "gpu/library.hpp"
 #include "system/shared_library.hpp"
 
 namespace hcflow::gpu {
@@ -68,6 +69,7 @@ void check_with(const Driver& driver, int status) {
     if (status == 0) return;
     const char* name = nullptr;
     driver.cuGetErrorName(status, &name);
+    if (status == kOutOfMemory) throw OutOfGpuMemory(describe(status, name));
     throw_error(ErrorCode::backend, describe(status, name));
 }
 

@@ -56,10 +56,12 @@ constexpr int kOldestDriver = 12000;
 // Numbers of the driver's enumerations.
 constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;  // CUdevice_attribute
 constexpr int kOutOfMemory = 2;                              // CUresult
-constexpr int kPointerDevice = 9;                            // CUpointer_attribute
-constexpr int kThreadLocalCapture = 1;                       // CUstreamCaptureMode
-constexpr unsigned kNonBlocking = 1, kDisableTiming = 2;     // of streams and events
-constexpr std::uintptr_t kLegacyStream = 1;                  // CU_STREAM_LEGACY
+constexpr int kPointerContext = 1, kPointerMemoryType = 2,
+              kPointerDevice = 9;                         // CUpointer_attribute
+constexpr unsigned kDeviceMemory = 2;                     // CUmemorytype
+constexpr int kThreadLocalCapture = 1;                    // CUstreamCaptureMode
+constexpr unsigned kNonBlocking = 1, kDisableTiming = 2;  // of streams and events
+constexpr std::uintptr_t kLegacyStream = 1;               // CU_STREAM_LEGACY
 
 struct Driver {
 #define HCFLOW_DRIVER_MEMBER(name, ...) int (*name)(__VA_ARGS__);
@@ -73,7 +75,7 @@ const Driver& driver();
 /// The CUDA version that the driver supports: "13.0".
 std::string driver_version();
 
-/// Throws Error (backend) unless `status` is that of a successful driver call.
+/// Throws OutOfGpuMemory or Error (backend) unless `status` is that of a successful driver call.
 void check(int status);
 
 }  // namespace hcflow::gpu

@@ -12,7 +12,7 @@
 
 namespace hcflow::gpu {
 
-/// The GPU has too little free memory: smaller images or tiles may fit.
+/// The GPU has too little free memory, or the host for copies: smaller images or tiles may fit.
 struct OutOfGpuMemory : Error {
     explicit OutOfGpuMemory(const std::string& message) : Error(ErrorCode::backend, message) {}
 };

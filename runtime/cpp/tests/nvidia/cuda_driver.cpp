@@ -49,6 +49,9 @@ HCFLOW_DRIVER_FUNCTIONS(HCFLOW_COMPARE)
 static_assert(kCapabilityMajor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
 static_assert(kCapabilityMinor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
 static_assert(kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY);
+static_assert(kPointerContext == CU_POINTER_ATTRIBUTE_CONTEXT);
+static_assert(kPointerMemoryType == CU_POINTER_ATTRIBUTE_MEMORY_TYPE);
+static_assert(kDeviceMemory == CU_MEMORYTYPE_DEVICE);
 static_assert(kPointerDevice == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL);
 static_assert(kThreadLocalCapture == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
 static_assert(kNonBlocking == CU_STREAM_NON_BLOCKING);

@@ -1,7 +1,9 @@
 // Runs on the caller's GPU memory and stream.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <thread>
+#include <vector>
 
 #include "engine_folder.hpp"
 #include "gpu_tensors.hpp"
@@ -62,6 +64,25 @@ TEST_CASE("tensors at addresses that an engine cannot use are copied on the GPU"
         CHECK(model.upscale(small.view(), tau(0.5)).bytes() == wanted);  // shares the buffers
         run->enqueue(model);
         CHECK(run->hr.fetch(run->stream)[200] == GpuRun::kExpected);
+    }
+    fine();
+}
+
+TEST_CASE("a run on GPU memory takes the memory that the model keeps for other shapes") {
+    // Scratch memory for 4x4, and the buffers of tensors that are not aligned.
+    for (const auto& [kept, offset, free] :
+         std::vector<std::array<std::size_t, 3>>{{3, 0, 49152 - 27648 - 1000}, {8, 4, 1000}}) {
+        const EngineFolder folder;
+        const hcflow::Model model = folder.open();
+        sim_fail("cuMemAlloc", 2, 0);  // leaves out one of the two streams
+        for (std::size_t side = 1; side <= kept; ++side)
+            (void)model.upscale(tests::noise(side, side, 3, Pixel::u8).view(), tau(0.5));
+        const GpuRun run(0, offset);
+        run.stream.synchronise();
+        sim_machine(1, 13000, sim_used() + free);
+        CHECK(error_of([&] { run.enqueue(model); }) == "nothing");
+        CHECK(run.hr.fetch(run.stream)[0] == GpuRun::kExpected);
+        sim_machine(1, 13000, std::size_t{1} << 30U);
     }
     fine();
 }
@@ -167,6 +188,13 @@ TEST_CASE("invalid device tensors are refused") {
     float on_host = 0;
     CHECK(has(error({{"lr", {1, 3, 4, 4}, &on_host}, in[1], in[2]}, {hr}, stream),
               "1: 'lr' is not in GPU memory"));
+    CHECK(has(error({{"lr", {1, 3, 4, 4}, run.lr.pinned.values()}, in[1], in[2]}, {hr}, stream),
+              "1: 'lr' is not in GPU memory"));
+    const tests::OnGpu other("lr", {1, 3, 4, 4}, 0.5F, run.stream);
+    run.stream.synchronise();
+    sim_other_context(other.address());
+    CHECK(has(error({other.tensor, in[1], in[2]}, {hr}, stream),
+              "1: 'lr' belongs to another CUDA context than GPU 0's primary one"));
     CHECK(has(error({in[0], in[1]}, {hr}, stream), "1: input 'z2' is missing"));
     CHECK(has(error(in, {}, stream), "1: output 'hr' is missing: give 1x3x16x16"));
     CHECK(has(error(in, {{"hr", {1, 3, 4, 4}, hr.address}}, stream), "it must be 1x3x16x16"));

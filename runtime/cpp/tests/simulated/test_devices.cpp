@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "engine_folder.hpp"
 #include "gpu_tensors.hpp"
@@ -23,6 +24,9 @@ namespace gpu = hcflow::gpu;
 namespace {
 
 constexpr std::size_t kGigabyte = std::size_t{1} << 30U;
+
+/// A model that is closed after main, and after every static object that a test made.
+std::optional<hcflow::Model> closed_last;
 
 /// Two GPUs instead of one, while this object exists.
 struct TwoGpus {
@@ -141,6 +145,47 @@ TEST_CASE("whatever driver call fails, the error is ours, and nothing is left be
         }
         CHECK(sim_used() == used);
     }
+    fine();
+}
+
+TEST_CASE("a driver call that finds no memory is tried again without the memory of other shapes") {
+    constexpr int kOutOfMemory = 2;
+    const EngineFolder folder;
+    const Image small = tests::noise(4, 4, 3, Pixel::u8), large = tests::noise(6, 6, 3, Pixel::u8);
+    const hcflow::Model exact = folder.open("null");
+    for (const char* function :
+         {"cuMemAlloc", "cuMemAllocHost", "cuEventRecord", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync",
+          "cuStreamWaitEvent", "cuStreamSynchronize", "cuStreamBeginCapture",
+          "cuGraphInstantiateWithFlags", "cuGraphLaunch"}) {
+        const hcflow::Model model = folder.open();
+        (void)model.upscale(small.view(), tau(0.5));
+        for (int after = 0; after < 3;
+             ++after) {  // of two streams one is left out, one tries again
+            sim_fail(function, kOutOfMemory, after);
+            for (const Image* image : {&small, &large, &large, &small, &small, &large}) {
+                INFO(std::string(function) << " finds no memory after " << after);
+                auto bytes = exact.upscale(image->view(), tau(0.5)).bytes();
+                CHECK(error_of([&] {
+                          CHECK(model.upscale(image->view(), tau(0.5)).bytes() == bytes);
+                      }) == "nothing");
+            }
+            sim_reset();
+        }
+    }
+    fine();
+}
+
+TEST_CASE("too little page-locked memory is told as the host's") {
+    const gpu::CurrentDevice current(gpu::Device::open(0));
+    sim_fail("cuMemAllocHost", 2, 0);
+    CHECK(has(error_of([] { const gpu::PinnedBuffer made(1 << 20); }),
+              "4: out of memory: 4 MB of page-locked host memory are needed"));
+}
+
+TEST_CASE("a model may be closed after every other static object") {  // seen by the sanitizer
+    const EngineFolder folder;
+    closed_last = folder.open();
+    (void)closed_last->upscale(tests::noise(4, 4, 3, Pixel::u8).view(), tau(0.5));
     fine();
 }
 
