@@ -65,15 +65,12 @@ struct Fitting {
     std::string cache;
 };
 
-/// Loads one of them; the next when shapes come that it does not hold.
+/// Loads one of them, with others for shapes that it does not hold.
 std::unique_ptr<EngineSession> open(const std::shared_ptr<const Fitting>& fitting,
-                                    std::size_t index) {
+                                    std::size_t index, EngineSession::Others others = {}) {
     const EngineFile& engine = fitting->engines.at(index);
     const Machine& machine = fitting->machine;
     const CurrentDevice current(fitting->device);
-    std::function<std::unique_ptr<EngineSession>()> following;
-    if (index + 1 < fitting->engines.size())
-        following = [fitting, index] { return open(fitting, index + 1); };
     return std::make_unique<EngineSession>(
         fitting->device,
         fitting->library->load(
@@ -82,7 +79,7 @@ std::unique_ptr<EngineSession> open(const std::shared_ptr<const Fitting>& fittin
                 command(machine.library, fitting->bundle, machine.compute_capability),
             runtime_cache(fitting->cache, engine.entry, machine, fitting->device),
             engine.entry.version_compatible),
-        engine.entry, fitting->bundle, std::move(following));
+        engine.entry, fitting->bundle, std::move(others));
 }
 
 }  // namespace
@@ -124,13 +121,12 @@ class EngineSession::StreamLease {
 };
 
 EngineSession::EngineSession(const Device& device, std::unique_ptr<Engine> engine,
-                             EngineEntry entry, std::string bundle,
-                             std::function<std::unique_ptr<EngineSession>()> following)
+                             EngineEntry entry, std::string bundle, Others others)
     : device_(device),
       engine_(std::move(engine)),
       entry_(std::move(entry)),
       bundle_(std::move(bundle)),
-      following_(std::move(following)) {
+      others_(std::move(others)) {
     for (std::size_t i = 0; i < kStreams; ++i) {
         streams_.push_back(std::make_unique<EngineStream>(
             *engine_, [this](const Shapes& shapes) { return profile(shapes); }));
@@ -167,13 +163,14 @@ void EngineSession::reserve(const std::vector<std::pair<std::string, Shape>>& in
 }
 
 void EngineSession::on_a_stream(const std::function<void(EngineStream&)>& work) {
-    while (true) {
+    for (bool last = false;;) {
         StreamLease lease(*this);
         try {
             work(lease.stream());
             return;
         } catch (const OutOfGpuMemory&) {
-            if (!lease.leave_out()) throw;
+            if (last) throw;
+            last = !lease.leave_out();
         }
     }
 }
@@ -229,18 +226,27 @@ void EngineSession::check_inputs(const Shapes& shapes) const {
 }
 
 EngineSession* EngineSession::other(const Shapes& shapes) {
-    if (!following_ || entry_.find_profile(shapes)) return nullptr;
+    if (entry_.find_profile(shapes)) return nullptr;
+    const auto& entries = others_.entries;
+    const auto found = std::find_if(entries.begin(), entries.end(), [&](const EngineEntry& each) {
+        return each.find_profile(shapes).has_value();
+    });
+    if (found == entries.end()) return nullptr;
+    const auto index = static_cast<std::size_t>(found - entries.begin());
     const std::lock_guard<std::mutex> lock(opening_);
-    if (!next_) next_ = following_();
-    return next_.get();
+    std::unique_ptr<EngineSession>& session = opened_[index];
+    if (!session) session = others_.open(index);
+    return session.get();
 }
 
 std::size_t EngineSession::profile(const Shapes& shapes) const {
     if (const auto index = entry_.find_profile(shapes)) return *index;
     std::vector<std::string> given;
     for (const auto& [name, shape] : shapes) given.push_back(name + " " + describe(shape));
+    std::vector<std::string> ranges = {describe_ranges(entry_)};
+    for (const EngineEntry& each : others_.entries) ranges.push_back(describe_ranges(each));
     throw_error(ErrorCode::backend, join(given), " is outside the engine's shapes (",
-                describe_ranges(entry_),
+                join(ranges, " or "),
                 "): give tiles or smaller images, or compile an engine for larger ones: ",
                 command(entry_.library, bundle_, ""), " --max HEIGHTxWIDTH --batch N");
 }
@@ -252,11 +258,15 @@ std::unique_ptr<Session> open_engine(const OpenRequest& request, const std::stri
     const std::shared_ptr<Library> library = load();
     const Machine machine{name, library->version(), device.compute_capability()};
     const auto engines = engines_of(request.bundle, request.graph, engine_folder(request.cache));
-    return open(std::make_shared<const Fitting>(
-                    Fitting{device, library, machine,
-                            fitting_engines(engines, machine, request.bundle, request.graph.tf32),
-                            request.bundle.folder().u8string(), request.cache}),
-                0);
+    const auto fits = std::make_shared<const Fitting>(
+        Fitting{device, library, machine,
+                fitting_engines(engines, machine, request.bundle, request.graph.tf32),
+                request.bundle.folder().u8string(), request.cache});
+    EngineSession::Others others;
+    for (std::size_t i = 1; i < fits->engines.size(); ++i)
+        others.entries.push_back(fits->engines[i].entry);
+    others.open = [fits](std::size_t index) { return open(fits, index + 1); };
+    return open(fits, 0, std::move(others));
 }
 
 Precision precision_of(const Bundle& bundle, const Options& options, const std::string& name,

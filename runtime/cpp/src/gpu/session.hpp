@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,11 +23,16 @@ class EngineSession : public Session {
     /// Two streams with contexts of their own: one computes while the other copies.
     static constexpr std::size_t kStreams = 2;
 
+    /// Engines for shapes that a session's own does not hold, the one to prefer first.
+    struct Others {
+        std::vector<EngineEntry> entries;
+        /// Loads the one of this index.
+        std::function<std::unique_ptr<EngineSession>(std::size_t)> open;
+    };
+
     /// A CurrentDevice must exist.
-    /// `following` opens the engine for shapes that this one does not hold; empty: there is none.
     EngineSession(const Device& device, std::unique_ptr<Engine> engine, EngineEntry entry,
-                  std::string bundle,
-                  std::function<std::unique_ptr<EngineSession>()> following = nullptr);
+                  std::string bundle, Others others);
     EngineSession(const EngineSession&) = delete;
     EngineSession& operator=(const EngineSession&) = delete;
     ~EngineSession() override;
@@ -40,11 +46,11 @@ class EngineSession : public Session {
     /// Exclusive use of one stream, until it is destroyed.
     class StreamLease;
 
-    /// The session of the next engine for shapes that this engine does not hold; null: there is
-    /// none, or this one holds them.
+    /// The session of the first other engine that holds shapes which this engine does not hold;
+    /// null: there is none, or this one holds them. No other engine is loaded.
     [[nodiscard]] EngineSession* other(const Shapes& shapes);
     /// Does the work on an idle stream. A stream that finds no memory gives back its own and is
-    /// left out, as long as others remain.
+    /// left out, as long as others remain; the last one tries once more.
     void on_a_stream(const std::function<void(EngineStream&)>& work);
     [[nodiscard]] std::size_t profile(const Shapes& shapes) const;
     void check_inputs(const Shapes& shapes) const;
@@ -54,9 +60,9 @@ class EngineSession : public Session {
     std::unique_ptr<Engine> engine_;
     EngineEntry entry_;
     std::string bundle_;
-    std::function<std::unique_ptr<EngineSession>()> following_;
+    Others others_;
     std::mutex opening_;
-    std::unique_ptr<EngineSession> next_;
+    std::map<std::size_t, std::unique_ptr<EngineSession>> opened_;  // by their index in others_
     std::vector<std::unique_ptr<EngineStream>> streams_;
     std::mutex mutex_;
     std::condition_variable returned_;

@@ -24,6 +24,19 @@ EngineStream::~EngineStream() {
     }
 }
 
+/// What `work` returns; where memory is short, without what other shapes keep.
+template <typename Work>
+auto EngineStream::with_memory(const Work& work) -> decltype(work()) {
+    const bool keeps_memory = !plans_.empty() || scratch_;
+    try {
+        return work();
+    } catch (const OutOfGpuMemory&) {
+        if (!keeps_memory) throw;
+        clear();
+        return work();
+    }
+}
+
 void EngineStream::reserve(const Shapes& inputs) { (void)ready(inputs); }
 
 std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
@@ -59,13 +72,19 @@ std::vector<Tensor> EngineStream::run(const std::vector<Feed>& feeds) {
     return outputs;
 }
 
-Shapes EngineStream::output_shapes(const Shapes& inputs) { return plan(inputs).outputs; }
+Shapes EngineStream::output_shapes(const Shapes& inputs) {
+    return with_memory([&] { return plan(inputs).outputs; });
+}
 
 void EngineStream::enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream) {
-    Plan& plan = this->plan(inputs);
-    Addresses aligned = addresses;
-    for (auto& [name, address] : aligned)
-        if (address % kAlignment != 0) address = device_buffer(plan, name).address();
+    Addresses aligned;
+    Plan& plan = with_memory([&]() -> Plan& {
+        Plan& found = this->plan(inputs);
+        aligned = addresses;
+        for (auto& [name, address] : aligned)
+            if (address % kAlignment != 0) address = device_buffer(found, name).address();
+        return found;
+    });
     const auto copy = [&](const Shapes& tensors, const Addresses& from, const Addresses& to) {
         for (const auto& [name, shape] : tensors)
             if (from.at(name) != to.at(name))
@@ -111,13 +130,7 @@ void EngineStream::clear() {
 
 /// Context, scratch memory and buffers for a run on host values.
 EngineStream::Plan& EngineStream::ready(const Shapes& inputs) {
-    try {
-        return staged(inputs);
-    } catch (const OutOfGpuMemory&) {
-        if (plans_.empty() && !scratch_) throw;
-        clear();
-        return staged(inputs);
-    }
+    return with_memory([&]() -> Plan& { return staged(inputs); });
 }
 
 EngineStream::Plan& EngineStream::staged(const Shapes& inputs) {

@@ -47,10 +47,10 @@ class EngineStream {
     void reserve(const Shapes& inputs);
     /// Runs on host values and waits for the outputs. Throws as `reserve`.
     std::vector<Tensor> run(const std::vector<Feed>& feeds);
-    /// The shapes of the outputs for these shapes of the inputs.
+    /// The shapes of the outputs for these shapes of the inputs. Throws as `reserve`.
     Shapes output_shapes(const Shapes& inputs);
     /// Enqueues a run on device addresses in the caller's stream and returns at once. Tensors whose
-    /// address is no multiple of kAlignment are copied on the GPU.
+    /// address is no multiple of kAlignment are copied on the GPU. Throws as `reserve`.
     void enqueue(const Shapes& inputs, const Addresses& addresses, Handle stream);
 
     /// Frees the memory of every shape; waits for what is running.
@@ -73,6 +73,8 @@ class EngineStream {
         bool capturable = true;
     };
 
+    template <typename Work>
+    auto with_memory(const Work& work) -> decltype(work());
     Plan& plan(const Shapes& inputs);
     Plan& ready(const Shapes& inputs);
     Plan& staged(const Shapes& inputs);

@@ -99,9 +99,30 @@ TEST_CASE("a larger engine is loaded once shapes come that the first does not ho
     tests::write(large, data);
     upscale(9);
     upscale(4);
+    const std::string error = error_of([&] { upscale(17); });
+    CHECK(has(error, "is outside the engine's shapes (lr 1x3x1x1 to 1x3x4x4, "));
+    CHECK(has(error, " or lr 1x3x1x1 to 1x3x16x16, "));
+    fine();
+}
+
+TEST_CASE("an engine that does not hold the shapes is not loaded for them") {
+    EngineFolder folder;
+    folder.manifest["engines"] = nlohmann::json::array();
+    for (const std::size_t side : {4U, 8U, 16U})
+        folder.add(0, std::to_string(side) + ".engine", {"tensorrt-rtx", "", {{side, 1}}});
+    const hcflow::Model model = folder.open(), exact = folder.open("null");
+    fs::remove(folder.folder / "8.engine");
+    const auto upscale = [&](std::size_t side) {
+        const hcflow::Image image = noise(side, side, 3, Pixel::u8);
+        const hcflow::Image result = model.upscale(image.view(), tau(0.5));
+        CHECK(result.bytes() == exact.upscale(image.view(), tau(0.5)).bytes());
+    };
+    upscale(4);
     CHECK(has(error_of([&] { upscale(17); }),
-              "is outside the engine's shapes (lr 1x3x1x1 to "
-              "1x3x16x16"));
+              "is outside the engine's shapes (lr 1x3x1x1 to 1x3x4x4, z1 1x6x2x2 to 1x6x8x8, z2 "
+              "1x21x1x1 to 1x21x4x4 or lr 1x3x1x1 to 1x3x8x8, "));
+    upscale(9);  // by 16.engine; 8.engine cannot be read any more
+    CHECK(has(error_of([&] { upscale(8); }), "4: cannot read engine '"));
     fine();
 }
 
