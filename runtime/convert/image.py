@@ -17,7 +17,7 @@ from runtime.convert import psnr
 from runtime.convert.job import Job
 from runtime.convert.restore import Restoration
 from runtime.errors import BundleError, ImageError, ParameterError
-from runtime.images.codecs import files, formats, size_limits
+from runtime.images.codecs import files, formats, notices, size_limits
 from runtime.images.codecs.formats import Photo
 from runtime.images.codecs.lossy import Lossy
 from runtime.images.codecs.metadata import provenance
@@ -91,7 +91,7 @@ def downscale(
         round_trip_psnr = _round_trip(job, model, photo, kept) if job.round_trip else None
     record = record_of(model, photo.size, provenance.digest(kept), round_trip_psnr, precision)
     has_place = format_name in provenance.FORMATS
-    with report.timed("encoding"):
+    with report.timed("encoding"), notices.about(None):  # the first encoding has told them
         if has_place:
             result = replace(result, xmp=provenance.embed(result.xmp, record))
             data = formats.encode(result, format_name)

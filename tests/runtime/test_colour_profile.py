@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
-from runtime.images.codecs import files, formats, strips, vips
+from runtime import ImageError, Model
+from runtime.convert import image
+from runtime.convert.job import Job
+from runtime.images.codecs import files, formats, size_limits, strips, vips
+from runtime.images.codecs.bounds import structure
+from tests.support.one_model import OneModel
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -69,3 +74,63 @@ def test_a_profile_that_no_jpeg_can_hold_is_left_out_with_a_warning(
     photo = files.decode(_file("TIFF", bytes(17_000_000)), "'x'")
     assert photo.icc is None
     assert "'x': colour profile of 17000000 bytes is left out" in caplog.text
+
+
+def _large_profile() -> bytes:
+    """A sound one, whose header states its size."""
+    profile = SRGB + os.urandom(1_200_000)
+    return struct.pack(">I", len(profile)) + profile[4:]
+
+
+@pytest.mark.parametrize("source", ["JPEG", "TIFF", "WEBP"])
+def test_a_png_with_a_large_profile_is_written_with_a_warning_and_read_again(
+    source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    profile = _large_profile()
+    photo = files.decode(_file(source, profile), "x")
+    data = formats.encode(photo, "PNG")
+    assert "programs that use Pillow open no PNG" in caplog.text
+    assert files.decode(data, "x").icc == profile
+
+
+@needs_vips
+def test_strips_write_and_read_such_a_png_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw, path, profile = tmp_path / "raw", tmp_path / "a.png", _large_profile()
+    raw.write_bytes(bytes(12))
+    form = strips.Form(2, 2, 3, np.dtype(np.uint8), profile)
+    strips.encode(raw, form, path, "PNG")
+    assert "programs that use Pillow open no PNG" in caplog.text
+    assert strips.probe(path) == ("PNG", 2, 2)
+    assert strips.Rows(path, "PNG").form.icc == profile
+
+
+def test_a_downscale_to_png_keeps_a_large_profile_and_warns_once(
+    tiny_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    profile = _large_profile()
+    photo = files.decode(_file("JPEG", profile), "x")
+    made = image.downscale(Job("downscale", OneModel(tiny_model)), tiny_model, photo, "PNG")
+    assert files.decode(made.data, "x").icc == profile
+    assert caplog.text.count("programs that use Pillow open no PNG") == 1
+
+
+def test_a_png_does_not_unpack_more_than_the_limit() -> None:
+    with pytest.raises(ImageError, match="too large"):
+        files.decode(_file("PNG", bytes(size_limits.MOST_PROFILE + 1)), "x")
+
+
+def test_a_png_of_many_profiles_is_refused_before_any_is_unpacked() -> None:
+    data = _file("PNG", bytes(1000))
+    start = data.index(b"iCCP") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    many = data[:start] + data[start:end] * (structure.MOST_PROFILES + 1) + data[end:]
+    with pytest.raises(ImageError, match="more than 10 colour profiles, the limit"):
+        files.decode(many, "x")
+
+
+def test_pillows_limit_of_profiles_is_as_before_afterwards() -> None:
+    before = PngImagePlugin.MAX_TEXT_CHUNK
+    files.decode(_file("PNG", SRGB), "x")
+    assert before == PngImagePlugin.MAX_TEXT_CHUNK

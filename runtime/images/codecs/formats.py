@@ -7,7 +7,6 @@ channel, which Pillow does not write, goes through libvips (`runtime.images.code
 from __future__ import annotations
 
 import io
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from runtime.errors import ImageError
-from runtime.images.codecs import sixteen_bit, vips
+from runtime.images.codecs import notices, sixteen_bit, vips
 from runtime.images.codecs.lossy import USUAL, Lossy
-from runtime.images.codecs.metadata import density, exif_xmp
+from runtime.images.codecs.metadata import colour_profile, density, exif_xmp
 from runtime.images.pixels import arrays, palette
 from runtime.system import atomic
 
@@ -41,8 +40,6 @@ FORMATS = tuple(_MODES)
 
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
 _MARKER_LIMIT = 65_000  # EXIF and XMP of a JPEG have one segment of 64 KiB each
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,6 +145,7 @@ def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
     """Keywords of Pillow's `save` for a format: its settings, and the image's metadata."""
     exif, xmp = _sized(photo, format_name)
     options: dict[str, Any] = photo.lossy.pillow(format_name)
+    colour_profile.tell_of_size(photo.icc, format_name)
     if format_name != "PPM":
         # Given even when empty: else Pillow writes what the image was read with.
         options["icc_profile"] = photo.icc or b""
@@ -169,7 +167,7 @@ def save_options(photo: Photo, format_name: str) -> dict[str, Any]:
 
 def _that_fits(name: str, data: bytes | None) -> bytes | None:
     if data is not None and len(data) > _MARKER_LIMIT:
-        _logger.warning("%s of %d bytes is left out: a JPEG holds 64 KiB of it", name, len(data))
+        notices.add(f"{name} of {len(data)} bytes is left out: a JPEG holds 64 KiB of it")
         return None
     return data
 

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 
 from runtime.errors import BackendError, TemporaryFolderError, one_line
 from runtime.images.codecs import size_limits
-from runtime.images.codecs.metadata import exif_xmp, vips_density
+from runtime.images.codecs.metadata import colour_profile, exif_xmp, vips_density
 from runtime.images.codecs.metadata.density import Density
 
 # Pillow's format names → libvips's loader: no other loader ever sees a file.
@@ -153,6 +153,7 @@ def save(
     """
     pyvips = require(f"writing {format_name} this way")
     saver, usual = SAVERS[format_name]
+    colour_profile.tell_of_size(fields.icc, format_name)
     options = {**usual, **options}
     if not pyvips.at_least_libvips(8, 18):
         options.pop("exact", None)  # which an older libvips does not know

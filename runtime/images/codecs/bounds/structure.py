@@ -15,6 +15,9 @@ from runtime.images.codecs.bounds import gif, jpeg, tiff
 MOST_CHUNKS = 100_000
 """Chunks of a PNG: libpng's own of 8 KiB hold the largest image that is read by default."""
 
+MOST_PROFILES = 10
+"""Colour profiles of a PNG, each of which is unpacked; one is allowed."""
+
 MOST_HEADER = 1 << 16
 """Bytes of a PPM's header, comments included."""
 
@@ -74,10 +77,14 @@ def check_sides(width: int, height: int, where: str) -> None:
 
 def _png(file: IO[bytes]) -> str | None:
     file.seek(8)
+    profiles = 0
     for _ in range(MOST_CHUNKS):
         head = file.read(8)
         if len(head) < 8 or head[4:] == b"IEND":
             return None
+        profiles += head[4:] == b"iCCP"
+        if profiles > MOST_PROFILES:
+            return f"{MOST_PROFILES} colour profiles"
         file.seek(int.from_bytes(head[:4], "big") + 4, 1)
     return f"{MOST_CHUNKS} chunks"
 

@@ -1,4 +1,4 @@
-"""The colour profile (ICC) of an image: which one is kept."""
+"""The colour profile (ICC) of an image: which one is kept, and what a format makes of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from runtime.images.codecs import notices
 
 MOST_BYTES = 255 * 65_519
 """Bytes of a profile that is kept: what the segments of a JPEG hold, the least of all formats."""
+
+_MOST_OF_PILLOW = 1 << 20  # bytes of a PNG's profile that it reads, where its limit is not lifted
 
 
 def of(opened: Image.Image) -> bytes | None:
@@ -28,3 +30,12 @@ def sound(profile: object) -> bytes | None:
         )
         return None
     return profile
+
+
+def tell_of_size(profile: bytes | None, format_name: str) -> None:
+    """Warn of a PNG that other programs will not open for the size of its profile."""
+    if profile is not None and format_name == "PNG" and len(profile) > _MOST_OF_PILLOW:
+        notices.add(
+            f"the result keeps its colour profile of {len(profile)} bytes, and programs that use "
+            f"Pillow open no PNG with more than {_MOST_OF_PILLOW}: write TIFF or JPEG for them"
+        )
