@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from hcflow.batch import manifest, storage
+from hcflow.batch import manifest, storage, urls
 from hcflow.batch.manifest import COLUMN, ImageList, shard_file, shard_rows
 from runtime.convert.folders import walk
 from runtime.errors import FileError
@@ -43,9 +43,9 @@ def write(
     Raises:
         FileError: there is no such source, no image in it, or the list exists.
     """
-    source, name = storage.plain(source), storage.plain(name)
+    source, name = urls.plain(source), urls.plain(name)
     storage.check(source)
-    index = storage.join(name, manifest.INDEX)
+    index = urls.join(name, manifest.INDEX)
     if storage.exists(index):
         raise FileError(f"'{name}' is a list already: name another with -o")
     with tempfile.TemporaryDirectory(prefix="hcflow-") as folder:
@@ -91,7 +91,7 @@ def _split(spooled: IO[bytes], rows: int, shards: int, name: str, work: Path) ->
                 digest.update(line)
                 file.write(line)
         # What a run that was killed has left is replaced: only the index makes it a list.
-        storage.create(part, storage.join(name, shard_file(index, shards)), replace=True)
+        storage.create(part, urls.join(name, shard_file(index, shards)), replace=True)
     return digest.hexdigest()
 
 
@@ -104,7 +104,7 @@ def _rows(images: ImageList) -> Iterator[str | None]:
 
 def _listed(folder: str, name: str, warn: Warn) -> Iterator[str]:
     """The images under a folder, relative to it, with slashes."""
-    if storage.scheme_of(folder) is None:
+    if urls.scheme_of(folder) is None:
         for found in walk.walk(folder, name, "PNG"):
             if isinstance(found, walk.PassedOver):
                 continue

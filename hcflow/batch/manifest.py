@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import IO, Any
 
-from hcflow.batch import storage
+from hcflow.batch import storage, urls
 from runtime.errors import FileError
 
 INDEX = "list.json"
@@ -75,7 +75,7 @@ class ImageList:
             rows = _rows(self.name, None, self.column)
             found = (row for row in rows if row.number % shards == index)
         else:
-            name = storage.join(self.name, shard_file(index, shards))
+            name = urls.join(self.name, shard_file(index, shards))
             found = _whole(_rows(name, self.root, ended=True), self.rows_of(index), name)
         for row in found:
             yield _under(self.root, row)
@@ -107,9 +107,9 @@ def open_list(name: str, column: str = COLUMN) -> ImageList:
     Raises:
         FileError: there is no such list, it is damaged, or its names have no root in common.
     """
-    name = storage.plain(name)
+    name = urls.plain(name)
     storage.check(name)
-    index = storage.join(name, INDEX)
+    index = urls.join(name, INDEX)
     if storage.is_folder(name):
         if not storage.exists(index):
             raise FileError(f"'{name}' has no {INDEX}: `hcflow manifest` writes lists as folders")
@@ -133,7 +133,7 @@ def row_under(root: str, number: int, name: str) -> Row:
 
 def _relative(root: str, name: str) -> str:
     relative = name[len(_with_separator(root)) :]
-    return relative if storage.scheme_of(root) else relative.replace(os.sep, "/")
+    return relative if urls.scheme_of(root) else relative.replace(os.sep, "/")
 
 
 def _indexed(name: str, index: str) -> ImageList:
@@ -146,7 +146,7 @@ def _indexed(name: str, index: str) -> ImageList:
             raise ValueError(index)
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
         raise FileError(f"'{index}' is damaged: write the list again") from None
-    return ImageList(name, storage.plain(root), rows, digest, files)
+    return ImageList(name, urls.plain(root), rows, digest, files)
 
 
 def _whole(found: Iterator[Row], expected: int | None, name: str) -> Iterator[Row]:
@@ -168,7 +168,7 @@ def _rows(
 
     With `ended` a last line without its end is none: the file has been cut short there.
     """
-    is_remote = storage.scheme_of(name) is not None
+    is_remote = urls.scheme_of(name) is not None
     base = root or (posixpath.dirname(name) if is_remote else os.path.dirname(name))
     suffix = posixpath.splitext(name)[1].lower()
     with storage.open_file(name) as file:
@@ -231,10 +231,10 @@ def _row(number: int, value: Any, base: str) -> Row:
         return Row(number, error="there is no name in this row")
     if (error := _fault(value)) is not None:
         return Row(number, error=error, given=value)
-    if storage.scheme_of(value) is not None:
+    if urls.scheme_of(value) is not None:
         return Row(number, value, given=value)
-    path = storage.plain(value) if "://" in value else value
-    if storage.scheme_of(base) is not None:
+    path = urls.plain(value) if "://" in value else value
+    if urls.scheme_of(base) is not None:
         return Row(number, posixpath.join(base, path.lstrip("/")), given=value)
     return Row(number, os.path.join(base, path), given=value)
 
@@ -249,8 +249,8 @@ def _fault(name: str) -> str | None:
         return "the name has a zero byte in it"
     if ".." in name.replace(os.sep, "/").split("/"):
         return f"'{name}' has '..' in it: give its plain path"
-    scheme = storage.scheme_of(name)
-    if scheme is not None and not storage.is_known(scheme):
+    scheme = urls.scheme_of(name)
+    if scheme is not None and not urls.is_known(scheme):
         return f"'{name}': no storage is known as '{scheme}'"
     return None
 
@@ -259,7 +259,7 @@ def _under(root: str, row: Row) -> Row:
     """A row with its place under the root."""
     if row.source is None:
         return row
-    source = row.source if storage.scheme_of(row.source) else os.path.normpath(row.source)
+    source = row.source if urls.scheme_of(row.source) else os.path.normpath(row.source)
     if not source.startswith(_with_separator(root)):
         error = f"'{row.source}' does not lie under '{root}'"
         return Row(row.number, error=error, given=row.given)
@@ -271,8 +271,8 @@ def _under(root: str, row: Row) -> Row:
 
 def _common(root: str | None, name: str) -> str:
     """The folder that holds both a root and a name."""
-    scheme = storage.scheme_of(name)
-    if root is not None and storage.scheme_of(root) != scheme:
+    scheme = urls.scheme_of(name)
+    if root is not None and urls.scheme_of(root) != scheme:
         raise _no_root(root, name)
     if scheme is None:
         folder = os.path.dirname(os.path.normpath(name))
@@ -289,7 +289,7 @@ def _common(root: str | None, name: str) -> str:
 
 
 def _with_separator(root: str) -> str:
-    separator = "/" if storage.scheme_of(root) else os.sep
+    separator = "/" if urls.scheme_of(root) else os.sep
     return root if root.endswith(separator) else root + separator
 
 

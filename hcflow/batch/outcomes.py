@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hcflow.batch import storage
+from hcflow.batch import storage, urls
 from runtime.errors import FileError
 
 FOLDER = "_done"
@@ -80,7 +80,7 @@ class Outcomes:
             FileError: another process works on this shard too, or it cannot be written.
         """
         if self._lines:
-            name = storage.join(self._parts, f"{self._written:08d}.jsonl")
+            name = urls.join(self._parts, f"{self._written:08d}.jsonl")
             try:
                 storage.create_text("".join(self._lines), name, self._work)
             except FileExistsError:
@@ -109,7 +109,7 @@ class Outcomes:
         self._seen.clear()
         self._written = 0
         for name in filter(_PART.fullmatch, storage.files_in(self._parts)):
-            for outcome in _read(storage.join(self._parts, name)):
+            for outcome in _read(urls.join(self._parts, name)):
                 if not self.has(outcome["row"]):
                     self.count.add(outcome)
                     self._mark(outcome["row"])
@@ -124,12 +124,12 @@ class Outcomes:
 
 def finished_name(results: str, shard: str) -> str:
     """The file that is there once a shard is finished."""
-    return storage.join(results, f"{FOLDER}/{shard}.jsonl")
+    return urls.join(results, f"{FOLDER}/{shard}.jsonl")
 
 
 def parts_of(results: str, shard: str) -> str:
     """The folder of the parts of a shard that is not finished."""
-    return storage.join(results, f"{FOLDER}/{shard}.parts")
+    return urls.join(results, f"{FOLDER}/{shard}.parts")
 
 
 def count_finished(results: str, shard: str, rows: int | None = None) -> Count | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hcflow.batch import storage
+from hcflow.batch import urls
 from hcflow.batch.manifest import row_under
 from hcflow.batch.outcomes import FOLDER, Count
 from hcflow.batch.rows import TRIES, Conversion, Results
@@ -65,9 +65,9 @@ class Upscale:
         load: Mapping[str, Any] | None = None,
         **job: Any,
     ) -> None:
-        self._root, self._column = storage.plain(root), column
+        self._root, self._column = urls.plain(root), column
         most = job.get("max_pixels", MAX_PIXELS)
-        self._results = Results(storage.plain(results), format_name, most)
+        self._results = Results(urls.plain(results), format_name, most)
         models = Models({**computation(), **(load or {})}, shipped.UPSCALES)
         self._pool = Pool(Job("upscale", models, model, **job), 1, tries=TRIES)
 
@@ -207,7 +207,7 @@ def _check_reached(address: str) -> None:
 def _work_folder(results: str) -> Iterator[Path]:
     """A folder for files on their way; of results here it is on the same disk."""
     beside = None
-    if storage.scheme_of(results) is None:
+    if urls.scheme_of(results) is None:
         beside = os.path.join(results, FOLDER)
         os.makedirs(beside, exist_ok=True)
     with tempfile.TemporaryDirectory(

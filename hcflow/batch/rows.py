@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from hcflow.batch import outcomes, storage
+from hcflow.batch import outcomes, storage, urls
 from hcflow.batch.manifest import Row
 from runtime.convert.folders.pool import Pool
 from runtime.convert.folders.walk import Task
@@ -89,7 +89,7 @@ class Conversion:
             row = self._rows.pop(outcome.task.relative)
             facts = self._facts(row, outcome)
             if outcome.error is None:
-                result = storage.join(self._results.folder, facts["output"])
+                result = urls.join(self._results.folder, facts["output"])
                 storing.append((facts, threads.submit(_store, Path(outcome.task.output), result)))
             else:
                 self._note({**facts, "error": self._named(row, outcome)})
@@ -113,7 +113,7 @@ class Conversion:
             if is_known:
                 continue
             fetch = None
-            if storage.scheme_of(row.source or "") is not None:
+            if urls.scheme_of(row.source or "") is not None:
                 most = whole_file.most_bytes(self._results.max_pixels)
                 fetch = threads.submit(storage.fetch, str(row.source), task.source, most)
             ahead.append((row, task, fetch))
@@ -148,7 +148,7 @@ class Conversion:
             raise FileError(f"another row's result has the name '{output}'")
         self._names.add(digest)
         source = row.source
-        if storage.scheme_of(source) is not None:
+        if urls.scheme_of(source) is not None:
             source = str(self._work / f"{row.number}-in{_suffix(row.relative)}")
         result = str(self._work / f"{row.number}{posixpath.splitext(output)[1]}")
         return Task(source, result, str(row.number), format_name)
@@ -229,8 +229,8 @@ def _discard(task: Task, row: Row) -> None:
 
 def _check_inside(results: str, output: str) -> None:
     """Check, whatever the names on this system mean, that a result stays in its folder."""
-    name = storage.join(results, output)
-    if storage.scheme_of(results) is None:
+    name = urls.join(results, output)
+    if urls.scheme_of(results) is None:
         is_inside = os.path.abspath(name).startswith(os.path.join(results, ""))
     else:
         is_inside = ".." not in output.split("/")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hcflow.batch import outcomes, storage
+from hcflow.batch import outcomes, storage, urls
 from hcflow.batch.manifest import ImageList, shard_name
 from hcflow.batch.outcomes import Count, Outcomes
 from hcflow.batch.rows import Conversion, Results
@@ -59,7 +59,7 @@ class Batch:
             "format": self.results.format_name,
             "job": json.loads(json.dumps(identity, default=str)),
         }
-        name = storage.join(folder, f"{outcomes.FOLDER}/job.json")
+        name = urls.join(folder, f"{outcomes.FOLDER}/job.json")
         if not storage.exists(name):
             _create_text(json.dumps(facts, indent=1), name, folder)
         try:
@@ -130,7 +130,7 @@ def _create_text(text: str, name: str, results: str) -> None:
 
 
 def _real(name: str) -> str:
-    return name if storage.scheme_of(name) is not None else os.path.realpath(name)
+    return name if urls.scheme_of(name) is not None else os.path.realpath(name)
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def _work_folder(results: str, shard: str) -> Iterator[Path]:
     Raises:
         FileError: another process works on this shard.
     """
-    if storage.scheme_of(results) is not None:
+    if urls.scheme_of(results) is not None:
         with tempfile.TemporaryDirectory(prefix="hcflow-", ignore_cleanup_errors=True) as folder:
             yield Path(folder)
         return
@@ -160,7 +160,7 @@ def _remove_left(results: str, shard: str) -> None:
 
     A lock does not say whose they are: some disks have none, or one that other machines do not see.
     """
-    if storage.scheme_of(results) is None:
+    if urls.scheme_of(results) is None:
         for left in Path(results, outcomes.FOLDER).glob(f".{shard}*{_WORK}"):
             shutil.rmtree(left, ignore_errors=True)
 

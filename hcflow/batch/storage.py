@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
-import functools
 import os
 import posixpath
-import re
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from hcflow.batch import urls
 from hcflow.batch.reader import guarded
 from runtime.errors import FileError, one_line
 from runtime.system import atomic
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEB = ("http", "https")
 _BLOCK = 1 << 20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -33,50 +31,13 @@ class StorageError(FileError):
     """The storage itself fails: no credentials, no connection, no room; so would any other file."""
 
 
-def scheme_of(name: str) -> str | None:
-    """The scheme of a URL, as `s3`; None of a file here (`file://` is one too)."""
-    match = _SCHEME.match(name)
-    scheme = match[1].lower() if match else "file"
-    return None if scheme in ("file", "local") else scheme
-
-
-@functools.cache
-def is_known(scheme: str) -> bool:
-    """Whether fsspec knows a scheme, or is not here to be asked."""
-    if find_spec("fsspec") is None:
-        return True
-    from fsspec import get_filesystem_class
-
-    try:
-        get_filesystem_class(scheme)
-    except ValueError:
-        return False
-    except ImportError:  # a package is missing, which whoever opens it says
-        pass
-    return True
-
-
-def plain(name: str) -> str:
-    """A name as the others here take it: an absolute path, or a URL without a slash at its end."""
-    if scheme_of(name) is not None:
-        return name.rstrip("/")
-    return os.path.abspath(_SCHEME.sub("", name, count=1))
-
-
-def join(folder: str, relative: str) -> str:
-    """The name of a file in a folder; `relative` has slashes."""
-    if scheme_of(folder) is not None:
-        return posixpath.join(folder, relative)
-    return os.path.join(folder, *relative.split("/"))
-
-
 def check(name: str) -> None:
     """Check that names of this kind can be opened here.
 
     Raises:
         StorageError: a package is missing, or nothing knows the scheme.
     """
-    if scheme_of(name) is not None:
+    if urls.scheme_of(name) is not None:
         _remote(name)
 
 
@@ -91,7 +52,7 @@ def open_file(name: str) -> IO[bytes]:
 
 def _opened(name: str) -> IO[bytes]:
     with _told("read", name):
-        if scheme_of(name) is None:
+        if urls.scheme_of(name) is None:
             return open(name, "rb")
         system, path = _remote(name)
         opened: IO[bytes] = system.open(path, "rb")
@@ -153,7 +114,7 @@ def create(path: Path, name: str, *, replace: bool = False) -> None:
 
 
 def _move(path: Path, name: str, replace: bool) -> None:
-    if scheme_of(name) is not None:
+    if urls.scheme_of(name) is not None:
         with _told("write", name):
             system, remote = _remote(name)
             system.put_file(str(path), remote, mode="overwrite" if replace else "create")
@@ -190,7 +151,7 @@ def create_text(text: str, name: str, work: Path) -> None:
 
 def is_same(path: Path, name: str) -> bool:
     """Whether a file here has the bytes of that name; raises as `open_file`."""
-    if scheme_of(name) is None:
+    if urls.scheme_of(name) is None:
         with _told("read", name):
             return os.path.isfile(name) and filecmp.cmp(path, name, shallow=False)
     system, remote = _remote(name)
@@ -206,7 +167,7 @@ def is_same(path: Path, name: str) -> bool:
 
 def exists(name: str) -> bool:
     """Whether there is a file or folder of that name; raises `StorageError`."""
-    if scheme_of(name) is None:
+    if urls.scheme_of(name) is None:
         return os.path.exists(name)
     system, remote = _remote(name)
     with _told("read", name):
@@ -215,9 +176,9 @@ def exists(name: str) -> bool:
 
 def is_folder(name: str) -> bool:
     """Whether a name is of a folder, or of a prefix that objects share; raises `StorageError`."""
-    if scheme_of(name) is None:
+    if urls.scheme_of(name) is None:
         return os.path.isdir(name)
-    if scheme_of(name) in _WEB:
+    if urls.scheme_of(name) in _WEB:
         return False
     system, remote = _remote(name)
     with _told("read", name):
@@ -226,7 +187,7 @@ def is_folder(name: str) -> bool:
 
 def files_in(folder: str) -> list[str]:
     """The names of the files directly in a folder, sorted; none where there is no such folder."""
-    if scheme_of(folder) is None:
+    if urls.scheme_of(folder) is None:
         if not os.path.isdir(folder):
             return []
         with _told("list", folder), os.scandir(folder) as found:
@@ -258,7 +219,7 @@ def walk(folder: str) -> Iterator[str]:
 
 def remove_folder(folder: str) -> None:
     """Remove a folder and the files directly in it."""
-    if scheme_of(folder) is None:
+    if urls.scheme_of(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     system, remote = _remote(folder)
@@ -269,7 +230,7 @@ def remove_folder(folder: str) -> None:
 
 def _remote(name: str) -> tuple[Any, str]:
     """Fsspec's file system for a URL, and the path in it."""
-    scheme = scheme_of(name)
+    scheme = urls.scheme_of(name)
     extra = _EXTRAS.get(scheme or "", "remote")
     install = f"pip install 'hcflow-deploy[{extra}]'"
     if find_spec("fsspec") is None:
@@ -312,7 +273,7 @@ def _is_names_fault(error: Exception) -> bool:
 
 def _is_its_own(error: Exception, name: str) -> bool:
     """Whether a failure to read is of this file alone, so that others may still be read."""
-    scheme = scheme_of(name)
+    scheme = urls.scheme_of(name)
     if scheme is None or scheme in _WEB:  # another URL may be on another host
         return getattr(error, "errno", None) not in (errno.EMFILE, errno.ENFILE, errno.ENOSPC)
     response = getattr(error.__cause__ or error, "response", None) or {}

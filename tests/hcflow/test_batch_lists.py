@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcflow.batch import listing, manifest, rows, storage
+from hcflow.batch import listing, manifest, rows, storage, urls
 from runtime.errors import FileError
 from tests.support.batches import picture, text_list
 
@@ -246,7 +246,7 @@ def test_no_name_whatever_leads_out_of_the_results(root: str, name: str) -> None
     if row.source is not None:
         output, _ = rows.result_name(row.relative, "PNG")
         for results in ("/out", "s3://other/out"):
-            name = storage.join(results, output)
+            name = urls.join(results, output)
             assert posixpath.normpath(name).startswith(posixpath.normpath(results) + "/")
 
 

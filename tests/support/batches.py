@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hcflow.batch import manifest, storage
+from hcflow.batch import manifest, storage, urls
 from hcflow.batch.rows import Results
 from hcflow.batch.shards import Batch
 from hcflow.models.load import Models
@@ -48,7 +48,7 @@ def batch(
 ) -> Batch:
     """A list to be converted into a folder."""
     images = manifest.open_list(str(names))
-    return Batch(images, shards, Results(storage.plain(str(results)), form, 1_000_000))
+    return Batch(images, shards, Results(urls.plain(str(results)), form, 1_000_000))
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (5, 4)) -> Path:
@@ -67,7 +67,7 @@ def text_list(path: Path, names: Iterable[object]) -> Path:
 
 def outcomes(results: Path | str, shard: str = "00000-of-00001") -> list[dict[str, Any]]:
     """The outcomes of a finished shard, by row."""
-    data = storage.read(storage.join(str(results), f"_done/{shard}.jsonl"))
+    data = storage.read(urls.join(str(results), f"_done/{shard}.jsonl"))
     return sorted(map(json.loads, data.splitlines()), key=lambda each: int(each["row"]))
 
 

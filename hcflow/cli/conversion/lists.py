@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from hcflow.batch import manifest, outcomes, storage
+from hcflow.batch import manifest, outcomes, urls
 from hcflow.batch.listing import SHARD_ROWS
 from hcflow.batch.manifest import ImageList
 from hcflow.batch.outcomes import Count
@@ -85,7 +85,7 @@ def convert_list(
     check_tau_map(job, opened)
     images = manifest.open_list(name)
     mine, shards = _chosen(parsed, images)
-    results = Results(storage.plain(str(output)), format_name, job.max_pixels)
+    results = Results(urls.plain(str(output)), format_name, job.max_pixels)
     batch = Batch(images, shards, results)
     batch.begin(job.identity(opened, __version__))
     started = time.monotonic()
@@ -110,7 +110,7 @@ def convert_list(
     if as_json:
         print(json.dumps(facts))
         return
-    where = storage.join(batch.results.folder, outcomes.FOLDER)
+    where = urls.join(batch.results.folder, outcomes.FOLDER)
     rest = f"; the outcomes are in '{shown(where)}'"
     _say(f"{total.done} done, {total.failed} failed, {facts['shards']} shards finished{rest}")
 
