@@ -83,6 +83,7 @@ class Lease:
 
     held: Held
     size: int = field(default=0, init=False)
+    is_closed: bool = field(default=False, init=False)
 
     def take(self, size: int) -> None:
         """Hold more bytes of what comes in.
@@ -96,10 +97,12 @@ class Lease:
 
     def add(self, size: int) -> None:
         """Hold more bytes of what has been computed, which cannot be refused any more."""
-        self.size += size
-        self.held.size += size
+        if not self.is_closed:  # else nobody waits for it, and it is dropped
+            self.size += size
+            self.held.size += size
 
     def close(self) -> None:
         """Hold nothing any more."""
+        self.is_closed = True
         self.held.size -= self.size
         self.size = 0

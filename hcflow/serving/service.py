@@ -55,7 +55,7 @@ class Service:
         self.models, self.limits = models, limits
         self.metrics = Metrics()
         self.held = Held(limits.held_bytes)
-        self.workers = Workers(computing, limits)
+        self.workers = Workers(computing, limits, self.held)
         self.health = Health(models, self.metrics)
         self._places = threading.Semaphore(computing)
         watch = self.metrics.watch
@@ -76,14 +76,15 @@ class Service:
         limits = self._limits_of(asked, format_name)
         job = options.job_of(asked, self.models, limits)
         check_direction(self.models.open(job.model), job.direction)
-        body = await self.body(request)
         content_type = request.headers.get("content-type", "")
 
-        def look() -> tuple[bytes, int]:
+        def look(body: bytes) -> tuple[bytes, int]:
             image = form.image_in(body, content_type)
             return image, _check_header(image, job, format_name)
 
-        image, pixels = await asyncio.to_thread(look)
+        body = await self.body(request)
+        image, pixels = await asyncio.to_thread(look, body)
+        del body  # that of a form, beside its file, would count once and be there twice
 
         def work(cancel: threading.Event, gate: Gate) -> Response:
             bound = replace(job, cancel=cancel)
@@ -129,7 +130,7 @@ class Service:
         Raises:
             HcflowError, ClientGone: as `Workers.run` and the work.
         """
-        asked = time.monotonic()
+        asked, loop = time.monotonic(), asyncio.get_running_loop()
 
         def measured(cancel: threading.Event) -> Response:
             self.metrics.stages.labels("queue").observe(time.monotonic() - asked)
@@ -142,11 +143,11 @@ class Service:
             finally:
                 gate.finish(self.metrics)
             self.health.succeeded()
+            # Before its thread is free, so that whose turn comes next is told of it.
+            loop.call_soon_threadsafe(exchange.lease.add, len(response.body))
             return response
 
-        response = await self.workers.run(measured, exchange.gone)
-        exchange.lease.add(len(response.body))
-        return response
+        return await self.workers.run(measured, exchange.gone)
 
     def count_pixels(self, job: Job, before: int, after: int) -> None:
         """Count the pixels of a conversion."""

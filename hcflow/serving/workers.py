@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from hcflow.serving.exchange import ClientGone
-from hcflow.serving.limits import Limits, RefusedError, busy
+from hcflow.serving.limits import Held, Limits, RefusedError, busy
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ class Workers:
     Args:
         computing: requests whose pictures are computed at once.
         limits: of the server.
+        held: bytes of the server.
 
     Attributes:
         waiting: requests that wait for a thread.
@@ -33,8 +34,8 @@ class Workers:
         is_closing: refuse whatever is new.
     """
 
-    def __init__(self, computing: int, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, computing: int, limits: Limits, held: Held) -> None:
+        self._limits, self._held = limits, held
         self._threads = computing + _BESIDE
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hcflow")
         self._free = asyncio.Semaphore(self._threads)
@@ -59,7 +60,8 @@ class Workers:
             gone: returns once nobody waits for the result.
 
         Raises:
-            RefusedError: too many are waiting, or the work took too long.
+            RefusedError: too many are waiting, too many bytes are held when its turn comes, or the
+                work took too long.
             ClientGone: `gone` has returned.
         """
         self.check_room()
@@ -92,6 +94,9 @@ class Workers:
             await self._free.acquire()
         finally:
             self.waiting -= 1
+        if self._held.size > self._held.most:  # results of those before it, which are being read
+            self._free.release()
+            raise busy("the server holds as many bytes as it may: try again in a moment")
         self.running += 1
         loop = asyncio.get_running_loop()
         future = self._pool.submit(work, cancel)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from hcflow.serving import server as serving_server
+from hcflow.serving.exchange import Exchange
 from hcflow.serving.limits import Held, Limits, RefusedError
 from hcflow.serving.server import ImpatientProtocol
 from tests.support.serving import PATIENCE, Running, noise, pixels, png, running
@@ -274,6 +275,52 @@ def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
         until(lambda: server.service.held.size == 0)
 
 
+@pytest.mark.usefixtures("short_of_buffers")
+def test_results_that_nobody_reads_are_bounded_over_all_requests(tmp_path: Path) -> None:
+    limits = Limits(waiting=20, held_bytes=1_000_000)
+    with running(tmp_path / "tiny", limits) as server, contextlib.ExitStack() as links:
+        held, workers, body = server.hold(), server.service.workers, png(noise(100, 100))
+        deaf = [links.enter_context(_deaf(server)) for _ in range(20)]
+        for link in deaf:
+            link.sendall(_head("/v1/upscale?png_level=0", len(body)) + body)
+        until(lambda: workers.running + workers.waiting == len(deaf))
+        held.go.set()
+        until(lambda: workers.running + workers.waiting == 0)
+        result, threads = 400 * 400 * 3 + 1000, 3
+        assert server.service.held.size <= limits.held_bytes + threads * result
+        statuses = [link.recv(1 << 11).split(b" ")[1] for link in deaf]
+        assert set(statuses) == {b"200", b"503"}
+        for link in deaf:
+            link.close()
+        until(lambda: server.service.held.size == 0)
+        assert server.client.post("/v1/upscale", content=body).status_code == 200
+
+
+def test_the_body_of_a_form_is_dropped_once_its_file_is_found(
+    small: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped, read = threading.Event(), Exchange.body
+
+    class Body(bytes):
+        def __del__(self) -> None:
+            dropped.set()
+
+    async def body(self: Exchange) -> bytes:
+        return Body(await read(self))
+
+    monkeypatch.setattr(Exchange, "body", body)
+    held = small.hold()
+    with ThreadPoolExecutor(1) as threads:
+        files = {"image": png(noise(4, 4))}
+        answer = threads.submit(small.client.post, "/v1/upscale", files=files)
+        held.wait()
+        try:
+            assert dropped.wait(10)
+        finally:
+            held.go.set()
+        assert answer.result().status_code == 200
+
+
 def test_a_lease_gives_back_what_it_took() -> None:
     held = Held(100)
     first, second = held.lease(), held.lease()
@@ -282,6 +329,8 @@ def test_a_lease_gives_back_what_it_took() -> None:
         second.take(50)
     second.add(50)  # a result, which is there
     first.close()
+    assert held.size == 50
+    first.add(7)  # a result that comes when its client has left
     assert held.size == 50
 
 
