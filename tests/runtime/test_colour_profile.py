@@ -18,6 +18,7 @@ from runtime.convert import image
 from runtime.convert.job import Job
 from runtime.images.codecs import files, formats, size_limits, strips, vips
 from runtime.images.codecs.bounds import structure
+from runtime.images.codecs.formats import Photo
 from tests.support.one_model import OneModel
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -134,3 +135,34 @@ def test_pillows_limit_of_profiles_is_as_before_afterwards() -> None:
     before = PngImagePlugin.MAX_TEXT_CHUNK
     files.decode(_file("PNG", SRGB), "x")
     assert before == PngImagePlugin.MAX_TEXT_CHUNK
+
+
+@needs_vips
+@pytest.mark.parametrize("target", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_strips_drop_what_pads_a_profile(target: str, tmp_path: Path) -> None:
+    _written_by_strips(tmp_path, SRGB + b"\0", target)
+    assert Image.open(tmp_path / "out").info["icc_profile"] == SRGB
+
+
+@needs_vips
+@pytest.mark.parametrize("profile", [SRGB[:-8], b"nonsense", bytes(200)])
+@pytest.mark.parametrize("target", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_strips_leave_a_damaged_profile_out_with_a_warning(
+    target: str, profile: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _written_by_strips(tmp_path, profile, target)
+    assert not Image.open(tmp_path / "out").info.get("icc_profile")
+    assert "damaged colour profile is left out of the result" in caplog.text
+
+
+@needs_vips
+def test_sixteen_bits_are_written_with_a_padded_profile_too() -> None:
+    photo = Photo(np.zeros((2, 2, 3), np.uint16), SRGB + b"\0")
+    assert files.decode(formats.encode(photo, "PNG"), "x").icc == SRGB
+
+
+def _written_by_strips(folder: Path, profile: bytes, target: str, channels: int = 3) -> None:
+    """Write a file `out` of black pixels."""
+    (folder / "raw").write_bytes(bytes(4 * channels))
+    form = strips.Form(2, 2, channels, np.dtype(np.uint8), profile)
+    strips.encode(folder / "raw", form, folder / "out", target)

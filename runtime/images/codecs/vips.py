@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,7 @@ def save(
     """
     pyvips = require(f"writing {format_name} this way")
     saver, usual = SAVERS[format_name]
+    fields = replace(fields, icc=colour_profile.exact(fields.icc))
     colour_profile.tell_of_size(fields.icc, format_name)
     options = {**usual, **options}
     if not pyvips.at_least_libvips(8, 18):

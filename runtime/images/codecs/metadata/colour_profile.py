@@ -9,6 +9,7 @@ from runtime.images.codecs import notices
 MOST_BYTES = 255 * 65_519
 """Bytes of a profile that is kept: what the segments of a JPEG hold, the least of all formats."""
 
+_SIZE, _MARK = slice(0, 4), slice(36, 40)  # of a profile's header (ISO 15076-1, 7.2)
 _MOST_OF_PILLOW = 1 << 20  # bytes of a PNG's profile that it reads, where its limit is not lifted
 
 
@@ -39,3 +40,17 @@ def tell_of_size(profile: bytes | None, format_name: str) -> None:
             f"the result keeps its colour profile of {len(profile)} bytes, and programs that use "
             f"Pillow open no PNG with more than {_MOST_OF_PILLOW}: write TIFF or JPEG for them"
         )
+
+
+def exact(profile: bytes | None) -> bytes | None:
+    """A profile of the size that its header states; None, with a warning, where it is damaged.
+
+    libvips writes no PNG with another size, and drops what is no profile without a word.
+    """
+    if profile is None:
+        return None
+    size = int.from_bytes(profile[_SIZE], "big")
+    if profile[_MARK] != b"acsp" or size > len(profile):
+        notices.add("damaged colour profile is left out of the result")
+        return None
+    return profile[:size]
