@@ -46,8 +46,8 @@ def serve(
         int,
         typer.Option(
             min=1,
-            help="Pixels of the larger side of a conversion: what downscale takes, what upscale "
-            "gives.",
+            help="Pixels of the larger side of a conversion, all frames or pages together: what "
+            "downscale takes, what upscale's network gives.",
             rich_help_panel=_BOUNDS,
         ),
     ] = 1 << 26,
