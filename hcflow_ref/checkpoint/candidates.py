@@ -36,7 +36,7 @@ _BESIDE = re.compile(
 )
 """Keys beside a network that seldom hold its weights: only what is whole counts there."""
 
-_AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|avg|averaged?|swa)(?:$|[^a-z])")
+_AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|avg|averaged?|swa|shadow|polyak)(?:$|[^a-z])")
 _DEEPEST, _MOST_PREFIXES = 8, 64
 
 
@@ -62,11 +62,16 @@ class Candidate:
 
 def find(root: Any) -> list[Candidate]:
     """All networks in a saved object, in the file's order, each once."""
-    found: list[Candidate] = []
-    for path, flat in _dictionaries(root, (), set()):
-        found += _networks(path, flat)
+    dictionaries = list(_dictionaries(root, (), set()))
+    named = [network for path, flat in dictionaries for network in _networks(path, flat)]
+    tables = [network for network in named if not _holds_arrays(network.weights)]
+    found = [network for network in named if _holds_arrays(network.weights)]
+    without_dots = _without_dots(found)
+    found = [_less(network, without_dots) for network in found]
+    for path, flat in dictionaries:
+        found += _squeezed(path, flat, without_dots)
     distinct: dict[frozenset[tuple[str, object]], Candidate] = {}
-    for candidate in found:  # one network under two keys is one network
+    for candidate in found or tables:  # one network under two keys is one network
         distinct.setdefault(_identity(candidate), candidate)
     return list(distinct.values())
 
@@ -94,6 +99,21 @@ def choose(candidates: list[Candidate]) -> tuple[Candidate, str]:
     raise CheckpointError(
         f"it holds {len(candidates)} networks, under {places}: save the one that is meant by itself"
     )
+
+
+def passed_over(root: Any, chosen: Candidate) -> str:
+    """A sentence about averaged weights that cannot be used, empty where there are none."""
+    for path, flat in () if chosen.averaged else _dictionaries(root, (), set()):
+        for key, value in flat.items():
+            if len(getattr(value, "shape", ())) < 2 or _split(key) is not None:
+                continue
+            place = ".".join((*path, key.rpartition(".")[0])).strip(".")
+            if _AVERAGED.search(place) and not _is_beside(place) and not _is_optimised(place):
+                return (
+                    f"{_shown(chosen)} is used, not the averaged weights (EMA) {place[:80]!r}: "
+                    "they lack the names of weights"
+                )
+    return ""
 
 
 def largest_dictionary(root: Any) -> dict[str, Any]:
@@ -179,6 +199,39 @@ def _networks(path: tuple[str, ...], flat: Mapping[str, Any]) -> Iterator[Candid
         yield Candidate(place, weights, twins.get(prefix))
 
 
+def _without_dots(networks: list[Candidate]) -> dict[str, str]:
+    """Official names by themselves without their dots, also after the last parts of a place."""
+    names: dict[str, str] = {}
+    for network in networks:
+        parts = network.place[-200:].split(".")
+        for before in {"".join(parts[at:]) for at in range(max(0, len(parts) - 3), len(parts) + 1)}:
+            names |= {before + own.replace(".", ""): own for own in network.weights if _split(own)}
+    return names
+
+
+def _less(network: Candidate, without_dots: Mapping[str, str]) -> Candidate:
+    """The network without keys beside it that are another's, of names without dots."""
+    kept = {
+        own: value
+        for own, value in network.weights.items()
+        if own.rpartition(".")[2] not in without_dots
+    }
+    return replace(network, weights=kept)
+
+
+def _squeezed(
+    path: tuple[str, ...], flat: Mapping[str, Any], without_dots: Mapping[str, str]
+) -> Iterator[Candidate]:
+    """The networks under names without dots, as PyTorch wants of buffers (`LitEma`)."""
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        before, _, name = key.rpartition(".")
+        if name in without_dots:
+            groups.setdefault(before, {})[without_dots[name]] = value
+    for prefix, weights in groups.items():
+        yield Candidate(".".join((*path, prefix)).strip("."), weights, None)
+
+
 def _below(keys: list[str], owners: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Keys that are no official names, by the network whose prefix they have: its weights too."""
     below: dict[str, dict[str, str]] = {}
@@ -186,7 +239,8 @@ def _below(keys: list[str], owners: Mapping[str, str]) -> dict[str, dict[str, st
     for key in keys:
         raw = next((raw for raw in longest_first if key.startswith(raw)), None)
         rest = key if raw is None else key[len(raw) :]
-        if raw is None or rest in _COUNTERS or _is_beside(rest) or _is_optimised(rest):
+        counts = rest.rpartition(".")[2] in _COUNTERS
+        if raw is None or counts or _is_beside(rest) or _is_optimised(rest):
             continue
         below.setdefault(owners[raw], {})[".".join(_parts(rest))] = key
     return below
@@ -198,6 +252,11 @@ def _is_optimised(key: str) -> bool:
 
 def _is_beside(key: str) -> bool:
     return _BESIDE.search(key[:200]) is not None
+
+
+def _holds_arrays(weights: Mapping[str, Any]) -> bool:
+    """Whether there are tensors, not settings or single numbers by the names of weights."""
+    return any(len(getattr(value, "shape", ())) > 0 for value in weights.values())
 
 
 def _is_whole(weights: Mapping[str, Any]) -> bool:

@@ -196,7 +196,7 @@ def _choose(root: Any) -> tuple[Mapping[str, Any], str]:
         if chosen.twins is not None:
             one, other = chosen.twins
             raise CheckpointError(f"keys {one!r} and {other!r} are the same weight twice")
-        return chosen.weights, choice
+        return chosen.weights, choice or candidates.passed_over(root, chosen)
     others = candidates.largest_dictionary(root)
     if others:
         infer_config({key: value.shape for key, value in others.items()})  # says what is missing
