@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import stat
@@ -33,6 +32,9 @@ MOST_BYTES = 1 << 30
 
 MOST_HEADER_BYTES = 1 << 23
 """Of a safetensors file: some 100 bytes a tensor."""
+
+MOST_PROVENANCE = 1 << 16
+"""Of metadata that are kept, in bytes; a manifest has them too."""
 
 CHOICE = "weights"
 """The key of the provenance that says which of a file's networks was chosen."""
@@ -105,14 +107,21 @@ def load(path: str | Path) -> Checkpoint:
     path = Path(path)
     try:
         data = _read_file(path)
-        weights, provenance = _network_weights(data)
+        weights, metadata, choice = _network_weights(data)
         network = _build(weights)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if CHOICE in provenance:
-        _logger.warning("%s: %s", path, provenance[CHOICE])
+    provenance, left_out = _bounded(metadata)
+    if left_out:
+        shown = ", ".join(repr(key[:80]) for key in left_out[:3]) + ", …" * (len(left_out) > 3)
+        _logger.warning(
+            "%s: metadata %s are left out: more than %d bytes", path, shown, MOST_PROVENANCE
+        )
+    if choice:
+        _logger.warning("%s: %s", path, choice)
+        provenance[CHOICE] = choice
     return Checkpoint(network, provenance, hashlib.sha256(data).hexdigest())
 
 
@@ -154,20 +163,34 @@ def _read_file(path: Path) -> bytes:
         return file.read(status.st_size)  # not more: so much memory is taken at once
 
 
-def _network_weights(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights of the network that is meant, under official names, and the provenance.
+def _bounded(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The metadata to keep, the shortest first, and the keys left out.
+
+    `CHOICE` is ours to say: a file's own is of an earlier file.
+    """
+    kept, left_out, size = {}, [], 0
+    own = {key: text for key, text in metadata.items() if key != CHOICE}
+    for key, text in sorted(own.items(), key=lambda item: (len(item[0]) + len(item[1]), item)):
+        size += len(key.encode()) + len(text.encode())
+        if size > MOST_PROVENANCE:
+            left_out.append(key)
+        else:
+            kept[key] = text
+    return kept, left_out
+
+
+def _network_weights(data: bytes) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """The weights of the network that is meant, a file's metadata, and a sentence on the choice.
 
     What a file is shows in its bytes: people rename checkpoints.
     """
     if _is_safetensors(data):
-        root, provenance = _read_safetensors(data)
+        root, metadata = _read_safetensors(data)
         found, choice = _choose(root)
-        weights = tensors.of_tensors(found)
-    else:
-        file = torch_file.read(data)
-        found, choice = _choose(file.root)
-        weights, provenance = tensors.of_file(file, found), {}
-    return weights, provenance | ({CHOICE: choice} if choice else {})
+        return tensors.of_tensors(found), metadata, choice
+    file = torch_file.read(data)
+    found, choice = _choose(file.root)
+    return tensors.of_file(file, found), {}, choice
 
 
 def _is_safetensors(data: bytes) -> bool:
@@ -179,10 +202,9 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if length > MOST_HEADER_BYTES:
         raise CheckpointError(f"its header has {length} bytes, far too many; refused")
     try:
-        weights = safetensors_file.load(data)
+        return safetensors_file.load(data), safetensors_file.metadata(data)
     except safetensors_file.SafetensorsError as error:
         raise CheckpointError(f"not a whole safetensors file ({error})") from error
-    return weights, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
 
 
 def _choose(root: Any) -> tuple[Mapping[str, Any], str]:

@@ -47,6 +47,24 @@ def load(data: bytes) -> dict[str, Tensor]:
     return tensors
 
 
+def metadata(data: bytes) -> dict[str, str]:
+    """What the header of a file that `load` reads says beside the tensors.
+
+    Raises:
+        SafetensorsError: these are no texts by name.
+    """
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    texts = header.get("__metadata__") or {}
+    if not isinstance(texts, dict) or not all(map(_is_text, (*texts, *texts.values()))):
+        raise SafetensorsError("its metadata are no texts by name")
+    return texts
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it can be written again: JSON may hold half of a character (a surrogate)."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def save(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a file of contiguous tensors on the CPU."""
     library = _library()

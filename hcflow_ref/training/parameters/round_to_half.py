@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from hcflow_ref.checkpoint.load import load, official_weights, save_weights
+from hcflow_ref.checkpoint.load import CHOICE, load, official_weights, save_weights
 from hcflow_ref.errors import CheckpointError
 
 ROUNDED_TO = "rounded_to"
@@ -30,7 +30,9 @@ def round_to_half(source: Path, target: Path) -> None:
     for key, half in halves.items():
         if not torch.isfinite(half).all():
             raise CheckpointError(f"{source}: key {key!r} exceeds ±65504, the range of float16")
-    save_weights(halves, target, dict(checkpoint.provenance) | {ROUNDED_TO: "float16"})
+    provenance = dict(checkpoint.provenance) | {ROUNDED_TO: "float16"}
+    provenance.pop(CHOICE, None)  # the file written has one network alone
+    save_weights(halves, target, provenance)
 
 
 def main() -> int:
