@@ -19,6 +19,8 @@ from runtime.convert.job import Job
 from runtime.images.codecs import files, formats, size_limits, strips, vips
 from runtime.images.codecs.bounds import structure
 from runtime.images.codecs.formats import Photo
+from runtime.images.frames import encode
+from runtime.images.frames.animation import Timing
 from tests.support.one_model import OneModel
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -166,3 +168,87 @@ def _written_by_strips(folder: Path, profile: bytes, target: str, channels: int 
     (folder / "raw").write_bytes(bytes(4 * channels))
     form = strips.Form(2, 2, channels, np.dtype(np.uint8), profile)
     strips.encode(folder / "raw", form, folder / "out", target)
+
+
+def _gray_profile(gamma: float) -> bytes:
+    """A profile of gray with this gamma, by hand (ISO 15076-1, 7)."""
+    white = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)  # D50
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+    table = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 16)
+    head = struct.pack(">I4x4s4s4s4s", 192, b"\2\x40\0\0", b"mntr", b"GRAY", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + table + white + curve
+
+
+GRAY = _gray_profile(1.0)
+GRAYS = np.arange(0, 256, 2, dtype=np.uint8).reshape(8, 16)
+
+
+def _srgb_of_linear(values: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1."""
+    linear = values / 255
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("target", ["PNG", "TIFF", "JPEG"])
+def test_gray_keeps_its_profile_in_files_of_gray(target: str) -> None:
+    photo = files.decode(formats.encode(Photo(Image.fromarray(GRAYS), GRAY), target), "x")
+    assert isinstance(photo.image, Image.Image)
+    assert (photo.image.mode, photo.icc) == ("L", GRAY)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+@pytest.mark.parametrize("target", ["WEBP", "AVIF"])
+def test_gray_becomes_srgb_by_its_profile_in_files_of_rgb(target: str, mode: str) -> None:
+    image = Image.fromarray(GRAYS).convert(mode)
+    photo = files.decode(formats.encode(Photo(image, GRAY), target), "x")
+    assert isinstance(photo.image, Image.Image)
+    assert photo.icc is None
+    pixels = np.asarray(photo.image.convert("RGB")).astype(float)
+    error = np.abs(pixels - _srgb_of_linear(GRAYS.astype(float))[..., None])
+    assert error.max() <= (1 if target == "WEBP" else 6)
+
+
+@needs_vips
+@pytest.mark.parametrize("channels", [1, 2])
+def test_so_it_does_by_strips(channels: int, tmp_path: Path) -> None:
+    pixels = np.stack([GRAYS, np.full_like(GRAYS, 200)][:channels], axis=-1)
+    (tmp_path / "raw").write_bytes(pixels.tobytes())
+    form = strips.Form(16, 8, channels, np.dtype(np.uint8), GRAY)
+    strips.encode(tmp_path / "raw", form, tmp_path / "out", "WEBP")
+    by_strips = files.read(tmp_path / "out")
+    whole = Photo(Image.fromarray(pixels[..., 0] if channels == 1 else pixels), GRAY)
+    assert by_strips.icc is None
+    in_memory = files.decode(formats.encode(whole, "WEBP"), "x")
+    np.testing.assert_array_equal(np.asarray(by_strips.image), np.asarray(in_memory.image))
+
+
+def test_so_it_does_in_an_animation() -> None:
+    frames = [Image.fromarray(GRAYS), Image.fromarray(GRAYS[::-1].copy())]
+    like, file = Photo(frames[0], GRAY), io.BytesIO()
+    encode.encode(file, iter(frames), Timing((100, 100)), like, "WEBP")
+    made = Image.open(file)
+    assert "icc_profile" not in made.info
+    for index, frame in enumerate(frames):
+        made.seek(index)
+        shown = _srgb_of_linear(np.asarray(frame).astype(float))
+        assert np.abs(np.asarray(made.convert("RGB"))[..., 0] - shown).max() <= 1
+
+
+@pytest.mark.parametrize("target", ["PNG", "TIFF", "JPEG", "WEBP", "AVIF"])
+def test_rgb_loses_a_profile_of_gray_with_a_warning(
+    target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo = Photo(Image.new("RGB", (16, 8), (200, 30, 10)), GRAY)
+    assert files.decode(formats.encode(photo, target), "x").icc is None
+    assert "colour profile of gray is left out: the result is RGB" in caplog.text
+
+
+def test_a_broken_profile_of_gray_is_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    photo = Photo(Image.fromarray(GRAYS), GRAY[:140])
+    again = files.decode(formats.encode(photo, "WEBP"), "x")
+    assert again.icc is None
+    np.testing.assert_array_equal(np.asarray(again.image)[..., 0], GRAYS)
+    assert "colour profile of gray is left out" in caplog.text

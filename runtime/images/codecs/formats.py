@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ FORMATS = tuple(_MODES)
 """Names of the formats that `encode` writes."""
 
 _PROMOTED = {"L": "RGB", "LA": "RGBA", "I": "I;16"}
+_COLOURS = 3
 _MARKER_LIMIT = 65_000  # EXIF and XMP of a JPEG have one segment of 64 KiB each
 
 
@@ -62,6 +63,13 @@ class Photo:
         if isinstance(self.image, Image.Image):
             return self.image.size
         return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether it has one channel of colour."""
+        if isinstance(self.image, Image.Image):
+            return Image.getmodebase(self.image.mode) == "L"
+        return int(self.image.shape[2]) < _COLOURS
 
     @property
     def result_mode(self) -> str:
@@ -119,16 +127,22 @@ def encode(photo: Photo, format_name: str) -> bytes:
     """
     if not isinstance(photo.image, Image.Image):
         check_mode(sixteen_bit.mode(photo.image), format_name)
-        fields = vips.Metadata(photo.icc, *_sized(photo, format_name), photo.density)
+        icc, _ = colour_profile.for_format(photo.icc, format_name, is_gray=photo.is_gray)
+        fields = vips.Metadata(icc, *_sized(photo, format_name), photo.density)
         options = photo.lossy.vips(format_name)
         return sixteen_bit.encode(photo.image, format_name, fields, **options)
     mode = check_mode(photo.image.mode, format_name)
-    image = photo.image if mode == photo.image.mode else photo.image.convert(mode)
+    image = photo.image
+    icc, table = colour_profile.for_format(photo.icc, format_name, is_gray=photo.is_gray)
+    if table is not None:
+        image = colour_profile.through(image, table)
+    if mode != image.mode:
+        image = image.convert(mode)
     if format_name == "GIF":
         image = palette.reduced(image)
     buffer = io.BytesIO()
     try:
-        image.save(buffer, format_name, **save_options(photo, format_name))
+        image.save(buffer, format_name, **save_options(replace(photo, icc=icc), format_name))
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot write this image as {format_name}: {error}") from error
     return buffer.getvalue()

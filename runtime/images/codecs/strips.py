@@ -33,6 +33,7 @@ _WHOLE_ONLY = ("CMYK", "LAB", "I", "F")
 
 _HEADER = 1 << 20  # bytes within which a JPEG's first scan begins, unless its profile is huge
 _UNSIGNED = 1
+_RGB = 3
 _YCBCR, _JPEG = 6, 7  # of TIFF's photometric interpretations and compressions
 
 
@@ -250,7 +251,9 @@ def encode(raw: Path, form: Form, path: Path, format_name: str) -> None:
     try:
         image = pyvips.Image.rawload(str(raw), form.width, form.height, pixel_bytes)
         image = image.copy(format=kind, bands=form.channels)
-        fields = vips.Metadata(form.icc, exif, xmp, form.density)
+        icc, table = colour_profile.for_format(form.icc, format_name, is_gray=form.channels < _RGB)
+        image = image if table is None else vips.through(image, table)
+        fields = vips.Metadata(icc, exif, xmp, form.density)
         options |= form.lossy.vips(format_name)
         vips.save(image, format_name, fields, str(path), **options)
     except pyvips.Error as error:

@@ -213,6 +213,13 @@ def upright_rgb(image: Any, orientation: int) -> tuple[Any, bytes | None]:
     return image, icc
 
 
+def through(image: Any, table: bytes) -> Any:
+    """Gray of 8 bits, with or without alpha, taken through a table of 256 values."""
+    curve = require("colour profiles").Image.new_from_memory(table, 256, 1, 1, "uchar")
+    gray = image[0].maplut(curve)
+    return gray if image.bands == 1 else gray.bandjoin(image[1])
+
+
 def _with_metadata(image: Any, fields: Metadata) -> Any:
     names = ("grey16", "rgb16") if image.format == "ushort" else ("b-w", "srgb")
     name = names[image.bands >= 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import IO
@@ -11,6 +12,7 @@ from PIL import Image
 from runtime.errors import ImageError
 from runtime.images.codecs import formats
 from runtime.images.codecs.formats import Photo
+from runtime.images.codecs.metadata import colour_profile
 from runtime.images.frames import animation, apng, gif
 from runtime.images.frames.animation import Timing
 from runtime.images.frames.tiff_pages import Joiner
@@ -63,9 +65,15 @@ def _save(
     file: IO[bytes], frames: Iterator[Image.Image], timing: Timing, like: Photo, format_name: str
 ) -> None:
     """By the format's own encoder, which keeps what it has compressed until the end."""
+    first = next(frames)
+    is_gray = replace(like, image=first).is_gray
+    icc, table = colour_profile.for_format(like.icc, format_name, is_gray=is_gray)
+    frames = itertools.chain([first], frames)
+    if table is not None:
+        frames = (colour_profile.through(frame, table) for frame in frames)
     sequence = _Sequence(frames, len(timing.durations))
     durations = [round(duration) for duration in timing.durations]
-    options = formats.save_options(replace(like, image=sequence.first), format_name)
+    options = formats.save_options(replace(like, image=sequence.first, icc=icc), format_name)
     try:
         sequence.save(
             file, format_name, save_all=True, duration=durations, loop=timing.plays, **options

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from PIL import Image
+import io
 
+from PIL import Image, ImageCms
+
+from runtime.errors import one_line
 from runtime.images.codecs import notices
 
 MOST_BYTES = 255 * 65_519
 """Bytes of a profile that is kept: what the segments of a JPEG hold, the least of all formats."""
 
-_SIZE, _MARK = slice(0, 4), slice(36, 40)  # of a profile's header (ISO 15076-1, 7.2)
+_SIZE, _COLOURS, _MARK = slice(0, 4), slice(16, 20), slice(36, 40)  # of its header (ISO 15076-1)
+_HOLDING = ("PNG", "TIFF", "JPEG", "WEBP", "AVIF")  # a profile
+_AS_RGB = ("WEBP", "AVIF")  # of which gray is read as RGB, to which its profile means nothing
 _MOST_OF_PILLOW = 1 << 20  # bytes of a PNG's profile that it reads, where its limit is not lifted
 
 
@@ -31,6 +36,45 @@ def sound(profile: object) -> bytes | None:
         )
         return None
     return profile
+
+
+def for_format(
+    profile: bytes | None, format_name: str, *, is_gray: bool
+) -> tuple[bytes | None, bytes | None]:
+    """The profile that a file gets; and the table that gray pixels have to be taken through first.
+
+    Where a profile of gray meets a file of RGB it would mean nothing: gray becomes sRGB by it, as
+    CMYK does, and RGB loses it with a warning.
+
+    Args:
+        profile: of the image.
+        format_name: of the file.
+        is_gray: whether the image is of gray, with or without alpha.
+
+    Returns:
+        Profile or None; and sRGB's value for each of the 256 values of gray, or None.
+    """
+    if profile is None or profile[_COLOURS] != b"GRAY" or format_name not in _HOLDING:
+        return profile, None
+    if not is_gray:
+        notices.add("colour profile of gray is left out: the result is RGB")
+        return None, None
+    if format_name not in _AS_RGB:
+        return profile, None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
+        target, flags = ImageCms.createProfile("sRGB"), ImageCms.Flags.NOOPTIMIZE  # else too coarse
+        shown = ImageCms.profileToProfile(ramp, source, target, outputMode="RGB", flags=flags)
+    except (ImageCms.PyCMSError, OSError) as error:
+        notices.add(f"colour profile of gray is left out, {format_name} is RGB: {one_line(error)}")
+        return None, None
+    return None, None if shown is None else shown.getchannel("G").tobytes()
+
+
+def through(image: Image.Image, table: bytes) -> Image.Image:
+    """Gray of 8 bits, with or without alpha, taken through a table of 256 values."""
+    return image.point([*table, *(range(256) if image.mode == "LA" else ())])
 
 
 def tell_of_size(profile: bytes | None, format_name: str) -> None:
