@@ -141,11 +141,19 @@ def _first_sound(attempts: Iterable[_Attempt], tile: Tile) -> tuple[Outputs, Fal
     """The outputs of the first attempt that gives an image; a fallback unless it was the first.
 
     Raises:
-        BackendError: every attempt failed; names the tile.
+        BackendError: every attempt failed, or one after the first could not run; names the tile
+            and what was wrong with it.
     """
-    reason = ""
+    reason = last = ""
     for number, attempt in enumerate(attempts):
-        outputs = attempt.run()
+        try:
+            outputs = attempt.run()
+        except BackendError as error:
+            if not last:
+                raise
+            raise type(error)(
+                f"{last}, and it cannot be computed in {attempt.how}: {error}"
+            ) from error
         fault = _fault(outputs, attempt.graph)
         if fault is None:
             if number == 0:
@@ -158,14 +166,11 @@ def _first_sound(attempts: Iterable[_Attempt], tile: Tile) -> tuple[Outputs, Fal
                 )
             return outputs, Fallback(*place, reason, attempt.how)
         reason = reason or fault
-        last = attempt.graph, fault
-    graph, fault = last
-    y, x = tile.y, tile.x
-    raise BackendError(
-        f"'{graph.file}' gave {fault} on tile {tile.row},{tile.column} (low-resolution rows "
-        f"{y.start} to {y.stop}, columns {x.start} to {x.stop}): try a lower τ, and run 'hcflow "
-        "verify' on the bundle"
-    )
+        last = (
+            f"'{attempt.graph.file}' gave {fault} on tile {tile.row},{tile.column} (low-resolution "
+            f"rows {tile.y.start} to {tile.y.stop}, columns {tile.x.start} to {tile.x.stop})"
+        )
+    raise BackendError(f"{last}: try a lower τ, and run 'hcflow verify' on the bundle")
 
 
 def _fault(outputs: Mapping[str, Array], graph: Graph) -> str | None:

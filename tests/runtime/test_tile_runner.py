@@ -70,6 +70,26 @@ def test_a_tile_that_fails_with_its_latents_is_computed_at_tau_zero(
     assert "fails with its latents even in fp32: computed at τ = 0" in caplog.text
 
 
+def test_a_fallback_that_cannot_run_tells_what_was_wrong_with_the_tile(tmp_path: Path) -> None:
+    model = overflowing(tmp_path / "b", 0.9)
+    run = model.network.run
+
+    def half_alone(graph: Any, feeds: Any) -> Any:
+        if graph.precision == "fp32":
+            raise runtime.GpuMemoryError("there is no engine of this graph here")
+        return run(graph, feeds)
+
+    model.network.run = half_alone  # type: ignore[method-assign]
+    image = np.full((18, 18, 3), 100, np.uint8)
+    image[6, 6] = 255
+    text = (
+        r"'inverse.fp16.test.onnx' gave NaN or infinity in 'hr' on tile 1,1 .*, and it cannot be "
+        "computed in fp32: there is no engine of this graph here"
+    )
+    with pytest.raises(runtime.GpuMemoryError, match=text):
+        model.upscale(image, tau=0.3)
+
+
 def test_saturation_counts_below_fp32_only(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b", gain=1e6, directions=["inverse"])
     report = Report()

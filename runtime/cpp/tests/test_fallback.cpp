@@ -148,6 +148,25 @@ TEST_CASE("if every fallback fails, the error names the tile") {
           "nothing");
 }
 
+TEST_CASE("a fallback that cannot run tells what was wrong with the tile, and why it cannot") {
+    const WithHalf bundle;
+    const auto half_alone = [](const hcflow::OpenRequest& request) {
+        if (request.graph.precision == kFull)
+            throw hcflow::Error(hcflow::ErrorCode::backend,
+                                "there is no engine of this graph here");
+        return open_faulty<Fault::nan, Fault::none>(request);
+    };
+    const Outcome failed = upscaled(bundle, half_alone, kHalf, 0.5);
+    CHECK(has(failed.error, "4: 'inverse.fp16."));
+    CHECK(has(failed.error,
+              "gave NaN or infinity in 'hr' on tile 0,1 (low-resolution rows 0 to 4, columns 4 to "
+              "8), and it cannot be computed as fp32: there is no engine of this graph here"));
+    const auto none = [](const hcflow::OpenRequest&) -> std::unique_ptr<hcflow::Session> {
+        throw hcflow::Error(hcflow::ErrorCode::backend, "there is no engine of this graph here");
+    };
+    CHECK(upscaled(bundle, none, kHalf, 0.5).error == "4: there is no engine of this graph here");
+}
+
 TEST_CASE("downscaling has a fallback too, and reports it") {
     const WithHalf bundle;
     hcflow::Options options;

@@ -57,13 +57,25 @@ std::optional<std::string> find_fault(const std::vector<Tensor>& outputs, const 
     return std::nullopt;
 }
 
+std::string place(const Tile& tile) {
+    return concat(" on tile ", tile.row, ",", tile.column, " (low-resolution rows ", tile.y.start,
+                  " to ", tile.y.stop, ", columns ", tile.x.start, " to ", tile.x.stop, ")");
+}
+
 }  // namespace
 
 std::vector<Tensor> first_valid(const std::vector<Attempt>& attempts, const Tile& tile,
                                 Report* report) {
     std::string reason, last;
     for (const Attempt& attempt : attempts) {
-        std::vector<Tensor> outputs = attempt.run();
+        std::vector<Tensor> outputs;
+        try {
+            outputs = attempt.run();
+        } catch (const Error& error) {
+            if (last.empty() || error.code() != ErrorCode::backend) throw;
+            throw_error(ErrorCode::backend, last, place(tile), ", and it cannot be computed as ",
+                        attempt.how, ": ", error.what());
+        }
         const std::optional<std::string> found = find_fault(outputs, *attempt.graph);
         if (!found) {
             if (report != nullptr) {
@@ -76,10 +88,8 @@ std::vector<Tensor> first_valid(const std::vector<Attempt>& attempts, const Tile
         if (reason.empty()) reason = *found;
         last = concat("'", attempt.graph->file, "' gave ", *found);
     }
-    throw_error(ErrorCode::backend, last, " on tile ", tile.row, ",", tile.column,
-                " (low-resolution rows ", tile.y.start, " to ", tile.y.stop, ", columns ",
-                tile.x.start, " to ", tile.x.stop,
-                "): try a lower tau, and 'hcflow verify' on the bundle");
+    throw_error(ErrorCode::backend, last, place(tile),
+                ": try a lower tau, and 'hcflow verify' on the bundle");
 }
 
 }  // namespace hcflow

@@ -20,8 +20,8 @@ struct Attempt {
 };
 
 /// The outputs of the first attempt without NaN, infinity or saturation. `report`, if not null,
-/// counts the tile and lists its fallback. Throws Error (backend): every attempt failed; the error
-/// names the tile.
+/// counts the tile and lists its fallback. Throws Error (backend): every attempt failed, or one
+/// after the first could not run; the error names the tile and what was wrong with it.
 std::vector<Tensor> first_valid(const std::vector<Attempt>& attempts, const Tile& tile,
                                 Report* report);
 
