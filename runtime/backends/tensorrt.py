@@ -6,9 +6,7 @@ in place, on the caller's stream, with no copy and no wait (`EngineSession.enque
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +38,8 @@ def open_engine(
 ) -> EngineSession:
     """Load the engine that was compiled from a graph and fits this machine.
 
-    Of several the one for the smallest shapes is loaded, and the next when shapes come that it does
-    not hold.
+    Of several the one for the smallest shapes is loaded; when shapes come that it does not hold,
+    the next that holds them, and no other.
 
     Args:
         library: which one.
@@ -61,22 +59,17 @@ def open_engine(
     found = cache.of_graph(hashlib.sha256(graph).hexdigest(), folder)
     fits = fit.fitting(found, machine, place, tf32=tf32)
 
-    def session(index: int) -> EngineSession:
-        has_next = index + 1 < len(fits)
-        following = functools.partial(session, index + 1) if has_next else None
-        return _open(trt, gpu, machine, fits[index], place, following)
+    def other(index: int) -> EngineSession:
+        return EngineSession(_load(trt, gpu, machine, rest[index], place), rest[index][0], place)
 
-    return session(0)
+    first, *rest = fits
+    loaded = _load(trt, gpu, machine, first, place)
+    return EngineSession(loaded, first[0], place, [engine for engine, _ in rest], other)
 
 
-def _open(
-    trt: Any,
-    device: Device,
-    machine: Machine,
-    found: tuple[Engine, Path],
-    place: str,
-    following: Callable[[], EngineSession] | None,
-) -> EngineSession:
+def _load(
+    trt: Any, device: Device, machine: Machine, found: tuple[Engine, Path], place: str
+) -> LoadedEngine:
     (engine, path), library = found, machine.library
     data = cache.read(engine, path)
     capability = machine.compute_capability
@@ -85,7 +78,7 @@ def _open(
     loaded = LoadedEngine(trt, library, device, data, str(path), remedy, host_code=host_code)
     if library == "tensorrt-rtx":
         loaded.use_runtime_cache(cache.runtime_cache(engine, machine, device.name))
-    return EngineSession(loaded, engine, place, following)
+    return loaded
 
 
 def has_tensorrt() -> bool:

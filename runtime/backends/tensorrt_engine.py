@@ -165,6 +165,10 @@ class LoadedEngine:
             raise self.failure("no execution context for the engine")
         return context
 
+    def needs_scratch(self, profile: int) -> bool:
+        """Whether runs of shapes in a profile need scratch memory."""
+        return int(self.engine.get_device_memory_size_for_profile_v2(profile)) != 0
+
     def came_back(self, shapes: Any) -> bool:
         """Whether to compile for shapes before they run: they have run already, so that it pays.
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,12 +46,13 @@ class EngineSession:
         loaded: LoadedEngine,
         engine: Engine,
         where: str,
-        following: Callable[[], EngineSession] | None = None,
+        others: Sequence[Engine] = (),
+        open_other: Callable[[int], EngineSession] | None = None,
     ) -> None:
-        """`following` opens the engine for shapes that this one does not hold."""
+        """`open_other` opens one of the `others`, by its index: for shapes not held here."""
         self.engine = engine
-        self._following = following
-        self._next: EngineSession | None = None
+        self._others, self._open_other = others, open_other
+        self._opened: dict[int, EngineSession] = {}
         self._opening = threading.Lock()
         self._loaded = loaded
         self._device = loaded.device
@@ -72,10 +73,10 @@ class EngineSession:
         return Card(self._device.name, self._device.multiprocessors, self._device.l2)
 
     def engine_for(self, shapes: Shapes) -> Engine:
-        """The engine that runs inputs of these shapes: this one, or the next that holds them.
+        """The engine that runs inputs of these shapes: this one, or the first other to hold them.
 
         Raises:
-            GpuMemoryError, BackendError: the next one cannot be loaded.
+            GpuMemoryError, BackendError: the other one cannot be loaded.
         """
         other = self._other(shapes)
         return self.engine if other is None else other.engine_for(shapes)
@@ -192,22 +193,28 @@ class EngineSession:
                 each.close()
             self._loaded.save_runtime_cache()
             self._device.trim()
-        if self._next is not None:
-            self._next.close()
+        for other in self._opened.values():
+            other.close()
 
     def _other(self, shapes: Mapping[str, tuple[int, ...]]) -> EngineSession | None:
-        """The next engine's session for shapes that this engine does not hold; None: none."""
-        if self._following is None or self.engine.holds(shapes) is not None:
+        """The first other engine's session that holds shapes which this one does not; or None."""
+        if self._open_other is None or self.engine.holds(shapes) is not None:
+            return None
+        holding = (i for i, each in enumerate(self._others) if each.holds(shapes) is not None)
+        if (index := next(holding, None)) is None:
             return None
         with self._opening:
-            self._next = self._next or self._following()
-        return self._next
+            if index not in self._opened:
+                self._opened[index] = self._open_other(index)
+            return self._opened[index]
 
     def _on_a_stream(self, work: Callable[[EngineStream], T]) -> T:
         """What `work` gives on an idle stream, which nobody else gets meanwhile.
 
-        A stream that finds no memory gives back its own and is left out, as long as others remain.
+        A stream that finds no memory gives back its own and is left out, as long as others remain;
+        the last one tries once more.
         """
+        last = False
         while True:
             with contextlib.ExitStack() as after:
                 stream = self._idle.get()
@@ -216,11 +223,13 @@ class EngineSession:
                     return work(stream)
                 except GpuMemoryError:
                     stream.clear()
+                    if last:
+                        raise
                     with self._opening:
-                        if self._usable == 1:
-                            raise
-                        self._usable -= 1
-                    after.pop_all()
+                        last = self._usable == 1
+                        self._usable -= not last
+                    if not last:
+                        after.pop_all()
             _logger.info("GPU memory is short: %d run at a time", self._usable)
 
     def _input(self, name: str, value: Any) -> Any:
@@ -265,9 +274,10 @@ class EngineSession:
         index = self.engine.holds(shapes)
         if index is None:
             given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
+            ranges = " or ".join(map(fit.describe_ranges, (self.engine, *self._others)))
             raise BackendError(
                 f"{given} is outside the engine's shapes "
-                f"({fit.describe_ranges(self.engine)}): "
+                f"({ranges}): "
                 "give tiles or smaller images, or compile a larger one: "
                 f"{fit.command(self.engine.library, self._where)} "
                 "--max HEIGHTxWIDTH --batch N"

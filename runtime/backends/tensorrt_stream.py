@@ -50,8 +50,8 @@ class EngineStream:
         self._kept: deque[tuple[Event, tuple[Any, ...]]] = deque()
 
     def outputs(self, shapes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Shape and dtype of every output for these input shapes."""
-        return self._prepared_for(shapes).outputs
+        """Shape and dtype of every output for these input shapes; raises as `reserve`."""
+        return self._with_memory(lambda: self._prepared_for(shapes)).outputs
 
     def reserve(self, shapes: Shapes, drawn: Sequence[str] = ()) -> None:
         """Take the memory that a run on host arrays of these shapes needs.
@@ -98,7 +98,7 @@ class EngineStream:
         `kept` are the objects that own the memory and the stream; they live until the run is over.
         """
         self._release()
-        prepared = self._prepared_for(shapes)
+        prepared = self._with_memory(lambda: self._prepared_for(shapes))
         self._follow(stream)
         self._execute(prepared, pointers, stream)
         stream.record(self._idle)
@@ -155,13 +155,18 @@ class EngineStream:
 
     def _ready(self, shapes: Shapes, drawn: Sequence[str]) -> Prepared:
         """Context, scratch memory and buffers for a run on host arrays."""
+        return self._with_memory(lambda: self._staged(shapes, drawn))
+
+    def _with_memory(self, work: Callable[[], Prepared]) -> Prepared:
+        """What `work` makes; where memory is short, without what other shapes keep."""
+        keeps_memory = bool(self._prepared) or self._scratch is not None
         try:
-            return self._staged(shapes, drawn)
+            return work()
         except GpuMemoryError:
-            if not self._prepared and self._scratch is None:
+            if not keeps_memory:
                 raise
             self.clear()
-            return self._staged(shapes, drawn)
+            return work()
 
     def _staged(self, shapes: Shapes, drawn: Sequence[str]) -> Prepared:
         prepared = self._prepared_for(shapes, drawn)
@@ -220,6 +225,9 @@ class EngineStream:
 
     def _give_scratch(self, context: api.IExecutionContext) -> None:
         size = int(context.update_device_memory_size_for_shapes())
+        # 0 is the library's word for a failure too.
+        if size == 0 and self._loaded.needs_scratch(context.active_optimization_profile):
+            raise self._loaded.failure("the engine cannot tell the scratch memory of these shapes")
         if self._scratch is None or self._scratch.size < size:
             self._wait()
             old, self._scratch = self._scratch, None

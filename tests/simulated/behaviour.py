@@ -199,13 +199,37 @@ def shapes_that_the_smallest_engine_does_not_hold_run_on_the_next(folder: Path) 
     assert s.engine.file == "inverse.engine"
     small, large = feeds(), feeds(2, 12, 16)
     assert np.array_equal(s.run(small)["hr"], expected(small))
-    assert s._next is None
+    assert not s._opened
     assert np.array_equal(s.run(large)["hr"], expected(large))
-    assert s._next is not None
-    assert s._next.engine.file == name
+    assert [each.engine.file for each in s._opened.values()] == [name]
     raises(BackendError, "outside the engine's shapes", lambda: s.run(feeds(height=17)))
     s.close()
     fine()
+
+
+@scenario
+def an_engine_that_does_not_hold_the_shapes_is_not_loaded_for_them(folder: Path) -> None:
+    graph, bundle = prepare(folder, profiles=(ranges(5, 1),))
+    for side in (8, 16):
+        data = plan(graph, (ranges(side, 1),))
+        name = f"{hashlib.sha256(graph).hexdigest()[:12]}.{side}.engine"
+        cache.write(sidecar(graph, data, file=name, profiles=(ranges(side, 1),)), data)
+    s = open_engine("tensorrt-rtx", graph, bundle)
+    large = feeds(height=12, width=16)
+    assert np.array_equal(s.run(large)["hr"], expected(large))
+    assert [each.engine.file for each in s._opened.values()] == [name]
+    text = "1×3×5×5, z1 1×6×2×2 … 1×6×10×10, z2 1×21×1×1 … 1×21×5×5 or lr 1×3×1×1 … 1×3×8×8"
+    raises(BackendError, text, lambda: s.run(feeds(height=17)))
+    s.close()
+    fine()
+
+
+@scenario
+def an_engine_that_cannot_tell_its_scratch_memory_does_not_run_without_any(folder: Path) -> None:
+    s = session(folder)
+    s._loaded.engine.no_scratch = True  # type: ignore[attr-defined]
+    text = "cannot tell the scratch memory of these shapes: an allocation failed"
+    raises(BackendError, text, lambda: s.run(feeds()))
 
 
 @scenario

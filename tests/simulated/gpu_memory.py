@@ -27,6 +27,7 @@ from tests.simulated.rig import (
     DRIVER,
     Lines,
     broken,
+    download,
     expected,
     feeds,
     fine,
@@ -153,6 +154,31 @@ def where_not_even_a_small_window_fits_the_error_says_what_is_free(folder: Path)
             raises(GpuMemoryError, text, lambda: model.upscale(image, tile=64, overlap=0))
     model.upscale(image, tile=64, overlap=0)  # and there is memory again
     fine()
+
+
+@scenario
+def a_run_on_gpu_arrays_takes_the_memory_that_is_kept_for_other_shapes(folder: Path) -> None:
+    s, stream, values = session(folder), new_stream(), feeds(height=4)
+    s._idle.get()  # only one stream is left
+    s._usable = 1
+    s.run(feeds())
+    given = upload(stream, values)
+    stream.synchronise()
+    Device.open().trim()
+    free, total = Device.open().memory()
+    # Scratch memory grows by 15360 bytes; the other shape's buffers take 5760.
+    with gpus(1, total - free + 15360 - 1):
+        result = s.enqueue(given, stream.handle)["hr"]
+        assert np.array_equal(download(stream, result), expected(values))
+    fine()
+
+
+@scenario
+def too_little_page_locked_memory_is_told_as_the_hosts(folder: Path) -> None:
+    DRIVER.sim_fail(b"cuMemAllocHost", 2, 0)
+    text = "out of memory: 4 MB of page-locked host memory are needed"
+    wanted = (1 << 20,), np.dtype(np.float32)
+    raises(GpuMemoryError, text, lambda: Device.open().pinned(*wanted))
 
 
 @scenario

@@ -118,6 +118,9 @@ def arrays_and_streams_of_another_gpu_are_refused(folder: Path) -> None:
         unknown = of_another_library(given["lr"], data=(64, False))
         text = "'lr' is not in GPU memory"
         raises(ParameterError, text, lambda: s.enqueue(given | {"lr": unknown}, here.handle))
+        pinned = Device.open().pinned(given["lr"].shape, given["lr"].dtype)
+        on_host = of_another_library(given["lr"], data=(pinned.pointer, False))
+        raises(ParameterError, text, lambda: s.enqueue(given | {"lr": on_host}, here.handle))
         with Device.open(1).current():
             there.synchronise()
             elsewhere.clear()

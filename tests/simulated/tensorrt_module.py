@@ -180,6 +180,9 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def update_device_memory_size_for_shapes(self) -> int:
             assert set(self._shapes) == set(self.engine._inputs), "not every input shape is set"
+            if self.engine.no_scratch:
+                self.engine._complain("an allocation failed")
+                return 0
             return SCRATCH_PER_PIXEL * sum(int(np.prod(s)) for s in self._shapes.values())
 
         def set_device_memory(self, pointer: int, size: int) -> None:
@@ -260,7 +263,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
                 for x in (*self._session.get_inputs(), *self._session.get_outputs())
             }
             self.num_io_tensors = len(self._inputs) + len(self._outputs)
-            self.breaks_captures = self.exhausted = False
+            self.breaks_captures = self.exhausted = self.no_scratch = False
             self._inferred: dict[Any, dict[str, tuple[int, ...]]] = {}
 
         def _complain(self, message: str) -> None:
@@ -284,6 +287,9 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def get_tensor_dtype(self, name: str) -> str:
             return self._dtypes[name].name
+
+        def get_device_memory_size_for_profile_v2(self, index: int) -> int:
+            return SCRATCH_PER_PIXEL  # at least
 
         def create_serialization_config(self) -> SerializationConfig:
             return SerializationConfig()

@@ -179,7 +179,11 @@ def _check_place(name: str, found: View, device: Device) -> None:
     status, ordinal = api.cuPointerGetAttribute(
         kinds.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, found.pointer
     )
-    if int(status) != 0:
+    if int(status) == 0:  # page-locked host memory, too, is on a device by its number alone
+        status, memory = api.cuPointerGetAttribute(
+            kinds.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, found.pointer
+        )
+    if int(status) != 0 or int(memory) != int(api.CUmemorytype.CU_MEMORYTYPE_DEVICE):
         raise ParameterError(
             f"'{name}' is not in GPU memory: give an array whose memory CUDA allocated"
         )

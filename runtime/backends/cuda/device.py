@@ -184,10 +184,20 @@ class Device:
             check(driver().cuMemPoolTrimTo(self.pool, 0))
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pinned:
-        """Page-locked host memory, which the GPU reads and writes directly."""
+        """Page-locked host memory, which the GPU reads and writes directly.
+
+        Raises:
+            GpuMemoryError: the host has not enough of it.
+        """
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         with self.current():
-            pointer = int(check(driver().cuMemAllocHost(size)))
+            try:
+                pointer = int(check(driver().cuMemAllocHost(size)))
+            except GpuMemoryError as error:
+                raise GpuMemoryError(
+                    f"out of memory: {size / 1e6:.0f} MB of page-locked host memory are needed: "
+                    "give smaller images or tiles, or end other programs"
+                ) from error
         return Pinned(pointer, _host_array(pointer, shape, dtype))
 
     @contextlib.contextmanager
