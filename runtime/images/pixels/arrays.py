@@ -20,6 +20,7 @@ Planes = NDArray[np.float32]
 
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _RED, _GREEN, _BLUE = (np.float32(part) for part in (0.299, 0.587, 0.114))  # ITU-R BT.601
+_OPAQUE = 255  # alpha of a palette's colour
 _PAINTED_ROWS = 32  # painted at a time, so that temporary arrays stay small
 _BICUBIC_REACH = 3  # rows beyond a pixel that its weights reach, and one more
 _STRAY = 0.5  # floats further than this beyond [0, 1] are taken for another range
@@ -177,9 +178,18 @@ class Canvas:
 def result_mode(image: Image.Image) -> str:
     """The mode of a model's result for a Pillow image, known before any work."""
     if image.mode == "P" or (image.mode in ("RGB", "L", "1") and "transparency" in image.info):
-        has_alpha = "transparency" in image.info
+        has_alpha = "transparency" in image.info or _has_faint_colours(image)
         return ("LA" if image.mode in ("L", "1") else "RGBA") if has_alpha else "RGB"
     return "I;16" if image.mode.startswith("I;16") else _CONVERTED.get(image.mode, image.mode)
+
+
+def _has_faint_colours(image: Image.Image) -> bool:
+    """Whether a palette with alpha (of a TGA, of `quantize`) hides a colour that the image uses."""
+    if image.palette is None or not image.palette.mode.endswith("A"):
+        return False
+    alpha = (image.getpalette("RGBA") or [])[3::4]
+    used = np.flatnonzero(image.histogram())
+    return any(alpha[index] < _OPAQUE for index in used if index < len(alpha))
 
 
 def luma(colour: Planes) -> Planes:
