@@ -22,7 +22,7 @@ from hcflow_ref.checkpoint.load import Checkpoint
 from runtime.bundle.engines.entry import Engine, of_manifest, of_unknown_graphs
 from runtime.bundle.manifest import FILE_NAME, OLDEST_READER, Latents, Level, Manifest, Vectors
 from runtime.bundle.manifest import Checkpoint as CheckpointEntry
-from runtime.bundle.reader import Bundle
+from runtime.bundle.reader import MOST_MANIFEST, Bundle
 from runtime.errors import BundleError
 from runtime.latents import SCHEME
 from runtime.system import atomic
@@ -59,7 +59,8 @@ def write(
         cases: test vectors of this bundle.
 
     Raises:
-        ExportError: the folder is not such a bundle, or `settle` refuses the temperature.
+        ExportError: the folder is not such a bundle, `settle` refuses the temperature, or the
+            manifest would be larger than the runtime reads.
         OSError: it cannot be written.
     """
     with _locked(folder):
@@ -91,6 +92,11 @@ def write(
         )
         text = manifest.to_json()
         Manifest.from_json(text, f"the manifest of '{name}'")  # what is written can be read
+        if (size := len(text.encode())) > MOST_MANIFEST:
+            raise ExportError(
+                f"the manifest of '{name}' would have {size} bytes, more than {MOST_MANIFEST}: "
+                "the checkpoint's metadata or the bundle's graphs are too many"
+            )
         files = {a.entry.file: a.data for a in artifacts}
         files |= {name: data for a in artifacts for name, data in a.files.items()}
         files |= {manifest.vectors.file: vectors, FILE_NAME: text.encode()}
