@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from hcflow_ref.errors import one_line
 
 DTYPES = {
     "F64": torch.float64,
@@ -24,6 +27,10 @@ DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ALIGNMENT = 8
+
+
+# RuntimeError: deep nesting, and what PyTorch raises over a shape.
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class SafetensorsError(ValueError):
@@ -42,8 +49,8 @@ def load(data: bytes) -> dict[str, Tensor]:
     error: Any = importlib.import_module("safetensors").SafetensorError
     try:
         tensors: dict[str, Tensor] = library.load(data)
-    except (error, KeyError) as problem:  # KeyError: a number format that PyTorch lacks
-        raise SafetensorsError(str(problem)) from problem
+    except (error, *_DAMAGE) as problem:  # KeyError: a number format that PyTorch lacks
+        raise SafetensorsError(one_line(problem)) from problem
     return tensors
 
 
@@ -86,19 +93,21 @@ def load_plainly(data: bytes) -> dict[str, Tensor]:
         header = json.loads(data[8:start])
         if start > len(data):
             raise ValueError("it ends within its header")
-        return {
-            name: _tensor(data[start:], name, entry)
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise SafetensorsError(f"{type(error).__name__}: {error}") from error
+        content = memoryview(data)[start:]
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        places = [entry["data_offsets"] for entry in entries.values()]
+        if (asked := sum(last - first for first, last in places)) > len(content):
+            raise ValueError(f"there are {asked} bytes of tensors in {len(content)}")
+        return {name: _tensor(content, name, entry) for name, entry in entries.items()}
+    except _DAMAGE as error:
+        raise SafetensorsError(f"{type(error).__name__}: {one_line(error)}") from error
 
 
-def _tensor(content: bytes, name: str, entry: Mapping[str, Any]) -> Tensor:
+def _tensor(content: memoryview, name: str, entry: Mapping[str, Any]) -> Tensor:
     first, last = entry["data_offsets"]
     dtype, shape = DTYPES[entry["dtype"]], torch.Size(entry["shape"])
-    if not 0 <= first <= last <= len(content) or last - first != shape.numel() * dtype.itemsize:
+    size = math.prod(shape) * dtype.itemsize  # `numel` would overflow
+    if not 0 <= first <= last <= len(content) or last - first != size or min(shape, default=0) < 0:
         raise ValueError(f"tensor {name!r} does not lie in the file as its shape says")
     if first == last:
         return torch.empty(shape, dtype=dtype)
