@@ -1,5 +1,6 @@
 """The folder of a run: one run at a time, whole files, and logs that a full disk does not spoil."""
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -10,9 +11,15 @@ from contextlib import contextmanager
 import pytest
 
 from hcflow_ref.errors import TrainingError
+from hcflow_ref.training.config.settings import (
+    LossSettings,
+    NetworkSettings,
+    ScheduleSettings,
+    TrainConfig,
+)
 from hcflow_ref.training.run_folder.lock import locked
 from hcflow_ref.training.run_folder.log import RunLog
-from hcflow_ref.training.run_folder.state import save_state
+from hcflow_ref.training.run_folder.state import _same_configuration, save_state
 from tests.support.training_runs import run, small_run
 
 
@@ -117,3 +124,28 @@ def test_a_line_that_the_disk_cut_off_does_not_spoil_the_next(tmp_path):
     log.write(3, {"hr": 0.5})
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "key", [("network", "blocks"), ("schedule", "halve_at"), ("data", "patch")]
+)
+def test_a_key_that_an_older_version_lacks_counts_as_its_default(tmp_path, key):
+    config = TrainConfig(
+        NetworkSettings("rescaling", 4), LossSettings("rescaling"), ScheduleSettings(10)
+    )
+    saved = json.loads(json.dumps(dataclasses.asdict(config)))
+    given = saved[key[0]].pop(key[1])
+    _same_configuration(saved, config, tmp_path)
+    saved[key[0]][key[1]] = [*given, 1] if isinstance(given, list) else given + 1
+    with pytest.raises(TrainingError, match=rf"{key[0]}\.{key[1]} = "):
+        _same_configuration(saved, config, tmp_path)
+
+
+def test_a_key_without_a_default_that_is_missing_is_named(tmp_path):
+    config = TrainConfig(
+        NetworkSettings("rescaling", 4), LossSettings("rescaling"), ScheduleSettings(10)
+    )
+    saved = json.loads(json.dumps(dataclasses.asdict(config)))
+    del saved["loss"]["objective"]
+    with pytest.raises(TrainingError, match=r"loss\.objective = None, the config says 'rescaling'"):
+        _same_configuration(saved, config, tmp_path)

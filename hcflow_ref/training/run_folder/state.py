@@ -207,15 +207,16 @@ def _same_configuration(saved: dict[str, Any], config: TrainConfig, out: Path) -
     """
     given = json.loads(json.dumps(dataclasses.asdict(config)))
     defaults = {
-        (section.name, f.name): f.default
+        (section.name, f.name): json.loads(json.dumps(f.default))  # tuples are lists there
         for section in dataclasses.fields(config)
         for f in dataclasses.fields(getattr(config, section.name))
+        if f.default is not dataclasses.MISSING
     }
     for section, values in given.items():
         for key, value in values.items():
             if section == "run" and key in FREE_TO_CHANGE:
                 continue
-            was = saved.get(section, {}).get(key, defaults[section, key])
+            was = saved.get(section, {}).get(key, defaults.get((section, key)))
             if was != value:
                 raise TrainingError(
                     f"{out} contains a run with {section}.{key} = {was!r}, the config says "
