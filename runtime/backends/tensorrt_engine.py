@@ -13,6 +13,7 @@ import numpy as np
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import driver_version
 from runtime.backends.session import import_library
+from runtime.backends.tensorrt_log import log_of
 from runtime.bundle.engines.cache import read_own
 from runtime.bundle.engines.entry import Library
 from runtime.bundle.engines.fit import Machine
@@ -74,14 +75,14 @@ def start(make: Callable[[], T], library: Library, trt: Any, log: Any) -> T:
         BackendError: the library does not start; names its version and the driver's.
     """
     try:
-        return make()
+        made: T = log.call(make)
     except TypeError as error:  # the bindings' word for a null pointer
-        reason = log.errors[-1] if log.errors else "it does not say why"
         raise BackendError(
             f"{library} {trt.__version__} does not start with this NVIDIA driver, which supports "
-            f"CUDA {driver_version() or 'no GPU'}: {reason}; its packages for CUDA 13 need a "
+            f"CUDA {driver_version() or 'no GPU'}: {log.reason()}; its packages for CUDA 13 need a "
             "driver for CUDA 13: upgrade the driver, or install the packages for its version"
         ) from error
+    return made
 
 
 class LoadedEngine:
@@ -107,7 +108,7 @@ class LoadedEngine:
         self.trt = trt
         self.device = device
         self._library = library
-        self._log = _log(trt)
+        self._log = log_of(trt)
         self._runtime_cache: Any = None
         self._runtime_cache_path: Path | None = None
         self._kept = b""
@@ -119,7 +120,7 @@ class LoadedEngine:
             if host_code:  # the caller has checked who owns the file
                 self._runtime.engine_host_code_allowed = True
             self._refuse_invalid(data, where, remedy)
-            self.engine = self._runtime.deserialize_cuda_engine(data)
+            self.engine = self.call(self._runtime.deserialize_cuda_engine, data)
         if self.engine is None:
             raise self.failure(f"engine '{where}' does not load", f"; {remedy}")
         self.inputs: dict[str, np.dtype[Any]] = {}
@@ -132,13 +133,14 @@ class LoadedEngine:
         specialises = library == "tensorrt-rtx"
         self._configs = [self._runtime_config(eager) for eager in (False, True) if specialises]
 
-    def last_error(self) -> str:
-        """The last error in the library's log."""
-        return self._log.errors[-1] if self._log.errors else "the library does not say why"
+    def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """What a function of the library returns; `failure` then has the errors that it logged."""
+        made: T = self._log.call(function, *arguments, **options)
+        return made
 
     def failure(self, what: str, remedy: str = "") -> BackendError:
-        """What the library did not do, with its reason, as an error of ours."""
-        reason = self.last_error()
+        """What the thread's last `call` did not do, with its reason, as an error of ours."""
+        reason = self._log.reason()
         if re.search("out of ?memory|OutOfMemory|cudaErrorMemoryAllocation", reason, re.IGNORECASE):
             free, total = self.device.memory()
             return GpuMemoryError(
@@ -157,10 +159,11 @@ class LoadedEngine:
             GpuMemoryError, BackendError: the library makes none.
         """
         if self._configs:
-            context = self.engine.create_execution_context(runtime_config=self._configs[eager])
+            config = self._configs[eager]
+            context = self.call(self.engine.create_execution_context, runtime_config=config)
         else:
             strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            context = self.engine.create_execution_context(strategy)
+            context = self.call(self.engine.create_execution_context, strategy)
         if context is None:
             raise self.failure("no execution context for the engine")
         return context
@@ -245,36 +248,15 @@ class LoadedEngine:
         """Raise `BackendError` when TensorRT-RTX says that the engine cannot run here, and why."""
         if self._library == "tensorrt":
             return
-        validity, diagnostics = self._runtime.get_engine_validity(data)
+        validity, diagnostics = self.call(self._runtime.get_engine_validity, data)
         if validity != self.trt.EngineValidity.INVALID:
             return
         kinds = self.trt.EngineInvalidityDiagnostics
         reasons = [
             text for name, text in _INVALID.items() if int(diagnostics) & int(getattr(kinds, name))
         ]
-        raise BackendError(
-            f"engine '{where}' cannot run here: {'; '.join(reasons) or self.last_error()}; {remedy}"
-        )
-
-
-def _log(trt: Any) -> Any:
-    """The library's log: errors are kept for our messages, warnings go to Python's log."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]  # the base class is known at run time only
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            """One line of the library's log."""
-            line = " ".join(message.split())
-            if severity <= trt.ILogger.ERROR:
-                self.errors.append(line)
-                del self.errors[:-20]
-            elif severity == trt.ILogger.WARNING:
-                _logger.warning("%s", line)
-
-    return Log()
+        reason = "; ".join(reasons) or self._log.reason()
+        raise BackendError(f"engine '{where}' cannot run here: {reason}; {remedy}")
 
 
 def profiler(trt: Any) -> tuple[dict[str, float], Any]:

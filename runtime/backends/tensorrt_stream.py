@@ -210,7 +210,7 @@ class EngineStream:
             context.set_optimization_profile_async(profile, self._stream.handle)
             self._stream.synchronise()
         for name, shape in shapes.items():
-            if not context.set_input_shape(name, shape):
+            if not self._loaded.call(context.set_input_shape, name, shape):
                 raise self._loaded.failure(f"the engine does not take '{name}' as {list(shape)}")
         self._give_scratch(context)
         return context
@@ -224,7 +224,7 @@ class EngineStream:
         self._loaded.save_runtime_cache()
 
     def _give_scratch(self, context: api.IExecutionContext) -> None:
-        size = int(context.update_device_memory_size_for_shapes())
+        size = int(self._loaded.call(context.update_device_memory_size_for_shapes))
         # 0 is the library's word for a failure too.
         if size == 0 and self._loaded.needs_scratch(context.active_optimization_profile):
             raise self._loaded.failure("the engine cannot tell the scratch memory of these shapes")
@@ -272,9 +272,9 @@ class EngineStream:
 
     def _execute(self, prepared: Prepared, pointers: Mapping[str, int], stream: Stream) -> None:
         for name, pointer in pointers.items():
-            if not prepared.context.set_tensor_address(name, pointer):
+            if not self._loaded.call(prepared.context.set_tensor_address, name, pointer):
                 raise self._loaded.failure(f"no address for '{name}'")
-        if not prepared.context.execute_async_v3(stream.handle):
+        if not self._loaded.call(prepared.context.execute_async_v3, stream.handle):
             raise self._loaded.failure("the engine failed")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import runtime
 from export.engine.compilers import default_targets
@@ -18,11 +21,13 @@ from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import check, driver
 from runtime.backends.tensorrt import open_engine
 from runtime.backends.tensorrt_engine import version_of
-from runtime.errors import BackendError, ParameterError
+from runtime.backends.tensorrt_log import log_of
+from runtime.errors import BackendError, GpuMemoryError, ParameterError
 from tests.simulated.rig import (
     DRIVER,
     GIGABYTE,
     Lines,
+    broken,
     expected,
     feeds,
     fine,
@@ -77,6 +82,42 @@ def an_engine_the_library_refuses_is_explained_by_it(folder: Path) -> None:
         manifest = replace(runtime.Bundle.open(bundle).manifest, engines=(engine.to_mapping(),))
         (bundle / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
         raises(BackendError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))
+
+
+@scenario
+def a_cause_that_the_library_logs_before_its_last_error_is_told(folder: Path) -> None:
+    graph, bundle = prepare(folder)
+    runtime_class = sys.modules["tensorrt_rtx"].Runtime  # type: ignore[attr-defined]
+
+    def short(self: Any, data: bytes) -> None:
+        cause = 1, "Cuda Runtime (out of memory)"
+        own = threading.Thread(target=self.log.log, args=cause)  # of the library's own
+        own.start()
+        own.join()
+        self.log.log(1, "the plan does not load")
+
+    with broken(runtime_class, "deserialize_cuda_engine", short):
+        text = "does not load (Cuda Runtime (out of memory); the plan does not load), "
+        raises(GpuMemoryError, text, lambda: open_engine("tensorrt-rtx", graph, bundle))
+
+
+@scenario
+def an_error_of_an_earlier_call_is_no_reason(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    s._loaded._log.log(1, "Cuda Runtime (out of memory)")
+    module = sys.modules["tensorrt_rtx"]
+    silent = broken(module.IExecutionContext, "execute_async_v3", lambda *_: False)  # type: ignore[attr-defined]
+    with silent, pytest.raises(BackendError) as error:
+        s.run(feeds())
+    assert str(error.value) == "the engine failed: the library does not say why"
+
+
+@scenario
+def the_library_gets_one_log_that_outlives_every_engine(folder: Path) -> None:
+    logs = [session(each)._loaded._log for each in (folder / "one", folder / "two")]
+    assert logs[0] is logs[1]
+    assert log_of(sys.modules["tensorrt_rtx"]) is logs[0]
 
 
 @scenario
