@@ -5,6 +5,7 @@ Arrays are the host's: on a GPU every run copies its inputs there and its output
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -173,7 +174,10 @@ def open_cuda(
 def open_tensorrt(
     graph: bytes, numerics: Numerics, threads: int, folder: Path | None, device: int
 ) -> OnnxRuntimeSession:
-    """A session on ONNX Runtime's TensorRT provider; its engines go to the user's cache."""
+    """A session on ONNX Runtime's TensorRT provider; its engines go to the user's cache.
+
+    Each graph has a folder of its own there, and one more where TF32 is allowed.
+    """
     if not has_tensorrt():
         raise BackendError(
             "this ONNX Runtime has no TensorRT: pip install 'hcflow-deploy[gpu]' in place of [cpu]"
@@ -187,10 +191,13 @@ def open_tensorrt(
 
     # Neither trt_fp16_enable nor trt_int8_enable: without them ONNX Runtime makes a strongly typed
     # network, whose layers run in the graph's own types; with them TensorRT would choose.
+    # ONNX Runtime names an engine by the graph's layers and shapes, not by its weights, so graphs
+    # of one architecture would read each other's engine from a folder they share.
+    name = hashlib.sha256(graph).hexdigest()[:16] + ("-tf32" if numerics.tf32 else "")
     options = {
         "device_id": str(device),
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache.own_folder("onnxruntime")),
+        "trt_engine_cache_path": str(cache.own_folder(f"onnxruntime/{name}")),
         "trt_timing_cache_enable": "1",
     }
     session = OnnxRuntimeSession(

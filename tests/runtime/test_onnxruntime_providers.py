@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from runtime import backends
 from runtime.backends import onnxruntime
@@ -66,4 +68,25 @@ def test_engines_of_onnx_runtime_are_kept_where_nobody_else_writes(
         backends.open_session("onnxruntime-tensorrt", inverse_graph(True), NUMERICS, 1)
     folder.chmod(0o700)
     backends.open_session("onnxruntime-tensorrt", inverse_graph(True), NUMERICS, 1)
-    assert asked[0][1]["trt_engine_cache_path"] == str(folder)
+    assert Path(asked[0][1]["trt_engine_cache_path"]).parent == folder
+
+
+def engine_folder(asked: list[Any], graph: bytes, numerics: Numerics = NUMERICS) -> Path:
+    """Where ONNX Runtime is told to keep the engines of a graph."""
+    backends.open_session("onnxruntime-tensorrt", graph, numerics, 1)
+    return Path(asked[0][1]["trt_engine_cache_path"])
+
+
+def test_a_model_never_reads_the_engine_of_another_with_the_same_layers(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    graph = inverse_graph(True)
+    model = onnx.load_from_string(graph)
+    weights = model.graph.initializer[0]
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) + 1, weights.name))
+    own = engine_folder(asked, graph)
+    assert own == engine_folder(asked, graph)
+    assert own.is_dir()
+    assert own != engine_folder(asked, model.SerializeToString())
+    assert own != engine_folder(asked, graph, Numerics(False, "float32", "f32"))
