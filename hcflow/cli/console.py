@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -92,6 +93,15 @@ def _on_stderr(*columns: ProgressColumn) -> Progress:
 def shown(name: str) -> str:
     """A file's name on one line: what does not print is escaped."""
     return printable(name)
+
+
+def print_json(text: str) -> None:
+    """Print JSON as it stands, or as ASCII where standard output's encoding lacks a character."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text), indent=1) + "\n"
+    sys.stdout.write(text)
 
 
 def tell_result(name: str, made: Converted, report: Report, seconds: float, more: str = "") -> None:

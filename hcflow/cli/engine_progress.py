@@ -11,6 +11,7 @@ from rich.table import Table
 
 from export.engine.bundle_engines import Made, compile_bundle
 from export.engine.options import EngineOptions
+from hcflow.cli.console import shown
 from runtime.bundle.engines.entry import Engine
 from runtime.bundle.manifest import Direction, Precision
 from runtime.bundle.reader import Bundle
@@ -53,7 +54,7 @@ def run(
             progress=show,
         )
     for warning in dict.fromkeys(warning for each in made for warning in each.warnings):
-        console.print(f"{options.library} warns: {warning}", markup=False)
+        console.print(f"{options.library} warns: {shown(warning)}", markup=False, emoji=False)
     return made
 
 
@@ -96,24 +97,24 @@ def print_commands(out: Console, made: Sequence[Made]) -> None:
     what = "the same engines" if flat else "the bundle's graphs, their dense blocks flat,"
     out.print(f"\nNVIDIA's own tools compile {what} with:")
     for line in (line for each in made for line in each.commands):
-        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        print(f"  {shown(line)}")
 
 
 def table(made: Sequence[Made]) -> Table:
     """What was compiled: one row an engine."""
     first = made[0].engine
     gpus = ", ".join(first.compute_capabilities)
-    shown = Table(title=f"{first.library} {first.version}, compute capability {gpus}")
+    rows = Table(title=f"{first.library} {first.version}, compute capability {gpus}")
     for heading in ("engine", "largest"):
-        shown.add_column(heading)
+        rows.add_column(heading)
     for heading in ("MB", "seconds", "scratch MB", "weights MB"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("convolutions run in")
+        rows.add_column(heading, justify="right")
+    rows.add_column("convolutions run in")
     for each in made:
         engine = each.engine
         name, largest = next(iter(engine.profiles[-1].items()))
         layers = engine.layers
-        shown.add_row(
+        rows.add_row(
             f"{engine.direction} {engine.precision}",
             f"{name} {'×'.join(map(str, largest.largest))}",
             f"{engine.bytes / 1e6:.1f}",
@@ -122,7 +123,7 @@ def table(made: Sequence[Made]) -> Table:
             _megabytes(engine.memory.weights),
             "known on a GPU only" if layers is None else _counts(layers),
         )
-    return shown
+    return rows
 
 
 def print_programs(out: Console, made: Sequence[Made]) -> None:

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import functools
 import importlib
+import io
 import logging
 import os
 import signal
@@ -213,6 +214,8 @@ def _global_options(
 
 def _start(app: typer.Typer) -> None:
     _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # tests put others there
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python opens standard error
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("hcflow: %(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
@@ -233,7 +236,10 @@ def _open_closed_streams() -> None:
     """Give a standard stream that was closed to nothing, before a file gets its descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+            nothing = open(  # noqa: SIM115
+                os.devnull, mode, encoding="utf-8", errors="backslashreplace"
+            )
+            setattr(sys, name, nothing)
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hcflow.cli import engine_progress
+from hcflow.cli.console import shown
 from runtime.bundle.graph_entry import IMAGES
 from runtime.bundle.manifest import Direction, Graph, Manifest, Precision
 
@@ -49,7 +50,7 @@ def print_build(
             out.print(engine_progress.table(engines))
             engine_progress.print_programs(out, engines)
             engine_progress.print_commands(out, engines)
-    out.print(f"bundle: {folder}", markup=False)
+    print(f"bundle: {shown(str(folder))}")  # rich would wrap a path and read emoji in it
     if not all(graph.within_budget for graph in manifest.graphs):
         out.print("[yellow]kept although a graph is over budget; the manifest says so[/]")
 

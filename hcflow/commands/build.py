@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from hcflow.cli.console import shown
+from hcflow.cli.console import print_json, shown
 from hcflow.cli.engine_options import EngineArguments, engine_option
 from hcflow.cli.option_groups import option_groups
 from hcflow.cli.options import Directions
@@ -194,7 +193,7 @@ def build(
         for line in engine_progress.no_gain(made):
             note(line)
     if as_json:
-        sys.stdout.write(manifest.to_json())
+        print_json(manifest.to_json())
         return
     from hcflow.cli.tables import print_build
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import runtime
 from hcflow.cli import options
+from hcflow.cli.console import shown
 from hcflow.cli.engine_options import Compiler, EngineArguments
 from hcflow.cli.option_groups import option_groups
 from hcflow.cli.options import Directions
@@ -103,6 +104,6 @@ def compile_engines(
     engine_progress.print_programs(out, made)
     predictions.show(out, opened.manifest, [each.engine for each in made])
     for each in made:
-        out.print(str(each.path), markup=False, soft_wrap=True)
+        print(shown(str(each.path)))
     if commands and refit_from is None:
         engine_progress.print_commands(out, made)

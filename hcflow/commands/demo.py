@@ -118,8 +118,9 @@ def _psnr(image: Array, truth: Array, border: int) -> float:
 
 
 def _show(rows: list[dict[str, Any]], network: hcflow.Model, output: Path) -> None:
+    name = escape(console.shown(network.manifest.name))
     table = Table(
-        title=f"downscaled and restored ×{network.scale}, model '{escape(network.manifest.name)}', "
+        title=f"downscaled and restored ×{network.scale}, model '{name}', "
         f"τ = {network.default_tau:g}, seed 0"
     )
     table.add_column("photograph")
@@ -133,10 +134,12 @@ def _show(rows: list[dict[str, Any]], network: hcflow.Model, output: Path) -> No
             f"{ours['psnr']:.2f}",
             f"{ours['psnr'] - plain['psnr']:+.2f}",
         )
-    out = Console()
-    out.print(table)
-    out.print(f"pictures: {output}, side by side: {output / 'side-by-side.png'}", markup=False)
-    out.print(f"to compare them, open {output / PAGE} in a browser", markup=False)
+    Console().print(table)
+    folder, picture, compared = (
+        console.shown(str(each)) for each in (output, output / "side-by-side.png", output / PAGE)
+    )
+    print(f"pictures: {folder}, side by side: {picture}")
+    print(f"to compare them, open {compared} in a browser")
 
 
 def side_by_side(

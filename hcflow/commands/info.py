@@ -8,7 +8,7 @@ from rich.table import Table
 
 import runtime
 from hcflow.cli import options
-from hcflow.cli.console import shown
+from hcflow.cli.console import print_json, shown
 from hcflow.models.shipped import resolve
 from runtime.bundle.manifest import Graph, Manifest
 
@@ -21,7 +21,7 @@ def info(
     """Show what a bundle is and contains."""
     opened = runtime.Bundle.open(resolve(bundle))
     if as_json:
-        print(opened.manifest.to_json(), end="")
+        print_json(opened.manifest.to_json())
         return
     out = Console()
     out.print(_summary(opened.manifest))

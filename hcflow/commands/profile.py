@@ -152,7 +152,7 @@ def profile(
     else:
         _show(profiles, facts, opened)
         if html is not None:
-            Console().print(f"page: {html}", markup=False)
+            print(f"page: {console.shown(str(html))}")
     if all(p.skipped is not None for p in profiles):
         raise typer.Exit(1)
 
@@ -189,7 +189,7 @@ def _show(profiles: Sequence[Profile], facts: Sequence[str], bundle: runtime.Bun
 
     out = Console()
     # Ten columns that stay readable on a terminal of eighty.
-    table = Table(title="; ".join(facts), box=SIMPLE_HEAD, padding=0)
+    table = Table(title=escape(console.shown("; ".join(facts))), box=SIMPLE_HEAD, padding=0)
     table.add_column("setting", overflow="fold", min_width=11)
     for heading in HEADINGS:
         table.add_column(heading, justify="right", overflow="fold", min_width=5)
@@ -199,7 +199,7 @@ def _show(profiles: Sequence[Profile], facts: Sequence[str], bundle: runtime.Bun
     out.print(table)
     for p in profiles:
         if p.skipped is not None:
-            out.print(f"{label(p)}: skipped: {p.skipped}", markup=False)
+            out.print(console.shown(f"{label(p)}: skipped: {p.skipped}"), markup=False)
         if p.layers:
             total = sum(layer.seconds for layer in p.layers) or 1.0
             kinds = list(layer_times.by_kind(p.layers).items())[:4]
@@ -207,7 +207,7 @@ def _show(profiles: Sequence[Profile], facts: Sequence[str], bundle: runtime.Bun
             out.print(f"{label(p)}: {shares}; slowest layers:", markup=False)
             for layer in p.layers[:TOP]:
                 line = f"  {layer.seconds * 1e3:8.3f} ms  {layer.kind}  {layer.name}"
-                out.print(line, markup=False, highlight=False)
+                out.print(console.shown(line), markup=False, emoji=False, highlight=False)
     ceilings = dict.fromkeys(p.ceiling for p in profiles if p.ceiling)
     out.print(f"floor by: {'; '.join(ceilings)}", markup=False)
     for p in profiles:

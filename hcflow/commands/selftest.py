@@ -78,12 +78,13 @@ def selftest(
         "results": [asdict(result) for result in results],
     }
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-    atomic.write(report, text.encode())
+    # A name that is no UTF-8 holds surrogates: JSON escapes them in the same way.
+    atomic.write(report, text.encode(errors="backslashreplace"))
     if as_json:
-        print(text, end="")
+        console.print_json(text)
     else:
         _show(results)
-        Console().print(f"report: {report}", markup=False)
+        print(f"report: {console.shown(str(report))}")
     outcomes = Counter(result.outcome for result in results)
     raise typer.Exit(FAILED if outcomes["failed"] else INCOMPLETE if outcomes["not tried"] else 0)
 
@@ -125,7 +126,9 @@ def _show(results: Sequence[Result]) -> None:
         table.add_column(heading, overflow="fold")
     for result in results:
         outcome = f"[{colours[result.outcome]}]{result.outcome}[/]"
-        table.add_row(escape(result.name), outcome, escape(result.detail))
+        table.add_row(
+            escape(console.shown(result.name)), outcome, escape(console.shown(result.detail))
+        )
     Console().print(table)
 
 

@@ -108,7 +108,7 @@ def _show(reports: list[_Report]) -> None:
     out = Console()
     for report in reports:
         if report.skipped:
-            out.print(f"{report.backend}: skipped: {report.skipped}", markup=False)
+            print(f"{report.backend}: skipped: {console.shown(report.skipped)}")
             continue
         table = Table(title=report.backend)
         for column in ("graph", "case", "output"):
@@ -132,9 +132,9 @@ def _show(reports: list[_Report]) -> None:
         for line in _grids(report.tiles):
             out.print(line)
         for trip in report.trips:
+            case = escape(console.shown(trip.case))
             out.print(
-                f"round trip {trip.precision}, {trip.case}: hr → 8-bit lr → hr: "
-                f"{trip.psnr_db:.2f} dB"
+                f"round trip {trip.precision}, {case}: hr → 8-bit lr → hr: {trip.psnr_db:.2f} dB"
             )
 
 
