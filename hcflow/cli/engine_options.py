@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,6 +21,10 @@ Form = Literal["flat", "nested", "pass-through", "sums", "folded"]
 """`export.forms.rewrite.Form`, which is imported when it is used."""
 
 Compiler = Literal["auto", "tensorrt", "tensorrt-rtx"]
+
+
+_OF_REFITS = ("--device", "--refit")
+"""What holds beside `--refit-from` too: a refitted engine can be refitted again."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +120,32 @@ class EngineArguments:
         ),
     ] = None
 
-    def refuse(self) -> None:
-        """Raise `ParameterError` if an option was given although no engine is compiled."""
+    def given(self) -> list[str]:
+        """The options that differ from their defaults, as the command line names them."""
         renamed = {"smallest": "min", "best": "opt", "largest": "max"}
-        given = [
+        return [
             "--" + renamed.get(field.name, field.name).replace("_", "-")
             for field in fields(self)
             if getattr(self, field.name) != field.default
         ]
-        if given:
+
+    def refuse(self) -> None:
+        """Raise `ParameterError` if an option was given although no engine is compiled."""
+        if given := self.given():
             raise ParameterError(f"{', '.join(given)} can only be used with --engine")
+
+    def refuse_in_refit(self, others: Mapping[str, bool]) -> None:
+        """Raise `ParameterError` if an option was given that a refit cannot obey.
+
+        Args:
+            others: the command's own options of that kind: whether they were given, by name.
+        """
+        given = [option for option in self.given() if option not in _OF_REFITS]
+        if given := given + [option for option, value in others.items() if value]:
+            raise ParameterError(
+                f"{', '.join(given)} cannot be used with --refit-from: it compiles nothing, the "
+                "engines keep the settings that they were compiled with"
+            )
 
     def resolve(self, engine: str) -> EngineOptions:
         """What to compile, `auto` resolved for this machine.

@@ -62,6 +62,8 @@ def compile_engines(
     """
     from hcflow.cli import engine_progress, predictions
 
+    if refit_from is not None:
+        engine_arguments.refuse_in_refit({"--again": again, "--commands": commands})
     opened = runtime.Bundle.open(resolve(bundle))
     precisions = None if precision is None else (precision,)
     gathered = engine_arguments.resolve(engine)
@@ -105,5 +107,5 @@ def compile_engines(
     predictions.show(out, opened.manifest, [each.engine for each in made])
     for each in made:
         print(shown(str(each.path)))
-    if commands and refit_from is None:
+    if commands:
         engine_progress.print_commands(out, made)
