@@ -26,6 +26,10 @@ _TOO_LITTLE = re.compile(
 _REQUESTED = re.compile(r"[Rr]equested size (?:was|of) (\d+)")
 
 
+_first_logs: dict[str, Any] = {}
+"""By module: the library keeps the first log that it is given and writes to it ever after."""
+
+
 @dataclass
 class Record:
     """The lines of one compilation, errors and warnings apart."""
@@ -78,7 +82,9 @@ def logger(trt: Any, record: Record) -> Any:
             if severity < trt.ILogger.VERBOSE:
                 record.add(severity.name, message)
 
-    return Log()
+    made = Log()
+    _first_logs.setdefault(trt.__name__, made)
+    return made
 
 
 def monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
-from export.engine.log import Record, monitor
+from export.engine.log import Record, logger, monitor
 from runtime.bundle.engines.entry import Memory
 
 
@@ -22,6 +24,15 @@ def test_progress_of_nested_phases_is_one_share_that_never_falls() -> None:
     assert seen == [0, 0, 0.25, 0.5, 0.5]
     cancelled.set()
     assert not watch.step_complete("late", 0)
+
+
+def test_the_first_log_of_a_library_lives_as_long_as_the_process() -> None:
+    base = type("Base", (), {"__init__": lambda self: None})
+    trt = type("a_library", (), {"ILogger": base})
+    first, second = (weakref.ref(logger(trt, Record())) for _ in range(2))
+    gc.collect()
+    assert first() is not None
+    assert second() is None
 
 
 def test_the_log_gives_memory_and_tells_out_of_memory_from_other_errors() -> None:

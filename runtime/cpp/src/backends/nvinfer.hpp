@@ -133,10 +133,10 @@ class NvLibrary : public Library {
     NvLibrary(std::string name, const std::string& file)
         : name_(std::move(name)), library_(opened(name_, file)) {
         if (!serves_headers(number("getInferLibMajorVersion"), number("getInferLibMinorVersion")))
-            throw_error(ErrorCode::backend, "the installed ", name_, " is version ", version(),
-                        ", but this program was compiled for ", NV_TENSORRT_MAJOR, ".",
-                        NV_TENSORRT_MINOR, kOrLater, ": install version ", NV_TENSORRT_MAJOR, ".",
-                        NV_TENSORRT_MINOR, kOrLater);
+            throw_error(ErrorCode::backend, "the installed ", name_, " is version ",
+                        NvLibrary::version(), ", but this program was compiled for ",
+                        NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR, kOrLater, ": install version ",
+                        NV_TENSORRT_MAJOR, ".", NV_TENSORRT_MINOR, kOrLater);
     }
 
     [[nodiscard]] std::string version() const override {
