@@ -18,11 +18,12 @@ import onnx
 import onnx.printer
 
 from export.engine import compilers, layer_precision, plan
-from export.engine.log import Progress, Record, logger, monitor
+from export.engine.log import Progress, Record, monitor
 from export.engine.options import EngineOptions
 from export.engine.profile import best_shapes
 from export.errors import ExportError
 from runtime.backends import tensorrt_engine
+from runtime.backends.tensorrt_log import log_of
 from runtime.bundle.engines.entry import Profile, Range
 from runtime.bundle.manifest import Precision
 from runtime.system import atomic, background
@@ -72,15 +73,15 @@ def compile_graph(
     compilers.check(options)
     trt = tensorrt_engine.load_library(options.library)
     record, cancelled = Record(), threading.Event()
-    log, watch = logger(trt, record), monitor(trt, progress, cancelled)
+    log, watch = log_of(trt), monitor(trt, progress, cancelled)
 
     def build() -> Any:
-        with compilers.on_gpu(options.device):
+        with compilers.on_gpu(options.device), log.recording(record.add):
             return builder.build_serialized_network(network, config)
 
-    with compilers.on_gpu(options.device):
+    with compilers.on_gpu(options.device), log.recording(record.add):
         builder: api.Builder = tensorrt_engine.start(
-            lambda: trt.Builder(log), options.library, trt, record
+            lambda: trt.Builder(log), options.library, trt, log
         )
         network = builder.create_network(_strongly_typed(trt))
         _parse(trt, network, log, graph)
@@ -100,14 +101,13 @@ def compile_graph(
     data = bytes(memoryview(built))
     layers = None
     if options.library == "tensorrt":
-        with compilers.on_gpu(options.device):
+        with compilers.on_gpu(options.device), log.recording(record.add):
             layers = layer_precision.realised(_inspect(trt, log, data))
         unknown = layer_precision.check(layers, graph, precision, strict=options.strict)
         if unknown is not None:
             record.warnings.append(unknown)
-    version = tensorrt_engine.version_of(trt)
     shapes = best_shapes(onnx.load_from_string(graph), profiles[0])
-    program = plan.read(data, options.library, version, shapes)
+    program = plan.read(data, options.library, tensorrt_engine.version_of(trt), shapes)
     return Compiled(data, record, seconds, layers, program)
 
 

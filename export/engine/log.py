@@ -26,10 +26,6 @@ _TOO_LITTLE = re.compile(
 _REQUESTED = re.compile(r"[Rr]equested size (?:was|of) (\d+)")
 
 
-_first_logs: dict[str, Any] = {}
-"""By module: the library keeps the first log that it is given and writes to it ever after."""
-
-
 @dataclass
 class Record:
     """The lines of one compilation, errors and warnings apart."""
@@ -40,7 +36,7 @@ class Record:
 
     def add(self, level: str, message: str) -> None:
         """Take one line in."""
-        if level in ("ERROR", "INTERNAL_ERROR"):
+        if level == "ERROR":
             self.errors.append(" ".join(message.split()))
         elif level == "WARNING":
             self.warnings.append(" ".join(message.split()))
@@ -68,23 +64,6 @@ class Record:
             return None
         asked = [int(size) for line in lines for size in _REQUESTED.findall(line)]
         return max(asked, default=0)
-
-
-def logger(trt: Any, record: Record) -> Any:
-    """An `ILogger` of the library that fills `record`."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]  # the base is found at run time
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            """One line of the library's log; verbose ones are dropped."""
-            if severity < trt.ILogger.VERBOSE:
-                record.add(severity.name, message)
-
-    made = Log()
-    _first_logs.setdefault(trt.__name__, made)
-    return made
 
 
 def monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:

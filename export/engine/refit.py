@@ -17,11 +17,11 @@ import onnx
 from onnx import TensorProto
 
 from export.engine.bundle_engines import Made, add_to_bundle, asked_for
-from export.engine.log import Record, logger
 from export.errors import ExportError
 from export.forms.rewrite import FORMS, rewrite
 from runtime.backends.cuda.device import Device
 from runtime.backends.tensorrt_engine import load_library, this_machine
+from runtime.backends.tensorrt_log import log_of
 from runtime.bundle.engines import cache, fit
 from runtime.bundle.engines.entry import Engine, Library
 from runtime.bundle.engines.fit import Machine
@@ -98,18 +98,17 @@ def refit(trt: Any, engine: bytes, graph: bytes, where: str) -> bytes:
     Raises:
         ExportError: the library does not load the engine, or refuses the weights.
     """
-    record = Record()
-    log = logger(trt, record)
+    log = log_of(trt)
     runtime: api.Runtime = trt.Runtime(log)
     runtime.engine_host_code_allowed = True  # of a version-compatible engine; its owner was checked
-    loaded: api.ICudaEngine | None = runtime.deserialize_cuda_engine(engine)
+    loaded: api.ICudaEngine | None = log.call(runtime.deserialize_cuda_engine, engine)
     if loaded is None:
-        raise ExportError(f"engine '{where}' does not load: {_last(record)}; compile it again")
+        raise ExportError(f"engine '{where}' does not load: {log.reason()}; compile it again")
     refitter: api.Refitter = trt.Refitter(loaded, log)
     parser: api.OnnxParserRefitter = trt.OnnxParserRefitter(refitter, log)
-    if not parser.refit_from_bytes(graph):
+    if not log.call(parser.refit_from_bytes, graph):
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        reason = " ".join(errors[0].split()) if errors else _last(record)
+        reason = " ".join(errors[0].split()) if errors else log.reason()
         raise ExportError(
             f"engine '{where}' does not take the weights of the graph: {reason}; compile it again"
         )
@@ -118,8 +117,8 @@ def refit(trt: Any, engine: bytes, graph: bytes, where: str) -> bytes:
             f"engine '{where}' needs weights that the graph does not have, such as "
             f"{missing[0]}: compile it again"
         )
-    if not refitter.refit_cuda_engine():
-        raise ExportError(f"engine '{where}' was not refitted: {_last(record)}; compile it again")
+    if not log.call(refitter.refit_cuda_engine):
+        raise ExportError(f"engine '{where}' was not refitted: {log.reason()}; compile it again")
     config = loaded.create_serialization_config()
     config.set_flag(trt.SerializationFlag.INCLUDE_REFIT)
     return bytes(memoryview(loaded.serialize_with_config(config)))
@@ -187,7 +186,3 @@ def _in_form(graph: bytes, engine: Engine, path: Path) -> bytes:
         )
     made: bytes = rewrite(onnx.load_from_string(graph), engine.form).SerializeToString()
     return made
-
-
-def _last(record: Record) -> str:
-    return record.errors[-1] if record.errors else "no reason given"

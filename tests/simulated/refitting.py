@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import runtime
 from export.engine.refit import refit_bundle
 from export.errors import ExportError
 from runtime.backends.tensorrt import open_engine
+from runtime.backends.tensorrt_log import log_of
 from runtime.bundle.engines import cache
 from runtime.bundle.reader import Bundle
 from tests.simulated.rig import (
@@ -61,6 +63,17 @@ def new_weights_go_into_an_engine_without_compiling(folder: Path) -> None:
     whole = open_engine("tensorrt-rtx", inverse_graph(True), old.folder).run(values)["hr"]
     assert np.allclose(halves, whole / 2, atol=1e-6)
     fine()
+
+
+@scenario
+def the_library_gets_one_log_for_running_and_refitting(folder: Path) -> None:
+    library = sys.modules["tensorrt_rtx"]
+    old = _refittable(folder)
+    new = Bundle.open(write_bundle(folder / "new", gain=0.5))
+    _refit(new, old)
+    open_engine("tensorrt-rtx", inverse_graph(True), old.folder)
+    _refit(new, old)
+    assert {id(log) for log in library._registered} == {id(log_of(library))}  # type: ignore[attr-defined]
 
 
 @scenario

@@ -76,6 +76,13 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
         def __init__(self) -> None: ...
 
+    registered: list[Any] = []  # the log that the library keeps: the first one
+
+    def register(log: Any, made_by: str) -> None:
+        registered.append(log)
+        if log is not registered[0]:
+            log.log(ILogger.WARNING, f"The logger passed into {made_by} differs from one already")
+
     class IProfiler:
         def __init__(self) -> None: ...
 
@@ -322,6 +329,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
 
     class Refitter:
         def __init__(self, engine: Engine, log: Any) -> None:
+            register(log, "createInferRefitter")
             self.engine = engine
             self.model = onnx.load_from_string(engine._graph)
             self.missing = [tensor.name for tensor in self.model.graph.initializer]
@@ -356,6 +364,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         engine_host_code_allowed = False
 
         def __init__(self, log: Any) -> None:
+            register(log, "createInferRuntime")
             self.log = log
 
         def get_engine_validity(self, data: bytes) -> tuple[Validity, int]:
@@ -401,6 +410,7 @@ def make(name: str, version: str, driver: ctypes.CDLL) -> types.ModuleType:
         "nptype": np.dtype,
     }.items():
         setattr(module, key, value)
+    module._registered = registered  # type: ignore[attr-defined]
     if name == "tensorrt":
         for key, members in RTX_ALONE.items():
             for member in members:
