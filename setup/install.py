@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 MARK = VENV / "installed.json"
 """What stands in `.venv`, written last: without it the environment is incomplete."""
+
+BEGUN = "begun-by-setup"
+"""A file in `.venv`, written first: the folder is this program's own and may be made again."""
 
 LOCKS = {"demo": ROOT / "setup" / "demo.lock", "all": ROOT / "setup" / "all.lock"}
 TORCH = "2.13.0"
@@ -45,6 +49,10 @@ def main(words: list[str]) -> int:
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a folder of somebody else
+        where = f": '{error.filename}'" if error.filename else ""
+        print(f"setup: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("setup: interrupted; the same command starts again", file=sys.stderr)
         return 130
@@ -60,7 +68,10 @@ def install(wanted: str) -> None:
         )
     there = state()
     facts = {"root": str(ROOT), "python": sys.version, "torch": torch_requirement()}
-    if there is not None and any(there.get(key) != value for key, value in facts.items()):
+    stale = there is not None and any(there.get(key) != value for key, value in facts.items())
+    if there is None or stale:
+        check_own()
+    if stale:
         say("'.venv' was made elsewhere or for another Python: making it again")
         there = None
     elif there is None and VENV.exists():
@@ -77,6 +88,7 @@ def install(wanted: str) -> None:
     if there is None:
         step("virtual environment", create)
         step(f"PyTorch {facts['torch']}", install_torch)
+    begin()
     MARK.unlink(missing_ok=True)
     step(f"{count(LOCKS[wanted])} packages of {LOCKS[wanted].name}", lambda: install_lock(wanted))
     step("hcflow-deploy", install_project)
@@ -95,6 +107,30 @@ def state() -> dict | None:
         return None
 
 
+def check_own() -> None:
+    """Refuse to replace what another program or a person put at `.venv`; an empty folder is none.
+
+    Environments of earlier versions are known by `installed.json`.
+    """
+    if not os.path.lexists(VENV) or (VENV.is_dir() and not any(VENV.iterdir())):
+        return
+    if VENV.is_symlink():  # perhaps to another checkout's, which is in use
+        raise SetupError(
+            f"'.venv' must be made again, and is a symbolic link to '{os.readlink(VENV)}': remove "
+            "the link, then run this again"
+        )
+    if not MARK.exists() and not (VENV / BEGUN).exists():
+        raise SetupError(
+            "'.venv' was not made by setup/install.py, or by an earlier one that was cut short: "
+            "move it away or remove it, then run this again"
+        )
+
+
+def begin() -> None:
+    """Mark `.venv` as this program's own."""
+    (VENV / BEGUN).write_text("setup/install.py made this folder and may make it again.\n")
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -106,17 +142,29 @@ def count(lock: Path) -> int:
 
 
 def create() -> None:
-    """An empty virtual environment with pip."""
-    if VENV.exists():
-        shutil.rmtree(VENV)
+    """A virtual environment with pip alone; what `.venv` held is removed."""
+    VENV.mkdir(exist_ok=True)
+    begin()
+    for each in VENV.iterdir():  # the mark stays: this may be cut short
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name != BEGUN:
+            each.unlink()
     made = subprocess.run(
         [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False
     )
     if made.returncode:
-        raise SetupError(
-            "Python's venv module is missing or broken: install it (Debian: "
-            "`apt-get install python3-venv`) or name another Python with `make PYTHON=…`"
-        )
+        told = made.stderr if made.stderr.strip() else made.stdout
+        last = (
+            [line.strip() for line in told.splitlines() if line.strip()] or ["no reason given"]
+        )[-1]
+        if any(word in made.stderr + made.stdout for word in ("No module named", "not available")):
+            raise SetupError(
+                "Python's venv module is missing or broken: install it (Debian: `apt-get install "
+                f"python3-venv`) or name another Python with `make PYTHON=…` ({last})"
+            )
+        more = " (is the disk full, or Python's ensurepip broken?)" if "ensurepip" in last else ""
+        raise SetupError(f"'.venv' cannot be made: {last}{more}")
 
 
 def has_gpu() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import subprocess
@@ -39,6 +40,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         (venv / "bin").mkdir(parents=True, exist_ok=True)
         (venv / "bin" / "python").touch()
 
+    module.really_create = module.create  # type: ignore[attr-defined]
     monkeypatch.setattr(module, "create", create)
     monkeypatch.setattr(module, "run", module.commands.append)  # type: ignore[attr-defined]
     return module
@@ -88,6 +90,81 @@ def test_an_environment_that_was_cut_short_is_made_again(
     assert ran(install).startswith("venv")
 
 
+def test_an_environment_that_this_program_began_is_made_again(
+    install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(*_: Any, **__: Any) -> None:
+        (install.VENV / "bin").mkdir()  # fails where the first time's is still there
+        (install.VENV / "pyvenv.cfg").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(install, "create", install.really_create)
+    monkeypatch.setattr(install.subprocess, "run", cut_short)
+    for _ in range(2):
+        assert install.main(["demo"]) == 130
+    assert (install.VENV / "bin").is_dir()
+
+
+def test_an_update_that_was_cut_short_is_made_again(
+    install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install.main(["demo"])
+    (install.VENV / install.BEGUN).unlink()  # as earlier versions left it
+    install.LOCKS["all"].write_text("changed")
+    with monkeypatch.context() as broken:
+        broken.setattr(install, "install_lock", lambda _: install.run(1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            install.main(["all"])
+    ran(install)
+    assert install.main(["all"]) == 0
+    assert ran(install).startswith("venv")
+
+
+@pytest.mark.parametrize("kind", ["another's", "a file", "a link", "a link to nothing"])
+def test_what_another_program_put_there_is_never_removed(
+    install: Any, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "a file":
+        install.VENV.touch()
+    elif kind == "another's":
+        install.VENV.mkdir()
+        (install.VENV / "pyvenv.cfg").touch()
+    else:
+        elsewhere = tmp_path / "elsewhere"
+        install.VENV.symlink_to(elsewhere)
+        if kind == "a link":  # to the environment of another checkout
+            elsewhere.mkdir()
+            (elsewhere / "bin").mkdir()
+            (elsewhere / "bin" / "python").touch()
+            install.MARK.write_text(json.dumps({"root": "/other", "done": {}}))
+    before = sorted(tmp_path.rglob("*"))
+    assert install.main(["demo"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("setup: '.venv' ")
+    assert "run this again" in err
+    assert ran(install) == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_behind_a_link_is_used(install: Any, tmp_path: Path) -> None:
+    (tmp_path / "big-disk").mkdir()
+    install.VENV.symlink_to(tmp_path / "big-disk")
+    assert install.main(["demo"]) == 0
+    assert (tmp_path / "big-disk" / "installed.json").exists()
+
+
+def test_an_error_of_the_system_is_told_in_one_line(
+    install: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/full")
+
+    monkeypatch.setattr(install, "create", full)
+    assert install.main(["demo"]) == 1
+    assert capsys.readouterr().err == "setup: No space left on device: '/full'\n"
+
+
 def test_a_checkout_that_was_moved_gets_a_new_environment(
     install: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +208,10 @@ def test_no_venv_module_is_told_in_one_line(
     monkeypatch.setattr(install, "VENV", tmp_path / "none")
     with pytest.raises(install.SetupError, match="apt-get install python3-venv"):
         install.create()
+    broken.write_text("#!/bin/sh\necho 'Error: [Errno 28] No space left on device' >&2\nexit 1\n")
+    with pytest.raises(install.SetupError, match=r"cannot be made: .*No space left") as full:
+        install.create()
+    assert "apt-get" not in str(full.value)
 
 
 def test_without_a_gpu_linux_gets_the_cpu_build_of_pytorch_and_nothing_of_nvidia(
