@@ -19,6 +19,9 @@ MOST_LEVELS, MOST_CHANNELS = 4, 1 << 14
 MOST_DEPTH = 512
 """Limit of all steps and blocks; the deepest published network (face SR ×8) has 108."""
 
+_STEP_KEYS, _BLOCK_KEYS = 8, 20
+"""Fewest of the 12 keys of a flow step and the 30 of a block; if a few lack, each is named."""
+
 
 def check_depth(levels: int) -> None:
     """Raise `CheckpointError` for more levels than any of these networks has."""
@@ -26,11 +29,20 @@ def check_depth(levels: int) -> None:
         raise CheckpointError(f"the keys have {levels} levels, expected at most {MOST_LEVELS}")
 
 
-def _check_size(steps_and_blocks: int) -> None:
-    """Raise `CheckpointError` for more than can be built at once from a file's keys alone."""
-    if steps_and_blocks > MOST_DEPTH:
+def _check_size(shapes: Shapes, steps: int, blocks: int) -> None:
+    """Raise `CheckpointError` for more steps and blocks than there can be, or have keys at all.
+
+    Each takes milliseconds to build, and one key may name it.
+    """
+    if steps + blocks > MOST_DEPTH:
         raise CheckpointError(
-            f"the keys have {steps_and_blocks} flow steps and blocks, expected at most {MOST_DEPTH}"
+            f"the keys have {steps + blocks} flow steps and blocks, expected at most {MOST_DEPTH}"
+        )
+    least = _STEP_KEYS * steps + _BLOCK_KEYS * blocks
+    if len(shapes) < least:
+        raise CheckpointError(
+            f"there are {len(shapes)} keys for {steps} flow steps and {blocks} blocks, expected "
+            f"more than {least}; most are missing"
         )
 
 
@@ -102,7 +114,8 @@ def infer_config(shapes: Shapes) -> HCFlowConfig:
     permuted = any(re.match(r"flow\.layers\.\d+\.permute\.", key) for key in shapes)
     task: Task = "rescaling" if haar or not permuted else "sr"
     levels = tuple(_level(shapes, j, run) for j, run in enumerate(runs))
-    _check_size(sum(level.steps + level.cond_steps + sum(level.blocks) for level in levels))
+    steps = sum(level.steps + level.cond_steps for level in levels)
+    _check_size(shapes, steps, sum(sum(level.blocks) for level in levels))
     return HCFlowConfig(task, levels)
 
 
@@ -146,7 +159,7 @@ def infer_irn_config(shapes: Shapes) -> IRNConfig:
     ends = [*squeezes[1:], len(found)]
     blocks = tuple(end - start - 1 for start, end in zip(squeezes, ends, strict=True))
     check_depth(len(blocks))
-    _check_size(sum(blocks))
+    _check_size(shapes, 0, sum(blocks))
     if 0 in blocks:
         raise CheckpointError(
             f"key 'operations.{squeezes[blocks.index(0)] + 1}.F.conv1.weight' is missing: a level "

@@ -115,9 +115,24 @@ def test_a_gap_among_many_blocks_is_found_in_linear_time() -> None:
         infer_irn_config(shapes | {"operations.100001.x": [0]})
 
 
-def test_depths_up_to_the_limit_are_detected() -> None:
+@pytest.mark.parametrize(
+    ("network", "repeated"),
+    [("sr_x4", "flow.level0_condFlow.RRDB_trunk0.{}.x"), ("irn_x4", "operations.{}.F.x")],
+)
+def test_blocks_of_a_key_each_are_refused_before_they_are_built(
+    network: str, repeated: str
+) -> None:
+    shapes = {key: weight.shape for key, weight in load_file(weights(network)).items()}
+    shapes |= {repeated.format(index): torch.Size([0]) for index in range(1, 400)}
+    detect = infer_irn_config if network == "irn_x4" else infer_config
+    with pytest.raises(CheckpointError, match=r"keys for \d+ flow steps and \d+ blocks"):
+        detect(shapes)
+
+
+def test_a_trunk_of_23_blocks_as_in_esrgan_is_detected() -> None:
     shapes = {key: weight.shape for key, weight in load_file(weights("sr_x4")).items()}
-    trunk = "flow.level0_condFlow.RRDB_trunk0"
-    for block in range(23):  # as in ESRGAN
-        shapes[f"{trunk}.{block}.RDB1.conv1.weight"] = shapes[f"{trunk}.0.RDB1.conv1.weight"]
+    trunk = "flow.level0_condFlow.RRDB_trunk0."
+    first = {key: shape for key, shape in shapes.items() if key.startswith(f"{trunk}0.")}
+    for block in range(23):
+        shapes |= {key.replace(f"{trunk}0.", f"{trunk}{block}."): s for key, s in first.items()}
     assert infer_config(shapes).levels[0].blocks[0] == 23
