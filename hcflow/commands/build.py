@@ -158,7 +158,7 @@ def build(
             budget = MOST_LOSS_DB["int8"] if int8_budget is None else int8_budget
             budget_of_fp8 = MOST_LOSS_DB["fp8"] if fp8_budget is None else fp8_budget
             request = pipeline.Request(
-                path.stem,
+                _printable_name(path.stem),
                 direction.graphs(),
                 ("fp32", "fp16") if fp16 else ("fp32",),
                 tau=tau,
@@ -198,6 +198,11 @@ def build(
     from hcflow.cli.tables import print_build
 
     print_build(folder, manifest, request.directions, precisions, made, verbose)
+
+
+def _printable_name(stem: str) -> str:
+    """A bundle's name by its checkpoint's, with `_` for what a manifest's name may not hold."""
+    return "".join(c if c.isprintable() and c != "\\" else "_" for c in stem)
 
 
 def _eight_bits(int8: bool, fp8: bool) -> tuple[Precision, ...]:

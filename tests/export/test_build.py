@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from runtime.bundle.manifest import Manifest
 from runtime.bundle.reader import Bundle
 from runtime.errors import FileError, ParameterError
 from runtime.system import atomic
+from tests.support.bundles import write_bundle
 from tests.support.golden_files import arrays, latents, weights
 
 CERTIFY = tile_grid.certify
@@ -305,6 +307,25 @@ def test_the_command_prints_a_line_a_graph_and_tables_when_asked(
 def test_the_command_prints_the_manifest_as_json(tmp_path: Path) -> None:
     result = cli("--checkpoint", weights("sr_x4"), "--output", tmp_path / "b", "--json")
     assert json.loads(result.stdout)["task"] == "sr"
+
+
+@pytest.mark.parametrize("stem", ["raw\udcff", "\x1b[2J", "a\\b"])
+def test_a_checkpoint_may_have_any_name_of_a_file(
+    stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+
+    def noting(_: object, folder: Path, request: Request, *rest: object) -> None:
+        asked.append(request)
+        raise ExportError("enough")
+
+    monkeypatch.setattr(pipeline, "build", noting)
+    file = tmp_path / f"{stem}.safetensors"
+    shutil.copy(weights("sr_x4"), file)
+    assert "enough" in cli("--checkpoint", file).output
+    manifest = Bundle.open(write_bundle(tmp_path / "b")).manifest
+    text = replace(manifest, name=asked[0].name).to_json()
+    assert Manifest.from_json(text.encode().decode(), "it").name == asked[0].name
 
 
 @pytest.mark.parametrize("terminal", ["", "1"])
