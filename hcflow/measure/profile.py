@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from export.graph import cost
 from runtime import backends
-from runtime.backends.session import Layer, LimitsThreads, Session
+from runtime.backends.session import Layer, LimitsThreads, Session, closing
 from runtime.bundle import uint8_images
 from runtime.bundle.engines.entry import LIBRARIES
 from runtime.bundle.graph_entry import Direction, Graph, Numerics, Precision
@@ -128,14 +128,15 @@ def _profile(bundle: Bundle, setting: Setting, threads: int | None, seconds: flo
     values: Mapping[str, NDArray[Any]] = feeds
     if graph.io == uint8_images.IO:
         values = uint8_images.inputs(feeds)
-    session = backends.open_graph(setting.backend, bundle, graph, threads, setting.device)
     used = threads or machine.usable_cpus()
-    if isinstance(session, LimitsThreads):
-        used = session.threads_for(values)
-    bare = latency.measure(lambda: session.run(values), seconds)
+    opened = backends.open_graph(setting.backend, bundle, graph, threads, setting.device)
+    with closing(opened) as session:
+        if isinstance(session, LimitsThreads):
+            used = session.threads_for(values)
+        bare = latency.measure(lambda: session.run(values), seconds)
+        layers = layer_times.layers(session, values)
     amount = cost.count(bundle.read_graph(graph), {name: x.shape for name, x in values.items()})
     limit = ceiling(setting, threads)
-    layers = layer_times.layers(session, values)
     network = Network(
         bundle, setting.backend, setting.precision, threads, setting.io, setting.device
     )

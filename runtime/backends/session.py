@@ -5,10 +5,11 @@ Each backend's library is imported by `import_library`, and only when a session 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -114,6 +115,27 @@ class TimesLayers(Session, Protocol):
         Raises:
             BackendError: the backend failed.
         """
+
+
+@runtime_checkable
+class Closes(Session, Protocol):
+    """A session on a device whose memory it gives back when it is closed."""
+
+    def close(self) -> None:
+        """Free everything; it cannot be used any more."""
+
+
+S = TypeVar("S", bound=Session)
+
+
+@contextlib.contextmanager
+def closing(session: S) -> Iterator[S]:
+    """The session, closed at the end where it can be."""
+    try:
+        yield session
+    finally:
+        if isinstance(session, Closes):
+            session.close()
 
 
 def import_library(module: str, title: str, remedy: str) -> Any:

@@ -230,6 +230,13 @@ class LoadedEngine:
             _logger.warning("the runtime cache cannot be written: %s", error)
         self._kept = made
 
+    def unload(self) -> None:
+        """Give the engine's own memory back; its contexts are gone, and none is made any more."""
+        with self.device.current():
+            self._configs.clear()
+            self._runtime_cache_path = self._runtime_cache = None
+            del self.engine, self._runtime  # in this order
+
     def _runtime_config(self, eager: bool) -> Any:
         """Settings for TensorRT-RTX, which finishes compiling at run time."""
         trt = self.trt

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from runtime.backends.cuda.arrays import DeviceArray, View, aligned, stream_handle, view
 from runtime.backends.cuda.latents import Drawer
-from runtime.backends.cuda.stream import LEGACY, Stream
+from runtime.backends.cuda.stream import LEGACY, Stream, beside_captures
 from runtime.backends.session import Arrays, Layer, Shapes
 from runtime.backends.tensorrt_engine import LoadedEngine
 from runtime.backends.tensorrt_stream import EngineStream, shape_key
@@ -38,7 +40,8 @@ STREAMS = 2
 class EngineSession:
     """One engine, loaded; every method may be called from many threads at once.
 
-    The caller's CUDA context is current again after every call.
+    The caller's CUDA context is current again after every call. A session that nobody holds any
+    more waits for what it has queued and frees everything, as `close` does.
     """
 
     def __init__(
@@ -56,13 +59,16 @@ class EngineSession:
         self._opening = threading.Lock()
         self._loaded = loaded
         self._device = loaded.device
-        self._where = where
         self._idle: queue.LifoQueue[EngineStream] = queue.LifoQueue()
+        self._streams: list[EngineStream] = []
+        self._dropped = weakref.finalize(self, _free_dropped, loaded, self._streams)
+        self._dropped.atexit = False  # other threads may still use it then
+        # The streams may not refer to the session: that would keep it.
+        profile = functools.partial(fit.profile_for, tuple(loaded.inputs), (engine, *others), where)
         with self._device.current():
             self._drawer, self._no_drawer = Drawer.find(self._device)
-            self._streams = [
-                EngineStream(loaded, self._profile, self._drawer) for _ in range(STREAMS)
-            ]
+            for _ in range(STREAMS):
+                self._streams.append(EngineStream(loaded, profile, self._drawer))
         self._usable = len(self._streams)
         for each in self._streams:
             self._idle.put(each)
@@ -187,12 +193,9 @@ class EngineSession:
         return [Layer(name, "engine layer", seconds) for name, seconds in times.items()]
 
     def close(self) -> None:
-        """Free everything on the GPU; waits for what is running."""
-        with self._device.current():
-            for each in self._streams:
-                each.close()
-            self._loaded.save_runtime_cache()
-            self._device.trim()
+        """Free everything on the GPU; waits for what is running. It cannot be used any more."""
+        if self._dropped.detach() is not None:
+            _free(self._loaded, self._streams)
         for other in self._opened.values():
             other.close()
 
@@ -214,6 +217,8 @@ class EngineSession:
         A stream that finds no memory gives back its own and is left out, as long as others remain;
         the last one tries once more.
         """
+        if not self._dropped.alive:
+            raise BackendError("the session is closed: open another one")
         last = False
         while True:
             with contextlib.ExitStack() as after:
@@ -267,22 +272,24 @@ class EngineSession:
                 f"input '{name}' is {dtype}: the engine takes {self._loaded.inputs[name]}"
             )
 
-    def _profile(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """The profile that holds these shapes."""
-        if missing := [name for name in self._loaded.inputs if name not in shapes]:
-            raise ParameterError(f"input '{missing[0]}' is missing")
-        index = self.engine.holds(shapes)
-        if index is None:
-            given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
-            ranges = " or ".join(map(fit.describe_ranges, (self.engine, *self._others)))
-            raise BackendError(
-                f"{given} is outside the engine's shapes "
-                f"({ranges}): "
-                "give tiles or smaller images, or compile a larger one: "
-                f"{fit.command(self.engine.library, self._where)} "
-                "--max HEIGHTxWIDTH --batch N"
-            )
-        return index
+
+def _free(loaded: LoadedEngine, streams: Sequence[EngineStream]) -> None:
+    """Free a session's memory, the engine's with it; waits for what is running."""
+    with loaded.device.current():
+        for each in streams:
+            each.close()
+        loaded.save_runtime_cache()
+        loaded.unload()
+        loaded.device.trim()
+
+
+def _free_dropped(loaded: LoadedEngine, streams: Sequence[EngineStream]) -> None:
+    """`_free` for a session that nobody holds, at whatever moment; nobody can catch its errors."""
+    try:
+        with beside_captures():
+            _free(loaded, streams)
+    except BackendError as error:
+        _logger.warning("a session that was dropped keeps GPU memory: %s", error)
 
 
 def _enqueue(

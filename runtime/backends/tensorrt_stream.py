@@ -101,9 +101,9 @@ class EngineStream:
         prepared = self._with_memory(lambda: self._prepared_for(shapes))
         self._follow(stream)
         self._execute(prepared, pointers, stream)
-        stream.record(self._idle)
         over = Event()
         stream.record(over)
+        stream.record(self._idle)  # the last one: who waits for it has waited for `over`
         self._kept.append((over, (*kept, prepared.context)))
         self._ran(prepared, shapes)
 

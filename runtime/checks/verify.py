@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import open_graph, targets_of
+from runtime.backends.session import closing
 from runtime.bundle import test_vectors, uint8_images
 from runtime.bundle.graph_kinds import preferred
 from runtime.bundle.manifest import Deviation, Graph, Precision
@@ -85,19 +86,19 @@ def check_graphs(
             raise BundleError(
                 f"bundle '{bundle.manifest.name}' has no test vector for {graph.file}"
             )
-        session = open_graph(backend, bundle, graph, threads, device)
-        run: uint8_images.Runner = session.run
-        if graph.io == uint8_images.IO:
-            run = functools.partial(uint8_images.run, session.run)
-        for case in fitting:
-            outputs = run(_feeds(bundle, graph, case))
-            for name, want in case.outputs.items():
-                if name not in outputs:
-                    if graph.latents:
-                        raise BackendError(f"{graph.file} gives no output '{name}'")
-                    continue
-                comparison = compare(name, outputs[name], want, graph.precision, graph.io)
-                yield Check(backend, graph, case.name, case.tau, name, comparison)
+        with closing(open_graph(backend, bundle, graph, threads, device)) as session:
+            run: uint8_images.Runner = session.run
+            if graph.io == uint8_images.IO:
+                run = functools.partial(uint8_images.run, session.run)
+            for case in fitting:
+                outputs = run(_feeds(bundle, graph, case))
+                for name, want in case.outputs.items():
+                    if name not in outputs:
+                        if graph.latents:
+                            raise BackendError(f"{graph.file} gives no output '{name}'")
+                        continue
+                    comparison = compare(name, outputs[name], want, graph.precision, graph.io)
+                    yield Check(backend, graph, case.name, case.tau, name, comparison)
 
 
 def check_tiles(
@@ -113,14 +114,14 @@ def check_tiles(
         # A uint8 graph has the grid of the float32 graph that it was made from.
         if graph.tile is None or graph.overlap is None or graph.io == uint8_images.IO:
             continue
-        session = open_graph(backend, bundle, graph, threads, device)
-        measured_at = {row.tau for row in graph.deviations} | {row.tau for row in graph.seams}
-        taus = sorted(measured_at or {0.0})
-        levels = manifest.latents.levels
-        for measured in tile_error.deviations(
-            session.run, graph, levels, manifest.scale, graph.overlap, taus
-        ):
-            yield TileCheck(backend, graph, measured)
+        with closing(open_graph(backend, bundle, graph, threads, device)) as session:
+            measured_at = {row.tau for row in graph.deviations} | {row.tau for row in graph.seams}
+            taus = sorted(measured_at or {0.0})
+            levels = manifest.latents.levels
+            for measured in tile_error.deviations(
+                session.run, graph, levels, manifest.scale, graph.overlap, taus
+            ):
+                yield TileCheck(backend, graph, measured)
 
 
 def round_trips(

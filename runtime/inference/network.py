@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -70,7 +71,9 @@ class Network:
         self._backend = backend
         threads = 0 if threads is None else whole("threads", threads, 0, MOST_THREADS)
         choices = (*engines, Choice(backend, precisions))
-        self._choices = Choices(bundle, choices, threads, io, device, self._expect)
+        # Without a method of its own in there, which would keep a network that nobody holds.
+        expect = functools.partial(_expect, bundle.manifest)
+        self._choices = Choices(bundle, choices, threads, io, device, expect)
         self._held: dict[str, int] = {}
 
     @property
@@ -307,19 +310,26 @@ class Network:
         return outputs
 
     def _input_shapes(self, graph: Graph, height: int, width: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of a graph's inputs for one LR image of height × width."""
-        shapes = self.manifest.input_shapes(graph, 1, height, width)
-        if graph.io == uint8_images.IO:
-            return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
-        return shapes
-
-    def _expect(self, graph: Graph, session: Session) -> None:
-        # From the manifest's grid alone, so that an image always gives the same bytes.
-        if isinstance(session, ExpectsShapes) and graph.window is not None:
-            session.expect(self._input_shapes(graph, graph.window, graph.window))
+        return _input_shapes(self.manifest, graph, height, width)
 
     def _session(self, graph: Graph) -> tuple[str, Session]:
         return self._choices.session(graph)
+
+
+def _input_shapes(
+    manifest: Manifest, graph: Graph, height: int, width: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a graph's inputs for one LR image of height × width."""
+    shapes = manifest.input_shapes(graph, 1, height, width)
+    if graph.io == uint8_images.IO:
+        return {name: uint8_images.shape(name, each) for name, each in shapes.items()}
+    return shapes
+
+
+def _expect(manifest: Manifest, graph: Graph, session: Session) -> None:
+    # From the manifest's grid alone, so that an image always gives the same bytes.
+    if isinstance(session, ExpectsShapes) and graph.window is not None:
+        session.expect(_input_shapes(manifest, graph, graph.window, graph.window))
 
 
 def _values(latent: Latent) -> Array:

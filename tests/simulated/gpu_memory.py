@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import runtime
+from hcflow.measure import profile
 from runtime import backends
 from runtime.backends.cuda.device import Device
 from runtime.backends.cuda.driver import check, driver
+from runtime.backends.session import Session
 from runtime.bundle.engines.entry import Memory
 from runtime.bundle.engines.program import Program
 from runtime.bundle.graph_entry import RecordedGrid
-from runtime.errors import GpuMemoryError
+from runtime.checks import verify
+from runtime.errors import BackendError, GpuMemoryError
 from runtime.inference.auto import gpu_grid
 from runtime.inference.grid import Tiling
 from runtime.inference.plan import plan_for
@@ -91,6 +98,108 @@ def a_closed_session_gives_all_memory_back(folder: Path) -> None:
     stream.synchronise()  # the inputs that the last run kept go back in their own stream
     device.trim()
     assert device.memory()[0] == free
+    fine()
+
+
+@scenario
+def a_dropped_session_gives_all_memory_back(folder: Path) -> None:
+    start = DRIVER.sim_used()
+    _, bundle = prepare(folder)
+    image = np.zeros((8, 8, 3), np.uint8)
+    for _ in range(3):
+        s = session(folder / "one")
+        s.run(feeds())
+        s.run(feeds(height=4))
+        del s
+        assert DRIVER.sim_used() == start
+        model = runtime.load(bundle, backend="tensorrt-rtx")
+        model.upscale(image)
+        del model
+        assert DRIVER.sim_used() == start
+    fine()
+
+
+@scenario
+def a_session_that_is_dropped_waits_for_what_it_queued(folder: Path) -> None:
+    s, values = session(folder), feeds()
+    producer, consumer = new_stream(), new_stream()
+    given = upload(producer, values)
+    producer.synchronise()
+    result = s.enqueue(given, consumer.handle)["hr"]
+    del given, s
+    gc.collect()
+    producer.synchronise()
+    assert np.array_equal(download(consumer, result), expected(values))
+    fine()
+
+
+@scenario
+def a_session_dropped_beside_a_capture_is_freed_and_leaves_it_whole(folder: Path) -> None:
+    for mode in (0, 1):  # what the caller's program captures with
+        start, s, stream = DRIVER.sim_used(), session(folder / str(mode)), new_stream()
+        s.run(feeds())
+        check(driver().cuStreamBeginCapture(stream.handle, driver().CUstreamCaptureMode(mode)))
+        del s
+        assert DRIVER.sim_used() == start
+        check(driver().cuStreamEndCapture(stream.handle))
+    fine()
+
+
+@scenario
+def memory_that_a_dropped_session_cannot_free_is_told(folder: Path) -> None:
+    s, log = session(folder), Lines("runtime.backends.tensorrt_session")
+    s.run(feeds())
+    DRIVER.sim_fail(b"cuMemFreeHost", 700, 0)
+    del s
+    assert any("a session that was dropped keeps GPU memory" in line for line in log.lines)
+
+
+@scenario
+def a_closed_session_is_closed_once_and_runs_no_more(folder: Path) -> None:
+    s = session(folder)
+    s.run(feeds())
+    s.close()
+    s.close()
+    raises(BackendError, "the session is closed", lambda: s.run(feeds()))
+    fine()
+
+
+@contextmanager
+def _sessions_kept(owner: Any) -> Iterator[list[Session]]:
+    """Every session that is opened there, held and opened while no other has memory."""
+    start, right, kept = DRIVER.sim_used(), owner.open_graph, list[Session]()
+
+    def open_graph(*arguments: Any) -> Session:
+        assert DRIVER.sim_used() == start, "another session still has its memory"
+        kept.append(right(*arguments))
+        return kept[-1]
+
+    with broken(owner, "open_graph", open_graph):
+        yield kept
+    assert DRIVER.sim_used() == start
+
+
+@scenario
+def checks_of_many_graphs_hold_the_memory_of_one(folder: Path) -> None:
+    bundle = runtime.Bundle.open(prepare(folder)[1])
+    graphs = [bundle.graph("inverse", "fp32", None)] * 2
+    with _sessions_kept(verify) as kept, broken(verify, "graphs_for", lambda *_: graphs):
+        checks = list(verify.check_graphs(bundle, "tensorrt-rtx"))
+    assert (len(kept), {check.comparison.ok for check in checks}) == (2, {True})
+    fine()
+
+
+@scenario
+def a_profile_counts_no_memory_of_the_settings_before_it(folder: Path) -> None:
+    bundle = runtime.Bundle.open(prepare(folder)[1])
+    sizes = [(8, 8), (4, 4), (8, 8)]
+    settings = list(profile.settings(["tensorrt-rtx"], bundle, ("inverse",), None, sizes, [1]))
+    with _sessions_kept(backends) as kept:
+        found = [profile.profile(bundle, setting, 1, 0.01) for setting in settings]
+    assert [each.skipped for each in found] == [None] * 3
+    assert len(kept) >= 3
+    memory = [each.peak_memory or 0 for each in found]
+    assert memory[0] == memory[2] > memory[1]
     fine()
 
 

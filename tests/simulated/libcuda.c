@@ -295,7 +295,9 @@ static int release(uintptr_t at) {
 }
 
 /* A capture in thread-local mode (1) forbids it to the thread that captures, any other mode to all. */
+static __thread int exchanged; /* the thread's own mode: relaxed (2) is forbidden nothing */
 static void not_in_capture(const char *what) {
+  if (exchanged == 2) return;
   for (Stream *s = streams; s; s = s->next)
     if (s->capture && (s->mode != 1 || pthread_equal(s->capturer, pthread_self()))) {
       fault("memory is %s during a capture", what);
@@ -442,6 +444,7 @@ int cuEventQuery(void *event) {
 }
 int cuEventElapsedTime(float *ms, void *a, void *b) { *ms = 1.0f; return OK; }
 
+int cuThreadExchangeStreamCaptureMode(int *mode) { MAY_FAIL; int before = exchanged; exchanged = *mode; *mode = before; return OK; }
 int cuStreamBeginCapture(void *handle, int mode) {
   LOCKED(int)
   Stream *s = stream_of(handle);

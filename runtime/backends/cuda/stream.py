@@ -5,8 +5,9 @@ They are used inside `with device.current():`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,21 @@ PER_THREAD = 2
 """The handle that is in each thread another stream: the thread's own default one."""
 
 _THREAD_LOCAL_CAPTURE = 1
+_RELAXED_CAPTURE = 2
 _NO_FLAGS = 0
 _NON_BLOCKING = 1
 _DISABLE_TIMING = 2
+
+
+@contextlib.contextmanager
+def beside_captures() -> Iterator[None]:
+    """Let this thread wait and free memory while any stream is being captured, by anybody."""
+    exchange = driver().cuThreadExchangeStreamCaptureMode
+    before = check(exchange(driver().CUstreamCaptureMode(_RELAXED_CAPTURE)))
+    try:
+        yield
+    finally:
+        check(exchange(before))
 
 
 class Stream:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.bundle.engines.entry import Engine, Library
-from runtime.errors import BackendError
+from runtime.errors import BackendError, ParameterError
 
 _RTX_SERVES = ("7.5", "8.0", "8.6", "8.9")  # and 12.0 and later
 _NAMES: Mapping[str, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
@@ -98,6 +98,38 @@ def command(library: Library, where: str, capability: str | None = None) -> str:
 def rtx_serves(capability: str) -> bool:
     """Whether TensorRT-RTX has code for GPUs of a compute capability."""
     return capability in _RTX_SERVES or _numbers(capability) >= (12, 0)
+
+
+def profile_for(
+    inputs: Sequence[str],
+    engines: Sequence[Engine],
+    where: str,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> int:
+    """The number of the first engine's profile that holds these shapes.
+
+    Args:
+        inputs: names of every input.
+        engines: that one, and the others, for the error.
+        where: the bundle's folder, for the command in the error.
+        shapes: of every input.
+
+    Raises:
+        ParameterError: an input is missing.
+        BackendError: no profile holds them.
+    """
+    if missing := [name for name in inputs if name not in shapes]:
+        raise ParameterError(f"input '{missing[0]}' is missing")
+    index = engines[0].holds(shapes)
+    if index is None:
+        given = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in shapes.items())
+        ranges = " or ".join(map(describe_ranges, engines))
+        raise BackendError(
+            f"{given} is outside the engine's shapes ({ranges}): give tiles or smaller images, or "
+            f"compile a larger one: {command(engines[0].library, where)} "
+            "--max HEIGHTxWIDTH --batch N"
+        )
+    return index
 
 
 def describe_ranges(engine: Engine) -> str:
