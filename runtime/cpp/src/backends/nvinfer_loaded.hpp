@@ -33,7 +33,7 @@ struct Loaded {
 inline bool serves_headers(int major, int minor) {
     return major == NV_TENSORRT_MAJOR && minor == NV_TENSORRT_MINOR;
 }
-constexpr const char* kOrLater = "";
+inline constexpr const char* kOrLater = "";
 
 /// TensorRT-RTX reads from an engine's header whether it can run on this machine.
 inline void refuse_invalid(Loaded& loaded, const std::string& data, const std::string& where,
@@ -123,7 +123,7 @@ class RuntimeConfig {
 inline bool serves_headers(int major, int minor) {
     return major == NV_TENSORRT_MAJOR && minor >= NV_TENSORRT_MINOR;
 }
-constexpr const char* kOrLater = " or a later one with the same major number";
+inline constexpr const char* kOrLater = " or a later one with the same major number";
 
 inline void refuse_invalid(Loaded&, const std::string&, const std::string&, const std::string&) {}
 
