@@ -91,8 +91,8 @@ function(hcflow_add_backends target)
     set(targets "")
     if(HCFLOW_HAS_TensorRT OR HCFLOW_HAS_TensorRT_RTX)
         target_sources(${target} PRIVATE
-            src/gpu/automatic_precision.cpp src/gpu/device.cpp src/gpu/driver.cpp src/gpu/engine_entry.cpp
-            src/gpu/engine_files.cpp src/gpu/session.cpp src/gpu/stream.cpp)
+            src/gpu/automatic_precision.cpp src/gpu/device.cpp src/gpu/driver.cpp src/gpu/engine_choice.cpp
+            src/gpu/engine_entry.cpp src/gpu/engine_files.cpp src/gpu/session.cpp src/gpu/stream.cpp)
     endif()
     hcflow_add_nvinfer(${target} TensorRT src/backends/tensorrt.cpp HCFLOW_WITH_TENSORRT)
     hcflow_add_nvinfer(${target} TensorRT_RTX src/backends/tensorrt_rtx.cpp

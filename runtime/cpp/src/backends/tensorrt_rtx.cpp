@@ -2,7 +2,7 @@
 #define HCFLOW_NVINFER_NAMESPACE nvinfer1_of_tensorrt_rtx
 #include "nvinfer.hpp"
 
-#include "gpu/session.hpp"
+#include "gpu/engine_choice.hpp"
 
 namespace hcflow {
 namespace {
