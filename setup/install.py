@@ -154,10 +154,7 @@ def create() -> None:
         [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False
     )
     if made.returncode:
-        told = made.stderr if made.stderr.strip() else made.stdout
-        last = (
-            [line.strip() for line in told.splitlines() if line.strip()] or ["no reason given"]
-        )[-1]
+        last = told(made)[-1].strip()
         if any(word in made.stderr + made.stdout for word in ("No module named", "not available")):
             raise SetupError(
                 "Python's venv module is missing or broken: install it (Debian: `apt-get install "
@@ -225,13 +222,19 @@ def run(command: list[str]) -> None:
     """Run a command; an error is its last line of errors."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        lines = told(done)
         errors = [line for line in lines if line.lower().startswith(("error", "×"))]
-        last = (errors or lines or ["no reason given"])[-1].strip()
+        last = (errors or lines)[-1].strip()
         offline = ("connection", "name resolution", "timed out", "unreachable", "Max retries")
         if any(word.lower() in done.stderr.lower() for word in offline):
             last += " (is there a network?)"
         raise SetupError(last)
+
+
+def told(done: subprocess.CompletedProcess) -> list[str]:
+    """The lines that a command has written, those on standard error if there are any."""
+    text = done.stderr if done.stderr.strip() else done.stdout
+    return [line for line in text.splitlines() if line.strip()] or ["no reason given"]
 
 
 def step(what: str, action) -> None:
