@@ -17,30 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hcflow_ref.checkpoint.load import MOST_BYTES, Checkpoint, load
 from hcflow_ref.checkpoint.official_names import to_official
 from hcflow_ref.errors import CheckpointError
-from tests.support.golden_files import weights
-
-Weights = dict[str, Tensor]
-KEY = "flow.level0_condFlow.conv_first.weight"
-
-
-@pytest.fixture(scope="module")
-def official() -> Weights:
-    return load_file(weights("rescale_x4"))
-
-
-@pytest.fixture
-def other(official: Weights) -> Weights:
-    return official | {KEY: official[KEY] + 1}
-
-
-def prefixed(prefix: str, network: Weights) -> Weights:
-    return {prefix + key: weight for key, weight in network.items()}
+from tests.support.checkpoints import KEY, Weights, prefixed
 
 
 def loaded(content: Any, path: Path, **options: Any) -> Checkpoint:
