@@ -24,7 +24,7 @@ _INSIDE = frozenset(
 _COUNTERS = frozenset({"n_averaged", "num_updates", "decay", "step", "initted"})
 """What averages keep beside their weights."""
 
-_OPTIMISED = re.compile(
+_OPTIMISER_STATE = re.compile(
     r"[\w-]*(?i:optimi[sz]er)[\w-]*|(?:[\w-]*[_-])?(?i:optims?)(?:[_-][\w-]*|[A-Z0-9]\w*)?|"
     r"(?i:(?:acc\w*[_-])?grad(?:s|ients?)?|(?:max_)?exp_avg\w*|momentum(?:_buffers?)?)"
 )
@@ -67,9 +67,9 @@ def find(root: Any) -> list[Candidate]:
     tables = [network for network in named if not _holds_arrays(network.weights)]
     found = [network for network in named if _holds_arrays(network.weights)]
     without_dots = _without_dots(found)
-    found = [_less(network, without_dots) for network in found]
+    found = [_without_keys_of_others(network, without_dots) for network in found]
     for path, flat in dictionaries:
-        found += _squeezed(path, flat, without_dots)
+        found += _networks_without_dots(path, flat, without_dots)
     distinct: dict[frozenset[tuple[str, object]], Candidate] = {}
     for candidate in found or tables:  # one network under two keys is one network
         distinct.setdefault(_identity(candidate), candidate)
@@ -108,7 +108,7 @@ def passed_over(root: Any, chosen: Candidate) -> str:
             if len(getattr(value, "shape", ())) < 2 or _split(key) is not None:
                 continue
             place = ".".join((*path, key.rpartition(".")[0])).strip(".")
-            if _AVERAGED.search(place) and not _is_beside(place) and not _is_optimised(place):
+            if _AVERAGED.search(place) and not _is_beside(place) and not _is_optimiser_state(place):
                 return (
                     f"{_shown(chosen)} is used, not the averaged weights (EMA) {place[:80]!r}: "
                     "they lack the names of weights"
@@ -152,7 +152,7 @@ def _dictionaries(
         texts = {key: item for key, item in value.items() if isinstance(key, str)}
         yield path, texts
         for key, item in texts.items():
-            if isinstance(item, (dict, list, tuple, Opaque)) and not _is_optimised(key):
+            if isinstance(item, (dict, list, tuple, Opaque)) and not _is_optimiser_state(key):
                 yield from _dictionaries(item, (*path, key), seen)
 
 
@@ -180,7 +180,7 @@ def _networks(path: tuple[str, ...], flat: Mapping[str, Any]) -> Iterator[Candid
             strangers.append(key)
             continue
         raw, prefix, own = split
-        if _is_optimised(prefix):
+        if _is_optimiser_state(prefix):
             continue
         earlier = groups.setdefault(prefix, {}).setdefault(own, key)
         if earlier != key:
@@ -209,7 +209,7 @@ def _without_dots(networks: list[Candidate]) -> dict[str, str]:
     return names
 
 
-def _less(network: Candidate, without_dots: Mapping[str, str]) -> Candidate:
+def _without_keys_of_others(network: Candidate, without_dots: Mapping[str, str]) -> Candidate:
     """The network without keys beside it that are another's, of names without dots."""
     kept = {
         own: value
@@ -219,7 +219,7 @@ def _less(network: Candidate, without_dots: Mapping[str, str]) -> Candidate:
     return replace(network, weights=kept)
 
 
-def _squeezed(
+def _networks_without_dots(
     path: tuple[str, ...], flat: Mapping[str, Any], without_dots: Mapping[str, str]
 ) -> Iterator[Candidate]:
     """The networks under names without dots, as PyTorch wants of buffers (`LitEma`)."""
@@ -240,14 +240,14 @@ def _below(keys: list[str], owners: Mapping[str, str]) -> dict[str, dict[str, st
         raw = next((raw for raw in longest_first if key.startswith(raw)), None)
         rest = key if raw is None else key[len(raw) :]
         counts = rest.rpartition(".")[2] in _COUNTERS
-        if raw is None or counts or _is_beside(rest) or _is_optimised(rest):
+        if raw is None or counts or _is_beside(rest) or _is_optimiser_state(rest):
             continue
         below.setdefault(owners[raw], {})[".".join(_parts(rest))] = key
     return below
 
 
-def _is_optimised(key: str) -> bool:
-    return any(_OPTIMISED.fullmatch(part) for part in key[:200].split("."))
+def _is_optimiser_state(key: str) -> bool:
+    return any(_OPTIMISER_STATE.fullmatch(part) for part in key[:200].split("."))
 
 
 def _is_beside(key: str) -> bool:

@@ -142,7 +142,7 @@ class _Inputs:
     files: frozenset[str]
     output: tuple[int, int] | str
 
-    def hold_folder(self, path: str) -> bool:
+    def holds_folder(self, path: str) -> bool:
         """Whether a folder, by its real path, is of the images: nearer to them than to `output`."""
         for folder in (path, *map(str, Path(path).parents)):
             place = _identity(folder) if os.path.exists(folder) else folder
@@ -199,7 +199,7 @@ def _tasks(
     taken: set[str] = set()
     in_place = is_same(root, output)
     real_folder = os.path.realpath(os.path.join(output, folder))
-    is_among = inputs.hold_folder(real_folder)
+    is_among = inputs.holds_folder(real_folder)
     for name, form in formats.items():
         result = plain[name]
         if counts[result] > 1 and result != name:
@@ -212,7 +212,7 @@ def _tasks(
         is_among_images = in_place and result != name
         if os.path.islink(target):
             target = os.path.realpath(target)
-            is_among_images |= inputs.hold_folder(os.path.dirname(target))
+            is_among_images |= inputs.holds_folder(os.path.dirname(target))
         else:
             is_among_images |= is_among
         if (is_among_images or target in inputs.files) and target != os.path.realpath(source):
